@@ -1,0 +1,36 @@
+"""The program's start: `kaleido`, or `python -m kaleido_cli`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the command line."""
+    if problem := shadowed():
+        sys.exit(problem)
+    from kaleido_cli.app import app
+
+    app(prog_name="kaleido")
+
+
+def shadowed() -> str:
+    """Say what is wrong if the import name `pipelines` does not lead to ours, without importing it."""
+    home = Path(__file__).resolve().parent.parent
+    spec = find_spec("pipelines")
+    if spec is None:
+        return f"kaleido: the package `pipelines` is missing beside {home / 'kaleido_cli'}. Reinstall."
+    found = [Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin or ""]]
+    if found == [home / "pipelines"]:
+        return ""
+    return (
+        f"kaleido: the import name `pipelines` leads to {', '.join(map(str, found))}, "
+        f"which is not Kaleido's ({home / 'pipelines'}). "
+        "Uninstall the other package, or run from another folder."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The command table. A command's module is imported when that command is called, not before."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from kaleido_cli import __version__, console
+from pipelines.core.errors import KaleidoError
+
+COMMANDS = {
+    "init": "Make a workspace.",
+    "data": "Bring images and captions into the workspace.",
+    "extract": "Compute latents from the images.",
+    "train": "Train the prior and the denoiser.",
+    "sample": "Draw pictures of captions.",
+    "evaluate": "Compare Kaleido with the baseline and write a report.",
+    "status": "Show what the workspace holds.",
+    "config": "Show the settings and where each comes from.",
+    "doctor": "Show versions, devices and what is installed.",
+    "demo": "Run the whole chain, small, in a new workspace.",
+}
+"""Command to its line in `kaleido --help`; `kaleido_cli/COMMAND.py` holds its `app`."""
+
+
+def load(name: str) -> Any:
+    """Import a command's module and return its click command."""
+    command = typer.main.get_command(import_module(f"kaleido_cli.{name}").app)
+    command.name = name
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists `COMMANDS` and imports only the command that is called.
+
+    It also shows errors that a user can mend, as text and without a traceback.
+    """
+
+    def __init__(self, **attrs: Any) -> None:
+        stubs = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
+        super().__init__(**attrs | {"commands": stubs})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Replace the stub that the table holds by the real command."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else None, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a `KaleidoError` or a failing file ends the program with status 1."""
+        try:
+            return super().invoke(ctx)
+        except (KaleidoError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise
+            if ctx.params["verbose"]:
+                traceback.print_exc()
+            console.show_error(error)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='Example: kaleido init my-ws && cd my-ws && kaleido sample "a red circle" --n 4',
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kaleido {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", envvar="KALEIDO_DEBUG", help="Show tracebacks of errors."),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Diverse pictures from captions: draw a latent z first, then the picture that z describes.
+
+    Every step reads a folder of the workspace and writes another, so each can be run again,
+    resumed, or looked into.
+    """

@@ -1,0 +1,216 @@
+"""The one console: results on stdout; messages, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import Advance, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+LINE_SECONDS = 2.0
+"""Shortest time between two plain progress lines of one task."""
+LINE_SHARE = 0.1
+"""A plain line is due when so much more of the task is done..."""
+LINE_WAIT = 30.0
+"""...or when so many seconds have passed."""
+
+
+@cache
+def console(stderr: bool) -> Console:
+    """Return the console of stdout or stderr. It prints text as it is: a caption is not markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def clean(value: Any) -> str:
+    """Replace control characters, so that a file's name or a caption cannot steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in str(value))
+
+
+def say(text: str) -> None:
+    """Print a message to stderr."""
+    console(stderr=True).print(clean(text))
+
+
+def show(result: Any, as_json: bool, render: Callable[[Any], None]) -> None:
+    """Print a command's result.
+
+    Args:
+        result: A dataclass or a mapping.
+        as_json: Print one JSON object in place of text.
+        render: Prints the result for people.
+    """
+    if as_json:
+        print(json.dumps(plain(result), indent=2, ensure_ascii=True, allow_nan=False))
+    else:
+        render(result)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON values: paths as text, numbers that are not finite as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def line(text: str) -> None:
+    """Print a line of a result to stdout."""
+    console(stderr=False).print(clean(text))
+
+
+def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
+    """Print rows as a table to stdout; numbers stand to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [list(row) for row in rows]
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(clean(cell)) for cell in row))
+    console(stderr=False).print(shown, soft_wrap=False)
+
+
+def show_counts(summary: Any, noun: str, limit: int = 5) -> None:
+    """Print the counts of a run over shards, and the first of its failures."""
+    line(
+        f"{noun}: {summary.ok:,} ok, {summary.filtered:,} filtered, {summary.failed:,} failed "
+        f"in {summary.shards:,} shards ({summary.skipped:,} were up to date)"
+    )
+    for key, reason in summary.failures[:limit]:
+        line(f"  failed {key}: {reason}")
+    if len(summary.failures) > limit:
+        line(f"  and {len(summary.failures) - limit:,} more: `kaleido status --json` names them all")
+
+
+def show_error(error: KaleidoError | OSError) -> None:
+    """Print what is wrong, why, and what mends it."""
+    from rich.text import Text
+
+    if not isinstance(error, KaleidoError):
+        error = KaleidoError(str(error.filename or "the system"), f"{error.strerror or error}.")
+    text = Text.assemble(("Error: ", "bold red"), (clean(error.what), "bold"))
+    text.append(f": {clean(error.why)}")
+    if error.mend:
+        text.append(f"\n{clean(error.mend)}", "cyan")
+    console(stderr=True).print(text)
+
+
+class ConsoleProgress(Progress):
+    """Bars on a terminal, plain lines elsewhere; on stderr in both cases."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+
+    @contextmanager
+    def task(
+        self, description: str, total: int | None, unit: str = "it", done: int = 0
+    ) -> Iterator[Advance]:
+        """Show one task; tasks may be nested."""
+        if not console(stderr=True).is_terminal:
+            lines = LineTask(description, total, unit, done)
+            yield lines.advance
+            lines.finish()
+            return
+        with self._live() as bars:
+            task = bars.add_task(description, total=total, completed=done, unit=unit, note="")
+
+            def advance(n: int = 1, note: str = "") -> None:
+                bars.update(task, advance=n, **({"note": clean(note)} if note else {}))
+
+            yield advance
+
+    @contextmanager
+    def _live(self) -> Iterator[Bars]:
+        """Share one live display: rich draws only one at a time."""
+        if self._bars is not None:
+            yield self._bars
+            return
+        from kaleido_cli.bars import make_bars
+
+        with make_bars(console(stderr=True)) as self._bars:
+            try:
+                yield self._bars
+            finally:
+                self._bars = None
+
+    def message(self, text: str) -> None:
+        """Print a line above the bars."""
+        say(text)
+
+
+class LineTask:
+    """Progress of one task as plain lines: few enough for a log, often enough to see it live."""
+
+    def __init__(self, description: str, total: int | None, unit: str, done: int) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._begun_at, self._done, self._note = done, done, ""
+        self._start = self._last_time = time.monotonic()
+        self._last_done = done
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Count, and print a line when one is due."""
+        self._done += n
+        self._note = note or self._note
+        waited = time.monotonic() - self._last_time
+        share = (self._done - self._last_done) / self._total if self._total else 0.0
+        if waited >= LINE_WAIT or (waited >= LINE_SECONDS and share >= LINE_SHARE):
+            self._print()
+
+    def finish(self) -> None:
+        """Print the last line."""
+        self._print()
+
+    def _print(self) -> None:
+        now = time.monotonic()
+        self._last_time, self._last_done = now, self._done
+        rate = (self._done - self._begun_at) / max(now - self._start, 1e-9)
+        of = f"/{self._total:,} {self._unit}s" if self._total is not None else f" {self._unit}s"
+        parts = [f"{self._description}: {self._done:,}{of}"]
+        if self._done > self._begun_at:
+            parts.append(format_rate(rate, self._unit))
+            if self._total is not None and self._done < self._total:
+                parts.append(f"{format_seconds((self._total - self._done) / rate)} left")
+            else:
+                parts.append(f"took {format_seconds(now - self._start)}")
+        say(", ".join(parts + [self._note] * bool(self._note)))
+
+
+def format_rate(rate: float, unit: str) -> str:
+    """Write a rate: ``12 records/s``, or ``3.5 s/record`` where it is slow."""
+    if rate < 1:
+        return f"{1 / rate:.3g} s/{unit}" if rate < 0.01 else f"{1 / rate:.1f} s/{unit}"
+    return f"{rate:,.0f} {unit}s/s" if rate >= 10 else f"{rate:.1f} {unit}s/s"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration: ``48 s``, ``3 min 5 s``, ``2 h 4 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,82 @@
+"""`kaleido data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kaleido_cli import console
+from kaleido_cli.options import JsonOption, SeedOption, WorkspaceOption, open_workspace
+
+app = typer.Typer(
+    add_completion=False,
+    help="Bring images and captions into the workspace.",
+    epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500",
+)
+
+ShardSizeOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Records in a shard (default: data.shard_size).", show_default=False),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace data of another source or other options.")
+]
+
+
+@app.command(epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500")
+def scenes(
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of scenes.")] = 2000,
+    seed: SeedOption = None,
+    shard_size: ShardSizeOption = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            max=1024,
+            help="Side in pixels (default: data.image_size).",
+            show_default=False,
+        ),
+    ] = None,
+    hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw captioned scenes of simple shapes, with their truth."""
+    from pipelines.data.scenes.generate import write_scenes
+
+    summary = write_scenes(
+        open_workspace(workspace),
+        n,
+        seed,
+        shard_size,
+        size,
+        hard,
+        overwrite,
+        console.ConsoleProgress(),
+    )
+    console.show(summary, as_json, lambda result: console.show_counts(result, "scenes"))
+
+
+@app.command(epilog="Example: kaleido data folder ~/pictures")
+def folder(
+    path: Annotated[Path, typer.Argument(help="The folder of images and captions.")],
+    shard_size: ShardSizeOption = None,
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a folder of images with captions.
+
+    A caption is a .txt file of the image's name, or a row of captions.jsonl, .csv or .tsv in the
+    folder (columns file and caption). What cannot be used is counted and recorded with its reason;
+    no file of the folder is changed.
+    """
+    from pipelines.data.folder import write_folder
+
+    summary = write_folder(
+        open_workspace(workspace), path, shard_size, overwrite, console.ConsoleProgress()
+    )
+    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))

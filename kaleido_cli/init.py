@@ -1,0 +1,29 @@
+"""`kaleido init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kaleido_cli import console
+from kaleido_cli.options import JsonOption
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: kaleido init my-ws && cd my-ws")
+def init(
+    path: Annotated[Path, typer.Argument(help="The folder: a new one, or one that exists.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a workspace: a folder with a kaleido.toml that holds every setting."""
+    from pipelines.core.workspace import Workspace
+
+    workspace = Workspace.init(path)
+    console.show(
+        {"workspace": workspace.root},
+        as_json,
+        lambda result: console.line(f"Made the workspace {result['workspace']}"),
+    )

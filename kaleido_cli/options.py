@@ -1,0 +1,53 @@
+"""Options that several commands share, and opening the workspace that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.core.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        metavar="PATH",
+        help="The workspace's folder; by default the current folder or the nearest above it.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object; messages go to stderr.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Seed (default: the setting).", show_default=False)
+]
+ZOption = Annotated[
+    str | None,
+    typer.Option("--z", metavar="KINDS", help="Kinds of latents, with commas: boxes,palette."),
+]
+
+
+def open_workspace(path: Path | None, changes: Mapping[str, Any] | None = None) -> Workspace:
+    """Find the workspace and lay the command line's changes over its settings.
+
+    Args:
+        path: What ``--workspace`` says, if anything.
+        changes: ``section.key`` to value; None stands for a flag that was not given.
+    """
+    from pipelines.core.config import override
+    from pipelines.core.workspace import Workspace
+
+    workspace = Workspace.find(explicit=path)
+    return replace(workspace, settings=override(workspace.settings, changes or {}))
+
+
+def split_kinds(text: str | None) -> tuple[str, ...] | None:
+    """Split what ``--z`` says at its commas."""
+    return tuple(kind.strip() for kind in text.split(",")) if text is not None else None

@@ -1,0 +1,40 @@
+"""`kaleido status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from kaleido_cli import console
+from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+
+app = typer.Typer(add_completion=False)
+
+HEADER = ("what", "shards", "ok", "filtered", "failed", "unfinished", "out of date")
+
+
+@app.command(epilog="Example: kaleido status --json")
+def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Show what the workspace holds, and which records failed."""
+    from pipelines.core.status import status as describe
+
+    console.show(describe(open_workspace(workspace)), as_json, _render)
+
+
+def _render(found: dict[str, Any]) -> None:
+    console.line(f"Workspace {found['workspace']}")
+    parts = {"data": found["data"], **found["latents"]}
+    console.table([_row(name, part) for name, part in parts.items()], HEADER)
+    for name, part in parts.items():
+        for failure in part["failures"][:5]:
+            console.line(f"  failed in {name}: {failure['key']}: {failure['reason']}")
+        if (rest := len(part["failures"]) - 5) > 0:
+            console.line(f"  and {rest:,} more in {name}: see `kaleido status --json`")
+    for name in ("models", "samples", "reports"):
+        console.line(f"{name}: {', '.join(found[name]) or 'none'}")
+
+
+def _row(name: str, part: dict[str, Any]) -> tuple[Any, ...]:
+    counts = [part[column] for column in ("shards", "ok", "filtered", "failed")]
+    return name, *counts, len(part["unfinished"]), len(part["stale"])

@@ -1,0 +1,18 @@
+"""Fingerprint: a hash of everything that a result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash JSON values to 64 hexadecimal digits; the order of an object's keys does not matter.
+
+    Raises:
+        TypeError: If a part is not a JSON value.
+        ValueError: If a number is not finite.
+    """
+    text = json.dumps(parts, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

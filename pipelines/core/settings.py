@@ -1,0 +1,103 @@
+"""Every setting of `kaleido.toml`: one frozen dataclass a section, with its default and its unit.
+
+A section's field is a key of the file and, where a command takes it, a flag of the same name.
+Values that the paper does not give are ours and say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """``[data]``: images and captions."""
+
+    image_size: int = 64  # pixels; larger images are resized and centre-cropped by `data folder`
+    shard_size: int = 1000  # records in a shard
+    max_caption: int = 2000  # characters; longer captions fail with a reason
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """``[extract]``: the stages that compute latents."""
+
+    workers: int = 1  # local processes
+    boxes_confidence: float = 0.35  # detections below this score are dropped
+    boxes_max: int = 8  # the most confident ones are kept
+    palette_colours: int = 4
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """``[prior]``: p(z|c), a T5 encoder-decoder."""
+
+    pretrained: str = ""  # path or hub name of a T5; empty trains a tiny one from scratch
+    z_kinds: tuple[str, ...] = ("boxes", "palette")
+    d_model: int = 128
+    d_ff: int = 256
+    layers: int = 4
+    heads: int = 4
+    vocab_size: int = 2048
+    max_caption_tokens: int = 64
+    max_z_tokens: int = 160
+    steps: int = 2000
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """``[diffusion]``: p(x|z,c), a Sana-style transformer trained by flow matching."""
+
+    z_kinds: tuple[str, ...] = ("boxes", "palette")
+    layers: int = 6
+    heads: int = 6
+    head_dim: int = 32
+    patch_size: int = 8
+    drop_condition: float = 0.1  # c and z are dropped together (the paper gives no value)
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    ema: float = 0.999
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """``[sample]``: drawing z, then x."""
+
+    n: int = 16  # samples a caption
+    cfg: float = 7.5  # guidance scale g; 1 is plain conditional
+    steps: int = 30
+    temperature: float = 1.0  # of the prior
+    top_p: float = 1.0  # of the prior
+    batch_size: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """``[evaluate]``: comparing baseline and Kaleido."""
+
+    captions: int = 16
+    n: int = 16  # samples a caption
+    cfg: tuple[float, ...] = (1.0, 3.0, 7.5)
+    steps: int = 30
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole file."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    extract: ExtractSettings = field(default_factory=ExtractSettings)
+    prior: PriorSettings = field(default_factory=PriorSettings)
+    diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
+    sample: SampleSettings = field(default_factory=SampleSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)

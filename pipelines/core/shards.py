@@ -1,0 +1,210 @@
+"""Shards: tar files of rows, in webdataset's layout, written and read with the standard library.
+
+A row is a group of members ``KEY.EXT``. We do not use webdataset itself here: importing it imports
+torch (seconds), and its reader returns part of a row, without an error, where a tar is cut off.
+Files are plain USTAR with fixed owners, modes and times, so equal rows give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.files import replacing, sha256_file
+from pipelines.core.record import Record
+
+MAX_MEMBER = 256 * 2**20
+"""Largest accepted member, in bytes."""
+
+IMAGE_EXTENSIONS = ("png", "jpg", "webp")
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,72}")
+# A key and an extension must fit USTAR's 100 bytes together.
+_EXTENSION = re.compile(r"(?=.{1,27}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What `write_shard` wrote: the number of rows and the file's SHA-256."""
+
+    count: int
+    sha256: str
+
+
+def check_key(key: str) -> None:
+    """Raise BadRecord unless `key` is 1 to 72 letters, digits, ``-`` or ``_``."""
+    if not _KEY.fullmatch(key):
+        raise BadRecord(
+            f"key {key!r}",
+            "a key is 1 to 72 of the characters A-Z, a-z, 0-9, - and _.",
+            "Rename the record.",
+        )
+
+
+def write_shard(path: Path, rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> ShardInfo:
+    """Write rows to a tar in one step; equal rows give equal bytes.
+
+    The manifest of an older shard of this name is removed first, so a shard that has a manifest is
+    always the shard that the manifest describes.
+
+    Args:
+        path: The ``.tar`` file.
+        rows: Pairs of a unique key and the row's fields, extension to bytes.
+
+    Returns:
+        The number of rows and the file's SHA-256.
+
+    Raises:
+        BadRecord: If a key or an extension may not be used.
+        KaleidoError: If a key comes twice.
+    """
+    seen: set[str] = set()
+    with replacing(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, fields in rows:
+                check_key(key)
+                if key in seen:
+                    raise KaleidoError(f"key {key!r}", f"it comes twice in {path}.")
+                seen.add(key)
+                for extension in sorted(fields):
+                    _add(tar, key, extension, fields[extension])
+        info = ShardInfo(len(seen), sha256_file(temporary))
+        path.with_suffix(".json").unlink(missing_ok=True)
+    return info
+
+
+def _add(tar: tarfile.TarFile, key: str, extension: str, data: bytes) -> None:
+    if not _EXTENSION.fullmatch(extension):
+        raise BadRecord(f"{key}.{extension}", "the extension may not be used in a shard.")
+    if len(data) > MAX_MEMBER:
+        raise BadRecord(f"{key}.{extension}", f"it has {len(data):,} bytes, over {MAX_MEMBER:,}.")
+    member = tarfile.TarInfo(f"{key}.{extension}")
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Read the rows of a tar, in order.
+
+    Args:
+        path: A tar that `write_shard` or webdataset wrote.
+
+    Yields:
+        The key and the row's fields, extension (after the first dot) to bytes.
+
+    Raises:
+        KaleidoError: If the file is missing, cut off or damaged, or holds anything but plain files
+            named ``KEY.EXT`` of at most `MAX_MEMBER` bytes whose rows are unique.
+    """
+    try:
+        yield from _rows(path)
+    except FileNotFoundError as error:
+        raise KaleidoError(str(path), "the shard does not exist.") from error
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        raise _damaged(path, f"the tar cannot be read ({error}).") from error
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    seen: set[str] = set()
+    current, end = "", 0
+    row: dict[str, bytes] = {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            key, extension = _split(path, member)
+            if key != current:
+                if row:
+                    yield current, row
+                if key in seen:
+                    raise _damaged(path, f"the rows of key {key!r} are not together.")
+                seen.add(key)
+                current, row = key, {}
+            if extension in row:
+                raise _damaged(path, f"{member.name!r} comes twice.")
+            content = tar.extractfile(member)
+            row[extension] = content.read() if content else b""
+            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    _check_end(path, end)
+    if row:
+        yield current, row
+
+
+def _split(path: Path, member: tarfile.TarInfo) -> tuple[str, str]:
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+        raise _damaged(path, f"{member.name!r} is not a plain file.")
+    if not 0 <= member.size <= MAX_MEMBER:
+        raise _damaged(path, f"{member.name!r} has {member.size:,} bytes, over {MAX_MEMBER:,}.")
+    key, _, extension = member.name.partition(".")
+    if not (_KEY.fullmatch(key) and _EXTENSION.fullmatch(extension)):
+        raise _damaged(path, f"{member.name!r} is not a name of the form KEY.EXT.")
+    return key, extension
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Check that two blocks of zeros end the tar.
+
+    tarfile stops without an error where a tar is cut between members or a later header is damaged.
+    """
+    with path.open("rb") as file:
+        file.seek(end)
+        tail = file.read(2 * tarfile.BLOCKSIZE)
+    if tail != bytes(2 * tarfile.BLOCKSIZE):
+        raise _damaged(path, "the tar is cut off or damaged.")
+
+
+def _damaged(path: Path, why: str) -> KaleidoError:
+    return KaleidoError(str(path), why, "Run the command that makes it again, or replace the file.")
+
+
+def image_extension(image: bytes) -> str | None:
+    """Return ``png``, ``jpg`` or ``webp`` by the first bytes, or None for anything else."""
+    if image.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if image.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
+        return "webp"
+    return None
+
+
+def record_row(record: Record) -> tuple[str, dict[str, bytes]]:
+    """Return a record as a row: the image, and ``json`` with the caption and the meta values.
+
+    Raises:
+        BadRecord: If the image is not PNG, JPEG or WebP, or a value cannot be written as JSON.
+    """
+    extension = image_extension(record.image)
+    if extension is None:
+        raise BadRecord(record.key, "the image is not PNG, JPEG or WebP.", "Convert it.")
+    if "caption" in record.meta:
+        raise BadRecord(record.key, "meta may not hold `caption`; the record has its own.")
+    values = {"caption": record.caption, **record.meta}
+    try:
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False, sort_keys=True)
+        return record.key, {extension: record.image, "json": text.encode()}
+    except (TypeError, ValueError) as error:
+        raise BadRecord(record.key, f"its values cannot be written as JSON ({error}).") from error
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read the records of a data shard, in order.
+
+    Raises:
+        KaleidoError: If the shard is damaged or a row is not one that `record_row` makes.
+    """
+    for key, row in read_shard(path):
+        images = [row[extension] for extension in IMAGE_EXTENSIONS if extension in row]
+        if len(images) != 1:
+            raise _damaged(path, f"row {key!r} has {len(images)} images in place of one.")
+        try:
+            meta = json.loads(row.get("json", b""))
+        except ValueError as error:
+            raise _damaged(path, f"row {key!r} has no readable json ({error}).") from error
+        if not isinstance(meta, dict) or not isinstance(meta.get("caption"), str):
+            raise _damaged(path, f"row {key!r} has no caption in its json.")
+        yield Record(key, images[0], meta.pop("caption"), meta)

@@ -1,0 +1,283 @@
+"""A folder of images and captions as data shards. The folder itself is never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.images import encode_png, open_image
+from pipelines.core.manifest import OutcomeName, RowOutcome
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
+from pipelines.core.seeds import derive
+from pipelines.core.settings import DataSettings
+from pipelines.core.workspace import Workspace
+from pipelines.data.caption_files import (
+    clean_caption,
+    find_table,
+    read_caption,
+    read_table,
+)
+from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+
+VERSION = 1
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+UNREADABLE = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".jp2", ".tga", ".ico")
+"""Images by their name, of kinds that we do not decode: recorded as failed."""
+MAX_BYTES = 200_000_000
+"""Largest image file that is read."""
+HELDOUT_SHARE = 10
+"""One caption in so many is held out."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input row.
+
+    Attributes:
+        key: The record's key.
+        image: The image file, or None where the row has none.
+        name: The image's path within the folder, with ``/``.
+        caption: The caption in the table, a text file, or None where there is no caption.
+        reason: Why the row cannot be used, if that is known before reading; else empty.
+        outcome: What to record for `reason`.
+    """
+
+    key: str
+    image: Path | None
+    name: str
+    caption: str | Path | None
+    reason: str = ""
+    outcome: OutcomeName = "failed"
+
+
+def write_folder(
+    workspace: Workspace,
+    path: Path,
+    shard_size: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DataSummary:
+    """Write a folder of captioned images as data shards.
+
+    Images (`SUFFIXES`, in subfolders too; hidden ones are left out) take their captions from a
+    ``.txt`` file of the same stem or from a table beside them (``captions.jsonl``, ``.csv`` or
+    ``.tsv``), which goes first. Images become RGB, are cropped to the central square and resized to
+    ``data.image_size``. What cannot be used is recorded with its reason; the run goes on. Finished
+    shards whose input files still have the same bytes are skipped.
+
+    Args:
+        workspace: Where to write.
+        path: The folder.
+        shard_size: Input rows in a shard; ``data.shard_size`` by default.
+        overwrite: Replace data of another source.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If the folder is missing, holds no images or no captions, lies in the
+            workspace's data, or `data/` holds other data.
+    """
+    root = path.resolve()
+    _check_folder(root, workspace)
+    settings = workspace.settings.data
+    items = list_items(root)
+    size = shard_size or settings.shard_size
+    options = {
+        "folder": str(root),
+        "image_size": settings.image_size,
+        "max_caption": settings.max_caption,
+    }
+    plans = (
+        ShardPlan(_hashes(root, part), len(part), partial(_rows, part, settings))
+        for part in _parts(items, size)
+    )
+    source = Source("data folder", VERSION, options)
+    return write_data(workspace, source, plans, len(items), overwrite, progress)
+
+
+def list_items(root: Path) -> list[Item]:
+    """List the input rows of a folder: the table's rows, then the other images and texts, by path.
+
+    Raises:
+        KaleidoError: If there are no images, or none with a caption.
+    """
+    files = sorted(_walk(root))
+    images = [file for file in files if file.suffix.lower() in SUFFIXES + UNREADABLE]
+    if not images:
+        raise KaleidoError(
+            str(root), "it holds no images.", f"We read {', '.join(SUFFIXES)}, in subfolders too."
+        )
+    keys = Keys()
+    table = find_table(root)
+    items = list(_table_items(root, table, keys)) if table else []
+    named = {item.name for item in items}
+    items += _file_items(root, [image for image in images if str(image) not in named], files, keys)
+    if not any(item.image and item.caption is not None for item in items):
+        raise KaleidoError(
+            str(root),
+            f"none of its {len(images)} images has a caption.",
+            "Write NAME.txt beside each image, or a captions.csv with the columns file,caption.",
+        )
+    return items
+
+
+class Keys:
+    """Makes unique keys from paths: the path itself where it is safe, else with a short hash."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def make(self, name: str) -> str:
+        """Return a key for the path `name`, its suffix left out."""
+        stem = str(PurePosixPath(name).with_suffix(""))
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:60]
+        key, changed, repeat = safe, safe != stem, 0
+        while changed or key in self._used:
+            mark = f"{name}\0{repeat}".encode("utf-8", "surrogatepass")
+            key = f"{safe}-{hashlib.sha256(mark).hexdigest()[:10]}"
+            changed, repeat = False, repeat + 1
+        self._used.add(key)
+        return key
+
+
+def _check_folder(root: Path, workspace: Workspace) -> None:
+    if not root.is_dir():
+        why = "it is not a folder." if root.exists() else "the folder does not exist."
+        raise KaleidoError(str(root), why, "Give a folder of images and captions.")
+    if workspace.root.is_relative_to(root):
+        raise KaleidoError(
+            str(root), "it holds the workspace itself.", "Put the images in a folder of their own."
+        )
+
+
+def _walk(root: Path) -> Iterator[PurePosixPath]:
+    """Yield the files below `root`, relative to it, without hidden ones."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        yield from (PurePosixPath(below / name) for name in names if not name.startswith("."))
+
+
+def _table_items(root: Path, table: Path, keys: Keys) -> Iterator[Item]:
+    for row in read_table(table):
+        if row.reason:
+            name = row.file or f"{table.stem}-line-{row.line}"
+            yield Item(keys.make(name), None, row.file, None, row.reason)
+            continue
+        file = PurePosixPath(row.file)
+        name, key = str(file), keys.make(str(file))
+        if file.is_absolute() or ".." in file.parts:
+            yield Item(key, None, name, None, "the image lies outside of the folder.")
+        else:
+            yield Item(key, root / file, name, row.caption)
+
+
+def _file_items(
+    root: Path, images: list[PurePosixPath], files: list[PurePosixPath], keys: Keys
+) -> Iterator[Item]:
+    texts = {file.with_suffix(""): file for file in files if file.suffix.lower() == ".txt"}
+    stems = {file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES + UNREADABLE}
+    for image in images:
+        text = texts.get(image.with_suffix(""))
+        caption = root / text if text else None
+        reason = "" if text else "the image has no caption."
+        if image.suffix.lower() in UNREADABLE:
+            reason = f"{image.suffix} images are not read; convert it to PNG."
+        yield Item(keys.make(str(image)), root / image, str(image), caption, reason)
+    for stem, text in texts.items():
+        if stem not in stems:
+            reason = "the text has no image of its name."
+            yield Item(keys.make(str(text)), None, str(text), root / text, reason, "filtered")
+
+
+def _parts(items: list[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _hashes(root: Path, items: Iterable[Item]) -> list[list[str]]:
+    """Return the key, the caption and the bytes of every row, hashed: what the shard depends on."""
+    return [
+        [
+            item.key,
+            item.reason,
+            _hash(item.image) if item.image else "",
+            _hash(item.caption) if isinstance(item.caption, Path) else repr(item.caption),
+        ]
+        for item in items
+    ]
+
+
+def _hash(path: Path) -> str:
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return "not read"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        return f"unreadable: {error}"
+
+
+def _rows(items: Iterable[Item], settings: DataSettings) -> Iterator[Row]:
+    for item in items:
+        if item.reason:
+            yield RowOutcome(item.key, item.outcome, _plain(f"{item.name}: {item.reason}"))
+            continue
+        try:
+            yield _record(item, settings)
+        except BadRecord as error:
+            yield RowOutcome(item.key, "failed", _plain(f"{item.name}: {error.why}"))
+
+
+def _record(item: Item, settings: DataSettings) -> Record:
+    if isinstance(item.caption, Path):
+        caption = read_caption(item.caption, settings.max_caption)
+    else:
+        caption = clean_caption(item.caption, item.name, settings.max_caption)
+    heldout = derive(0, "split", caption) % HELDOUT_SHARE == 0
+    meta = {
+        "source": "folder",
+        "file": _plain(item.name),
+        "licence": "unknown",
+        "split": "heldout" if heldout else "train",
+    }
+    with warnings.catch_warnings():
+        # Pillow's remarks on odd metadata would be one line an image.
+        warnings.simplefilter("ignore")
+        image = open_image(_read_image(item.image), item.name)
+    return Record(item.key, encode_png(square(image, settings.image_size)), caption, meta)
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """Crop to the central square and resize with antialiasing: uint8 (size, size, 3)."""
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+
+
+def _read_image(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            raise BadRecord(path.name, "the image does not exist.")
+        if not path.is_file():
+            raise BadRecord(path.name, "it is not a plain file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadRecord(path.name, f"the file is over {MAX_BYTES:,} bytes.")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadRecord(path.name, f"the file cannot be read ({error}).") from error
+
+
+def _plain(text: str) -> str:
+    """Replace what is not UTF-8 in a file's name."""
+    return text.encode("utf-8", "replace").decode()

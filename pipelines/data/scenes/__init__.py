@@ -1,0 +1,1 @@
+"""Procedural captioned scenes whose joint distribution is known in closed form."""

@@ -1,0 +1,174 @@
+"""The factors of a scene and their joint distribution, as tables that anyone can read.
+
+Two groups of factors, because guidance should treat them differently (docs/explanation):
+
+* correlated with the caption's words: colour and texture depend on the shape, arrangement on the
+  count. Strong guidance is expected to collapse these;
+* independent of the caption: size, rotation, background. It should leave these alone.
+
+The joint is p(count) · Π p(shape) · p(arrangement | count) · p(background)
+· Π p(colour | shape) p(texture | shape) p(size) p(rotation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from pipelines.core.seeds import derive
+
+SHAPES = ("circle", "square", "oval", "star", "hexagon", "heart", "triangle")
+COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+TEXTURES = ("plain", "striped")
+BACKGROUNDS = ("paper", "slate", "fog", "check")
+
+P_SHAPE = (0.26, 0.19, 0.16, 0.12, 0.11, 0.09, 0.07)
+P_COUNT = {1: 0.4, 2: 0.35, 3: 0.25}
+P_BACKGROUND = (0.4, 0.3, 0.2, 0.1)
+P_STRIPED = (0.1, 0.6, 0.2, 0.15, 0.7, 0.1, 0.5)
+"""p(texture = striped | shape), in the order of SHAPES."""
+
+_FAVOURITES = (0, 5, 3, 2, 6, 7, 1)
+_RANKED = (0.40, 0.20, 0.12, 0.08, 0.06, 0.05, 0.05, 0.04)
+P_COLOUR = np.array([[_RANKED[(c - f) % 8] for c in range(8)] for f in _FAVOURITES])
+"""p(colour | shape): (7, 8); each shape has its own favourite colour and a long tail."""
+
+ARRANGEMENTS: dict[int, dict[str, tuple[float, tuple[tuple[float, float], ...]]]] = {
+    1: {
+        "centre": (0.45, ((0.5, 0.5),)),
+        "left": (0.22, ((0.25, 0.5),)),
+        "right": (0.15, ((0.75, 0.5),)),
+        "top": (0.10, ((0.5, 0.25),)),
+        "bottom": (0.08, ((0.5, 0.75),)),
+    },
+    2: {
+        "row": (0.50, ((0.28, 0.5), (0.72, 0.5))),
+        "column": (0.28, ((0.5, 0.28), (0.5, 0.72))),
+        "diagonal": (0.22, ((0.3, 0.3), (0.7, 0.7))),
+    },
+    3: {
+        "triangle": (0.50, ((0.5, 0.27), (0.27, 0.7), (0.73, 0.7))),
+        "row": (0.30, ((0.21, 0.5), (0.5, 0.5), (0.79, 0.5))),
+        "diagonal": (0.20, ((0.22, 0.22), (0.5, 0.5), (0.78, 0.78))),
+    },
+}
+"""By count: name -> (p(arrangement | count), anchors as fractions of the image's side)."""
+
+SIZES = {"small": (0.5, 0.13), "medium": (0.33, 0.165), "large": (0.17, 0.2)}
+"""Name -> (probability, radius as a fraction of the image's side)."""
+
+PLACE_JITTER = 0.045
+SIZE_JITTER = 0.08
+MAX_ROTATION = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One shape: place and radius in fractions of the side, rotation in degrees clockwise."""
+
+    shape: str
+    colour: str
+    texture: str
+    size: str
+    x: float
+    y: float
+    radius: float
+    rotation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is in a picture; later objects lie over earlier ones."""
+
+    objects: tuple[SceneObject, ...]
+    arrangement: str
+    background: str
+
+    @property
+    def combination(self) -> tuple[str, ...]:
+        """The sorted shapes: the unit of the held-out split."""
+        return tuple(sorted(item.shape for item in self.objects))
+
+    @property
+    def split(self) -> str:
+        """``heldout`` for about a fifth of the combinations of two or three shapes."""
+        if len(self.objects) == 1:
+            return "train"
+        return "heldout" if derive(0, "split", " ".join(self.combination)) % 4 == 0 else "train"
+
+
+def sample_scene(rng: np.random.Generator, hard: bool = False) -> Scene:
+    """Draw a scene from the joint distribution.
+
+    Args:
+        rng: The source of all randomness.
+        hard: More of everything: up to six freely placed objects and any rotation.
+    """
+    count = int(rng.integers(1, 7)) if hard else int(rng.choice(3, p=list(P_COUNT.values()))) + 1
+    if hard:
+        arrangement, anchors = "free", tuple(map(tuple, rng.uniform(0.15, 0.85, (count, 2))))
+    else:
+        table = ARRANGEMENTS[count]
+        arrangement = str(rng.choice(list(table), p=[p for p, _ in table.values()]))
+        anchors = table[arrangement][1]
+    order = rng.permutation(count)
+    turn = 180.0 if hard else MAX_ROTATION
+    objects = tuple(_sample_object(rng, anchors[place], turn) for place in order)
+    background = str(rng.choice(BACKGROUNDS, p=P_BACKGROUND))
+    return Scene(objects, arrangement, background)
+
+
+def _sample_object(
+    rng: np.random.Generator, anchor: tuple[float, float], turn: float
+) -> SceneObject:
+    shape = int(rng.choice(len(SHAPES), p=P_SHAPE))
+    size = str(rng.choice(list(SIZES), p=[p for p, _ in SIZES.values()]))
+    x, y = np.asarray(anchor) + rng.uniform(-PLACE_JITTER, PLACE_JITTER, 2)
+    radius = SIZES[size][1] * (1.0 + rng.uniform(-SIZE_JITTER, SIZE_JITTER))
+    return SceneObject(
+        shape=SHAPES[shape],
+        colour=COLOURS[int(rng.choice(len(COLOURS), p=P_COLOUR[shape]))],
+        texture=TEXTURES[int(rng.random() < P_STRIPED[shape])],
+        size=size,
+        x=float(x),
+        y=float(y),
+        radius=float(radius),
+        rotation=float(rng.uniform(-turn, turn)),
+    )
+
+
+def arrangement_of(centres: np.ndarray) -> str:
+    """Name the arrangement whose anchors lie nearest to the given centres.
+
+    Args:
+        centres: (n, 2), x and y as fractions of the side, n from 1 to 3, in any order.
+
+    Returns:
+        A key of ``ARRANGEMENTS[n]``.
+    """
+    count = len(centres)
+    best, best_distance = "", np.inf
+    for name, (_, anchors) in ARRANGEMENTS[count].items():
+        for order in permutations(range(count)):
+            distance = float(np.square(np.asarray(anchors)[list(order)] - centres).sum())
+            if distance < best_distance:
+                best, best_distance = name, distance
+    return best
+
+
+def colour_distribution(shapes: tuple[str, ...]) -> np.ndarray:
+    """p(colour) of one object drawn at random among the given shapes: (8,), sums to 1."""
+    return np.mean([P_COLOUR[SHAPES.index(shape)] for shape in shapes], axis=0)
+
+
+def texture_distribution(shapes: tuple[str, ...]) -> np.ndarray:
+    """p(plain), p(striped) of one object drawn at random among the given shapes: (2,)."""
+    striped = float(np.mean([P_STRIPED[SHAPES.index(shape)] for shape in shapes]))
+    return np.array([1.0 - striped, striped])
+
+
+def arrangement_distribution(count: int) -> dict[str, float]:
+    """p(arrangement | count)."""
+    return {name: p for name, (p, _) in ARRANGEMENTS[count].items()}

@@ -1,0 +1,142 @@
+"""Scenes as records, and as data shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+
+from pipelines.core.images import encode_png
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
+from pipelines.core.seeds import generator
+from pipelines.core.workspace import Workspace
+from pipelines.data.scenes.captions import caption_scene, describe_scene
+from pipelines.data.scenes.draw import Drawing, draw_scene, ellipse_truth
+from pipelines.data.scenes.factors import Scene, sample_scene
+from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data
+
+LICENCE = "CC0-1.0"
+VERSION = 1
+"""Raised when equal options give other scenes."""
+
+
+def scene_of(seed: int, index: int, hard: bool = False) -> tuple[Scene, str]:
+    """Scene number `index` of a seed and its caption; independent of all other numbers."""
+    rng = generator(seed, "scene-hard" if hard else "scene", index)
+    scene = sample_scene(rng, hard)
+    return scene, caption_scene(scene, rng)
+
+
+def make_record(seed: int, index: int, size: int = 64, hard: bool = False) -> Record:
+    """Draw one captioned scene as a record, with its truth in ``meta``.
+
+    The truth is for tests and for judging; no extractor reads it.
+    """
+    scene, caption = scene_of(seed, index, hard)
+    drawing = draw_scene(scene, size)
+    meta = {
+        "source": "kaleido scenes",
+        "licence": LICENCE,
+        "split": scene.split,
+        "truth": _truth(scene, drawing),
+    }
+    return Record(f"scene-{seed}-{index:07d}", encode_png(drawing.pixels), caption, meta)
+
+
+def make_records(
+    n: int, seed: int, size: int = 64, hard: bool = False, start: int = 0
+) -> Iterator[Record]:
+    """Draw scenes `start` to ``start + n``."""
+    for index in range(start, start + n):
+        yield make_record(seed, index, size, hard)
+
+
+def write_scenes(
+    workspace: Workspace,
+    n: int,
+    seed: int | None = None,
+    shard_size: int | None = None,
+    size: int | None = None,
+    hard: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DataSummary:
+    """Fill ``data/`` with scenes 0 to `n` of a seed, both splits together.
+
+    Args:
+        workspace: Where to write.
+        n: Number of scenes.
+        seed: None takes ``data.seed``.
+        shard_size: Records in a shard; None takes ``data.shard_size``.
+        size: Side in pixels; None takes ``data.image_size``.
+        hard: Up to six freely placed objects.
+        overwrite: Replace data of another source or other options.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If ``data/`` holds other data and `overwrite` is false.
+    """
+    settings = workspace.settings.data
+    seed = settings.seed if seed is None else seed
+    shard_size, size = shard_size or settings.shard_size, size or settings.image_size
+    options = {"seed": seed, "size": size, "hard": hard, "shard_size": shard_size}
+    plans = (
+        ShardPlan(
+            [start, count := min(shard_size, n - start)],
+            count,
+            partial(make_records, count, seed, size, hard, start),
+        )
+        for start in range(0, n, shard_size)
+    )
+    source = Source("scenes", VERSION, options)
+    return write_data(workspace, source, plans, n, overwrite, progress)
+
+
+def _truth(scene: Scene, drawing: Drawing) -> dict[str, object]:
+    objects = [
+        asdict(item)
+        | {
+            "box": _box(mask),
+            "visible": round(float(share), 4),
+            "ellipse": ellipse_truth(item),
+            "mask": run_lengths(mask),
+        }
+        for item, mask, share in zip(scene.objects, drawing.masks, drawing.visible, strict=True)
+    ]
+    return {
+        "objects": objects,
+        "arrangement": scene.arrangement,
+        "background": scene.background,
+        "description": describe_scene(scene),
+    }
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+    """The visible part's bounding box, (x1, y1, x2, y2) in fractions of the side."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return None
+    side = float(mask.shape[0])
+    return (
+        float(columns[0]) / side,
+        float(rows[0]) / side,
+        float(columns[-1] + 1) / side,
+        float(rows[-1] + 1) / side,
+    )
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Row-major run lengths of a mask, beginning with the count of zeros (as COCO counts)."""
+    flat = np.concatenate([[0], mask.ravel().astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(flat))
+    runs = np.diff(np.concatenate([[0], edges, [mask.size]]))
+    return [int(run) for run in runs]
+
+
+def mask_from_runs(runs: list[int], size: int) -> np.ndarray:
+    """Undo `run_lengths`: bool (size, size)."""
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(size, size)

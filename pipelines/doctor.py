@@ -1,0 +1,70 @@
+"""What this installation can do: versions, devices, packages, embedded models."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from pipelines.core.errors import KaleidoError
+from pipelines.embedded.paths import embedded_path
+
+PACKAGES = {
+    "kaleido-diffusion": "this program",
+    "torch": "models",
+    "transformers": "the prior",
+    "diffusers": "the denoiser",
+    "numpy": "arrays",
+    "pillow": "images",
+    "pyarrow": "outcomes of rows",
+    "scipy": "assignments and distances",
+    "matplotlib": "plots of the report",
+    "ultralytics": "extract boxes and blobs (extra: yolo)",
+    "torchvision": "extract boxes and blobs (extra: yolo)",
+}
+EMBEDDED = ("detector", "judge", "prior", "diffusion", "baseline")
+
+
+def examine() -> dict[str, Any]:
+    """Describe this installation.
+
+    Returns:
+        ``system`` (name to text), ``packages`` (name, version or None, what it serves) and
+        ``embedded`` (model to ``present`` or what is wrong).
+    """
+    return {
+        "system": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+            "devices": ", ".join(_devices()),
+        },
+        "packages": [(name, _version(name), use) for name, use in PACKAGES.items()],
+        "embedded": {name: _embedded(name) for name in EMBEDDED},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    if find_spec("torch") is None:
+        return ["cpu"]
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ["cpu", *names, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _embedded(name: str) -> str:
+    try:
+        embedded_path(name)
+    except KaleidoError as error:
+        return error.why
+    return "present"

@@ -1,0 +1,1 @@
+"""What a latent is: one protocol, its kinds, the sequence z and the grammar of z."""

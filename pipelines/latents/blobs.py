@@ -1,0 +1,91 @@
+"""Blobs: labelled ellipses on the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pipelines.latents.base import GRID
+from pipelines.latents.drawing import draw_outlines
+from pipelines.latents.items import LabelledList, Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One object's ellipse. Images are square, so one unit serves both axes.
+
+    Attributes:
+        label: What it is, any non-empty text.
+        xc: Centre, grid units from the left.
+        yc: Centre, grid units from the top.
+        r_major: Longer half-axis, grid units, at least 1; 1000 is the image's width.
+        r_minor: Shorter half-axis, from 1 to r_major.
+        theta: Angle from the x axis to the longer axis, whole degrees in [0, 180). The y axis
+            points down, so the longer axis has the direction (cos theta, sin theta) in pixels and
+            theta grows clockwise as seen.
+    """
+
+    label: str
+    xc: int
+    yc: int
+    r_major: int
+    r_minor: int
+    theta: int
+
+    def moved(self, dx: int, dy: int) -> Blob:
+        """Return the ellipse shifted by (dx, dy) grid units."""
+        return replace(self, xc=self.xc + dx, yc=self.yc + dy)
+
+    def outline(self, points: int = 72) -> np.ndarray:
+        """Return points of the ellipse: float (points, 2), x and y in grid units."""
+        turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
+        major, minor = self.r_major * np.cos(turn), self.r_minor * np.sin(turn)
+        cos, sin = np.cos(np.radians(self.theta)), np.sin(np.radians(self.theta))
+        return np.stack(
+            [self.xc + major * cos - minor * sin, self.yc + major * sin + minor * cos], axis=1
+        )
+
+
+class Blobs(LabelledList[Blob]):
+    """Place, size and tilt: ``circle <xc><yc><r_major><r_minor><theta> <;> ...`` (appendix A)."""
+
+    kind = "blobs"
+    version = 1
+    item = Blob
+    max_items = 15  # BlobGEN (2405.08246)
+    changes = {
+        "move": ("by", '{"move": index, "by": [dx, dy]}'),
+        "resize": ("to", '{"resize": index, "to": [r_major, r_minor]}'),
+        "rotate": ("to", '{"rotate": index, "to": theta}'),
+        "relabel": ("as", '{"relabel": index, "as": label}'),
+        "add": ("at", '{"add": label, "at": [xc, yc, r_major, r_minor, theta]}'),
+        "remove": (None, '{"remove": index}'),
+    }
+
+    @classmethod
+    def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
+        """The centre lies on the grid; 1 <= r_minor <= r_major <= 1000; theta < 180."""
+        match len(numbers):
+            case 0 | 1:
+                return 0, GRID
+            case 2:
+                return 1, GRID
+            case 3:
+                return 1, numbers[2]
+            case _:
+                return 0, 179
+
+    def edit_item(self, verb: str, item: Blob, argument: Any) -> Blob:
+        """Resize: give the ellipse new radii. Rotate: give it a new angle."""
+        if verb == "rotate":
+            return replace(item, theta=argument)
+        r_major, r_minor = self.integers(argument, 2)
+        return replace(item, r_major=r_major, r_minor=r_minor)
+
+    def draw(self, image: np.ndarray) -> np.ndarray:
+        """Draw outlines with labels over a uint8 (height, width, 3) image; a new array."""
+        outlines = [blob.outline() for blob in self.items]
+        return draw_outlines(image, outlines, [blob.label for blob in self.items])

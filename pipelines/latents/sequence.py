@@ -1,0 +1,76 @@
+"""z: a sequence of latents in a chosen order, as one text.
+
+``<boxes> circle <120><330><410><620> <;> star <500>... <palette> <612><500>...``. The markers, the
+numbers and the separator between items are added tokens of the prior's vocabulary. None of them
+occurs in ordinary text, so captions keep their digits and their semicolons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from pipelines.core.errors import nearest
+from pipelines.latents.base import GRID, Latent, LatentError, number
+from pipelines.latents.items import SEPARATOR
+from pipelines.latents.kinds import latent_class
+
+DEFAULT_ORDER = ("description", "boxes", "blobs", "tokens", "palette")
+"""Every kind, in the paper's order; each later one is predicted given the earlier ones."""
+
+MARKERS = {kind: f"<{kind}>" for kind in DEFAULT_ORDER}
+"""The token that opens each kind's part of z."""
+
+SPECIAL_TOKENS = (*MARKERS.values(), SEPARATOR, *(number(value) for value in range(GRID + 1)))
+"""Every token added to the vocabulary."""
+
+_MARKER = re.compile(f"<({'|'.join(DEFAULT_ORDER)})>")
+
+
+def order_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Put kinds into the default order.
+
+    Raises:
+        LatentError: If a kind is unknown or occurs twice.
+    """
+    given = list(kinds)
+    for kind in given:
+        if kind not in DEFAULT_ORDER:
+            raise LatentError(kind, "there is no such kind.", nearest(kind, DEFAULT_ORDER))
+        if given.count(kind) > 1:
+            raise LatentError(kind, "it occurs twice.", "Name each kind once.")
+    return tuple(sorted(given, key=DEFAULT_ORDER.index))
+
+
+def z_to_text(z: Mapping[str, Latent]) -> str:
+    """Write z in the mapping's own order; an empty z is the empty string.
+
+    Raises:
+        LatentError: If a latent stands under another kind's name.
+    """
+    for kind, latent in z.items():
+        if latent.kind != kind:
+            raise LatentError(kind, f"its latent is of kind {latent.kind!r}.")
+    return " ".join(f"{MARKERS[kind]} {latent.to_text()}" for kind, latent in z.items())
+
+
+def z_from_text(text: str) -> dict[str, Latent]:
+    """Read z; the result keeps the text's order.
+
+    Raises:
+        LatentError: If text stands before the first marker, a kind occurs twice, or a part does
+            not follow its kind's grammar.
+    """
+    head, *parts = _MARKER.split(text)
+    if head.strip():
+        raise LatentError(
+            "z",
+            f"it begins with {head.strip()[:40]!r}.",
+            f"Begin with a marker: {' '.join(MARKERS.values())}.",
+        )
+    z: dict[str, Latent] = {}
+    for kind, part in zip(parts[::2], parts[1::2], strict=True):
+        if kind in z:
+            raise LatentError("z", f"{MARKERS[kind]} occurs twice.", "Keep one of them.")
+        z[kind] = latent_class(kind).from_text(part)
+    return z

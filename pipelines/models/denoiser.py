@@ -1,0 +1,133 @@
+"""Denoiser: the network of p(x|z,c), a diffusers Sana transformer that predicts the clean image."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import SanaTransformer2DModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
+from torch import nn
+
+
+class KaleidoTransformer2DModel(SanaTransformer2DModel):
+    """Sana's transformer (arXiv 2410.10629) for small pictures in pixel space.
+
+    It differs from its parent in four ways, each measured in docs/explanation/denoiser.md:
+
+    * softmax instead of linear self-attention, since few patches make it as cheap and sharper;
+    * the pooled caption joins the time embedding (z does not: a long z would dilute c);
+    * the output is the clean image x̂, from which the velocity follows ("Back to basics",
+      arXiv 2511.13720: with large patches the clean image lies on a low-dimensional manifold
+      that the network can reach, noise and velocity do not);
+    * a small convolution over the assembled picture removes the seams between patches.
+
+    Args:
+        sample_size: Side of the image in pixels.
+        patch_size: Side of a patch in pixels; it divides `sample_size`.
+        num_layers: Transformer blocks.
+        num_attention_heads: Heads of self- and cross-attention.
+        attention_head_dim: Width of a head.
+        context_dim: Width of the context tokens.
+        seam_channels: Channels of the convolution over the assembled picture.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 64,
+        patch_size: int = 8,
+        num_layers: int = 5,
+        num_attention_heads: int = 6,
+        attention_head_dim: int = 32,
+        context_dim: int = 128,
+        seam_channels: int = 16,
+        mlp_ratio: float = 2.5,
+    ) -> None:
+        width = num_attention_heads * attention_head_dim
+        super().__init__(
+            in_channels=3,
+            out_channels=3,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            num_layers=num_layers,
+            num_cross_attention_heads=num_attention_heads,
+            cross_attention_head_dim=attention_head_dim,
+            cross_attention_dim=width,
+            caption_channels=context_dim,
+            mlp_ratio=mlp_ratio,
+            sample_size=sample_size,
+            patch_size=patch_size,
+            interpolation_scale=1,
+        )
+        self.register_to_config(
+            sample_size=sample_size,
+            patch_size=patch_size,
+            num_layers=num_layers,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            context_dim=context_dim,
+            seam_channels=seam_channels,
+            mlp_ratio=mlp_ratio,
+        )
+        for block in self.transformer_blocks:
+            block.attn1.set_processor(SanaAttnProcessor2_0())
+        self.pooled_projection = nn.Linear(context_dim, width)
+        self.seam = nn.Sequential(
+            nn.Conv2d(6, seam_channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(seam_channels, 3, 3, padding=1),
+        )
+        nn.init.zeros_(self.seam[-1].weight)
+        nn.init.zeros_(self.seam[-1].bias)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_attention_mask: torch.Tensor,
+        pooled_projections: torch.Tensor,
+    ) -> torch.Tensor:
+        """Predict the clean image.
+
+        Args:
+            hidden_states: Noisy images x_t, (n, 3, side, side).
+            timestep: Noise level t of each image, (n,), from 0 (clean) to 1000 (noise).
+            encoder_hidden_states: Context tokens, (n, length, context_dim).
+            encoder_attention_mask: (n, length), 1 where a token counts.
+            pooled_projections: Pooled caption, (n, context_dim).
+
+        Returns:
+            The predicted clean images x̂, (n, 3, side, side).
+        """
+        noisy = hidden_states
+        count, _, height, width = noisy.shape
+        patch = self.config.patch_size
+        rows, columns = height // patch, width // patch
+        hidden_states = self.patch_embed(noisy)
+        modulation, embedded = self._embed_time(timestep, pooled_projections)
+        context = self.caption_norm(self.caption_projection(encoder_hidden_states))
+        # -10000 underflows to an exact zero in softmax, so padding cannot leak.
+        bias = (1 - encoder_attention_mask.to(context.dtype))[:, None] * -10000.0
+        for block in self.transformer_blocks:
+            hidden_states = block(hidden_states, None, context, bias, modulation, rows, columns)
+        hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
+        patches = self.proj_out(hidden_states).view(count, rows, columns, patch, patch, 3)
+        image = patches.permute(0, 5, 1, 3, 2, 4).reshape(count, 3, height, width)
+        return image + self.seam(torch.cat([image, noisy], dim=1))
+
+    def _embed_time(
+        self, timestep: torch.Tensor, pooled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        embedding = self.time_embed
+        embedded = embedding.emb(
+            timestep,
+            resolution=None,
+            aspect_ratio=None,
+            batch_size=len(timestep),
+            hidden_dtype=pooled.dtype,
+        )
+        embedded = embedded + self.pooled_projection(pooled)
+        return embedding.linear(embedding.silu(embedded)), embedded

@@ -1,0 +1,118 @@
+"""Diffusion p(x|z,c): the context and the denoiser, trained, saved and used together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipelines.core.errors import InputMissing
+from pipelines.core.settings import DiffusionSettings
+from pipelines.models.context import Conditioning, Context
+from pipelines.models.denoiser import KaleidoTransformer2DModel
+
+TIME_SCALE = 1000.0
+"""The denoiser's timestep is the noise level σ in [0, 1] times this."""
+
+
+class Diffusion(nn.Module):
+    """Context and denoiser as one module.
+
+    Args:
+        context: Joins c and z.
+        denoiser: Predicts the clean image.
+        z_kinds: Kinds that z may hold, in order; empty for a baseline of p(x|c).
+    """
+
+    def __init__(
+        self, context: Context, denoiser: KaleidoTransformer2DModel, z_kinds: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.context, self.denoiser, self.z_kinds = context, denoiser, tuple(z_kinds)
+
+    @classmethod
+    def load(cls, folder: Path, command: str = "kaleido train diffusion") -> Diffusion:
+        """Load what `save` wrote.
+
+        Args:
+            folder: A folder with ``context/``, ``denoiser/`` and ``kaleido.json``.
+            command: The command that makes it, for the error.
+
+        Raises:
+            InputMissing: If the folder holds no model.
+        """
+        facts = folder / "kaleido.json"
+        if not facts.is_file():
+            raise InputMissing(
+                str(folder), "there is no trained diffusion model here.", f"Run `{command}` first."
+            )
+        kinds = json.loads(facts.read_text(encoding="utf-8"))["z_kinds"]
+        context = Context.from_pretrained(folder / "context", torch_dtype=torch.float32)
+        denoiser = KaleidoTransformer2DModel.from_pretrained(
+            folder / "denoiser", torch_dtype=torch.float32
+        )
+        return cls(context, denoiser, kinds).eval()
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write configs and safetensors; the model itself keeps its precision."""
+        for name, part in (("context", self.context), ("denoiser", self.denoiser)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            state = {key: value.to(dtype) for key, value in part.state_dict().items()}
+            copy = type(part).from_config(part.config).to(dtype)
+            copy.load_state_dict(state)
+            copy.save_pretrained(folder / name)
+        facts = json.dumps({"z_kinds": list(self.z_kinds)}, indent=1)
+        (folder / "kaleido.json").write_text(facts + "\n", encoding="utf-8")
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.denoiser.config.sample_size)
+
+    def forward(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """Predict clean images.
+
+        Args:
+            noisy: x_σ = (1 − σ) x + σ ε, (n, 3, side, side), x in [-1, 1].
+            sigma: Noise levels in [0, 1], (n,).
+            conditioning: From `context`.
+
+        Returns:
+            x̂, (n, 3, side, side).
+        """
+        return self.denoiser(
+            noisy,
+            sigma * TIME_SCALE,
+            conditioning.tokens,
+            conditioning.mask,
+            conditioning.pooled,
+        )
+
+
+def build_diffusion(
+    settings: DiffusionSettings, image_size: int, prior_width: int, z_kinds: Sequence[str]
+) -> Diffusion:
+    """Make an untrained model; the baseline (no kinds) has the same shape and parameters.
+
+    Args:
+        settings: Sizes.
+        image_size: Side of the images in pixels.
+        prior_width: Width of the prior's states.
+        z_kinds: Kinds in order.
+    """
+    width = prior_width
+    context = Context(caption_dim=width, z_dim=2 * width, context_dim=width)
+    denoiser = KaleidoTransformer2DModel(
+        sample_size=image_size,
+        patch_size=settings.patch_size,
+        num_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        attention_head_dim=settings.head_dim,
+        context_dim=width,
+    )
+    return Diffusion(context, denoiser, z_kinds)

@@ -1,0 +1,205 @@
+"""Prior p(z|c): a T5 encoder-decoder whose decoder writes z as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from pipelines.core.errors import InputMissing
+from pipelines.core.settings import PriorSettings
+from pipelines.latents.base import GRID, number
+from pipelines.latents.vocabulary import plain_caption
+from pipelines.models.context import States
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class Prior:
+    """A T5 and its tokenizer, with the three things that the rest of the house asks of them.
+
+    Args:
+        model: The encoder-decoder; its vocabulary includes the special tokens of z.
+        tokenizer: The matching tokenizer.
+        max_caption_tokens: Longer captions are cut.
+        z_kinds: The kinds it was trained on, in order.
+        labels: The closed set of labels that z may use, or empty for any label.
+    """
+
+    def __init__(
+        self,
+        model: T5ForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerFast,
+        max_caption_tokens: int,
+        z_kinds: Sequence[str],
+        labels: Sequence[str] = (),
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.max_caption_tokens = max_caption_tokens
+        self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
+
+    @classmethod
+    def load(cls, folder: Path) -> Prior:
+        """Load what `save` wrote.
+
+        Raises:
+            InputMissing: If the folder holds no prior.
+        """
+        if not (folder / "config.json").is_file():
+            raise InputMissing(
+                str(folder), "there is no trained prior here.", "Run `kaleido train prior` first."
+            )
+        with without_bars():
+            model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        facts = model.config.kaleido
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return cls(
+            model.eval(),
+            tokenizer,
+            facts["max_caption_tokens"],
+            facts["z_kinds"],
+            facts["labels"],
+        )
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write a transformers folder (config, safetensors, tokenizer)."""
+        self.model.config.kaleido = {
+            "max_caption_tokens": self.max_caption_tokens,
+            "z_kinds": list(self.z_kinds),
+            "labels": list(self.labels),
+        }
+        with without_bars():
+            deepcopy(self.model).to(dtype).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @property
+    def width(self) -> int:
+        """Width of the encoder's and decoder's hidden states."""
+        return int(self.model.config.d_model)
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokenize captions: ids (n, length) and bool mask (n, length)."""
+        batch = self.tokenizer(
+            [plain_caption(caption) for caption in captions],
+            padding=True,
+            truncation=True,
+            max_length=self.max_caption_tokens,
+            return_tensors="pt",
+        )
+        device = self.model.device
+        return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+
+    def tokenize_z(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokenize z with its end token: ids (n, length), padded, and bool mask."""
+        batch = self.tokenizer(list(texts), padding=True, return_tensors="pt")
+        device = self.model.device
+        return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+
+    def encode(self, captions: Sequence[str]) -> States:
+        """Encoder states over captions, (n, length, width)."""
+        ids, mask = self.tokenize(captions)
+        states = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long())
+        return States(states.last_hidden_state, mask)
+
+    def z_states(self, caption: States, z_ids: torch.Tensor, z_mask: torch.Tensor) -> States:
+        """States over a whole z, as the denoiser sees it.
+
+        The decoder's last hidden states (Kaleido, section 3) say which role a token plays; in a
+        frozen prior they need not keep its value, so the token's embedding stands beside them.
+
+        Args:
+            caption: States from `encode`.
+            z_ids: (n, length), each row ending in the end token.
+            z_mask: bool (n, length).
+
+        Returns:
+            States of width 2 · `width`.
+        """
+        start = torch.full_like(z_ids[:, :1], self.model.config.decoder_start_token_id)
+        hidden = self.model.get_decoder()(
+            input_ids=torch.cat([start, z_ids], 1),
+            attention_mask=torch.cat([torch.ones_like(z_mask[:, :1]), z_mask], 1).long(),
+            encoder_hidden_states=caption.values,
+            encoder_attention_mask=caption.mask.long(),
+            use_cache=False,
+        ).last_hidden_state[:, 1:]
+        embedded = self.model.get_input_embeddings()(z_ids)
+        return States(torch.cat([hidden, embedded], dim=-1), z_mask)
+
+
+def build_prior(
+    settings: PriorSettings, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str]
+) -> Prior:
+    """Make an untrained tiny T5 for a tokenizer that already has the special tokens of z.
+
+    Args:
+        settings: Sizes and kinds; ``pretrained`` is not looked at here.
+        tokenizer: From `pipelines.latents.vocabulary`.
+        labels: The closed set of labels, or empty.
+    """
+    # transformers 5.23 sizes the decoder's cache by num_layers, so both depths are equal.
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=settings.d_model,
+        d_kv=settings.d_model // settings.heads,
+        d_ff=settings.d_ff,
+        num_layers=settings.layers,
+        num_decoder_layers=settings.layers,
+        num_heads=settings.heads,
+        dropout_rate=0.0,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    model = T5ForConditionalGeneration(config)
+    with torch.no_grad():
+        # transformers draws an untied output layer with deviation 1: logits of deviation √d_model
+        # and a first loss of forty nats.
+        model.lm_head.weight.mul_(settings.d_model**-0.5)
+    _smooth_numbers(model, tokenizer)
+    return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers' progress bars off a user's screen while a small file is read."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+@torch.no_grad()
+def _smooth_numbers(
+    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Start neighbouring numbers with similar embeddings.
+
+    A thousand unrelated tokens would each have to be seen often; with Fourier features of the
+    value, what is learned of <500> holds for <501>. Frequencies rise geometrically from one
+    half to 64 periods over the grid.
+    """
+    ids = tokenizer.convert_tokens_to_ids([number(value) for value in range(GRID + 1)])
+    half = model.config.d_model // 2
+    frequencies = 0.5 * 128.0 ** (torch.arange(half) / max(half - 1, 1))
+    phase = 2.0 * math.pi * torch.arange(GRID + 1)[:, None] / GRID * frequencies[None]
+    # Low frequencies weigh more, so similarity falls smoothly with distance.
+    weight = frequencies.rsqrt()
+    features = torch.cat([phase.cos() * weight, phase.sin() * weight], dim=1)
+    features = features / features.pow(2).mean().sqrt()
+    for table in (model.get_input_embeddings().weight, model.lm_head.weight):
+        scale = table.pow(2).mean().sqrt()
+        table[ids] = features[:, : table.shape[1]] * scale

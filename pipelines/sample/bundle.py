@@ -1,0 +1,67 @@
+"""Finding the models to sample with: the workspace's own, or the shipped ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.workspace import Workspace
+from pipelines.embedded.paths import embedded_path
+from pipelines.models.diffusion import Diffusion
+from pipelines.models.prior import Prior
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A prior and the diffusion model that was trained on it.
+
+    Attributes:
+        prior: p(z|c), whose encoder also reads the caption.
+        diffusion: p(x|z,c), or p(x|c) for a baseline.
+        name: ``kaleido`` or ``baseline``.
+        source: ``workspace`` or ``embedded``.
+    """
+
+    prior: Prior
+    diffusion: Diffusion
+    name: str
+    source: str
+
+    @property
+    def z_kinds(self) -> tuple[str, ...]:
+        """Kinds of z that this bundle draws, in order."""
+        return self.diffusion.z_kinds
+
+
+def load_bundle(
+    workspace: Workspace | None, baseline: bool = False, embedded: bool = False
+) -> Bundle:
+    """Load the workspace's models if it has both, else the embedded ones.
+
+    Args:
+        workspace: Where trained models may lie, or None.
+        baseline: Load the model without z.
+        embedded: Load the embedded models even if the workspace has its own.
+
+    Raises:
+        InputMissing: If the workspace has only one of the two, and names the command that makes
+            the other, or if neither exists anywhere.
+    """
+    name = "baseline" if baseline else "diffusion"
+    label = "baseline" if baseline else "kaleido"
+    if workspace is not None and not embedded:
+        prior, diffusion = workspace.models("prior"), workspace.models(name)
+        if _exists(diffusion):
+            command = "kaleido train diffusion" + (" --baseline" if baseline else "")
+            model = Diffusion.load(diffusion, command)
+            return Bundle(Prior.load(prior), model, label, "workspace")
+    return Bundle(
+        Prior.load(embedded_path("prior")),
+        Diffusion.load(embedded_path(name)),
+        label,
+        "embedded",
+    )
+
+
+def _exists(folder: Path) -> bool:
+    return (folder / "kaleido.json").is_file()

@@ -1,0 +1,119 @@
+"""Drawing z ~ p(z|c): incremental decoding under the grammar, without guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from pipelines.core.errors import KaleidoError
+from pipelines.latents.grammar import Grammar
+from pipelines.latents.vocabulary import decode_z
+from pipelines.models.context import States
+from pipelines.models.prior import Prior
+
+ROWS = 16
+"""Rows decoded together, always: matrix products of another height round differently, and one
+flipped token would change a whole picture. Missing rows repeat the last one."""
+
+
+@torch.inference_mode()
+def draw_z(
+    prior: Prior,
+    caption: States,
+    kinds: Sequence[str],
+    seeds: Sequence[int],
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> list[str]:
+    """Draw one z for each seed from the prior, as text that always parses.
+
+    Args:
+        prior: The prior; `kinds` are among its own.
+        caption: Encoder states of one caption, (1, length, width).
+        kinds: Kinds of z in order; each later one is drawn given the earlier ones.
+        seeds: One seed a row; a row depends on its own seed only.
+        temperature: Divides the logits; 1 samples the model as it is.
+        top_p: Nucleus sampling (arXiv 1904.09751): the smallest set of tokens whose mass reaches
+            this, of the legal ones. 1 keeps all.
+
+    Returns:
+        As many texts as seeds.
+
+    Raises:
+        KaleidoError: If the prior was not trained on a kind, or a number is out of range.
+    """
+    unknown = [kind for kind in kinds if kind not in prior.z_kinds]
+    if unknown:
+        raise KaleidoError(
+            ", ".join(unknown),
+            f"this prior draws {', '.join(prior.z_kinds)} only.",
+            "Choose among those with --z.",
+        )
+    if temperature <= 0.0 or not 0.0 < top_p <= 1.0:
+        raise KaleidoError(
+            f"temperature {temperature:g}, top_p {top_p:g}",
+            "a temperature is above 0 and top_p in (0, 1].",
+        )
+    grammar = Grammar(prior.tokenizer, kinds, prior.labels or None)
+    texts: list[str] = []
+    for start in range(0, len(seeds), ROWS):
+        chunk = list(seeds[start : start + ROWS])
+        padded = chunk + [chunk[-1]] * (ROWS - len(chunk))
+        rows = _decode(prior, caption, grammar, padded, temperature, top_p)
+        texts.extend(rows[: len(chunk)])
+    return texts
+
+
+def _decode(
+    prior: Prior,
+    caption: States,
+    grammar: Grammar,
+    seeds: Sequence[int],
+    temperature: float,
+    top_p: float,
+) -> list[str]:
+    model, count = prior.model, len(seeds)
+    encoded = caption.values.expand(count, -1, -1)
+    mask = caption.mask.expand(count, -1).long()
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    states = [grammar.start() for _ in seeds]
+    drawn: list[list[int]] = [[] for _ in seeds]
+    ids = torch.full((count, 1), model.config.decoder_start_token_id, device=model.device)
+    cache = None
+    while not all(grammar.done(state) for state in states):
+        output = model(
+            encoder_outputs=(encoded,),
+            attention_mask=mask,
+            decoder_input_ids=ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        logits = output.logits[:, -1].float().cpu().numpy().astype(np.float64) / temperature
+        following = np.full(count, prior.tokenizer.pad_token_id)
+        for row, state in enumerate(states):
+            if grammar.done(state):
+                continue
+            token = _choose(logits[row], grammar.legal(state), rngs[row], top_p)
+            drawn[row].append(token)
+            states[row] = grammar.step(state, token)
+            following[row] = token
+        ids = torch.from_numpy(following)[:, None].to(model.device)
+    return [decode_z(prior.tokenizer, row) for row in drawn]
+
+
+def _choose(
+    logits: np.ndarray, legal: np.ndarray, rng: np.random.Generator, top_p: float
+) -> int:
+    """Draw one legal token by the Gumbel-max trick; noise for the whole vocabulary is drawn each
+    time, so a row's random stream does not depend on what was legal."""
+    gumbel = rng.gumbel(size=len(logits))
+    scores = np.where(legal, logits, -np.inf)
+    if top_p < 1.0:
+        order = np.argsort(-scores)
+        mass = np.exp(scores[order] - scores[order[0]])
+        before = np.cumsum(mass) - mass
+        scores[order[before >= top_p * mass.sum()]] = -np.inf
+    return int(np.argmax(scores + gumbel))

@@ -1,0 +1,117 @@
+"""From a caption to samples: z first, unguided, then x, guided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipelines.core.seeds import derive
+from pipelines.models.context import States
+from pipelines.sample.bundle import Bundle
+from pipelines.sample.decode import draw_z
+from pipelines.sample.sampler import draw_images
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One drawn image.
+
+    Attributes:
+        caption: What was asked for.
+        index: Its number among the samples of this caption, from 0.
+        z: The latent as text; empty for a baseline.
+        pixels: uint8 (side, side, 3).
+    """
+
+    caption: str
+    index: int
+    z: str
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """How to draw.
+
+    Attributes:
+        n: Samples of each caption.
+        cfg: Guidance scale of the image; z is never guided.
+        steps: Steps of the sampler.
+        seed: With the caption and the sample's number it decides z and noise.
+        temperature: Of the prior.
+        top_p: Of the prior.
+        batch_size: Images drawn together; the pictures do not depend on it.
+        z_kinds: Kinds of z to draw, or None for all that the model knows.
+    """
+
+    n: int = 16
+    cfg: float = 7.5
+    steps: int = 30
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    batch_size: int = 16
+    z_kinds: tuple[str, ...] | None = None
+
+
+def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]:
+    """Draw samples of one caption, batch after batch.
+
+    The caption is encoded once. Sample i's z and noise follow from (seed, caption, i) alone.
+    """
+    with torch.inference_mode():
+        encoded = bundle.prior.encode([caption])
+    kinds = bundle.z_kinds
+    if kinds and options.z_kinds is not None:
+        kinds = options.z_kinds
+    keys = [f"{index}:{caption}" for index in range(options.n)]
+    texts = [""] * options.n
+    if kinds:
+        seeds = [derive(options.seed, "z", key) for key in keys]
+        texts = draw_z(
+            bundle.prior, encoded, kinds, seeds, options.temperature, options.top_p
+        )
+    for start in range(0, options.n, options.batch_size):
+        chunk = range(start, min(start + options.batch_size, options.n))
+        pixels = draw_given(
+            bundle,
+            encoded,
+            [texts[index] for index in chunk],
+            [derive(options.seed, "noise", keys[index]) for index in chunk],
+            options.cfg,
+            options.steps,
+        )
+        for index, image in zip(chunk, pixels, strict=True):
+            yield Sample(caption, index, texts[index], image)
+
+
+@torch.inference_mode()
+def draw_given(
+    bundle: Bundle,
+    caption: States,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    cfg: float,
+    steps: int,
+) -> np.ndarray:
+    """Draw images for given z.
+
+    Args:
+        bundle: Models.
+        caption: Encoder states of one caption, (1, length, width).
+        texts: One z an image, as text; all empty for a baseline.
+        seeds: One noise seed an image.
+        cfg: Guidance scale.
+        steps: Sampler steps.
+
+    Returns:
+        uint8 (n, side, side, 3).
+    """
+    rows = caption.expand(torch.zeros(len(texts), dtype=torch.long))
+    z = None
+    if bundle.z_kinds:
+        z = bundle.prior.z_states(rows, *bundle.prior.tokenize_z(texts))
+    return draw_images(bundle.diffusion, bundle.diffusion.context(rows, z), seeds, cfg, steps)

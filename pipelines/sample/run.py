@@ -1,0 +1,157 @@
+"""`kaleido sample`: samples of captions as PNG files, a contact sheet and a list."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.images import encode_png
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.shards import read_records
+from pipelines.core.workspace import Workspace
+from pipelines.latents.sequence import order_kinds
+from pipelines.sample.bundle import load_bundle
+from pipelines.sample.draw import DrawOptions, Sample, draw
+from pipelines.sample.sheet import contact_sheet
+
+SHEET_CAPTIONS = 24
+"""Captions that the contact sheet shows, at most."""
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """What was written.
+
+    Attributes:
+        folder: Where.
+        model: ``kaleido`` or ``baseline``.
+        source: ``workspace`` or ``embedded``.
+        captions: Number of captions.
+        samples: Number of images.
+        sheet: The contact sheet.
+    """
+
+    folder: Path
+    model: str
+    source: str
+    captions: int
+    samples: int
+    sheet: Path
+
+
+def sample(
+    workspace: Workspace,
+    captions: Sequence[str] | None,
+    options: DrawOptions,
+    name: str | None = None,
+    baseline: bool = False,
+    progress: Progress = SILENT,
+) -> SampleSummary:
+    """Draw samples of captions into ``samples/NAME``.
+
+    Args:
+        workspace: Holds the models, or none, and then the embedded ones serve.
+        captions: What to draw; None takes held-out captions of the workspace's data.
+        options: How to draw.
+        name: The folder's name; None makes one from the first caption.
+        baseline: Use the model without z.
+        progress: Listener.
+
+    Raises:
+        InputMissing: If no caption is given and the workspace has no held-out record.
+        KaleidoError: If `name` is taken, or an option does not fit the model.
+    """
+    asked = list(captions) if captions is not None else heldout_captions(workspace)
+    if any(not caption.strip() for caption in asked):
+        raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
+    options = _check_kinds(options, baseline)
+    bundle = load_bundle(workspace, baseline)
+    if bundle.source == "embedded":
+        progress.message(
+            "This workspace has no trained models; the embedded ones draw (they know scenes of "
+            "one to three simple shapes)."
+        )
+    folder = _new_folder(workspace, name, asked[0])
+    shown: list[tuple[str, list[Sample]]] = []
+    lines: list[str] = []
+    with progress.task("samples", len(asked) * options.n, "image") as advance:
+        for number, caption in enumerate(asked):
+            group = []
+            for item in draw(bundle, caption, options):
+                file = f"{number:04d}-{item.index:04d}.png"
+                atomic_write(folder / file, encode_png(item.pixels))
+                lines.append(_line(file, item, options, bundle.name, bundle.source))
+                group.append(item)
+                advance(1)
+            if number < SHEET_CAPTIONS:
+                shown.append((caption, group))
+            atomic_write(folder / "samples.jsonl", "".join(lines).encode())
+    sheet = folder / "sheet.png"
+    atomic_write(sheet, encode_png(contact_sheet(shown)))
+    if len(asked) > SHEET_CAPTIONS:
+        progress.message(f"The contact sheet shows the first {SHEET_CAPTIONS} captions.")
+    return SampleSummary(folder, bundle.name, bundle.source, len(asked), len(lines), sheet)
+
+
+def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:
+    """The first different captions of the held-out split, in data order.
+
+    Raises:
+        InputMissing: If there are none.
+    """
+    captions = (
+        record.caption
+        for path in workspace.data_shards()
+        for record in read_records(path)
+        if record.meta.get("split") == "heldout"
+    )
+    found = list(islice(dict.fromkeys(captions), count))
+    if not found:
+        raise InputMissing(
+            "captions",
+            "none was given, and the workspace has no held-out records.",
+            'Give one: `kaleido sample "two circles and a star"`.',
+        )
+    return found
+
+
+def _check_kinds(options: DrawOptions, baseline: bool) -> DrawOptions:
+    if options.z_kinds is None:
+        return options
+    if baseline:
+        raise KaleidoError("--z", "a baseline has no z.", "Leave out --z or --baseline.")
+    return DrawOptions(**{**asdict(options), "z_kinds": order_kinds(options.z_kinds)})
+
+
+def _line(file: str, item: Sample, options: DrawOptions, model: str, source: str) -> str:
+    row = {
+        "file": file,
+        "caption": item.caption,
+        "z": item.z,
+        "index": item.index,
+        "model": model,
+        "source": source,
+        "settings": asdict(options),
+    }
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _new_folder(workspace: Workspace, name: str | None, caption: str) -> Path:
+    if name is not None:
+        folder = workspace.samples(name)
+        if folder.exists():
+            raise KaleidoError(
+                str(folder), "it exists already.", "Choose another --name, or delete it."
+            )
+        return folder
+    slug = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "samples"
+    number = 1
+    while (folder := workspace.samples(slug if number == 1 else f"{slug}-{number}")).exists():
+        number += 1
+    return folder

@@ -1,0 +1,157 @@
+"""Training p(x|z,c) by flow matching (L_DM of the paper), on a frozen prior's states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.seeds import derive
+from pipelines.core.settings import DiffusionSettings
+from pipelines.core.workspace import Workspace
+from pipelines.latents.sequence import order_kinds
+from pipelines.models.diffusion import Diffusion, build_diffusion
+from pipelines.models.prior import Prior
+from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.loop import Schedule, TrainSummary, train
+from pipelines.train.prior import z_text
+from pipelines.train.stream import RecordStream
+
+MIN_SIGMA = 0.1
+"""Noise levels below this are weighted as this one: the weight 1/σ² would explode."""
+
+Batch = tuple[torch.Tensor, list[str], list[str]]
+
+
+class DiffusionTask:
+    """What the denoiser brings to the loop.
+
+    Args:
+        model: Context and denoiser; without kinds it is a baseline of p(x|c).
+        prior: Frozen; its encoder reads c and its decoder reads z.
+        stream: Records.
+        drop_condition: Probability that c and z are dropped together.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        model: Diffusion,
+        prior: Prior,
+        stream: RecordStream,
+        drop_condition: float,
+        seed: int,
+    ) -> None:
+        self.model, self._prior, self._stream = model, prior, stream
+        self._drop, self._seed = drop_condition, seed
+
+    def batch(self, start: int, count: int) -> Batch:
+        """Images in [-1, 1], (n, 3, side, side), captions and z texts (empty for a baseline)."""
+        records = self._stream.batch(start, count)
+        pixels = np.stack([record.pixels for record in records])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        texts = []
+        if self.model.z_kinds:
+            texts = [
+                z_text(record, self.model.z_kinds, self._seed, start + index)
+                for index, record in enumerate(records)
+            ]
+        return images, [record.caption for record in records], texts
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the velocity that follows from x̂.
+
+        With x_σ = (1 − σ) x + σ ε the velocity is ε − x = (x_σ − x) / σ, so its error is that of
+        x̂ divided by σ (flow matching, arXiv 2210.02747; in this form arXiv 2511.13720, eq. 6).
+        """
+        images, captions, texts = batch
+        device = next(self.model.parameters()).device
+        images = images.to(device)
+        count = len(images)
+        with torch.no_grad():
+            caption = self._prior.encode(captions)
+            z = None
+            if texts:
+                z = self._prior.z_states(caption, *self._prior.tokenize_z(texts))
+        drop = torch.rand(count, generator=rng, device=device) < self._drop
+        # Logit-normal noise levels (arXiv 2403.03206), a little towards noise, where layout is set.
+        sigma = torch.sigmoid(torch.randn(count, generator=rng, device=device) + 0.3)
+        noise = torch.randn(images.shape, generator=rng, device=device)
+        level = sigma[:, None, None, None]
+        noisy = (1.0 - level) * images + level * noise
+        clean = self.model(noisy, sigma, self.model.context(caption, z, drop))
+        error = (clean - images) / level.clamp(min=MIN_SIGMA)
+        return error.square().mean()
+
+
+def train_diffusion(
+    workspace: Workspace,
+    baseline: bool = False,
+    restart: bool = False,
+    progress: Progress = SILENT,
+) -> TrainSummary:
+    """Train ``models/diffusion`` (or ``models/baseline``) by the settings of ``[diffusion]``.
+
+    Args:
+        workspace: With data, latents and a trained prior.
+        baseline: Train p(x|c), the same network without z, on the same images.
+        restart: Forget an unfinished run instead of going on with it.
+        progress: Listener.
+
+    Raises:
+        InputMissing: If data, latents or the prior are missing.
+        KaleidoError: If an unfinished run has other settings, or the prior lacks a kind.
+    """
+    settings = workspace.settings.diffusion
+    name = "baseline" if baseline else "diffusion"
+    kinds = () if baseline else order_kinds(settings.z_kinds)
+    prior = Prior.load(workspace.models("prior"))
+    _check_kinds(kinds, prior)
+    checkpoint = workspace.logs / name / "checkpoint"
+    with workspace.lock(f"models/{name}"):
+        if restart:
+            drop_checkpoint(checkpoint)
+        # The baseline sees the very records that have a z, in the same order.
+        stream = RecordStream(workspace, order_kinds(settings.z_kinds), settings.seed)
+        model = _fresh_model(settings, stream, prior.width, kinds)
+        schedule = Schedule(
+            settings.steps,
+            settings.batch_size,
+            settings.learning_rate,
+            settings.warmup,
+            settings.seed,
+            ema=settings.ema,
+        )
+        task = DiffusionTask(model, prior, stream, settings.drop_condition, settings.seed)
+        kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
+        summary = train(task, schedule, checkpoint, kept, name, progress)
+        model.save(workspace.models(name))
+    return summary
+
+
+def _check_kinds(kinds: Sequence[str], prior: Prior) -> None:
+    missing = [kind for kind in kinds if kind not in prior.z_kinds]
+    if missing:
+        raise KaleidoError(
+            ", ".join(missing),
+            f"the prior was trained on {', '.join(prior.z_kinds)} only.",
+            "Choose among those with --z, or train the prior again.",
+        )
+
+
+def _fresh_model(
+    settings: DiffusionSettings, stream: RecordStream, prior_width: int, kinds: Sequence[str]
+) -> Diffusion:
+    height, width = stream.batch(0, 1)[0].pixels.shape[:2]
+    if height != width or height % settings.patch_size:
+        raise KaleidoError(
+            f"images of {width} x {height} pixels",
+            f"the denoiser needs squares whose side {settings.patch_size} divides.",
+            "Set data.image_size and write the data again, or set diffusion.patch_size.",
+        )
+    torch.manual_seed(derive(settings.seed, "diffusion weights"))
+    return build_diffusion(settings, height, prior_width, kinds)

@@ -1,0 +1,221 @@
+"""The one training loop. What differs between models is their batch and their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.seeds import derive
+from pipelines.train.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+
+CHECKPOINT_SECONDS = 300.0
+"""Longest stretch of work that a crash can cost."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: Optimizer steps in all.
+        batch_size: Records a step.
+        learning_rate: Peak of AdamW's learning rate.
+        warmup: Steps of linear warm-up.
+        cooldown: Share of all steps over which the rate falls linearly to zero at the end.
+        ema: Decay of the exponential moving average of the weights, reached after a ramp.
+        clip: Largest norm of the gradient.
+        seed: Source of all randomness.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    seed: int
+    cooldown: float = 0.25
+    ema: float = 0.999
+    clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        rising = (step + 1) / max(self.warmup, 1)
+        falling = (self.steps - step) / max(self.cooldown * self.steps, 1.0)
+        return self.learning_rate * max(0.0, min(1.0, rising, falling))
+
+
+class Task(Protocol):
+    """What a model brings to the loop."""
+
+    model: nn.Module
+
+    def batch(self, start: int, count: int) -> Any:
+        """Records `start` to ``start + count`` of an endless, seeded order."""
+        ...
+
+    def loss(self, batch: Any, rng: torch.Generator) -> torch.Tensor:
+        """The mean loss of a batch, a scalar; `rng` is the only source of noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a run did.
+
+    Attributes:
+        steps: Steps taken in all, earlier runs included.
+        images_seen: Records seen in all.
+        loss: Mean loss of the last hundred steps.
+        resumed_at: Step at which this run took over, 0 for a fresh one.
+    """
+
+    steps: int
+    images_seen: int
+    loss: float
+    resumed_at: int
+
+
+class Ema:
+    """An exponential moving average of a model's parameters, in fp32."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {
+            name: value.detach().float().clone() for name, value in model.named_parameters()
+        }
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the parameters after a step; early on the average is shorter."""
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        for name, value in model.named_parameters():
+            self.tensors[name].lerp_(value.detach().float(), 1.0 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Set a model's parameters to the average."""
+        for name, value in model.named_parameters():
+            value.copy_(self.tensors[name])
+
+
+def train(
+    task: Task,
+    schedule: Schedule,
+    checkpoint: Path,
+    settings: Mapping[str, Any],
+    description: str,
+    progress: Progress = SILENT,
+) -> TrainSummary:
+    """Train a task's model in place; at the end it holds the averaged weights.
+
+    A run that was stopped goes on from its checkpoint, and the result is the same as if it had
+    not been stopped, because order and noise are derived from (seed, images seen).
+
+    Args:
+        task: Model, batches and loss.
+        schedule: How long and how fast.
+        checkpoint: The run's checkpoint folder; its parent keeps nothing else of ours.
+        settings: JSON values on which the weights depend; a checkpoint of other settings is
+            refused. ``steps`` is not among them, so a run can be made longer.
+        description: What the progress line says.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If the checkpoint belongs to other settings, or the loss is not finite.
+    """
+    accelerator = Accelerator()
+    model = task.model.to(accelerator.device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+    )
+    ema = Ema(model, schedule.ema)
+    first = _resume(checkpoint, model, optimizer, ema, settings)
+    model_for_step, optimizer = accelerator.prepare(model, optimizer)
+    recent: list[float] = []
+    from time import monotonic
+
+    saved_at = monotonic()
+
+    def save(step: int) -> None:
+        groups = {
+            "model": dict(model.named_parameters()),
+            "ema": ema.tensors,
+            "optimizer": optimizer_tensors(optimizer),
+        }
+        save_checkpoint(checkpoint, groups, {"step": step, "settings": dict(settings)})
+
+    with progress.task(description, schedule.steps, "step", done=first) as advance:
+        for step in range(first, schedule.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step)
+            seen = step * schedule.batch_size
+            rng = torch.Generator(accelerator.device)
+            rng.manual_seed(derive(schedule.seed, f"train {description}", seen))
+            loss = task.loss(task.batch(seen, schedule.batch_size), rng)
+            value = float(loss.detach())
+            if value != value or value in (float("inf"), float("-inf")):
+                raise KaleidoError(
+                    description,
+                    f"the loss is {value} at step {step}.",
+                    "Lower --learning-rate; the last checkpoint is sound.",
+                )
+            accelerator.backward(loss)
+            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            ema.update(model, step)
+            recent = [*recent[-99:], value]
+            advance(1, f"loss {sum(recent) / len(recent):.4f}")
+            if monotonic() - saved_at > CHECKPOINT_SECONDS:
+                save(step + 1)
+                saved_at = monotonic()
+    if schedule.steps > first:
+        save(schedule.steps)
+    ema.copy_to(model)
+    model.eval()
+    mean = sum(recent) / len(recent) if recent else float("nan")
+    return TrainSummary(schedule.steps, schedule.steps * schedule.batch_size, mean, first)
+
+
+def _resume(
+    checkpoint: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema,
+    settings: Mapping[str, Any],
+) -> int:
+    found = load_checkpoint(checkpoint)
+    if found is None:
+        return 0
+    groups, state = found
+    changed = [
+        key for key, value in settings.items() if state["settings"].get(key) != _as_json(value)
+    ]
+    if changed:
+        raise KaleidoError(
+            str(checkpoint),
+            f"this run was started with other settings: {', '.join(changed)}.",
+            "Restore them, or train with --restart.",
+        )
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(groups["model"][name])
+            ema.tensors[name].copy_(groups["ema"][name])
+    restore_optimizer(optimizer, groups["optimizer"])
+    return int(state["step"])
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,139 @@
+"""Training the prior p(z|c): cross-entropy over z written as text (L_AR of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+
+import torch
+
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
+from pipelines.core.seeds import derive, generator
+from pipelines.core.settings import PriorSettings
+from pipelines.core.workspace import Workspace
+from pipelines.latents.sequence import order_kinds, z_to_text
+from pipelines.latents.vocabulary import train_tokenizer
+from pipelines.models.prior import Prior, build_prior
+from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.loop import Schedule, TrainSummary, train
+from pipelines.train.stream import RecordStream
+
+TOKENIZER_RECORDS = 20_000
+"""Records from which a vocabulary is learned."""
+
+P_ALL_KINDS = 0.5
+"""Share of training rows that show every kind; the others show a random subset, so that one prior
+can be asked for any subset."""
+
+
+def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> str:
+    """Write a record's z, with a random subset of its kinds (`P_ALL_KINDS`).
+
+    Args:
+        record: A record that has all `kinds`.
+        kinds: Kinds in order.
+        seed: The run's seed.
+        position: Position in the stream, so that the subset differs from epoch to epoch.
+    """
+    rng = generator(seed, "kinds", position)
+    shown = list(kinds)
+    if len(kinds) > 1 and rng.random() >= P_ALL_KINDS:
+        keep = rng.random(len(kinds)) < 0.5
+        keep[rng.integers(len(kinds))] = True
+        shown = [kind for kind, kept in zip(kinds, keep, strict=True) if kept]
+    return z_to_text({kind: record.latents[kind] for kind in shown})
+
+
+class PriorTask:
+    """What the prior brings to the loop."""
+
+    def __init__(self, prior: Prior, stream: RecordStream, seed: int) -> None:
+        self.prior, self.model = prior, prior.model
+        self._stream, self._seed = stream, seed
+
+    def batch(self, start: int, count: int) -> tuple[list[str], list[str]]:
+        """Captions and z texts."""
+        records = self._stream.batch(start, count)
+        texts = [
+            z_text(record, self.prior.z_kinds, self._seed, start + index)
+            for index, record in enumerate(records)
+        ]
+        return [record.caption for record in records], texts
+
+    def loss(self, batch: tuple[list[str], list[str]], rng: torch.Generator) -> torch.Tensor:
+        """Mean cross-entropy of the tokens of z, in nats."""
+        captions, texts = batch
+        ids, mask = self.prior.tokenize(captions)
+        z_ids, z_mask = self.prior.tokenize_z(texts)
+        labels = z_ids.masked_fill(~z_mask, -100)
+        return self.model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
+
+
+def train_prior(
+    workspace: Workspace, restart: bool = False, progress: Progress = SILENT
+) -> TrainSummary:
+    """Train ``models/prior`` by the settings of ``[prior]``.
+
+    Args:
+        workspace: With data and the latents of ``prior.z_kinds``.
+        restart: Forget an unfinished run instead of going on with it.
+        progress: Listener.
+
+    Raises:
+        InputMissing: If data or latents are missing.
+        KaleidoError: If an unfinished run has other settings.
+    """
+    settings = workspace.settings.prior
+    kinds = order_kinds(settings.z_kinds)
+    checkpoint = workspace.logs / "prior" / "checkpoint"
+    with workspace.lock("models/prior"):
+        if restart:
+            drop_checkpoint(checkpoint)
+        stream = RecordStream(workspace, kinds, settings.seed)
+        if stream.skipped:
+            progress.message(f"{stream.skipped} records lack a kind of z and are left out.")
+        prior = _fresh_prior(settings, kinds, stream, progress)
+        schedule = Schedule(
+            settings.steps,
+            settings.batch_size,
+            settings.learning_rate,
+            settings.warmup,
+            settings.seed,
+        )
+        kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
+        summary = train(
+            PriorTask(prior, stream, settings.seed), schedule, checkpoint, kept, "prior", progress
+        )
+        prior.save(workspace.models("prior"))
+    return summary
+
+
+def _fresh_prior(
+    settings: PriorSettings, kinds: Sequence[str], stream: RecordStream, progress: Progress
+) -> Prior:
+    progress.message("learning the vocabulary")
+    records = stream.batch(0, min(stream.size, TOKENIZER_RECORDS))
+    texts = islice(_texts(records, kinds), 2 * TOKENIZER_RECORDS)
+    tokenizer = train_tokenizer(texts, settings.vocab_size)
+    torch.manual_seed(derive(settings.seed, "prior weights"))
+    return build_prior(settings, tokenizer, _labels(records, kinds))
+
+
+def _texts(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[str]:
+    for record in records:
+        yield record.caption
+        yield z_to_text({kind: record.latents[kind] for kind in kinds})
+
+
+def _labels(records: Sequence[Record], kinds: Sequence[str]) -> tuple[str, ...]:
+    """The labels that occur, if they are few enough to be a closed set."""
+    found = {
+        item.label
+        for record in records
+        for kind in kinds
+        if kind in ("boxes", "blobs")
+        for item in record.latents[kind].items
+    }
+    return tuple(sorted(found)) if len(found) <= 200 else ()

@@ -1,0 +1,97 @@
+"""The endless, seeded order in which training sees the records of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.record import Record
+from pipelines.core.seeds import generator
+from pipelines.core.workspace import Workspace
+from pipelines.latents.reader import read_joined
+
+WINDOW_SHARDS = 8
+"""Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""
+
+
+class RecordStream:
+    """Training records by position: equal seed and position give equal records, in any process.
+
+    An epoch visits the shards in a new order, a window of them at a time, and the records of a
+    window in a new order. Records of the held-out split, and those that lack a wanted kind, are
+    left out; `skipped` counts the latter.
+
+    Args:
+        workspace: Where the data lie.
+        kinds: Latents that each record must have.
+        seed: Source of the order.
+
+    Raises:
+        InputMissing: If there are no data, or a kind was not extracted.
+        KaleidoError: If no record qualifies.
+    """
+
+    def __init__(self, workspace: Workspace, kinds: Sequence[str], seed: int) -> None:
+        self._workspace, self._kinds, self._seed = workspace, tuple(kinds), seed
+        self._shards = workspace.data_shards()
+        if not self._shards:
+            raise InputMissing(
+                str(workspace.data),
+                "there are no data shards.",
+                "Run `kaleido data scenes` or `kaleido data folder` first.",
+            )
+        self.skipped = 0
+        self._counts = {path: self._count(path) for path in self._shards}
+        self.size = sum(self._counts.values())
+        if not self.size:
+            raise KaleidoError(
+                str(workspace.data),
+                f"no training record has all of: {', '.join(self._kinds) or 'image, caption'}.",
+                "`kaleido status` says why records were filtered.",
+            )
+        self._loaded: tuple[tuple[int, int], list[Record]] | None = None
+
+    def batch(self, start: int, count: int) -> list[Record]:
+        """Records at positions `start` to ``start + count`` of the endless order."""
+        return [self._at(position) for position in range(start, start + count)]
+
+    def _at(self, position: int) -> Record:
+        epoch, offset = divmod(position, self.size)
+        for index, window in enumerate(self._windows(epoch)):
+            length = sum(self._counts[path] for path in window)
+            if offset < length:
+                return self._window(epoch, index, window)[offset]
+            offset -= length
+        raise AssertionError("a position lies in one of its epoch's windows")
+
+    def _windows(self, epoch: int) -> list[list[Path]]:
+        order = generator(self._seed, "shard order", epoch).permutation(len(self._shards))
+        shards = [self._shards[index] for index in order]
+        return [shards[at : at + WINDOW_SHARDS] for at in range(0, len(shards), WINDOW_SHARDS)]
+
+    def _window(self, epoch: int, index: int, window: list[Path]) -> list[Record]:
+        if self._loaded is None or self._loaded[0] != (epoch, index):
+            records = [record for path in window for record in self._eligible(path)]
+            order = generator(self._seed, "record order", f"{epoch} {index}")
+            shuffled = [records[at] for at in order.permutation(len(records))]
+            self._loaded = ((epoch, index), shuffled)
+        return self._loaded[1]
+
+    def _eligible(self, path: Path) -> list[Record]:
+        return [
+            record
+            for record in read_joined(self._workspace, path, self._kinds)
+            if record.meta.get("split") != "heldout" and len(record.latents) == len(self._kinds)
+        ]
+
+    def _count(self, path: Path) -> int:
+        count = 0
+        for record in read_joined(self._workspace, path, self._kinds):
+            if record.meta.get("split") == "heldout":
+                continue
+            if len(record.latents) == len(self._kinds):
+                count += 1
+            else:
+                self.skipped += 1
+        return count

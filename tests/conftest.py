@@ -1,0 +1,55 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from pipelines.core.fingerprint import fingerprint
+from pipelines.core.images import encode_png
+from pipelines.core.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
+from pipelines.core.record import Record
+from pipelines.core.seeds import generator
+from pipelines.core.shards import record_row, write_shard
+from pipelines.core.workspace import Workspace
+
+WriteData = Callable[[Sequence[Record], int], None]
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """Return an empty workspace."""
+    return Workspace.init(tmp_path / "workspace")
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    """Return ten real PNG images of 16 x 16 pixels, each of one colour with a little noise."""
+    return [_record(index) for index in range(10)]
+
+
+def _record(index: int) -> Record:
+    rng = generator(0, "fixture", index)
+    colour = rng.integers(20, 235, size=3)
+    pixels = (colour + rng.integers(-5, 6, size=(16, 16, 3))).astype(np.uint8)
+    meta = {"source": "fixture", "licence": "CC0-1.0", "split": "train"}
+    return Record(f"r{index:03d}", encode_png(pixels), f"drawing number {index}", meta)
+
+
+@pytest.fixture
+def write_data(workspace) -> WriteData:
+    """Return a function that writes records into the workspace's data shards."""
+
+    def write(records: Sequence[Record], shard_size: int) -> None:
+        for number, start in enumerate(range(0, len(records), shard_size)):
+            rows = [record_row(record) for record in records[start : start + shard_size]]
+            path = workspace.data / f"{number:06d}.tar"
+            info = write_shard(path, rows)
+            outcomes = [RowOutcome(key, "ok") for key, _ in rows]
+            counts = count_outcomes(outcomes)
+            mark = fingerprint("fixture", info.sha256)
+            write_manifest(path, Manifest("fixture", 1, mark, counts, info.sha256), outcomes)
+
+    return write

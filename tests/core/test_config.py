@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import asdict, fields
+
+import pytest
+
+from pipelines.core.config import SECTIONS, default_toml, load_settings, override
+from pipelines.core.errors import KaleidoError
+from pipelines.core.settings import Settings
+
+
+def _load(tmp_path, text: str) -> Settings:
+    path = tmp_path / "kaleido.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_settings(path)
+
+
+def test_the_default_file_gives_the_default_settings(tmp_path):
+    assert _load(tmp_path, default_toml()) == Settings()
+
+
+def test_the_default_file_names_every_setting_and_keeps_comments():
+    document = tomllib.loads(default_toml())
+    assert {section: set(values) for section, values in document.items()} == {
+        section: {item.name for item in fields(cls)} for section, cls in SECTIONS.items()
+    }
+    assert "shard_size = 1000  # records in a shard" in default_toml()
+    assert "[data]  # images and captions" in default_toml()
+
+
+def test_what_the_file_leaves_out_keeps_its_default(tmp_path):
+    settings = _load(tmp_path, "[prior]\nsteps = 7\nz_kinds = ['blobs']\n")
+    expected = asdict(Settings())
+    expected["prior"] |= {"steps": 7, "z_kinds": ("blobs",)}
+    assert asdict(settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[pryor]\nsteps = 1", "Did you mean 'prior'?"),
+        ("[pryor]", "Did you mean 'prior'?"),
+        ("[prior]\nstep = 1", "Did you mean 'steps'?"),
+        ("steps = 1", "outside a section"),
+        ("[prior]\nsteps = '1'", "'1' is not a whole number"),
+        ("[prior]\nsteps = true", "True is not a whole number"),
+        ("[prior]\nsteps = 1.5", "1.5 is not a whole number"),
+        ("[prior]\nsteps = 0", "0 is too small"),
+        ("[prior]\nlearning_rate = nan", "not finite"),
+        ("[prior]\npretrained = 3", "3 is not a text"),
+        ("[prior]\nz_kinds = 'boxes'", "'boxes' is not a list of str"),
+        ("[prior]\nz_kinds = [1]", "1 is not a text"),
+        ("[evaluate]\ncfg = []", "the list is empty"),
+        ("[diffusion]\ndrop_condition = 1.5", "over 1"),
+        ("[diffusion]\ndrop_condition = -0.1", "too small"),
+        ("[prior", "not valid TOML"),
+    ],
+)
+def test_mistakes_are_named_with_their_file(tmp_path, text, message):
+    with pytest.raises(KaleidoError, match=re.escape(message)) as caught:
+        _load(tmp_path, text)
+    assert "kaleido.toml" in caught.value.what
+
+
+def test_a_file_that_is_not_utf8_or_missing(tmp_path):
+    (tmp_path / "kaleido.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(KaleidoError, match="not valid TOML"):
+        load_settings(tmp_path / "kaleido.toml")
+    with pytest.raises(KaleidoError, match="cannot be read"):
+        load_settings(tmp_path / "missing.toml")
+
+
+def test_override_changes_a_copy():
+    before = Settings()
+    after = override(before, {"prior.steps": 10, "sample.cfg": 3, "data.seed": None})
+    assert (after.prior.steps, after.sample.cfg, type(after.sample.cfg)) == (10, 3.0, float)
+    assert after.data == before.data
+    assert before == Settings()
+
+
+def test_override_refuses_an_unknown_name():
+    with pytest.raises(KaleidoError, match="Did you mean 'steps'"):
+        override(Settings(), {"prior.stepz": 10})
+    with pytest.raises(KaleidoError, match="no such section"):
+        override(Settings(), {"steps": 10})
+
+
+def test_negative_seeds_and_an_empty_list_of_kinds_are_fine():
+    settings = override(Settings(), {"data.seed": -3, "diffusion.z_kinds": ()})
+    assert (settings.data.seed, settings.diffusion.z_kinds) == (-3, ())
+
+
+def test_import_is_light():
+    code = (
+        "import sys, pipelines.core.config, pipelines.core.progress, pipelines.core.workspace\n"
+        "print([m for m in ('torch', 'numpy', 'pyarrow', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

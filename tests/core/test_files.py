@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from pipelines.core.files import atomic_write, remove_leftovers, replacing, sha256_file
+
+
+def test_atomic_write_makes_folders_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b.bin"
+    atomic_write(path, b"one")
+    atomic_write(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["b.bin"]
+
+
+def test_an_error_leaves_the_old_bytes_and_no_temporary_file(tmp_path):
+    path = tmp_path / "b.bin"
+    atomic_write(path, b"old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_remove_leftovers_removes_only_temporary_files(tmp_path):
+    (tmp_path / "000000.tar.123.tmp").write_bytes(b"half")
+    (tmp_path / "000000.tar").write_bytes(b"whole")
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["000000.tar"]
+
+
+def test_sha256_file(tmp_path):
+    data = bytes(range(256)) * 9000
+    (tmp_path / "f").write_bytes(data)
+    assert sha256_file(tmp_path / "f") == hashlib.sha256(data).hexdigest()

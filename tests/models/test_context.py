@@ -1,0 +1,65 @@
+"""The context joins c and z; what is masked must not matter."""
+
+from __future__ import annotations
+
+import torch
+
+from pipelines.models.context import Context, States
+
+
+def _context() -> Context:
+    torch.manual_seed(0)
+    return Context(caption_dim=16, z_dim=32, context_dim=24, num_layers=2, num_heads=2).eval()
+
+
+def _states(length: int, width: int, seed: int, kept: int) -> States:
+    values = torch.randn(2, length, width, generator=torch.Generator().manual_seed(seed))
+    mask = torch.zeros(2, length, dtype=torch.bool)
+    mask[:, :kept] = True
+    return States(values, mask)
+
+
+@torch.no_grad()
+def test_padded_content_changes_nothing() -> None:
+    context = _context()
+    caption, z = _states(6, 16, 1, 4), _states(9, 32, 2, 5)
+    other = States(z.values.clone(), z.mask)
+    other.values[:, 5:] = 1e3
+    first, second = context(caption, z), context(caption, other)
+    kept = first.mask.bool()
+    assert torch.equal(first.tokens[kept], second.tokens[kept])
+    assert torch.equal(first.pooled, second.pooled)
+
+
+@torch.no_grad()
+def test_more_padding_changes_nothing() -> None:
+    context = _context()
+    caption, z = _states(6, 16, 1, 6), _states(5, 32, 2, 5)
+    longer = States(
+        torch.cat([z.values, torch.ones(2, 4, 32)], 1),
+        torch.cat([z.mask, torch.zeros(2, 4, dtype=torch.bool)], 1),
+    )
+    short, long = context(caption, z), context(caption, longer)
+    torch.testing.assert_close(short.tokens, long.tokens[:, :11], atol=1e-6, rtol=0)
+    torch.testing.assert_close(short.pooled, long.pooled, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_dropped_rows_equal_the_null_condition() -> None:
+    context = _context()
+    drop = torch.tensor([True, False])
+    dropped = context(_states(6, 16, 1, 4), _states(9, 32, 2, 5), drop)
+    null = context.null(1)
+    torch.testing.assert_close(dropped.tokens[0, :1], null.tokens[0])
+    torch.testing.assert_close(dropped.pooled[0], null.pooled[0])
+    assert dropped.mask[0].sum() == 1
+    assert dropped.mask[1].sum() == 9
+
+
+@torch.no_grad()
+def test_z_reaches_tokens_and_pool() -> None:
+    context = _context()
+    caption = _states(6, 16, 1, 6)
+    one, two = (context(caption, _states(5, 32, seed, 5)) for seed in (2, 3))
+    assert not torch.allclose(one.pooled, two.pooled)
+    assert not torch.allclose(one.tokens[:, :6], two.tokens[:, :6])

@@ -1,0 +1,80 @@
+"""The denoiser predicts clean images and is blind to padding."""
+
+from __future__ import annotations
+
+import torch
+
+from pipelines.models.denoiser import KaleidoTransformer2DModel
+
+
+def _denoiser() -> KaleidoTransformer2DModel:
+    torch.manual_seed(0)
+    model = KaleidoTransformer2DModel(
+        sample_size=16,
+        patch_size=4,
+        num_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        context_dim=24,
+    )
+    for parameter in (model.proj_out.weight, model.seam[-1].weight):
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+@torch.no_grad()
+def _predict(
+    model: KaleidoTransformer2DModel, context: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    time = torch.tensor([200.0, 700.0])
+    return model(noisy, time, context, mask, torch.ones(2, 24))
+
+
+def test_output_is_an_image_and_starts_at_zero() -> None:
+    fresh = KaleidoTransformer2DModel(
+        sample_size=16, patch_size=4, num_layers=1, num_attention_heads=2, context_dim=24
+    )
+    out = _predict(fresh, torch.randn(2, 5, 24), torch.ones(2, 5))
+    assert out.shape == (2, 3, 16, 16)
+    assert not out.any()
+
+
+def test_padded_context_changes_nothing() -> None:
+    model = _denoiser()
+    context = torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(2, 7)
+    mask[:, 4:] = 0
+    other = context.clone()
+    other[:, 4:] = 50.0
+    assert torch.equal(_predict(model, context, mask), _predict(model, other, mask))
+
+
+def test_context_and_pool_matter() -> None:
+    model = _denoiser()
+    mask = torch.ones(2, 3)
+    one = _predict(model, torch.zeros(2, 3, 24), mask)
+    two = _predict(model, torch.randn(2, 3, 24), mask)
+    assert not torch.allclose(one, two)
+
+
+def test_patches_are_laid_out_where_they_came_from() -> None:
+    model = _denoiser()
+    torch.nn.init.zeros_(model.proj_out.weight)
+    torch.nn.init.zeros_(model.seam[-1].weight)
+    with torch.no_grad():
+        # The bias paints one pixel of every patch: row 1, column 2, green.
+        model.proj_out.bias.zero_()
+        model.proj_out.bias.view(4, 4, 3)[1, 2, 1] = 1.0
+    out = _predict(model, torch.zeros(2, 3, 24), torch.ones(2, 3))
+    assert out.sum() == 2 * 16
+    assert (out[:, 1, 1::4, 2::4] == 1.0).all()
+
+
+def test_save_and_load_give_the_same_network(tmp_path) -> None:
+    model = _denoiser()
+    model.save_pretrained(tmp_path)
+    loaded = KaleidoTransformer2DModel.from_pretrained(tmp_path).eval()
+    context, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
+    assert torch.equal(_predict(model, context, mask), _predict(loaded, context, mask))
+    assert (tmp_path / "diffusion_pytorch_model.safetensors").is_file()

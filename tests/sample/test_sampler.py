@@ -1,0 +1,49 @@
+"""Guidance and the flow sampler, against closed forms."""
+
+from __future__ import annotations
+
+import torch
+
+from pipelines.models.context import Conditioning
+from pipelines.sample.sampler import draw_images, guide
+
+
+class _Context:
+    def null(self, count: int) -> Conditioning:
+        return Conditioning(torch.zeros(count, 1, 1), torch.ones(count, 1), torch.zeros(count, 1))
+
+
+class _Constant:
+    """A model that always predicts its pooled condition's value as the clean image."""
+
+    image_size = 8
+    context = _Context()
+
+    def __call__(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        return conditioning.pooled[:, :, None, None].expand_as(noisy)
+
+
+def _conditioning(value: float, count: int) -> Conditioning:
+    return Conditioning(
+        torch.zeros(count, 1, 1), torch.ones(count, 1), torch.full((count, 1), value)
+    )
+
+
+def test_guidance_extrapolates() -> None:
+    conditional, unconditional = torch.tensor([1.0]), torch.tensor([0.5])
+    assert guide(conditional, unconditional, 1.0) == 1.0
+    assert guide(conditional, unconditional, 3.0) == 2.0
+    assert guide(conditional, unconditional, 0.0) == 0.5
+
+
+def test_the_flow_ends_at_the_predicted_image() -> None:
+    images = draw_images(_Constant(), _conditioning(0.5, 3), [1, 2, 3], cfg=1.0, steps=5)
+    assert images.shape == (3, 8, 8, 3)
+    assert (images == round(1.5 * 127.5)).all()
+
+
+def test_guidance_scales_the_condition_against_null() -> None:
+    images = draw_images(_Constant(), _conditioning(0.2, 2), [1, 2], cfg=3.0, steps=4)
+    assert (abs(images.astype(int) - round(1.6 * 127.5)) <= 1).all()
