@@ -1,3 +1,3 @@
-"""The `kaleido` command. It parses, calls one function of `pipelines`, and shows what that returns."""
+"""The `kaleido` command. It parses, calls one function of `pipelines`, shows the result."""
 
 __version__ = "0.1.0"

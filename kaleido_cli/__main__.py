@@ -17,12 +17,13 @@ def main() -> None:
 
 
 def shadowed() -> str:
-    """Say what is wrong if the import name `pipelines` does not lead to ours, without importing it."""
+    """Say what is wrong if the name `pipelines` does not lead to ours, without importing it."""
     home = Path(__file__).resolve().parent.parent
     spec = find_spec("pipelines")
     if spec is None:
-        return f"kaleido: the package `pipelines` is missing beside {home / 'kaleido_cli'}. Reinstall."
-    found = [Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin or ""]]
+        return f"kaleido: the package `pipelines` is missing from {home}. Reinstall Kaleido."
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    found = [Path(place).resolve() for place in places]
     if found == [home / "pipelines"]:
         return ""
     return (

@@ -102,8 +102,8 @@ def show_counts(summary: Any, noun: str, limit: int = 5) -> None:
     )
     for key, reason in summary.failures[:limit]:
         line(f"  failed {key}: {reason}")
-    if len(summary.failures) > limit:
-        line(f"  and {len(summary.failures) - limit:,} more: `kaleido status --json` names them all")
+    if (rest := len(summary.failures) - limit) > 0:
+        line(f"  and {rest:,} more: `kaleido status --json` names them all")
 
 
 def show_error(error: KaleidoError | OSError) -> None:
@@ -139,7 +139,9 @@ class ConsoleProgress(Progress):
             task = bars.add_task(description, total=total, completed=done, unit=unit, note="")
 
             def advance(n: int = 1, note: str = "") -> None:
-                bars.update(task, advance=n, **({"note": clean(note)} if note else {}))
+                bars.update(task, advance=n)
+                if note:
+                    bars.update(task, note=clean(note))
 
             yield advance
 

@@ -18,9 +18,7 @@ app = typer.Typer(
 
 WorkersOption = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Local processes (default: extract.workers).", show_default=False
-    ),
+    typer.Option(min=1, help="Local processes (default: extract.workers).", show_default=False),
 ]
 
 
@@ -56,9 +54,7 @@ def every(
     _extract(("boxes", "blobs", "palette"), workers, workspace, as_json)
 
 
-def _extract(
-    kinds: tuple[str, ...], workers: int | None, path: Path | None, as_json: bool
-) -> None:
+def _extract(kinds: tuple[str, ...], workers: int | None, path: Path | None, as_json: bool) -> None:
     from pipelines.extract.run import extract
 
     workspace = open_workspace(path, {"extract.workers": workers})

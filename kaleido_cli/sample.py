@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import stat
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -66,23 +67,23 @@ def sample(
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Nucleus of the prior; 1 keeps all.", show_default=False),
+        typer.Option(
+            min=0.0, max=1.0, help="Nucleus of the prior; 1 keeps all.", show_default=False
+        ),
     ] = None,
     z: ZOption = None,
     name: Annotated[
         str | None,
         typer.Option(help="Folder under samples/; by default from the caption."),
     ] = None,
-    baseline: Annotated[
-        bool, typer.Option("--baseline", help="Use the model without z.")
-    ] = False,
+    baseline: Annotated[bool, typer.Option("--baseline", help="Use the model without z.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw pictures: z from the caption without guidance, then the picture with it.
 
     The defaults are the workspace's settings under sample. PNG files, a contact sheet and
-    samples.jsonl go to samples/NAME. Without trained models in the workspace the embedded ones draw.
+    samples.jsonl go to samples/NAME. Without models in the workspace the embedded ones draw.
     """
     changes = {
         "sample.n": n,
@@ -136,13 +137,14 @@ def _is_piped() -> bool:
     A program that starts us may leave us an open pipe into which nobody ever writes.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        descriptor = sys.stdin.fileno()
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISREG(mode):
-            return bool(sys.stdin.buffer.peek(1))
-        if stat.S_ISFIFO(mode) and select.select([descriptor], [], [], WAIT_SECONDS)[0]:
-            return bool(sys.stdin.buffer.peek(1))
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _has_spoken()):
+            return bool(cast(io.BufferedReader, sys.stdin.buffer).peek(1))
     return False
+
+
+def _has_spoken() -> bool:
+    return bool(select.select([sys.stdin], [], [], WAIT_SECONDS)[0])
 
 
 def _render(summary: Any) -> None:

@@ -38,7 +38,7 @@ def examine() -> dict[str, Any]:
         "system": {
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+            "cores": str(os.cpu_count()),
             "devices": ", ".join(_devices()),
         },
         "packages": [(name, _version(name), use) for name, use in PACKAGES.items()],

@@ -26,7 +26,7 @@ class ExtractSettings:
     workers: int = 1  # local processes
     boxes_confidence: float = 0.35  # detections below this score are dropped
     boxes_max: int = 8  # the most confident ones are kept
-    palette_colours: int = 4
+    palette_colours: int = 6
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _check_end(path: Path, end: int) -> None:
 
 
 def _damaged(path: Path, why: str) -> KaleidoError:
-    return KaleidoError(str(path), why, "Run the command that makes it again, or replace the file.")
+    return KaleidoError(str(path), why, "Delete it and run the command that makes it again.")
 
 
 def image_extension(image: bytes) -> str | None:

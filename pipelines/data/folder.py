@@ -24,6 +24,7 @@ from pipelines.core.seeds import derive
 from pipelines.core.settings import DataSettings
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import (
+    TableRow,
     clean_caption,
     find_table,
     read_caption,
@@ -43,23 +44,23 @@ HELDOUT_SHARE = 10
 
 @dataclass(frozen=True)
 class Item:
-    """One input row.
+    """An input row that may give a record.
 
     Attributes:
         key: The record's key.
-        image: The image file, or None where the row has none.
         name: The image's path within the folder, with ``/``.
-        caption: The caption in the table, a text file, or None where there is no caption.
-        reason: Why the row cannot be used, if that is known before reading; else empty.
-        outcome: What to record for `reason`.
+        image: The image file.
+        caption: The caption from the table, or the text file that holds it.
     """
 
     key: str
-    image: Path | None
     name: str
-    caption: str | Path | None
-    reason: str = ""
-    outcome: OutcomeName = "failed"
+    image: Path
+    caption: str | Path
+
+
+Input = Item | RowOutcome
+"""An input row; one that cannot give a record is its outcome already."""
 
 
 def write_folder(
@@ -91,7 +92,7 @@ def write_folder(
     root = path.resolve()
     _check_folder(root, workspace)
     settings = workspace.settings.data
-    items = list_items(root)
+    inputs = list_inputs(root)
     size = shard_size or settings.shard_size
     options = {
         "folder": str(root),
@@ -99,14 +100,14 @@ def write_folder(
         "max_caption": settings.max_caption,
     }
     plans = (
-        ShardPlan(_hashes(root, part), len(part), partial(_rows, part, settings))
-        for part in _parts(items, size)
+        ShardPlan([_mark(item) for item in part], len(part), partial(_rows, part, settings))
+        for part in _parts(inputs, size)
     )
     source = Source("data folder", VERSION, options)
-    return write_data(workspace, source, plans, len(items), overwrite, progress)
+    return write_data(workspace, source, plans, len(inputs), overwrite, progress)
 
 
-def list_items(root: Path) -> list[Item]:
+def list_inputs(root: Path) -> list[Input]:
     """List the input rows of a folder: the table's rows, then the other images and texts, by path.
 
     Raises:
@@ -119,17 +120,28 @@ def list_items(root: Path) -> list[Item]:
             str(root), "it holds no images.", f"We read {', '.join(SUFFIXES)}, in subfolders too."
         )
     keys = Keys()
-    table = find_table(root)
-    items = list(_table_items(root, table, keys)) if table else []
-    named = {item.name for item in items}
-    items += _file_items(root, [image for image in images if str(image) not in named], files, keys)
-    if not any(item.image and item.caption is not None for item in items):
+    rows = list(read_table(table)) if (table := find_table(root)) else []
+    inputs = [_table_input(root, row, keys) for row in rows]
+    named = {str(PurePosixPath(row.file)) for row in rows}
+    texts = {file.with_suffix(""): file for file in files if file.suffix.lower() == ".txt"}
+    inputs += [
+        _file_input(root, image, texts.get(image.with_suffix("")), keys)
+        for image in images
+        if str(image) not in named
+    ]
+    if not any(isinstance(item, Item) for item in inputs):
         raise KaleidoError(
             str(root),
-            f"none of its {len(images)} images has a caption.",
+            f"none of its {len(images):,} images has a caption.",
             "Write NAME.txt beside each image, or a captions.csv with the columns file,caption.",
         )
-    return items
+    stems = {image.with_suffix("") for image in images}
+    inputs += [
+        _outcome(keys, str(text), "filtered", "the text has no image of its name.")
+        for stem, text in texts.items()
+        if stem not in stems
+    ]
+    return inputs
 
 
 class Keys:
@@ -169,55 +181,41 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
         yield from (PurePosixPath(below / name) for name in names if not name.startswith("."))
 
 
-def _table_items(root: Path, table: Path, keys: Keys) -> Iterator[Item]:
-    for row in read_table(table):
-        if row.reason:
-            name = row.file or f"{table.stem}-line-{row.line}"
-            yield Item(keys.make(name), None, row.file, None, row.reason)
-            continue
-        file = PurePosixPath(row.file)
-        name, key = str(file), keys.make(str(file))
-        if file.is_absolute() or ".." in file.parts:
-            yield Item(key, None, name, None, "the image lies outside of the folder.")
-        else:
-            yield Item(key, root / file, name, row.caption)
+def _table_input(root: Path, row: TableRow, keys: Keys) -> Input:
+    if row.reason:
+        return _outcome(keys, row.file or f"captions-line-{row.line}", "failed", row.reason)
+    file = PurePosixPath(row.file)
+    if file.is_absolute() or ".." in file.parts:
+        return _outcome(keys, row.file, "failed", "the image lies outside of the folder.")
+    return Item(keys.make(str(file)), str(file), root / file, row.caption)
 
 
-def _file_items(
-    root: Path, images: list[PurePosixPath], files: list[PurePosixPath], keys: Keys
-) -> Iterator[Item]:
-    texts = {file.with_suffix(""): file for file in files if file.suffix.lower() == ".txt"}
-    stems = {file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES + UNREADABLE}
-    for image in images:
-        text = texts.get(image.with_suffix(""))
-        caption = root / text if text else None
-        reason = "" if text else "the image has no caption."
-        if image.suffix.lower() in UNREADABLE:
-            reason = f"{image.suffix} images are not read; convert it to PNG."
-        yield Item(keys.make(str(image)), root / image, str(image), caption, reason)
-    for stem, text in texts.items():
-        if stem not in stems:
-            reason = "the text has no image of its name."
-            yield Item(keys.make(str(text)), None, str(text), root / text, reason, "filtered")
+def _file_input(root: Path, image: PurePosixPath, text: PurePosixPath | None, keys: Keys) -> Input:
+    if image.suffix.lower() in UNREADABLE:
+        return _outcome(
+            keys, str(image), "failed", f"{image.suffix} is not read; convert it to PNG."
+        )
+    if text is None:
+        return _outcome(keys, str(image), "failed", "the image has no caption.")
+    return Item(keys.make(str(image)), str(image), root / image, root / text)
 
 
-def _parts(items: list[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
+def _outcome(keys: Keys, name: str, outcome: OutcomeName, reason: str) -> RowOutcome:
+    return RowOutcome(keys.make(name), outcome, _plain(f"{name}: {reason}"))
+
+
+def _parts(inputs: list[Input], size: int) -> Iterator[list[Input]]:
+    rest = iter(inputs)
     while part := list(islice(rest, size)):
         yield part
 
 
-def _hashes(root: Path, items: Iterable[Item]) -> list[list[str]]:
-    """Return the key, the caption and the bytes of every row, hashed: what the shard depends on."""
-    return [
-        [
-            item.key,
-            item.reason,
-            _hash(item.image) if item.image else "",
-            _hash(item.caption) if isinstance(item.caption, Path) else repr(item.caption),
-        ]
-        for item in items
-    ]
+def _mark(item: Input) -> list[str]:
+    """Return everything that a row depends on: its key, and the hashes of its files."""
+    if isinstance(item, RowOutcome):
+        return [item.key, item.outcome, item.reason]
+    caption = _hash(item.caption) if isinstance(item.caption, Path) else repr(item.caption)
+    return [item.key, item.name, _hash(item.image), caption]
 
 
 def _hash(path: Path) -> str:
@@ -230,10 +228,10 @@ def _hash(path: Path) -> str:
         return f"unreadable: {error}"
 
 
-def _rows(items: Iterable[Item], settings: DataSettings) -> Iterator[Row]:
-    for item in items:
-        if item.reason:
-            yield RowOutcome(item.key, item.outcome, _plain(f"{item.name}: {item.reason}"))
+def _rows(inputs: Iterable[Input], settings: DataSettings) -> Iterator[Row]:
+    for item in inputs:
+        if isinstance(item, RowOutcome):
+            yield item
             continue
         try:
             yield _record(item, settings)

@@ -1,4 +1,4 @@
-"""Writing data shards: one shard at a time, finished ones skipped, every input row accounted for."""
+"""Writing data shards: finished ones are skipped, every input row is accounted for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Row = Record | RowOutcome
 
 @dataclass(frozen=True)
 class Source:
-    """Where data come from: the name and version of the code, and the options that shape its rows."""
+    """Where data come from: name and version of the code, and options that shape its rows."""
 
     name: str
     version: int
@@ -53,7 +53,7 @@ class ShardPlan:
 
 @dataclass
 class DataSummary:
-    """What a run left in ``data/``: shards (of which `skipped` were there already) and input rows."""
+    """What a run left in ``data/``: shards (`skipped` were there already) and input rows."""
 
     shards: int = 0
     skipped: int = 0

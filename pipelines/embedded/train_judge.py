@@ -33,7 +33,6 @@ from pipelines.data.scenes.factors import (
     sample_scene,
 )
 from pipelines.evaluate.judge import (
-    GRID,
     STRIDE,
     Judge,
     JudgeConfig,
@@ -43,6 +42,7 @@ from pipelines.evaluate.judge import (
     save_judge,
     to_input,
 )
+from pipelines.latents.base import GRID
 
 SIZE = 64
 BATCH = 64

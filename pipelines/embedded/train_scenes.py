@@ -27,15 +27,15 @@ from pipelines.models.prior import Prior
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 
-SCENES = 40_000
+SCENES = 30_000
 SEED = 20_240_521
 KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
     "prior.z_kinds": KINDS,
-    "prior.steps": 6_000,
+    "prior.steps": 2_500,
     "prior.batch_size": 64,
     "diffusion.z_kinds": KINDS,
-    "diffusion.steps": 12_000,
+    "diffusion.steps": 6_000,
     "diffusion.batch_size": 32,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
@@ -63,9 +63,7 @@ def _workspace(root: Path) -> Workspace:
     return replace(workspace, settings=override(workspace.settings, SETTINGS))
 
 
-def _run(
-    step: str, workspace: Workspace, threads: int, target: Path, progress: Progress
-) -> None:
+def _run(step: str, workspace: Workspace, threads: int, target: Path, progress: Progress) -> None:
     if step == "data":
         write_scenes(workspace, SCENES, seed=SEED, progress=progress)
     elif step == "extract":
@@ -83,11 +81,13 @@ def export(workspace: Workspace, target: Path) -> None:
     Prior.load(workspace.models("prior")).save(target / "prior", torch.float16)
     for name in ("diffusion", "baseline"):
         Diffusion.load(workspace.models(name)).save(target / name, torch.float16)
-    facts = {"scenes": SCENES, "seed": SEED, **{key: _json(value) for key, value in SETTINGS.items()}}
+    facts = {
+        "scenes": SCENES,
+        "seed": SEED,
+        **{key: _json(value) for key, value in SETTINGS.items()},
+    }
     for name in ("prior", "diffusion", "baseline"):
-        atomic_write(
-            target / name / "recipe.json", (json.dumps(facts, indent=1) + "\n").encode()
-        )
+        atomic_write(target / name / "recipe.json", (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _json(value: object) -> object:

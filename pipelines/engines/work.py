@@ -103,7 +103,7 @@ def _task(workspace: Workspace, spec: StageSpec, data_shard: Path) -> ShardTask:
     data = read_manifest(data_shard)
     if data is None:
         raise KaleidoError(str(data_shard), "the shard is unfinished.", "Make the data again.")
-    inputs = {"data": _verified(data_shard, data, "Make the data again.")}
+    inputs = {"data": _verified(data_shard, data, "Delete it and make the data again.")}
     for kind in spec.inputs:
         manifest = latent_manifest(workspace, data_shard, kind)
         path = workspace.latents(kind) / data_shard.name

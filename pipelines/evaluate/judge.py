@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.latents.base import GRID
 
-GRID = 1000
 STRIDE = 4
 _LEVELS = ((32, 4), (64, 4), (128, 2))  # channels and pooled side of each level in the features
 

@@ -33,9 +33,7 @@ class Box:
 
     def moved(self, dx: int, dy: int) -> Box:
         """Return the box shifted by (dx, dy) grid units."""
-        return replace(
-            self, x1=self.x1 + dx, y1=self.y1 + dy, x2=self.x2 + dx, y2=self.y2 + dy
-        )
+        return replace(self, x1=self.x1 + dx, y1=self.y1 + dy, x2=self.x2 + dx, y2=self.y2 + dy)
 
 
 class Boxes(LabelledList[Box]):

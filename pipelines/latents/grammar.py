@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -142,7 +142,8 @@ class Grammar:
         """
         after = self._step(state, int(token_id))
         if after is None:
-            token = self._tokenizer.convert_ids_to_tokens(int(token_id))
+            known = 0 <= token_id < self.vocab_size
+            token = self._tokenizer.convert_ids_to_tokens(int(token_id)) if known else token_id
             raise LatentError("z", f"{token!r} cannot stand here.", self._expected(state))
         return after
 
@@ -249,7 +250,7 @@ class Grammar:
         return f"Expected {' or '.join(tokens)}."
 
 
-def _list_class(kind: str, kinds: Sequence[str]) -> type[ItemList]:
+def _list_class(kind: str, kinds: Sequence[str]) -> type[ItemList[Any]]:
     cls = latent_class(kind)
     if not issubclass(cls, ItemList):
         raise LatentError(kind, "the grammar does not cover this kind.")

@@ -117,12 +117,12 @@ class OpenLabels:
         return node // (self.longest + 1) == self._accepting
 
     def _tokens_needed(self, dead: int) -> np.ndarray:
-        """Fewest tokens from each character state to the accepting one; `longest` + 1 is too far."""
+        """Fewest tokens from each state to the accepting one; `longest` + 1 is too far."""
         needed = np.full(dead + 1, self.longest + 1)
         needed[self._accepting] = 0
         for _ in range(self.longest):
             through = needed[self._after].min(axis=1) + 1
-            needed[:dead] = np.minimum(needed[:dead], through)
+            needed[:dead] = np.minimum(needed[:dead], through[:dead])
         return needed
 
 

@@ -48,12 +48,13 @@ def srgb_to_oklab(srgb: np.ndarray) -> np.ndarray:
         Float (..., 3): L in [0, 1]; a and b within about ±0.32 for colours that sRGB can show.
     """
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(linear @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
+    lab: np.ndarray = np.cbrt(linear @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
+    return lab
 
 
 def oklab_to_srgb(lab: np.ndarray) -> np.ndarray:
     """Convert OKLab, float (..., 3), to sRGB; what sRGB cannot show is clipped to [0, 1]."""
-    linear = np.clip((lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0.0, 1.0)
+    linear: np.ndarray = np.clip((lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0.0, 1.0)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
@@ -70,7 +71,8 @@ def hex_to_oklab(colour: str) -> np.ndarray:
 
 def oklab_to_hex(lab: np.ndarray) -> str:
     """Convert OKLab, float (3,), to ``#rrggbb``."""
-    return "#" + np.rint(oklab_to_srgb(lab) * 255).astype(np.uint8).tobytes().hex()
+    levels = np.rint(oklab_to_srgb(lab) * 255).astype(int).tolist()
+    return "#" + bytes(levels).hex()
 
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")

@@ -134,10 +134,9 @@ class Palette(ItemList[Colour]):
 
     def validate(self) -> None:
         """Raise LatentError unless weights are whole, fall, and sum to exactly 1000."""
-        weights = [getattr(colour, "weight", None) for colour in self.items]
-        if all(type(weight) is int and weight > 0 for weight in weights) and (
-            sum(weights) != GRID or weights != sorted(weights, reverse=True)
-        ):
+        weights = [getattr(colour, "weight", 0) for colour in self.items]
+        whole = all(type(weight) is int and weight > 0 for weight in weights)
+        if whole and (sum(weights) != GRID or weights != sorted(weights, reverse=True)):
             raise LatentError(
                 self.kind, f"the weights {weights} must fall and sum to exactly {GRID}."
             )
@@ -168,7 +167,7 @@ class Palette(ItemList[Colour]):
         return self._share_out(others, replace(self.items[index], weight=argument))
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Draw a strip of the colours along the lower edge, as wide as their weights; a new array."""
+        """Draw the colours along the lower edge, as wide as their weights; a new array."""
         colours = [(colour.hex, colour.weight / GRID) for colour in self.items]
         return draw_swatches(image, colours)
 
@@ -218,4 +217,4 @@ def whole_weights(weights: Sequence[float] | np.ndarray, total: int = GRID) -> l
         # pays for it.
         index = np.argmax(target - whole) if gap > 0 else np.argmax(whole)
         whole[index] += np.sign(gap)
-    return whole.tolist()
+    return [int(share) for share in whole]

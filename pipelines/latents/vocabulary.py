@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import LatentError, escape
+from pipelines.latents.items import check_label
 from pipelines.latents.sequence import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
@@ -82,9 +83,10 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> int:
             f"its vocabulary lacks {' '.join(unknown)}, which labels need.",
             "Use one trained on English text, as T5's are.",
         )
-    return tokenizer.add_tokens(
+    added: int = tokenizer.add_tokens(
         [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in SPECIAL_TOKENS]
     )
+    return added
 
 
 def plain_caption(caption: str) -> str:
@@ -110,8 +112,9 @@ def encode_label(tokenizer: PreTrainedTokenizerFast, label: str) -> list[int]:
     """Return the ids that a label has within z.
 
     Raises:
-        LatentError: If the tokenizer does not give the label back.
+        LatentError: If the label is no label, or the tokenizer does not give it back.
     """
+    check_label("labels", label)
     between = SPECIAL_TOKENS[-1]
     ids = encode_z(tokenizer, f"{between} {escape(label)} {between}")[1:-1]
     if decode_z(tokenizer, ids).strip() != escape(label):

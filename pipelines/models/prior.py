@@ -183,9 +183,7 @@ def without_bars() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _smooth_numbers(
-    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def _smooth_numbers(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
     """Start neighbouring numbers with similar embeddings.
 
     A thousand unrelated tokens would each have to be seen often; with Fourier features of the

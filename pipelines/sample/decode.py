@@ -92,11 +92,12 @@ def _decode(
         )
         cache = output.past_key_values
         logits = output.logits[:, -1].float().cpu().numpy().astype(np.float64) / temperature
+        legal = grammar.mask(states)
         following = np.full(count, prior.tokenizer.pad_token_id)
         for row, state in enumerate(states):
             if grammar.done(state):
                 continue
-            token = _choose(logits[row], grammar.legal(state), rngs[row], top_p)
+            token = _choose(logits[row], legal[row], rngs[row], top_p)
             drawn[row].append(token)
             states[row] = grammar.step(state, token)
             following[row] = token
@@ -104,11 +105,12 @@ def _decode(
     return [decode_z(prior.tokenizer, row) for row in drawn]
 
 
-def _choose(
-    logits: np.ndarray, legal: np.ndarray, rng: np.random.Generator, top_p: float
-) -> int:
-    """Draw one legal token by the Gumbel-max trick; noise for the whole vocabulary is drawn each
-    time, so a row's random stream does not depend on what was legal."""
+def _choose(logits: np.ndarray, legal: np.ndarray, rng: np.random.Generator, top_p: float) -> int:
+    """Draw one legal token by the Gumbel-max trick.
+
+    Noise for the whole vocabulary is drawn each time, so that a row's random stream does not
+    depend on what was legal.
+    """
     gumbel = rng.gumbel(size=len(logits))
     scores = np.where(legal, logits, -np.inf)
     if top_p < 1.0:

@@ -71,9 +71,7 @@ def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]
     texts = [""] * options.n
     if kinds:
         seeds = [derive(options.seed, "z", key) for key in keys]
-        texts = draw_z(
-            bundle.prior, encoded, kinds, seeds, options.temperature, options.top_p
-        )
+        texts = draw_z(bundle.prior, encoded, kinds, seeds, options.temperature, options.top_p)
     for start in range(0, options.n, options.batch_size):
         chunk = range(start, min(start + options.batch_size, options.n))
         pixels = draw_given(

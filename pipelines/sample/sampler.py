@@ -11,9 +11,7 @@ from pipelines.models.context import Conditioning
 from pipelines.models.diffusion import Diffusion
 
 
-def guide(
-    conditional: torch.Tensor, unconditional: torch.Tensor, scale: float
-) -> torch.Tensor:
+def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
     """Classifier-free guidance, g · (cond − uncond) + uncond (arXiv 2207.12598; Kaleido eq. 8).
 
     Args:

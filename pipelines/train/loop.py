@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 
 import torch
@@ -144,8 +145,6 @@ def train(
     first = _resume(checkpoint, model, optimizer, ema, settings)
     model_for_step, optimizer = accelerator.prepare(model, optimizer)
     recent: list[float] = []
-    from time import monotonic
-
     saved_at = monotonic()
 
     def save(step: int) -> None:

@@ -17,7 +17,11 @@ from pipelines.core.shards import (
     write_shard,
 )
 
-ROWS = [("a", {"png": b"p" * 700, "json": b"{}"}), ("b-2_", {"boxes.json": b""}), ("c", {"x": b"1"})]
+ROWS = [
+    ("a", {"png": b"p" * 700, "json": b"{}"}),
+    ("b-2_", {"boxes.json": b""}),
+    ("c", {"x": b"1"}),
+]
 
 keys = st.text("ABCxyz019_-", min_size=1, max_size=20)
 extensions = st.sampled_from(["png", "json", "boxes.json", "a-b_c", "jpg"])
@@ -45,6 +49,9 @@ def test_equal_rows_give_equal_bytes(tmp_path):
     assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "2.tar").read_bytes()
 
 
+# webdataset leaves the file to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_webdataset_reads_our_shards(tmp_path, records):
     webdataset = pytest.importorskip("webdataset")
     path = tmp_path / "000000.tar"

@@ -62,12 +62,10 @@ def read_caption(caption: str) -> Counter[str] | None:
 def describe_scene(scene: Scene) -> str:
     """Describe everything about a scene: the truth that captions leave open."""
     parts = [
-        f"a {item.size} {item.colour} {item.texture} {item.shape} "
-        f"at {_where(item)}"
+        f"a {item.size} {item.colour} {item.texture} {item.shape} at {_where(item)}"
         for item in scene.objects
     ]
     return f"{'; '.join(parts)}; arranged as {scene.arrangement}; on {scene.background}."
-
 
 
 def _phrase(shape: str, count: int, colour: str | None) -> str:

@@ -134,4 +134,4 @@ def _background(name: str, side: int) -> np.ndarray:
 
 def _shrink_masks(masks: np.ndarray, size: int) -> np.ndarray:
     blocks = masks.reshape(len(masks), size, SUPERSAMPLE, size, SUPERSAMPLE)
-    return blocks.mean((2, 4), dtype=np.float32) >= 0.5
+    return blocks.mean((2, 4), dtype=np.float32) > 0.5  # never two objects in one pixel

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
 
+WEIGHTS = "model.safetensors"
 _PADDING = 114 / 255
 _settings_folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -63,7 +65,7 @@ class YoloBackend:
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))
             architecture = (folder / "model.yaml").read_text("utf-8")
-            weights = (folder / "model.safetensors").read_bytes()
+            weights = (folder / WEIGHTS).read_bytes()
             self.names: tuple[str, ...] = tuple(config["names"])
             self.image_size = int(config["image_size"])
         except (OSError, ValueError, KeyError) as error:
@@ -110,6 +112,18 @@ class YoloBackend:
             labels=tuple(self.names[int(index)] for index in rows[:, 5]),
             masks=_decode_masks(rows[:, 6:], prototypes, boxes, shape).numpy(),
         )
+
+
+def weights_id(folder: Path) -> str:
+    """SHA-256 of a detector's weights, for fingerprints.
+
+    Raises:
+        KaleidoError: If there are none.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise KaleidoError(str(path), "the detector's weights are missing.", "Fetch them again.")
+    return sha256_file(path)
 
 
 def import_ultralytics(name: str) -> ModuleType:

@@ -1,0 +1,126 @@
+"""Sessions that check Kaleido. `nox` runs the light ones and the tests; see `nox --list`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "docs", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+HEAVY = ROOT / ".nox" / "heavy"
+LIGHT_REQUIREMENTS = ("typer", "rich")
+"""What the command line's own modules import."""
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_OFFLINE": "true",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+    "PYTHONPATH": "",
+}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and the direction of imports."""
+    session.install(*requirements("ruff", "import-linter"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types; heavy libraries count as Any and are not installed."""
+    session.install(*requirements("mypy", "numpy", "pillow", *LIGHT_REQUIREMENTS))
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a broken link is an error."""
+    session.install(*requirements("mkdocs", *LIGHT_REQUIREMENTS))
+    session.run("mkdocs", "build", "--strict", "--site-dir", str(ROOT / "site"))
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Run the tests: `nox -s tests -- tests/core -k shards`."""
+    run_heavy(session, "-m", "pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a CUDA device."""
+    run_heavy(session, "-m", "pytest", "-m", "gpu", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def demo(session: nox.Session) -> None:
+    """Run `kaleido demo` in a temporary folder, or in the one given."""
+    where = session.posargs or [str(Path(session.create_tmp()) / "demo")]
+    run_heavy(session, "-m", "kaleido_cli", "demo", *where)
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Run every benchmark, or those named: `nox -s bench -- cli_help`."""
+    chosen = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    for name in chosen:
+        run_heavy(session, str(ROOT / "benchmarks" / f"{name}.py"))
+
+
+@nox.session(venv_backend="none")
+def embedded(session: nox.Session) -> None:
+    """Train the embedded models: hours on two cores, minutes on a GPU; it resumes."""
+    for recipe in ("train_detector", "train_judge", "train_scenes"):
+        run_heavy(session, "-m", f"pipelines.embedded.{recipe}", *session.posargs)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the oldest versions that pyproject.toml allows."""
+    oldest = [re.sub(r">=([\d.]+).*", r"==\1.*", line) for line in needed()]
+    constraints = Path(session.create_tmp()) / "minimums.txt"
+    constraints.write_text("\n".join(oldest) + "\n")
+    session.install("-e", ".[yolo,dev]", "--constraint", str(constraints))
+    session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
+
+
+def needed() -> list[str]:
+    """Return the requirements of the installed program, extras included."""
+    return PROJECT["dependencies"] + EXTRAS["yolo"]
+
+
+def requirements(*names: str) -> list[str]:
+    """Return the requirements of pyproject.toml with these names."""
+    known = {re.split(r"[<>=!~\[ ]", line)[0]: line for line in needed() + EXTRAS["dev"]}
+    return [known[name] for name in names]
+
+
+def run_heavy(session: nox.Session, *arguments: str) -> None:
+    """Run Python in the one environment that all heavy sessions share.
+
+    nox gives every session an environment of its own; torch and its company would then be installed
+    (5 GB, minutes) again and again.
+    """
+    python = str(HEAVY / ("Scripts" if os.name == "nt" else "bin") / "python")
+    installed = HEAVY / "installed.txt"
+    state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if not installed.is_file() or installed.read_text() != state:
+        session.run(sys.executable, "-m", "venv", str(HEAVY), external=True)
+        session.run(python, "-m", "pip", "install", "-e", f"{ROOT}[yolo,dev]", external=True)
+        installed.write_text(state)
+    session.run(python, *arguments, env=ENVIRONMENT, external=True)

@@ -1,0 +1,83 @@
+"""`kaleido demo`: the whole chain in miniature, with the time of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+
+from pipelines.core.config import override
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.workspace import Workspace
+from pipelines.data.scenes.generate import write_scenes
+from pipelines.evaluate.run import evaluate
+from pipelines.extract.run import extract
+from pipelines.train.diffusion import train_diffusion
+from pipelines.train.prior import train_prior
+
+SCENES = 400
+SETTINGS = {
+    "prior.z_kinds": ("boxes", "blobs", "palette"),
+    "prior.steps": 60,
+    "prior.batch_size": 32,
+    "prior.warmup": 10,
+    "diffusion.z_kinds": ("boxes", "blobs", "palette"),
+    "diffusion.steps": 30,
+    "diffusion.batch_size": 16,
+    "diffusion.warmup": 5,
+    "evaluate.captions": 4,
+    "evaluate.n": 8,
+    "evaluate.steps": 20,
+    "evaluate.seeds": (0,),
+}
+
+
+@dataclass
+class DemoSummary:
+    """What the demo did.
+
+    Attributes:
+        workspace: Where everything lies.
+        report: The HTML report.
+        seconds: Step -> time taken.
+    """
+
+    workspace: Path
+    report: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def demo(path: Path, progress: Progress = SILENT) -> DemoSummary:
+    """Make scenes, extract, train briefly, then compare the embedded models.
+
+    Args:
+        path: A new folder for the workspace.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If `path` is a workspace already, or an extra is not installed.
+    """
+    workspace = Workspace.init(path)
+    workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(name: str, text: str) -> Iterator[None]:
+        progress.message(text)
+        began = monotonic()
+        yield
+        seconds[name] = round(monotonic() - began, 1)
+        progress.message(f"  {name}: {seconds[name]:.0f} s")
+
+    with step("data", f"1. Drawing {SCENES} captioned scenes."):
+        write_scenes(workspace, SCENES, seed=1, progress=progress)
+    with step("extract", "2. Extracting boxes, blobs and palettes from the pixels."):
+        extract(workspace, ("boxes", "blobs", "palette"), progress=progress)
+    with step("train", "3. Training both models from scratch, briefly: to show that it works."):
+        train_prior(workspace, progress=progress)
+        train_diffusion(workspace, progress=progress)
+    with step("evaluate", "4. Comparing the embedded models, baseline against Kaleido."):
+        summary = evaluate(workspace, embedded=True, name="demo", progress=progress)
+    return DemoSummary(workspace.root, summary.report, seconds)

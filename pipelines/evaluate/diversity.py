@@ -1,0 +1,59 @@
+"""Diversity: how much the samples of one caption differ, in a named feature space."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def cosine_matrix(features: np.ndarray) -> np.ndarray:
+    """Cosine similarity of every pair: (n, d) -> (n, n), float64; the diagonal is 1.
+
+    Raises:
+        ValueError: If a row is zero or not finite, where a cosine has no meaning.
+    """
+    rows = np.asarray(features, dtype=np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths == 0.0).any():
+        raise ValueError("features must be finite and not zero")
+    unit = rows / lengths
+    matrix = np.clip(unit @ unit.T, -1.0, 1.0)
+    np.fill_diagonal(matrix, 1.0)
+    return matrix
+
+
+def mss(features: np.ndarray) -> float:
+    """Mean similarity score of one caption's samples (after CADS, 2310.17347).
+
+    The mean of the cosine matrix *without its diagonal*, that is over all ordered pairs of two
+    different samples. So it does not depend on n; with the diagonal it would be
+    ``(1 + (n - 1) mss) / n``. Lower is more diverse; 1 means that all samples are alike.
+
+    Args:
+        features: (n, d), n of 2 or more.
+
+    Raises:
+        ValueError: For fewer than two samples, or features without a direction.
+    """
+    n = len(features)
+    if n < 2:
+        raise ValueError(f"a similarity needs two samples or more, got {n}")
+    return float((cosine_matrix(features).sum() - n) / (n * (n - 1)))
+
+
+def vendi(features: np.ndarray) -> float:
+    """Vendi score of one caption's samples (2210.02410): the effective number of different ones.
+
+    exp of the von Neumann entropy of K / n, K the cosine matrix: ``exp(-Σ λ log λ)``. It lies
+    between 1 (all alike) and n (all orthogonal) and grows with n: compare equal n only.
+
+    Args:
+        features: (n, d), n of 1 or more.
+
+    Raises:
+        ValueError: For no sample, or features without a direction.
+    """
+    if not len(features):
+        raise ValueError("a Vendi score needs a sample")
+    values = np.linalg.eigvalsh(cosine_matrix(features) / len(features))
+    values = values[values > 1e-12]
+    return float(np.exp(-(values * np.log(values)).sum()))

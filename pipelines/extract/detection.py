@@ -1,0 +1,100 @@
+"""What the stages that need a detector share: the detector itself and the order of its finds."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from pipelines.core.record import Record
+from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
+from pipelines.extract.backends.yolo import Detections, YoloBackend, weights_id
+
+
+class DetectorStage(Stage):
+    """A stage that computes its kind of latent from what a detector finds in the pixels.
+
+    Args:
+        folder: The detector's folder, see `YoloBackend`.
+        confidence: Detections below this score are dropped, from 0 to 1.
+        max_objects: The most confident ones are kept.
+
+    Raises:
+        KaleidoError: If the folder holds no weights.
+    """
+
+    output: ClassVar[str]
+    version: ClassVar[int]
+
+    def __init__(self, folder: Path, confidence: float = 0.35, max_objects: int = 8) -> None:
+        self._folder, self._confidence, self._max_objects = folder, confidence, max_objects
+        self._detector: YoloBackend | None = None
+        self.spec = StageSpec(
+            name=f"{self.output}-yolo",
+            version=self.version,
+            output=self.output,
+            options={
+                "weights": weights_id(folder),
+                "confidence": confidence,
+                "max_objects": max_objects,
+            },
+        )
+
+    def setup(self) -> None:
+        """Load the detector."""
+        self._detector = YoloBackend(self._folder, self._confidence, self._max_objects)
+
+    def __call__(self, records: Sequence[Record]) -> list[Outcome]:
+        """Compute the latent of each record; Filtered where nothing is found."""
+        if self._detector is None:
+            self.setup()
+        assert self._detector is not None
+        found = [
+            in_order(detections, record.caption)
+            for detections, record in zip(
+                self._detector.predict([record.pixels for record in records]), records, strict=True
+            )
+        ]
+        return [
+            self.convert(detections, record) if detections.labels else Filtered("no object found")
+            for detections, record in zip(found, records, strict=True)
+        ]
+
+    @abstractmethod
+    def convert(self, detections: Detections, record: Record) -> Outcome:
+        """Turn at least one detection into a latent."""
+
+
+def in_order(detections: Detections, caption: str) -> Detections:
+    """Put detections in canonical order.
+
+    What the caption mentions comes first, in the caption's order; like things, and what it does
+    not mention, go from left to right. So one picture has one z, and the prior need not learn an
+    order that carries nothing.
+    """
+    centres = detections.boxes[:, :2] + detections.boxes[:, 2:]
+    mentions = [first_mention(label, caption) for label in detections.labels]
+    order = sorted(
+        range(len(mentions)), key=lambda i: (mentions[i], *centres[i].tolist(), -i)
+    )
+    return Detections(
+        boxes=detections.boxes[order],
+        scores=detections.scores[order],
+        labels=tuple(detections.labels[i] for i in order),
+        masks=detections.masks[order],
+    )
+
+
+def first_mention(label: str, caption: str) -> int:
+    """Where a caption first names a label, in the singular or plural; its length if nowhere."""
+    match = re.search(rf"\b{re.escape(label)}(?:s|es)?\b", caption, re.IGNORECASE)
+    return match.start() if match else len(caption)
+
+
+def to_grid(values: np.ndarray, extent: float, grid: int) -> list[int]:
+    """Round pixel coordinates in [0, extent] to the grid's integers."""
+    return np.rint(np.clip(values / extent, 0.0, 1.0) * grid).astype(int).tolist()

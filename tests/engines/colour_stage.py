@@ -1,0 +1,75 @@
+"""Stages that really compute something small, and a program that runs one of them.
+
+They are in a file of their own so that spawned workers can import them, and so that a test can kill
+a whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.core.record import Record
+from pipelines.core.stage import Filtered, Ok, Outcome, Stage, StageSpec
+from pipelines.core.workspace import Workspace
+from pipelines.engines.local import run_stage
+from pipelines.latents.palette import Colour, Palette
+
+
+class MeanColour(Stage):
+    """The palette of an image's mean colour; captions that start with a word misbehave.
+
+    Args:
+        version: The stage's version.
+        delay: Seconds that each batch takes.
+    """
+
+    def __init__(self, version: int = 1, delay: float = 0.0) -> None:
+        self.spec = StageSpec("mean-colour", version, "palette", batch_size=2)
+        self.delay = delay
+        self.calls: list[list[str]] = []
+
+    def __call__(self, records: Sequence[Record]) -> list[Outcome]:
+        time.sleep(self.delay)
+        self.calls.append([record.key for record in records])
+        return [self._one(record) for record in records]
+
+    def _one(self, record: Record) -> Outcome:
+        match record.caption.partition(" ")[0]:
+            case "raise":
+                raise ValueError("odd")
+            case "nothing":
+                return Filtered("no colour")
+            case "invalid":
+                return Ok(Palette(()))
+            case "die":
+                os._exit(9)
+        red, green, blue = record.pixels.reshape(-1, 3).mean(axis=0).astype(int)
+        return Ok(Palette((Colour.from_hex(f"#{red:02x}{green:02x}{blue:02x}", 1000),)))
+
+
+class PaletteAgain(Stage):
+    """Another kind made from the palette: blobs, which nothing here ever finds."""
+
+    spec = StageSpec("again", 1, "blobs", inputs=("palette",), batch_size=4)
+
+    def __call__(self, records: Sequence[Record]) -> list[Outcome]:
+        return [Filtered(record.latents["palette"].items[0].hex) for record in records]
+
+
+def main() -> None:
+    """Run `MeanColour` over a workspace."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--delay", type=float, default=0.0)
+    options = parser.parse_args()
+    workspace = Workspace.find(explicit=options.workspace)
+    run_stage(workspace, MeanColour(delay=options.delay), options.workers)
+
+
+if __name__ == "__main__":
+    main()

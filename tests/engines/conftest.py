@@ -1,0 +1,8 @@
+"""Let worker processes import the stages of these tests by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

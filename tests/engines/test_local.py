@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from colour_stage import MeanColour, PaletteAgain
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.manifest import read_manifest, read_rows
+from pipelines.core.progress import Progress
+from pipelines.core.shards import read_shard
+from pipelines.core.stage import Ok, Stage, StageSpec
+from pipelines.core.status import status
+from pipelines.core.workspace import Workspace
+from pipelines.engines.local import run_stage
+from pipelines.latents.boxes import Box, Boxes
+
+
+def _files(workspace: Workspace, kind: str = "palette") -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in workspace.latents(kind).iterdir()}
+
+
+def _captioned(records, **captions):
+    return [replace(record, caption=captions.get(record.key, "plain")) for record in records]
+
+
+def test_every_record_gets_a_latent(workspace, write_data, records):
+    write_data(records, 4)
+    summary = run_stage(workspace, MeanColour())
+    assert (summary.kind, summary.shards, summary.skipped) == ("palette", 3, 0)
+    assert (summary.ok, summary.filtered, summary.failed, summary.failures) == (10, 0, 0, [])
+    paths = sorted(workspace.latents("palette").glob("*.tar"))
+    rows = [row for path in paths for row in read_shard(path)]
+    assert [(key, list(fields)) for key, fields in rows] == [
+        (record.key, ["palette.json"]) for record in records
+    ]
+
+
+def test_a_batch_never_crosses_a_shard(workspace, write_data, records):
+    write_data(records[:5], 3)
+    stage = MeanColour()
+    run_stage(workspace, stage)
+    assert stage.calls == [["r000", "r001"], ["r002"], ["r003", "r004"]]
+
+
+def test_a_bad_record_costs_itself_and_is_named(workspace, write_data, records):
+    chosen = {"r001": "raise", "r004": "nothing", "r006": "invalid"}
+    bad = replace(records[7], image=records[7].image[:60])
+    write_data(_captioned([*records[:7], bad, *records[8:]], **chosen), 5)
+    summary = run_stage(workspace, MeanColour())
+    assert (summary.ok, summary.filtered, summary.failed) == (6, 1, 3)
+    reasons = dict(summary.failures)
+    assert list(reasons) == ["r001", "r006", "r007"]
+    assert reasons["r001"] == "ValueError: odd"
+    assert "cannot be read" in reasons["r007"]
+    rows = [
+        row
+        for shard in workspace.data_shards()
+        for row in read_rows(workspace.latents("palette") / shard.name)
+    ]
+    assert [row.key for row in rows] == [record.key for record in records]
+    assert {row.key: row.reason for row in rows if row.outcome == "filtered"} == {
+        "r004": "no colour"
+    }
+    listed = status(workspace)["latents"]["palette"]["failures"]
+    assert [(entry["key"], entry["reason"]) for entry in listed] == summary.failures
+
+
+def test_a_shard_without_any_latent_can_be_read(workspace, write_data, records):
+    write_data(_captioned(records[:2], r000="nothing", r001="nothing"), 2)
+    assert run_stage(workspace, MeanColour()).filtered == 2
+    assert list(read_shard(workspace.latents("palette") / "000000.tar")) == []
+
+
+def test_what_is_up_to_date_is_skipped(workspace, write_data, records):
+    write_data(_captioned(records, r003="raise"), 5)
+    first = run_stage(workspace, MeanColour())
+    before = {p: p.stat().st_mtime_ns for p in workspace.latents("palette").iterdir()}
+    stage = MeanColour()
+    second = run_stage(workspace, stage)
+    assert (second, stage.calls) == (replace(first, skipped=2), [])
+    assert {p: p.stat().st_mtime_ns for p in workspace.latents("palette").iterdir()} == before
+
+
+class Threshold(MeanColour):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.spec = replace(self.spec, options={"value": value})
+
+
+@pytest.mark.parametrize(("other", "skipped"), [(0.5, 2), (0.6, 0)])
+def test_changed_options_are_not_skipped(workspace, write_data, records, other, skipped):
+    write_data(records, 5)
+    run_stage(workspace, Threshold(0.5))
+    assert run_stage(workspace, Threshold(other)).skipped == skipped
+
+
+def test_a_new_version_is_not_skipped(workspace, write_data, records):
+    write_data(records, 5)
+    run_stage(workspace, MeanColour(version=1))
+    assert run_stage(workspace, MeanColour(version=2)).skipped == 0
+    manifest = read_manifest(workspace.latents("palette") / "000000.tar")
+    assert manifest is not None
+    assert manifest.version == 2
+
+
+def test_only_the_shard_whose_data_changed_is_made_again(workspace, write_data, records):
+    write_data(records, 5)
+    run_stage(workspace, MeanColour())
+    write_data([*records[:9], replace(records[9], caption="changed")], 5)
+    assert run_stage(workspace, MeanColour()).skipped == 1
+
+
+def test_a_damaged_latent_shard_is_made_again(workspace, write_data, records):
+    write_data(records, 5)
+    run_stage(workspace, MeanColour())
+    whole = _files(workspace)
+    path = workspace.latents("palette") / "000001.tar"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert run_stage(workspace, MeanColour()).skipped == 1
+    assert _files(workspace) == whole
+
+
+def test_a_changed_data_shard_is_refused(workspace, write_data, records):
+    write_data(records, 5)
+    path = workspace.data / "000001.tar"
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(KaleidoError, match=r"000001\.tar: its bytes are not those"):
+        run_stage(workspace, MeanColour())
+
+
+def test_missing_data_names_the_command(workspace):
+    with pytest.raises(InputMissing, match="kaleido data scenes"):
+        run_stage(workspace, MeanColour())
+
+
+def test_a_missing_input_kind_names_the_command(workspace, write_data, records):
+    write_data(records, 5)
+    with pytest.raises(InputMissing, match="kaleido extract palette"):
+        run_stage(workspace, PaletteAgain())
+
+
+def test_an_input_made_from_older_data_names_the_command(workspace, write_data, records):
+    write_data(records, 5)
+    run_stage(workspace, MeanColour())
+    write_data(records[1:], 5)
+    with pytest.raises(InputMissing, match=r"data changed.*kaleido extract palette"):
+        run_stage(workspace, PaletteAgain())
+
+
+def test_a_record_without_the_input_is_filtered_before_the_stage(workspace, write_data, records):
+    write_data(_captioned(records, r002="nothing", r003="raise"), 5)
+    run_stage(workspace, MeanColour())
+    summary = run_stage(workspace, PaletteAgain())
+    assert (summary.ok, summary.filtered, summary.failed) == (0, 10, 0)
+    reasons = {row.key: row.reason for row in read_rows(workspace.latents("blobs") / "000000.tar")}
+    assert (reasons["r002"], reasons["r003"]) == ("no palette", "no palette")
+    assert reasons["r001"].startswith("#")
+
+
+def test_a_change_upstream_is_not_skipped(workspace, write_data, records):
+    write_data(records, 5)
+    run_stage(workspace, MeanColour())
+    run_stage(workspace, PaletteAgain())
+    assert run_stage(workspace, PaletteAgain()).skipped == 2
+    write_data(_captioned(records, r000="nothing"), 5)
+    run_stage(workspace, MeanColour())
+    assert run_stage(workspace, PaletteAgain()).skipped == 0
+
+
+class TooFew(MeanColour):
+    def __call__(self, records):
+        return super().__call__(records)[1:]
+
+
+class NoOutcome(MeanColour):
+    def __call__(self, records):
+        return [None for _ in records]
+
+
+class OtherKind(MeanColour):
+    def __call__(self, records):
+        return [Ok(Boxes((Box("star", 0, 0, 9, 9),))) for _ in records]
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (TooFew(), "1 outcomes for 2 records"),
+        (NoOutcome(), "a NoneType in place of an outcome"),
+        (OtherKind(), "a Boxes in place of palette"),
+    ],
+)
+def test_a_stage_that_breaks_its_contract_is_a_defect(
+    workspace, write_data, records, stage, message
+):
+    write_data(records, 5)
+    with pytest.raises(KaleidoError, match=message):
+        run_stage(workspace, stage)
+    assert _files(workspace) == {}
+
+
+def test_a_stage_for_an_unknown_kind_is_refused(workspace, write_data, records):
+    class Unknown(MeanColour):
+        def __init__(self) -> None:
+            self.spec = StageSpec("unknown", 1, "pallette")
+
+    write_data(records, 5)
+    with pytest.raises(KaleidoError, match="Did you mean 'palette'"):
+        run_stage(workspace, Unknown())
+
+
+class Recorder(Progress):
+    def __init__(self) -> None:
+        self.tasks, self.steps, self.messages = [], [], []
+
+    @contextmanager
+    def task(self, description, total, unit="it", done=0):
+        self.tasks.append((description, total, unit, done))
+        yield lambda n=1, note="": self.steps.append(n)
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+def test_progress_counts_records_and_what_was_done_before(workspace, write_data, records):
+    write_data(records, 5)
+    run_stage(workspace, MeanColour())
+    shutil.rmtree(workspace.latents("palette"))
+    run_stage(workspace, MeanColour(), progress=(first := Recorder()))
+    assert (first.tasks, first.steps) == (
+        [("extract palette", 10, "record", 0)],
+        [2, 2, 1, 2, 2, 1],
+    )
+    (workspace.latents("palette") / "000001.json").unlink()
+    run_stage(workspace, MeanColour(), workers=2, progress=(second := Recorder()))
+    assert (second.tasks, sum(second.steps)) == ([("extract palette", 10, "record", 5)], 5)
+
+
+def test_an_unfinished_data_shard_is_told_of(workspace, write_data, records):
+    write_data(records, 5)
+    (workspace.data / "000001.json").unlink()
+    summary = run_stage(workspace, MeanColour(), progress=(progress := Recorder()))
+    assert summary.shards == 1
+    assert progress.messages == ["000001.tar has no manifest and is left out: make the data again."]
+
+
+def test_the_lock_is_held(workspace, write_data, records):
+    write_data(records, 5)
+    with workspace.lock("latents/palette"), pytest.raises(KaleidoError, match="being written"):
+        run_stage(workspace, MeanColour())
+
+
+def test_two_workers_write_the_same_bytes(workspace, write_data, records):
+    write_data(_captioned(records, r002="raise", r003="nothing"), 2)
+    one = run_stage(workspace, MeanColour())
+    files = _files(workspace)
+    shutil.rmtree(workspace.latents("palette"))
+    before = dict(os.environ)
+    two = run_stage(workspace, MeanColour(), workers=2)
+    assert (two, _files(workspace)) == (one, files)
+    assert dict(os.environ) == before
+
+
+class NeedsWeights(MeanColour):
+    def setup(self) -> None:
+        raise KaleidoError("weights", "they are missing.", "Get them.")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_setup_reaches_the_user_whole(workspace, write_data, records, workers):
+    write_data(records, 5)
+    with pytest.raises(KaleidoError, match=r"weights: they are missing\. Get them\."):
+        run_stage(workspace, NeedsWeights(), workers)
+
+
+def test_a_worker_that_dies_is_an_error_not_a_hang(workspace, write_data, records):
+    write_data(_captioned(records, r009="die"), 2)
+    with pytest.raises(KaleidoError, match="fewer workers"):
+        run_stage(workspace, MeanColour(), workers=2)
+
+
+def test_too_few_workers(workspace):
+    with pytest.raises(KaleidoError, match="too few"):
+        run_stage(workspace, MeanColour(), workers=0)
+
+
+class TorchThreads(Stage):
+    spec = StageSpec("threads", 1, "palette", resources={"threads": 1})
+
+    def setup(self) -> None:
+        import torch
+
+        self.torch = torch
+
+    def __call__(self, records):
+        self.seen = self.torch.get_num_threads()
+        return MeanColour()(records)
+
+
+def test_torch_runs_on_the_stages_threads_and_is_restored(workspace, write_data, records):
+    torch = pytest.importorskip("torch")
+    write_data(records, 5)
+    torch.set_num_threads(2)
+    stage = TorchThreads()
+    run_stage(workspace, stage)
+    assert (stage.seen, torch.get_num_threads()) == (1, 2)

@@ -1,0 +1,78 @@
+"""Blobs: rules, outline, edits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.latents.base import LatentError
+from pipelines.latents.blobs import Blob, Blobs
+
+BLOB = Blob("leaf", 500, 400, 200, 100, 30)
+
+
+@pytest.mark.parametrize(
+    ("blob", "message"),
+    [
+        (Blob("x", 0, 0, 0, 0, 0), "r_major is 0"),
+        (Blob("x", 0, 0, 5, 0, 0), "r_minor is 0; .* 1 to 5"),
+        (Blob("x", 0, 0, 5, 6, 0), "r_minor is 6; .* 1 to 5"),
+        (Blob("x", 0, 0, 5, 5, 180), "theta is 180; .* 0 to 179"),
+        (Blob("x", 0, 1001, 5, 5, 0), "yc is 1001"),
+    ],
+)
+def test_rules(blob, message):
+    with pytest.raises(LatentError, match=message):
+        Blobs((blob,))
+
+
+def test_text_form():
+    assert Blobs((BLOB,)).to_text() == "leaf <500><400><200><100><30>"
+    assert Blobs.from_text("leaf (500, 400, 200, 100, 30)") == Blobs((BLOB,))
+
+
+@given(theta=st.integers(0, 179), r_major=st.integers(1, 1000), data=st.data())
+def test_outline_lies_on_the_ellipse(theta, r_major, data):
+    r_minor = data.draw(st.integers(1, r_major))
+    offset = Blob("x", 300, 600, r_major, r_minor, theta).outline(40) - (300, 600)
+    angle = np.radians(theta)
+    along = offset @ (np.cos(angle), np.sin(angle))
+    across = offset @ (-np.sin(angle), np.cos(angle))
+    assert np.allclose((along / r_major) ** 2 + (across / r_minor) ** 2, 1)
+    assert np.isclose(np.abs(along).max(), r_major)
+
+
+def test_theta_turns_from_x_towards_y_which_points_down():
+    farthest = Blob("x", 0, 0, 100, 10, 45).outline(360)[0]
+    assert np.allclose(farthest, 100 / np.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "items"),
+    [
+        ({"move": 0, "by": [-5, 7]}, (Blob("leaf", 495, 407, 200, 100, 30),)),
+        ({"resize": 0, "to": [50, 50]}, (Blob("leaf", 500, 400, 50, 50, 30),)),
+        ({"rotate": 0, "to": 179}, (Blob("leaf", 500, 400, 200, 100, 179),)),
+        ({"relabel": 0, "as": "eye"}, (Blob("eye", 500, 400, 200, 100, 30),)),
+        ({"add": "x", "at": [1, 2, 4, 3, 5]}, (BLOB, Blob("x", 1, 2, 4, 3, 5))),
+    ],
+)
+def test_edits(change, items):
+    assert Blobs((BLOB,)).edit(change) == Blobs(items)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resize": 0, "to": [50, 51]},
+        {"resize": 0, "to": 50},
+        {"rotate": 0, "to": 180},
+        {"rotate": 0, "to": "right"},
+        {"remove": 0},
+    ],
+)
+def test_bad_edits_are_refused(change):
+    with pytest.raises(LatentError):
+        Blobs((BLOB,)).edit(change)

@@ -1,0 +1,127 @@
+"""Palette: weights, colours, edits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.latents.base import LatentError
+from pipelines.latents.palette import Colour, Palette, whole_weights
+
+FLAG = Palette.sorted(
+    [Colour.from_hex(c, w) for c, w in (("#ff0000", 500), ("#ffffff", 300), ("#0000ff", 200))]
+)
+ALLOWED = r'Allowed: \{"replace"'
+
+
+def colours(*weights):
+    return tuple(Colour(100 * i, 500, 500, w) for i, w in enumerate(weights))
+
+
+def test_text_form():
+    palette = Palette(colours(600, 400))
+    assert palette.to_text() == "<0><500><500><600> <;> <100><500><500><400>"
+    assert Palette.from_text("(0, 500, 500, 600); (100, 500, 500, 400)") == palette
+    with pytest.raises(LatentError, match="label"):
+        Palette.from_text("red <0><500><500><1000>")
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [(400, 600), (600, 399), (600, 401), (1000, 0), (999,), (1001,), (1001, -1), (500.0, 500.0)],
+)
+def test_weights_fall_and_sum_to_1000(weights):
+    with pytest.raises(LatentError, match="weight"):
+        Palette(colours(*weights))
+
+
+def test_extreme_weights():
+    assert Palette(colours(993, *[1] * 7)).numbers()[0] == (0, 500, 500, 993)
+    assert len(Palette(colours(*[125] * 8)).items) == 8
+    with pytest.raises(LatentError, match="9 items|1 to 8"):
+        Palette(colours(*[112] * 8, 104))
+
+
+@given(st.integers(0, 0xFFFFFF))
+def test_hex_survives_the_grid(value):
+    given_hex = f"#{value:06x}"
+    back = bytes.fromhex(Colour.from_hex(given_hex, 1000).hex[1:])
+    error = np.abs(np.array(list(back)) - np.array(list(value.to_bytes(3, "big"))))
+    # Half a grid step is 0.0005 in L and 0.0004 in a and b.
+    assert error.max() <= 6 and error.mean() <= 3
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8))
+def test_whole_weights(weights):
+    shares = whole_weights(weights)
+    assert sum(shares) == 1000 and min(shares) >= 1
+    in_order = [share for _, share in sorted(zip(weights, shares, strict=True))]
+    assert in_order == sorted(shares)
+    assert whole_weights(shares) == shares
+
+
+@pytest.mark.parametrize("weights", [[], [0.0], [1, -1], [float("nan")], [float("inf"), 1]])
+def test_whole_weights_refuses(weights):
+    with pytest.raises(LatentError):
+        whole_weights(weights)
+
+
+def test_from_oklab_sorts_and_rounds():
+    lab = np.array([[0.2, 0.0, 0.0], [0.9, 0.1, -0.1]])
+    palette = Palette.from_oklab(lab, [10, 30])
+    assert palette.numbers() == ((900, 625, 375, 750), (200, 500, 500, 250))
+    assert np.allclose(palette.items[0].oklab, lab[1])
+
+
+def names(palette):
+    return [(colour.hex, colour.weight) for colour in palette.items]
+
+
+def test_replace_keeps_the_weight():
+    edited = FLAG.edit({"replace": "#ee1111", "with": "#00ff00"})
+    assert edited.items[0] == Colour.from_hex("#00ff00", 500)
+    assert edited.items[1:] == FLAG.items[1:]
+    assert FLAG.edit({"replace": 2, "with": "#000000"}).items[2] == Colour(0, 500, 500, 200)
+
+
+def test_the_other_colours_share_the_difference():
+    assert [c.weight for c in FLAG.edit({"remove": "#0000ff"}).items] == [625, 375]
+    weighed = FLAG.edit({"weigh": 2, "weight": 600})
+    assert [c.weight for c in weighed.items] == [600, 250, 150]
+    assert weighed.items[0].b == FLAG.items[2].b
+    added = FLAG.edit({"add": "#00ff00", "weight": 100})
+    assert [c.weight for c in added.items] == [450, 270, 180, 100]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replace": "#00ff00", "with": "#000000"},
+        {"replace": 3, "with": "#000000"},
+        {"remove": None},
+        {"weigh": 0, "weight": 999},
+        {"weigh": 0, "weight": 0},
+        {"weigh": 0, "weight": "half"},
+        {"add": "#00ff00", "weight": 998},
+        {"replace": 0},
+    ],
+)
+def test_bad_changes_name_what_is_allowed(change):
+    with pytest.raises(LatentError, match=ALLOWED):
+        FLAG.edit(change)
+
+
+@pytest.mark.parametrize("colour", ["red", 7, None, "#12345"])
+def test_bad_colours_are_refused(colour):
+    with pytest.raises(LatentError, match="not a colour"):
+        FLAG.edit({"replace": 0, "with": colour})
+
+
+def test_a_single_colour():
+    single = Palette(colours(1000))
+    for change in ({"remove": 0}, {"weigh": 0, "weight": 500}):
+        with pytest.raises(LatentError, match="only"):
+            single.edit(change)
+    assert len(single.edit({"add": "#ffffff", "weight": 1}).items) == 2

@@ -1,0 +1,56 @@
+"""From caption to samples with real, tiny models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.sample.bundle import Bundle
+from pipelines.sample.draw import DrawOptions, draw
+
+OPTIONS = DrawOptions(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
+
+
+def _draw(bundle: Bundle, caption: str = "a star", **changes):
+    return list(draw(bundle, caption, replace(OPTIONS, **changes)))
+
+
+def test_pictures_do_not_depend_on_the_batch_size(bundle) -> None:
+    whole, single = _draw(bundle), _draw(bundle, batch_size=1)
+    for one, other in zip(whole, single, strict=True):
+        assert one.z == other.z
+        assert np.abs(one.pixels.astype(int) - other.pixels.astype(int)).max() <= 1
+
+
+def test_a_sample_does_not_depend_on_how_many_are_drawn(bundle) -> None:
+    few, many = _draw(bundle, n=2), _draw(bundle, n=5)
+    assert [item.z for item in few] == [item.z for item in many[:2]]
+
+
+def test_seed_caption_and_number_each_change_the_sample(bundle) -> None:
+    samples = _draw(bundle) + _draw(bundle, seed=8) + _draw(bundle, "a circle")
+    assert len({item.z for item in samples}) == 15
+    assert len({item.pixels.tobytes() for item in samples}) == 15
+
+
+def test_equal_seeds_give_equal_samples(bundle) -> None:
+    for one, other in zip(_draw(bundle), _draw(bundle), strict=True):
+        assert one.z == other.z
+        assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_guidance_changes_pictures_but_not_z(bundle) -> None:
+    weak, strong = _draw(bundle, cfg=1.0), _draw(bundle, cfg=7.5)
+    assert [item.z for item in weak] == [item.z for item in strong]
+    assert any(
+        not np.array_equal(one.pixels, other.pixels)
+        for one, other in zip(weak, strong, strict=True)
+    )
+
+
+def test_z_reaches_the_picture(bundle) -> None:
+    boxes, palette = _draw(bundle, z_kinds=("boxes",)), _draw(bundle, z_kinds=("palette",))
+    assert boxes[0].z.startswith("<boxes>")
+    assert palette[0].z.startswith("<palette>")
+    assert not np.array_equal(boxes[0].pixels, palette[0].pixels)
