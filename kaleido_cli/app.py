@@ -64,6 +64,7 @@ class LazyGroup(TyperGroup):
 
 
 app = typer.Typer(
+    name="kaleido",
     cls=LazyGroup,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +27,11 @@ def demo(
     """
     from pipelines.demo import demo as run
 
-    report = run(path, console.ConsoleProgress())
-    console.show(
-        {"report": report}, as_json, lambda result: console.line(f"Report: {result['report']}")
-    )
+    console.show(run(path, console.ConsoleProgress()), as_json, _render)
+
+
+def _render(summary: Any) -> None:
+    rows = [(step, console.format_seconds(taken)) for step, taken in summary.seconds.items()]
+    rows.append(("in all", console.format_seconds(sum(summary.seconds.values()))))
+    console.table(rows, ("step", "time"))
+    console.line(f"Report: {summary.report}")

@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_numbers
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: kaleido evaluate --captions 16 --n 16 --name first")
+@app.command(epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first")
 def evaluate(
     captions: Annotated[
         int | None, typer.Option(min=1, help="Held-out captions.", show_default=False)
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("--n", "-n", min=2, help="Samples a caption.", show_default=False),
+        typer.Option("--n", "-n", min=2, help="Samples a caption and seed.", show_default=False),
+    ] = None,
+    cfg: Annotated[
+        str | None,
+        typer.Option(metavar="SCALES", help="Guidance scales, with commas: 1,3,7.5."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the sampler.", show_default=False)
     ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="SEEDS", help="Seeds, with commas: 0,1,2.")
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Compare the embedded models in any case.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Folder under reports/.")] = "evaluation",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare Kaleido with the baseline at several guidance scales, and write a report.
 
-    The defaults are the workspace's settings under evaluate.
+    The defaults are the workspace's settings under evaluate. An HTML page and report.json go to
+    reports/NAME.
     """
     from pipelines.evaluate.run import evaluate as run
 
-    changes = {"evaluate.captions": captions, "evaluate.n": n, "evaluate.steps": steps}
-    summary = run(open_workspace(workspace, changes), name=name, progress=console.ConsoleProgress())
+    changes = {
+        "evaluate.captions": captions,
+        "evaluate.n": n,
+        "evaluate.cfg": split_numbers(cfg, "--cfg", float),
+        "evaluate.steps": steps,
+        "evaluate.seeds": split_numbers(seeds, "--seeds", int),
+    }
+    summary = run(
+        open_workspace(workspace, changes),
+        name=name,
+        embedded=embedded,
+        progress=console.ConsoleProgress(),
+    )
     console.show(summary, as_json, _render)
 
 
 def _render(summary: Any) -> None:
+    rows = [
+        (row["metric"], row["model"], _number(row["cfg"]), _number(row["value"]), _interval(row))
+        for row in summary.rows
+    ]
+    console.table(rows, ("metric", "model", "CFG", "value", "95 % interval"))
+    if summary.void:
+        console.line(f"The comparison is void: {summary.void}")
     console.line(f"Report: {summary.report}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{_number(row['low'])} to {_number(row['high'])}"

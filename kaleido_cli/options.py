@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,3 +51,15 @@ def open_workspace(path: Path | None, changes: Mapping[str, Any] | None = None) 
 def split_kinds(text: str | None) -> tuple[str, ...] | None:
     """Split what ``--z`` says at its commas."""
     return tuple(kind.strip() for kind in text.split(",")) if text is not None else None
+
+
+def split_numbers(
+    text: str | None, flag: str, kind: Callable[[str], float]
+) -> tuple[float, ...] | None:
+    """Split numbers at their commas; `kind` is int or float."""
+    try:
+        return tuple(kind(part) for part in text.split(",")) if text is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is not a list of numbers like 1,2.", param_hint=flag
+        ) from error

@@ -18,7 +18,7 @@ from kaleido_cli.options import (
 
 app = typer.Typer(
     add_completion=False,
-    help="Train the prior, then the denoiser. An unfinished run goes on where it stopped.",
+    help="Train the prior and the denoiser. An unfinished run goes on where it stopped.",
     epilog="Example: kaleido train prior && kaleido train diffusion",
 )
 

@@ -10,7 +10,7 @@ class KaleidoError(Exception):
     """A mistake that a user can mend; the command line prints it without a traceback.
 
     Args:
-        what: The thing that is wrong, named so that the user can find it (a path, a key, an option).
+        what: The thing that is wrong, named so that the user can find it: a path, a key, an option.
         why: The reason, one sentence.
         mend: What to do about it, often a command to type. Empty if nothing sensible can be said.
     """

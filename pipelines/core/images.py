@@ -42,7 +42,7 @@ def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -
         with warnings.catch_warnings():
             # Our own limit, checked below, stands in for Pillow's bomb warning.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
             if width * height > max_pixels:
                 raise BadRecord(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[..., None]
-"""``advance(n=1, note="")``: n more units are done; the note (a loss, a count) replaces the last."""
+"""``advance(n=1, note="")``: n more units are done; the note, say a loss, replaces the last."""
 
 
 class Progress:

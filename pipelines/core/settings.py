@@ -41,7 +41,6 @@ class PriorSettings:
     heads: int = 4
     vocab_size: int = 2048
     max_caption_tokens: int = 64
-    max_z_tokens: int = 160
     steps: int = 2000
     batch_size: int = 64
     learning_rate: float = 2e-3

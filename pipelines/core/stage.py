@@ -44,7 +44,8 @@ class StageSpec:
         output: The kind of latent that it produces.
         inputs: Kinds of latents that must exist in the workspace first.
         batch_size: Records per call, at most. A batch never crosses a shard.
-        options: Everything else that the output depends on (thresholds, weights' sha256), JSON values.
+        options: Everything else that the output depends on (thresholds, weights' sha256), as JSON
+            values.
         resources: What a worker needs: ``{"threads": 1, "gpus": 0}``.
     """
 
@@ -62,7 +63,7 @@ class Stage(ABC):
 
     spec: StageSpec
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: B027 - a stage without weights has nothing to load
         """Load weights. Called once in each worker, before the first batch."""
 
     @abstractmethod

@@ -62,6 +62,8 @@ def read_caption(path: Path, max_caption: int) -> str:
     Raises:
         BadRecord: If the file cannot be read, or `clean_caption` refuses the text.
     """
+    if not path.is_file():
+        raise BadRecord(path.name, "the caption is not a plain file.", "Replace it.")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.images import encode_png, open_image
@@ -260,7 +260,11 @@ def _record(item: Item, settings: DataSettings) -> Record:
 
 def square(image: Image.Image, size: int) -> np.ndarray:
     """Crop to the central square and resize with antialiasing: uint8 (size, size, 3)."""
-    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    # Cropped first: resize(box=...) would let the pixels outside of the box bleed into the edge.
+    centre = image.crop((left, top, left + side, top + side))
+    return np.asarray(centre.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _read_image(path: Path) -> bytes:

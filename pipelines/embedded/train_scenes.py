@@ -81,11 +81,8 @@ def export(workspace: Workspace, target: Path) -> None:
     Prior.load(workspace.models("prior")).save(target / "prior", torch.float16)
     for name in ("diffusion", "baseline"):
         Diffusion.load(workspace.models(name)).save(target / name, torch.float16)
-    facts = {
-        "scenes": SCENES,
-        "seed": SEED,
-        **{key: _json(value) for key, value in SETTINGS.items()},
-    }
+    settings = {key: _json(value) for key, value in SETTINGS.items()}
+    facts = {"scenes": SCENES, "seed": SEED, **settings}
     for name in ("prior", "diffusion", "baseline"):
         atomic_write(target / name / "recipe.json", (json.dumps(facts, indent=1) + "\n").encode())
 

@@ -28,6 +28,7 @@ def measure(seen: Observed, reference: Observed, asked: Asked) -> dict[str, Esti
 
     Returns:
         Estimates by metric: ``frechet``, ``precision``, ``recall`` over all pictures together;
+        ``edges``, edge energy over that of real pictures of the caption;
         ``vendi`` and ``mss`` of a caption's n samples under one seed; ``caption`` (share of
         pictures that show the captioned objects); ``entropy.FACTOR`` (nats) and
         ``coverage.FACTOR``; and, where the pictures have a z with boxes, ``boxes`` (share found by
@@ -38,6 +39,7 @@ def measure(seen: Observed, reference: Observed, asked: Asked) -> dict[str, Esti
     values["vendi"] = _by_cell(seen, lambda c, s: vendi(seen.features[c, s]))
     if seen.features.shape[2] > 1:
         values["mss"] = _by_cell(seen, lambda c, s: mss(seen.features[c, s]))
+    values["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
     values["caption"] = _by_cell(seen, lambda c, s: matching_share(seen.verdicts[c][s], asked[c]))
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.core.progress import Advance
+from pipelines.evaluate.fidelity import edge_energy
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.reference import reference_images
 from pipelines.sample.bundle import Bundle
@@ -25,6 +26,7 @@ class Observed:
         features: float32 (captions, seeds, n, d).
         verdicts: By caption and seed, one a picture.
         z: By caption and seed, one text a picture.
+        edges: Edge energy of each picture, (captions, seeds, n).
         shown: Pictures of the first captions under the first seed, uint8 (k, side, side, 3) each,
             not chosen but the first k: the report's grids.
     """
@@ -32,12 +34,8 @@ class Observed:
     features: np.ndarray
     verdicts: list[list[list[Verdict]]]
     z: list[list[list[str]]]
+    edges: np.ndarray
     shown: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def images(self) -> int:
-        """Number of pictures seen."""
-        return int(np.prod(self.features.shape[:3]))
 
 
 def observe(
@@ -58,13 +56,13 @@ def observe(
         shown: Captions, and pictures of each, to keep for the report.
         advance: Told of each finished group of pictures.
     """
-    features, verdicts, texts = [], [], []
+    features, verdicts, texts, edges = [], [], [], []
     kept: list[np.ndarray] = []
     for number, caption in enumerate(captions):
         cells = []
         for repeat, seed in enumerate(seeds):
             z, images = source(caption, seed)
-            cells.append((judge.features(images), judge(images), z))
+            cells.append((judge.features(images), judge(images), z, edge_energy(images)))
             if repeat == 0 and number < shown[0]:
                 kept.append(images[: shown[1]].copy())
             advance(len(images))
@@ -72,7 +70,8 @@ def observe(
         features.append(columns[0])
         verdicts.append(list(columns[1]))
         texts.append(list(columns[2]))
-    return Observed(np.array(features), verdicts, texts, kept)
+        edges.append(columns[3])
+    return Observed(np.array(features), verdicts, texts, np.array(edges), kept)
 
 
 def samples_of(bundle: Bundle, n: int, cfg: float, steps: int) -> Source:

@@ -13,10 +13,10 @@ import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from pipelines.core.errors import InputMissing
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID, number
-from pipelines.latents.vocabulary import plain_caption
+from pipelines.latents.vocabulary import add_special_tokens, plain_caption
 from pipelines.models.context import States
 
 if TYPE_CHECKING:
@@ -170,6 +170,38 @@ def build_prior(
     return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
 
 
+def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
+    """Take a pretrained T5, as the paper does (``google/flan-t5-xl``), and add the tokens of z.
+
+    The encoder's blocks are frozen; decoder, embeddings and output layer learn.
+
+    Args:
+        settings: ``pretrained`` is a folder or a hub's name.
+        labels: The closed set of labels, or empty.
+
+    Raises:
+        KaleidoError: If it cannot be loaded, or is no T5.
+    """
+    try:
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(settings.pretrained)
+            model = T5ForConditionalGeneration.from_pretrained(
+                settings.pretrained, dtype=torch.float32, use_safetensors=True
+            )
+    except (OSError, ValueError) as error:
+        raise KaleidoError(
+            f"prior.pretrained = {settings.pretrained!r}",
+            f"no T5 can be loaded from it ({error}).",
+            "Give a folder with config.json, model.safetensors and a tokenizer.",
+        ) from error
+    add_special_tokens(tokenizer)
+    if model.get_input_embeddings().num_embeddings < len(tokenizer):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _smooth_numbers(model, tokenizer)
+    model.encoder.block.requires_grad_(False)
+    return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
+
+
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Keep transformers' progress bars off a user's screen while a small file is read."""
@@ -198,6 +230,9 @@ def _smooth_numbers(model: T5ForConditionalGeneration, tokenizer: PreTrainedToke
     weight = frequencies.rsqrt()
     features = torch.cat([phase.cos() * weight, phase.sin() * weight], dim=1)
     features = features / features.pow(2).mean().sqrt()
-    for table in (model.get_input_embeddings().weight, model.lm_head.weight):
+    tables = [model.get_input_embeddings().weight]
+    if not model.config.tie_word_embeddings:
+        tables.append(model.lm_head.weight)
+    for table in tables:
         scale = table.pow(2).mean().sqrt()
         table[ids] = features[:, : table.shape[1]] * scale

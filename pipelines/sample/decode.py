@@ -91,7 +91,8 @@ def _decode(
             use_cache=True,
         )
         cache = output.past_key_values
-        logits = output.logits[:, -1].float().cpu().numpy().astype(np.float64) / temperature
+        # A pretrained T5's output layer may be wider than its tokenizer.
+        logits = output.logits[:, -1, : grammar.vocab_size].float().cpu().numpy().astype(np.float64) / temperature
         legal = grammar.mask(states)
         following = np.full(count, prior.tokenizer.pad_token_id)
         for row, state in enumerate(states):

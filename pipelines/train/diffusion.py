@@ -21,7 +21,7 @@ from pipelines.train.loop import Schedule, TrainSummary, train
 from pipelines.train.prior import z_text
 from pipelines.train.stream import RecordStream
 
-MIN_SIGMA = 0.1
+MIN_SIGMA = 0.2
 """Noise levels below this are weighted as this one: the weight 1/σ² would explode."""
 
 Batch = tuple[torch.Tensor, list[str], list[str]]
@@ -79,7 +79,7 @@ class DiffusionTask:
                 z = self._prior.z_states(caption, *self._prior.tokenize_z(texts))
         drop = torch.rand(count, generator=rng, device=device) < self._drop
         # Logit-normal noise levels (arXiv 2403.03206), a little towards noise, where layout is set.
-        sigma = torch.sigmoid(torch.randn(count, generator=rng, device=device) + 0.3)
+        sigma = torch.sigmoid(torch.randn(count, generator=rng, device=device) + 0.5)
         noise = torch.randn(images.shape, generator=rng, device=device)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * noise

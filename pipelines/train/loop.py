@@ -94,21 +94,26 @@ class Ema:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.tensors = {
-            name: value.detach().float().clone() for name, value in model.named_parameters()
+            name: value.detach().float().clone() for name, value in trainable(model).items()
         }
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the parameters after a step; early on the average is shorter."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for name, value in model.named_parameters():
+        for name, value in trainable(model).items():
             self.tensors[name].lerp_(value.detach().float(), 1.0 - decay)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
         """Set a model's parameters to the average."""
-        for name, value in model.named_parameters():
+        for name, value in trainable(model).items():
             value.copy_(self.tensors[name])
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that learn, by name; a pretrained encoder's are frozen."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def train(
@@ -139,7 +144,7 @@ def train(
     accelerator = Accelerator()
     model = task.model.to(accelerator.device).train()
     optimizer = torch.optim.AdamW(
-        model.parameters(), schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        trainable(model).values(), schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
     )
     ema = Ema(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, ema, settings)
@@ -149,7 +154,7 @@ def train(
 
     def save(step: int) -> None:
         groups = {
-            "model": dict(model.named_parameters()),
+            "model": trainable(model),
             "ema": ema.tensors,
             "optimizer": optimizer_tensors(optimizer),
         }
@@ -209,7 +214,7 @@ def _resume(
             "Restore them, or train with --restart.",
         )
     with torch.no_grad():
-        for name, value in model.named_parameters():
+        for name, value in trainable(model).items():
             value.copy_(groups["model"][name])
             ema.tensors[name].copy_(groups["ema"][name])
     restore_optimizer(optimizer, groups["optimizer"])

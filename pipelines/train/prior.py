@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, replace
 
 import torch
 
@@ -15,7 +14,7 @@ from pipelines.core.settings import PriorSettings
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds, z_to_text
 from pipelines.latents.vocabulary import train_tokenizer
-from pipelines.models.prior import Prior, build_prior
+from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
 from pipelines.train.stream import RecordStream
@@ -113,12 +112,15 @@ def train_prior(
 def _fresh_prior(
     settings: PriorSettings, kinds: Sequence[str], stream: RecordStream, progress: Progress
 ) -> Prior:
-    progress.message("learning the vocabulary")
     records = stream.batch(0, min(stream.size, TOKENIZER_RECORDS))
-    texts = islice(_texts(records, kinds), 2 * TOKENIZER_RECORDS)
-    tokenizer = train_tokenizer(texts, settings.vocab_size)
+    labels = _labels(records, kinds)
+    settings = replace(settings, z_kinds=tuple(kinds))
+    if settings.pretrained:
+        return load_pretrained(settings, labels)
+    progress.message("learning the vocabulary")
+    tokenizer = train_tokenizer(_texts(records, kinds), settings.vocab_size)
     torch.manual_seed(derive(settings.seed, "prior weights"))
-    return build_prior(settings, tokenizer, _labels(records, kinds))
+    return build_prior(settings, tokenizer, labels)
 
 
 def _texts(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[str]:

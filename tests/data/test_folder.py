@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,13 +35,7 @@ def add_image(path: Path, value: int = 0, size: tuple[int, int] = (20, 10)) -> N
 
 
 def all_records(workspace: Workspace) -> dict[str, object]:
-    return {
-        record.key: record for path in workspace.data_shards() for record in read_records(path)
-    }
-
-
-def failures(workspace: Workspace, path: Path, **options) -> dict[str, str]:
-    return dict(write_folder(workspace, path, **options).failures)
+    return {record.key: record for path in workspace.data_shards() for record in read_records(path)}
 
 
 def test_text_files_give_captions_of_one_line(workspace, folder):
@@ -57,8 +50,7 @@ def test_text_files_give_captions_of_one_line(workspace, folder):
 def test_pixels_are_those_of_the_image(workspace, folder):
     write_folder(workspace, folder)
     pixels = all_records(workspace)["pear"].pixels
-    assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[120, 100, 200]] or True
-    assert (pixels == pixels[0, 0]).all()
+    assert (pixels == (40, 100, 200)).all()
 
 
 def test_the_input_is_not_modified(workspace, folder):
@@ -247,13 +239,11 @@ def test_the_workspace_itself_is_refused(workspace):
 def test_settings_decide_size_and_length(workspace, folder):
     settings = override(workspace.settings, {"data.image_size": 32, "data.max_caption": 22})
     small = Workspace(workspace.root, settings)
-    assert "24 characters" in failures(small, folder)["sub-my-plum-" + key_hash(small)]
+    failures = write_folder(small, folder).failures
+    assert [reason for _, reason in failures] == [
+        "sub/my plum.png: the caption has 26 characters; the limit is 22."
+    ]
     assert all_records(small)["apple"].pixels.shape == (32, 32, 3)
-
-
-def key_hash(workspace: Workspace) -> str:
-    keys = [row.key for path in workspace.data_shards() for row in read_rows(path)]
-    return next(key for key in keys if key.startswith("sub-my-plum")).rpartition("-")[2]
 
 
 @pytest.mark.parametrize("name", ["a.b.png", "ä.png", "x/y.png", "a b.jpg", "x" * 200 + ".png"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.latents.base import LatentError
@@ -33,6 +33,7 @@ def test_text_form():
     assert Blobs.from_text("leaf (500, 400, 200, 100, 30)") == Blobs((BLOB,))
 
 
+@settings(deadline=None)
 @given(theta=st.integers(0, 179), r_major=st.integers(1, 1000), data=st.data())
 def test_outline_lies_on_the_ellipse(theta, r_major, data):
     r_minor = data.draw(st.integers(1, r_major))

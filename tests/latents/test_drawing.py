@@ -38,7 +38,7 @@ def test_box_edges_and_labels_are_where_they_should_be(size):
     assert columns.max() == pytest.approx(0.75 * size, abs=2)
     assert not coloured[round(0.7 * size), round(0.5 * size)]
     label = drawn[rows.min() : round(0.5 * size) - 2].astype(int)
-    assert 7 <= len(label) <= 24
+    assert 6 <= len(label) <= 24
     # The label's letters are nearly white; its ground has the outline's colour.
     assert (label.min(axis=-1) > 180).sum() >= 8
     assert (label == COLOURS[0]).all(axis=-1).sum() > (label.min(axis=-1) > 180).sum()

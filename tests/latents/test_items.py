@@ -27,12 +27,11 @@ def test_text_form():
     "text",
     [
         "circle (120, 330, 410, 620); blue star (500, 0, 1000, 1)",
-        "  circle(120,330,410,620) ;\n blue   star ( 500 , 0 , 1000 , 1 ) ".replace("( 5", "(5")
-        .replace("1 )", "1)"),
+        "  circle(120,330,410,620) ;\n blue   star (500 , 0 , 1000 , 1) ",
         "circle <120> <330> <410> <620> ; blue star<500><0><1000><1>",
         "circle<120><330><410><620><;>blue%20star<500><0><1000><1>",
     ],
-)  # fmt: skip
+)
 def test_what_a_person_would_type_is_read(text):
     assert Boxes.from_text(text) == Boxes((CIRCLE, STAR))
 
@@ -142,6 +141,7 @@ def test_text_and_bytes_give_the_latent_back(any_z, data):
         assert latent.to_text().isascii()
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet=st.sampled_from("ab<>();%, 0123\n"), max_size=40) | st.text())
 def test_any_text_is_read_or_refused(text):
     for kind in (Boxes, Palette):

@@ -35,11 +35,13 @@ def run(text):
     return state == accepting
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_every_escaped_label_is_accepted(label):
     assert run(escape(label))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("a9. %02489ACEFBD"), max_size=14))
 def test_what_is_accepted_is_a_label(text):
     if run(text):

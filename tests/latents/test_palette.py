@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.latents.base import LatentError
@@ -44,6 +44,7 @@ def test_extreme_weights():
         Palette(colours(*[112] * 8, 104))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 0xFFFFFF))
 def test_hex_survives_the_grid(value):
     given_hex = f"#{value:06x}"
@@ -53,6 +54,7 @@ def test_hex_survives_the_grid(value):
     assert error.max() <= 6 and error.mean() <= 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8))
 def test_whole_weights(weights):
     shares = whole_weights(weights)
@@ -73,10 +75,6 @@ def test_from_oklab_sorts_and_rounds():
     palette = Palette.from_oklab(lab, [10, 30])
     assert palette.numbers() == ((900, 625, 375, 750), (200, 500, 500, 250))
     assert np.allclose(palette.items[0].oklab, lab[1])
-
-
-def names(palette):
-    return [(colour.hex, colour.weight) for colour in palette.items]
 
 
 def test_replace_keeps_the_weight():

@@ -39,7 +39,9 @@ def png_bomb(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
 
 
 def sixteen_bits() -> bytes:
@@ -62,7 +64,8 @@ REFUSED = {
     "empty.png": (b"", "empty"),
     "text.png": (b"this is no image", "cannot be read"),
     "cut.png": (encode(Image.effect_noise((64, 64), 50))[:800], "cannot be read"),
-    "bomb.png": (png_bomb(60_000, 60_000), "the limit is"),
+    "bomb.png": (png_bomb(60_000, 60_000), "exceeds limit"),
+    "small-bomb.png": (png_bomb(9_000, 9_000), "the limit is 64,000,000"),
     "script.png": (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage", "cannot be read"),
 }
 CAPTIONS_REFUSED = {
@@ -99,9 +102,7 @@ def folder(tmp_path) -> Path:
 
 
 def records_of(workspace: Workspace) -> dict[str, object]:
-    return {
-        record.key: record for path in workspace.data_shards() for record in read_records(path)
-    }
+    return {record.key: record for path in workspace.data_shards() for record in read_records(path)}
 
 
 def test_each_is_converted_or_failed_with_key_and_reason(workspace, folder):

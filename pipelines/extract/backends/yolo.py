@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.safetensors"
+SAME_OBJECT = 0.6
+"""Boxes of a greater IoU are of one object."""
+
 _PADDING = 114 / 255
 _settings_folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -48,7 +51,10 @@ class Detections:
 
 
 class YoloBackend:
-    """A YOLO segmentation network with an end-to-end head, so that no suppression is needed.
+    """A YOLO segmentation network with an end-to-end head.
+
+    The head gives one detection an object and class. Of what it takes for two classes at once,
+    which boxes of a high IoU show, only the more certain class is kept.
 
     Args:
         folder: Holds ``model.yaml`` (the architecture), ``model.safetensors`` (the weights) and
@@ -102,7 +108,8 @@ class YoloBackend:
         import torch
 
         rows = rows[rows[:, 4] >= self.confidence]
-        rows = rows[rows[:, 4].argsort(descending=True, stable=True)][: self.max_detections]
+        rows = rows[rows[:, 4].argsort(descending=True, stable=True)]
+        rows = rows[distinct(rows[:, :4].numpy())][: self.max_detections]
         scale = max(shape) / self.image_size
         limit = torch.tensor([shape[1], shape[0]] * 2)
         boxes = (rows[:, :4] * scale).clamp(min=0.0).minimum(limit)
@@ -112,6 +119,19 @@ class YoloBackend:
             labels=tuple(self.names[int(index)] for index in rows[:, 5]),
             masks=_decode_masks(rows[:, 6:], prototypes, boxes, shape).numpy(),
         )
+
+
+def distinct(boxes: np.ndarray) -> list[int]:
+    """Indices of the boxes (k, 4) that overlap no earlier kept one by more than `SAME_OBJECT`."""
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        others = boxes[kept]
+        sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+        both = np.maximum(sides, 0.0).prod(1)
+        areas = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
+        if not (both > SAME_OBJECT * (areas - both)).any():
+            kept.append(index)
+    return kept
 
 
 def weights_id(folder: Path) -> str:

@@ -1,0 +1,177 @@
+"""What the numbers mean: is the comparison fair, what does guidance change, are the aims met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.evaluate.statistics import (
+    Estimate,
+    Interval,
+    combine,
+    difference_of_differences,
+    ratio,
+)
+
+Estimates = Mapping[str, Estimate]
+Results = Mapping[tuple[str, float], Estimates]
+"""(model, guidance scale) -> metric -> estimate."""
+
+BASELINE, KALEIDO = "baseline", "kaleido"
+PARITY_CFG = 1.0
+PARITY_FACTORS = ("colour", "place")
+PARITY_ENTROPY = 0.95
+PARITY_FRECHET = 1.25
+HEADLINES = ("vendi", "mss", "recall", "frechet", "entropy.colour", "entropy.place", "caption")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition and whether it holds.
+
+    Attributes:
+        name: What is compared.
+        interval: Its value, with an interval where there is one.
+        sign: ``>=`` or ``<=``.
+        limit: The bound.
+        passed: Whether the value keeps it. A value that could not be measured does not.
+    """
+
+    name: str
+    interval: Interval
+    sign: str
+    limit: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Whether the two models are equally trained, so that their difference means something.
+
+    Attributes:
+        sound: False makes the comparison void.
+        reason: Why it is void; empty if it is not.
+        checks: What was compared.
+    """
+
+    sound: bool
+    reason: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a metric changes from the lowest guidance to the highest.
+
+    Attributes:
+        metric: Its name.
+        baseline: Change of the baseline; likewise `kaleido`.
+        difference: Kaleido's change minus the baseline's.
+    """
+
+    metric: str
+    baseline: Interval
+    kaleido: Interval
+    difference: Interval
+
+
+def parity(results: Results, data: Estimates) -> Parity:
+    """Check that both models fit the data equally well without guidance.
+
+    At CFG 1 both reach 95 % of the data's colour and place entropy, and the baseline's Fréchet
+    distance is at most 1.25 times Kaleido's. An undertrained baseline loses every comparison.
+
+    Args:
+        results: Of all models and scales.
+        data: The same metrics of real pictures.
+    """
+    models = {model: results.get((model, PARITY_CFG)) for model in (BASELINE, KALEIDO)}
+    missing = [model for model, values in models.items() if values is None]
+    if missing:
+        reason = f"parity needs both models at CFG 1; missing: {', '.join(missing)}."
+        return Parity(False, reason, ())
+    checks = [
+        _check(
+            f"{model}: {factor} entropy, share of the data's",
+            ratio(values[f"entropy.{factor}"], data[f"entropy.{factor}"]),
+            ">=",
+            PARITY_ENTROPY,
+        )
+        for model, values in models.items()
+        for factor in PARITY_FACTORS
+    ]
+    distances = [models[model]["frechet"] for model in (BASELINE, KALEIDO)]
+    checks.append(
+        _check("baseline's Fréchet distance over Kaleido's", ratio(*distances), "<=", PARITY_FRECHET)
+    )
+    failed = [check.name for check in checks if not check.passed]
+    reason = f"at CFG 1 the models are not equally trained ({'; '.join(failed)})." if failed else ""
+    return Parity(not failed, reason, tuple(checks))
+
+
+def changes(results: Results) -> list[Change]:
+    """Compare the models' changes from the lowest to the highest guidance scale."""
+    scales = _shared_scales(results)
+    if len(scales) < 2:
+        return []
+    ends = {m: (results[m, scales[0]], results[m, scales[-1]]) for m in (BASELINE, KALEIDO)}
+    return [_change(metric, *(ends[model] for model in (BASELINE, KALEIDO)))
+            for metric in HEADLINES if all(metric in e for pair in ends.values() for e in pair)]
+
+
+def aims(results: Results, ceiling: float) -> list[Check]:
+    """Check the aims at the highest guidance scale, Kaleido against the baseline.
+
+    Vendi at least 1.25 times, MSS at most 0.76 times, Fréchet at most 0.6 times the baseline's;
+    recall at least 1.9 times, or, where the baseline's exceeds 0.5, at least 90 % of Kaleido's own
+    at the lowest scale; and at least 90 % of z's boxes found, as a share of the judge's ceiling.
+
+    Args:
+        results: Of all models and scales.
+        ceiling: Share of real boxes that the judge finds.
+    """
+    scales = _shared_scales(results)
+    if not scales:
+        return []
+    low, high = scales[0], scales[-1]
+    baseline, kaleido = results[BASELINE, high], results[KALEIDO, high]
+    at = f"at CFG {high:g}"
+
+    def against(metric: str, title: str, sign: str, limit: float) -> list[Check]:
+        if metric not in baseline or metric not in kaleido:
+            return []
+        name = f"{title} {at}, Kaleido over baseline"
+        return [_check(name, ratio(kaleido[metric], baseline[metric]), sign, limit)]
+
+    checks = against("vendi", "Vendi", ">=", 1.25) + against("mss", "MSS", "<=", 0.76)
+    checks += against("frechet", "Fréchet", "<=", 0.6)
+    if baseline["recall"].value > 0.5:
+        kept = ratio(kaleido["recall"], results[KALEIDO, low]["recall"])
+        checks.append(_check(f"Recall {at}, Kaleido over its own at CFG {low:g}", kept, ">=", 0.9))
+    else:
+        checks += against("recall", "Recall", ">=", 1.9)
+    if "boxes" in kaleido:
+        found = kaleido["boxes"].interval()
+        share = Interval(*(v / ceiling for v in (found.value, found.low, found.high)))
+        checks.append(_check(f"Boxes of z found {at}, share of the ceiling", share, ">=", 0.9))
+    return checks
+
+
+def _change(
+    metric: str,
+    baseline: Sequence[Estimates],
+    kaleido: Sequence[Estimates],
+) -> Change:
+    pairs = [(ends[0][metric], ends[1][metric]) for ends in (baseline, kaleido)]
+    own = [combine([(-1.0, low), (1.0, high)]).interval() for low, high in pairs]
+    return Change(metric, own[0], own[1], difference_of_differences(pairs[0], pairs[1]))
+
+
+def _shared_scales(results: Results) -> list[float]:
+    scales = [{cfg for model, cfg in results if model == name} for name in (BASELINE, KALEIDO)]
+    return sorted(scales[0] & scales[1])
+
+
+def _check(name: str, interval: Interval, sign: str, limit: float) -> Check:
+    value = interval.value
+    return Check(name, interval, sign, limit, value >= limit if sign == ">=" else value <= limit)

@@ -1,0 +1,221 @@
+"""The commands, driven as a user drives them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kaleido_cli.app import app
+from pipelines.core.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+
+
+def invoke(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """Run a command in this process; return what it wrote to stdout and stderr."""
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.stderr
+    return result.stdout, result.stderr
+
+
+@pytest.fixture
+def inside(workspace, monkeypatch) -> Workspace:
+    """An empty workspace that is the current folder."""
+    monkeypatch.chdir(workspace.root)
+    return workspace
+
+
+def test_init_makes_a_workspace_once(tmp_path):
+    out, _ = invoke("init", str(tmp_path / "ws"), "--json")
+    assert json.loads(out) == {"workspace": str(tmp_path / "ws")}
+    assert (tmp_path / "ws" / "kaleido.toml").is_file()
+    out, err = invoke("init", str(tmp_path / "ws"), code=1)
+    assert out == ""
+    assert "is a workspace already" in err
+    assert "Traceback" not in err
+
+
+def test_outside_of_a_workspace_the_error_names_init(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, err = invoke("status", code=1)
+    assert "kaleido init" in err
+
+
+def test_verbose_shows_the_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, err = invoke("--verbose", "status", code=1)
+    assert "Traceback" in err
+    monkeypatch.setenv("KALEIDO_DEBUG", "1")
+    _, err = invoke("status", code=1)
+    assert "Traceback" in err
+
+
+def test_scenes_then_status(inside):
+    out, err = invoke(
+        "data", "scenes", "--n", "6", "--seed", "1", "--shard-size", "4", "--size", "32", "--json"
+    )
+    assert json.loads(out) == {
+        "shards": 2,
+        "skipped": 0,
+        "ok": 6,
+        "filtered": 0,
+        "failed": 0,
+        "failures": [],
+    }
+    assert "scenes: 6/6 records" in err
+    out, _ = invoke("status", "--json")
+    found = json.loads(out)
+    assert found["workspace"] == str(inside.root)
+    assert (found["data"]["shards"], found["data"]["ok"]) == (2, 6)
+    out, _ = invoke("status")
+    assert out.splitlines()[2].split() == ["data", "2", "6", "0", "0", "0", "0"]
+
+
+def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, _ = invoke("data", "scenes", "-n", "2", "-w", str(workspace.root))
+    assert out == "scenes: 2 ok, 0 filtered, 0 failed in 1 shards (0 were up to date)\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "scenes", "--n", "0"),
+        ("data", "scenes", "--n", "many"),
+        ("data", "scenes", "--shard-size", "0"),
+        ("extract", "boxes", "--workers", "0"),
+        ("train", "prior", "--steps", "0"),
+        ("train", "diffusion", "--learning-rate", "-1"),
+        ("sample", "a circle", "--n", "0"),
+        ("sample", "a circle", "--cfg", "-0.5"),
+        ("sample", "a circle", "--steps", "0"),
+        ("sample", "a circle", "--top-p", "1.5"),
+        ("sample", "a circle", "--guidance", "3"),
+        ("sample", "a circle", "a square"),
+        ("sample", "a circle", "--captions", "file.txt"),
+        ("evaluate", "--n", "1"),
+    ],
+    ids=" ".join,
+)
+def test_options_are_parsed_strictly(inside, arguments):
+    out, err = invoke(*arguments, code=2)
+    assert out == ""
+    assert "Usage: kaleido" in err
+
+
+def test_config_says_where_a_setting_comes_from(inside):
+    text = (inside.root / "kaleido.toml").read_text()
+    (inside.root / "kaleido.toml").write_text(text.replace("cfg = 7.5", "cfg = 3.0"))
+    out, _ = invoke("config", "--json")
+    settings = json.loads(out)
+    assert settings["sample.cfg"] == {"value": 3.0, "source": "kaleido.toml"}
+    assert settings["sample.n"] == {"value": 16, "source": "default"}
+    assert settings["prior.z_kinds"]["value"] == ["boxes", "palette"]
+    out, _ = invoke("config")
+    assert ["sample.cfg", "3.0", "kaleido.toml"] in [line.split() for line in out.splitlines()]
+
+
+def test_a_wrong_setting_is_an_error(inside):
+    (inside.root / "kaleido.toml").write_text("[sample]\ncgf = 3\n")
+    _, err = invoke("config", code=1)
+    assert "Did you mean 'cfg'?" in err
+
+
+def test_doctor_names_packages_and_models():
+    out, _ = invoke("doctor", "--json")
+    found = json.loads(out)
+    assert found["system"]["python"] == sys.version.split()[0]
+    versions = {name: version for name, version, _ in found["packages"]}
+    assert versions["torch"]
+    assert set(found["embedded"]) == {"detector", "judge", "prior", "diffusion", "baseline"}
+    out, _ = invoke("doctor")
+    assert "torch" in out
+
+
+@pytest.mark.parametrize("command", ["blobs", "palette", "all"])
+def test_extract_without_data_names_the_command_that_makes_them(inside, command):
+    out, err = invoke("extract", command, code=1)
+    assert out == ""
+    assert "kaleido data" in err
+
+
+def test_extract_palette_then_skip(inside):
+    invoke("data", "scenes", "--n", "4", "--size", "32")
+    out, _ = invoke("extract", "palette", "--json")
+    found = json.loads(out)
+    assert set(found) == {"palette"}
+    assert (found["palette"]["ok"], found["palette"]["skipped"]) == (4, 0)
+    out, _ = invoke("extract", "palette")
+    assert out == "palette: 4 ok, 0 filtered, 0 failed in 1 shards (1 were up to date)\n"
+
+
+@pytest.mark.parametrize("command", ["prior", "diffusion"])
+def test_train_without_input_names_the_command_that_makes_it(inside, command):
+    out, err = invoke("train", command, "--steps", "1", code=1)
+    assert out == ""
+    assert "kaleido " in err
+
+
+def test_train_refuses_an_unknown_kind(inside):
+    _, err = invoke("train", "prior", "--z", "bocks", code=1)
+    assert "boxes" in err
+
+
+def test_sample_without_caption_and_data_says_so(inside):
+    _, err = invoke("sample", code=1)
+    assert 'kaleido sample "' in err
+
+
+def pipe(given: str | bytes | None, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "kaleido_cli", "sample", *arguments],
+        input=given.encode() if isinstance(given, str) else given,
+        capture_output=True,
+        env=environment,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "message"),
+    [
+        (b"caf\xe9\n", (), "line 1 of standard input: the caption is not UTF-8"),
+        ("x" * 3000, (), "the limit is 2,000"),
+        ("", ("--captions", "-"), "standard input: it holds no captions"),
+        ("\n\n", ("--captions", "-"), "it holds no captions"),
+        (None, ("--captions", "none.txt"), "none.txt: No such file or directory"),
+        (None, ("",), "caption: the caption is empty"),
+    ],
+)
+def test_captions_that_cannot_be_used_are_named(inside, given, arguments, message):
+    done = pipe(given, *arguments, cwd=inside.root)
+    assert done.returncode == 1
+    assert message in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_silent_pipe_does_not_hang(inside):
+    read_end, write_end = os.pipe()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "kaleido_cli", "sample"],
+            stdin=read_end,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            cwd=inside.root,
+            timeout=60,
+        )
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    assert b"no held-out records" in done.stderr

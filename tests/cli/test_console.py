@@ -1,0 +1,139 @@
+"""The console: what goes where, and how progress and errors read."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kaleido_cli import console
+from kaleido_cli.bars import make_bars
+from pipelines.core.errors import KaleidoError
+
+
+@dataclass
+class Result:
+    path: Path
+    loss: float
+    pairs: list[tuple[str, int]]
+
+
+def test_json_is_one_object_of_plain_values(capsys):
+    result = Result(Path("a/b"), float("nan"), [("ü", 1)])
+    console.show(result, as_json=True, render=lambda result: pytest.fail("rendered"))
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"path": "a/b", "loss": None, "pairs": [["ü", 1]]}
+    assert err == ""
+
+
+def test_an_error_reads_what_why_mend(capsys):
+    console.show_error(KaleidoError("data [x]", "it is [bold]gone[/bold].", "Run `kaleido data`."))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "Error: data [x]: it is [bold]gone[/bold].\nRun `kaleido data`.\n"
+
+
+def test_a_failing_file_reads_like_any_error(capsys):
+    console.show_error(PermissionError(13, "Permission denied", "some/file"))
+    assert capsys.readouterr().err == "Error: some/file: Permission denied.\n"
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys):
+    console.line("a\x1b[31mb\x07c\udcffd")
+    assert capsys.readouterr().out == "a\ufffd[31mb\ufffdc\ufffdd\n"
+
+
+def test_a_table_keeps_markup_as_text(capsys):
+    console.table([("[red]x[/red]", 1), ("y", 10_000)], ("caption", "count"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["caption", "count"]
+    assert lines[1].split() == ["[red]x[/red]", "1"]
+    assert lines[1].endswith("    1")
+
+
+def test_plain_progress_is_on_stderr_and_ends_with_a_line(capsys):
+    with console.ConsoleProgress().task("extract boxes", 10, "record") as advance:
+        for _ in range(10):
+            advance(1, "loss 0.5")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("extract boxes: 10/10 records, ")
+    assert err.endswith("loss 0.5\n")
+    assert err.count("\n") == 1
+
+
+def test_plain_lines_come_at_most_every_tenth(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    task = console.LineTask("train", 100, "step", done=20)
+    for _ in range(80):
+        now += 3.0
+        task.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "train: 30/100 steps, 3.0 s/step, 3 min 30 s left"
+    assert len(lines) == 8
+
+
+def test_a_slow_task_still_reports(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    task = console.LineTask("train", 100_000, "step", done=0)
+    now = 31.0
+    task.advance()
+    assert capsys.readouterr().err == "train: 1/100,000 steps, 31.0 s/step, 861 h 6 min left\n"
+
+
+def test_progress_lines_end_also_when_work_fails(capsys):
+    with pytest.raises(ValueError), console.ConsoleProgress().task("work", 3) as advance:
+        advance()
+        raise ValueError
+    assert "work" not in capsys.readouterr().err
+
+
+def test_bars_show_rate_count_and_time_left():
+    file = io.StringIO()
+    screen = Console(file=file, force_terminal=True, width=120, color_system=None)
+    with make_bars(screen) as bars:
+        task = bars.add_task("train prior", total=200, completed=100, unit="step", note="loss 1.25")
+        for _ in range(50):
+            bars.update(task, advance=1)
+        bars.refresh()
+    shown = file.getvalue()
+    for part in ("train prior", "150/200", "steps/s", "loss 1.25", "0:00:00"):
+        assert part in shown
+
+
+def test_nested_bars_share_one_display(monkeypatch):
+    file = io.StringIO()
+    screen = Console(file=file, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(console, "console", lambda stderr: screen)
+    progress = console.ConsoleProgress()
+    with progress.task("outer", 2) as outer:
+        with progress.task("inner", 3) as inner:
+            inner(3)
+            progress.message("between")
+        outer(2)
+    with progress.task("later", None) as later:
+        later(5, "note")
+    shown = file.getvalue()
+    for part in ("outer", "3/3", "between", "later", "note"):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (7440, "2 h 4 min")],
+)
+def test_durations(seconds, text):
+    assert console.format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(1234.5, "1,234 its/s"), (3.21, "3.2 its/s"), (0.25, "4.0 s/it")]
+)
+def test_rates(rate, text):
+    assert console.format_rate(rate, "it") == text

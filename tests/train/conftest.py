@@ -1,0 +1,42 @@
+"""A small workspace with scenes and palettes, made once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.core.config import override
+from pipelines.core.workspace import Workspace
+from pipelines.data.scenes.generate import write_scenes
+from pipelines.extract.run import extract
+
+SETTINGS = {
+    "prior.z_kinds": ("palette",),
+    "prior.d_model": 32,
+    "prior.d_ff": 32,
+    "prior.layers": 1,
+    "prior.heads": 2,
+    "prior.vocab_size": 1500,
+    "prior.steps": 12,
+    "prior.batch_size": 8,
+    "prior.warmup": 2,
+    "diffusion.z_kinds": ("palette",),
+    "diffusion.layers": 1,
+    "diffusion.heads": 2,
+    "diffusion.head_dim": 8,
+    "diffusion.patch_size": 4,
+    "diffusion.steps": 12,
+    "diffusion.batch_size": 8,
+    "diffusion.warmup": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def trained_on(tmp_path_factory) -> Workspace:
+    """Forty scenes of 16 pixels with palettes, and settings for tiny models."""
+    workspace = Workspace.init(tmp_path_factory.mktemp("train") / "workspace")
+    workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
+    write_scenes(workspace, 40, seed=0, size=16, shard_size=20)
+    extract(workspace, ("palette",))
+    return workspace

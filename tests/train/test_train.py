@@ -1,0 +1,179 @@
+"""Training prior, diffusion model and baseline on real scenes, for a few steps."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipelines.core.config import override
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.workspace import Workspace
+from pipelines.models.diffusion import Diffusion
+from pipelines.models.prior import Prior
+from pipelines.sample.bundle import load_bundle
+from pipelines.sample.draw import DrawOptions, draw
+from pipelines.train.diffusion import DiffusionTask, train_diffusion
+from pipelines.train.prior import train_prior, z_text
+from pipelines.train.stream import RecordStream
+
+
+@pytest.fixture
+def workspace(trained_on, tmp_path) -> Workspace:
+    """A copy of the data, so that each test trains its own models."""
+    root = tmp_path / "workspace"
+    shutil.copytree(trained_on.root, root)
+    return replace(trained_on, root=root)
+
+
+def _with(workspace: Workspace, **changes) -> Workspace:
+    renamed = {key.replace("__", "."): value for key, value in changes.items()}
+    return replace(workspace, settings=override(workspace.settings, renamed))
+
+
+def test_the_whole_training_draws_pictures(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    train_diffusion(workspace, baseline=True)
+    kaleido, baseline = load_bundle(workspace), load_bundle(workspace, baseline=True)
+    assert (kaleido.source, kaleido.z_kinds) == ("workspace", ("palette",))
+    assert (baseline.source, baseline.z_kinds) == ("workspace", ())
+    options = DrawOptions(n=2, cfg=2.0, steps=2)
+    drawn = list(draw(kaleido, "a star", options))
+    assert [item.pixels.shape for item in drawn] == [(16, 16, 3)] * 2
+    assert drawn[0].z.startswith("<palette>")
+    assert next(draw(baseline, "a star", options)).z == ""
+    files = {path.suffix for path in (workspace.root / "models").rglob("*") if path.is_file()}
+    assert files <= {".json", ".safetensors"}
+
+
+def test_baseline_and_kaleido_have_equal_parameters(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    train_diffusion(workspace, baseline=True)
+    shapes = []
+    for name in ("diffusion", "baseline"):
+        model = Diffusion.load(workspace.models(name))
+        shapes.append({key: value.shape for key, value in model.state_dict().items()})
+    assert shapes[0] == shapes[1]
+
+
+def test_the_loss_of_the_prior_falls(workspace) -> None:
+    first = train_prior(_with(workspace, prior__steps=1))
+    last = train_prior(_with(workspace, prior__steps=60))
+    assert last.resumed_at == 1
+    assert last.loss < 0.9 * first.loss
+
+
+def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path) -> None:
+    train_prior(workspace)
+    whole = load_file(workspace.models("prior") / "model.safetensors")
+    again = replace(workspace, root=tmp_path / "again")
+    shutil.copytree(workspace.root, again.root, ignore=shutil.ignore_patterns("models", "logs"))
+    # The cooldown depends on the number of steps, so both runs get the same one and stop early.
+    task_error = _stop_after(again, 5)
+    assert task_error == "stopped"
+    summary = train_prior(again)
+    assert summary.resumed_at == 5
+    resumed = load_file(again.models("prior") / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def _stop_after(workspace: Workspace, steps: int) -> str:
+    from pipelines.core.progress import Progress
+    from pipelines.train import loop
+
+    class Stopper(Progress):
+        from contextlib import contextmanager
+
+        @contextmanager
+        def task(self, description, total, unit="it", done=0):
+            left = [steps]
+
+            def advance(n=1, note=""):
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+
+            yield advance
+
+    kept, loop.CHECKPOINT_SECONDS = loop.CHECKPOINT_SECONDS, 0.0
+    try:
+        train_prior(workspace, progress=Stopper())
+    except KeyboardInterrupt:
+        return "stopped"
+    finally:
+        loop.CHECKPOINT_SECONDS = kept
+    return "finished"
+
+
+def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:
+    train_prior(workspace)
+    changed = _with(workspace, prior__learning_rate=0.01)
+    with pytest.raises(KaleidoError, match="learning_rate"):
+        train_prior(changed)
+    assert train_prior(changed, restart=True).resumed_at == 0
+
+
+def test_missing_inputs_name_their_commands(workspace) -> None:
+    with pytest.raises(InputMissing, match="kaleido train prior"):
+        train_diffusion(workspace)
+    with pytest.raises(InputMissing, match="kaleido extract boxes"):
+        train_prior(_with(workspace, prior__z_kinds=("boxes",)))
+    train_prior(workspace)
+    with pytest.raises(KaleidoError, match="trained on palette only"):
+        train_diffusion(_with(workspace, diffusion__z_kinds=("boxes",)))
+
+
+def test_the_prior_keeps_its_precision_in_fp16_on_disk(workspace, tmp_path) -> None:
+    train_prior(workspace)
+    prior = Prior.load(workspace.models("prior"))
+    prior.save(tmp_path / "half", torch.float16)
+    half = Prior.load(tmp_path / "half")
+    assert half.model.dtype == torch.float32
+    assert half.z_kinds == ("palette",)
+    with torch.inference_mode():
+        full, rounded = (model.encode(["a star"]).values for model in (prior, half))
+    torch.testing.assert_close(full, rounded, atol=2e-2, rtol=0)
+
+
+def test_noise_and_dropping_follow_from_the_generator(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    prior = Prior.load(workspace.models("prior"))
+    model = Diffusion.load(workspace.models("diffusion"))
+    stream = RecordStream(workspace, ("palette",), 0)
+    task = DiffusionTask(model, prior, stream, 0.5, 0)
+    batch = task.batch(0, 8)
+    losses = [task.loss(batch, torch.Generator().manual_seed(seed)).item() for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    assert batch[0].shape == (8, 3, 16, 16)
+    assert -1.0 <= batch[0].min() < batch[0].max() <= 1.0
+
+
+def test_random_subsets_show_every_kind_and_never_none(workspace) -> None:
+    stream = RecordStream(workspace, ("palette",), 0)
+    (record,) = stream.batch(0, 1)
+    doubled = replace(record, latents={"palette": record.latents["palette"]})
+    assert z_text(doubled, ("palette",), 0, 0).startswith("<palette>")
+
+
+def test_a_pretrained_t5_is_taken_with_its_encoder_frozen(workspace, tmp_path) -> None:
+    train_prior(workspace)
+    source = tmp_path / "t5"
+    Prior.load(workspace.models("prior")).save(source)
+    before = load_file(source / "model.safetensors")
+    train_prior(_with(workspace, prior__pretrained=str(source)), restart=True)
+    after = load_file(workspace.models("prior") / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(name.startswith("encoder.block") for name in changed)
+    assert any(name.startswith("decoder.block") for name in changed)
+
+
+def test_a_pretrained_name_that_does_not_exist_is_explained(workspace, tmp_path) -> None:
+    with pytest.raises(KaleidoError, match="no T5 can be loaded"):
+        train_prior(_with(workspace, prior__pretrained=str(tmp_path / "nowhere")))
