@@ -123,7 +123,7 @@ def _captions(caption: str | None, path: str | None, limit: int) -> list[str] | 
         raise typer.BadParameter("give a CAPTION or --captions, not both.")
     if caption is not None:
         return [clean_caption(caption, "caption", limit)]
-    if path == "-" or (path is None and _is_piped()):
+    if path == "-" or (path is None and is_piped()):
         return read_captions(sys.stdin.buffer, "standard input", limit)
     if path is None:
         return None
@@ -131,7 +131,7 @@ def _captions(caption: str | None, path: str | None, limit: int) -> list[str] | 
         return read_captions(file, path, limit)
 
 
-def _is_piped() -> bool:
+def is_piped() -> bool:
     """Tell whether standard input is a file or pipe with something in it.
 
     A program that starts us may leave us an open pipe into which nobody ever writes.

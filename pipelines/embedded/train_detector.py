@@ -56,7 +56,7 @@ CARD = """\
 ---
 license: agpl-3.0
 ---
-<!-- SPDX-License-Identifier: AGPL-3.0-or-later -->
+<!-- SPDX-License-Identifier: AGPL-3.0-only -->
 # Detector of the embedded scenes
 
 A YOLO26n segmentation network (`model.yaml`, from ultralytics), trained from scratch on scenes
@@ -69,7 +69,7 @@ It knows the scenes' shapes and nothing else: it is no detector for photographs.
   {ema}, seed {seed}; 64 px pictures enlarged to {size} px.
   Recipe: `python -m pipelines.embedded.train_detector`.
 - **Files**: `model.safetensors` holds fp16 weights without the training-only heads; no pickle.
-- **Licence**: AGPL-3.0-or-later (`LICENSE`), as ultralytics' architecture. The rest of Kaleido is
+- **Licence**: AGPL-3.0-only (`LICENSE`), as ultralytics' architecture. The rest of Kaleido is
   under Apache-2.0.
 
 ## Measured on {scenes:,} scenes of held-out combinations
@@ -299,7 +299,7 @@ def export(training: Training) -> None:
         key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in state.items()
     }
-    text = "# SPDX-License-Identifier: AGPL-3.0-or-later\n" + yaml.safe_dump(
+    text = "# SPDX-License-Identifier: AGPL-3.0-only\n" + yaml.safe_dump(
         architecture, sort_keys=False, default_flow_style=None
     )
     atomic_write(training.out / "model.safetensors", save(weights))
@@ -318,7 +318,7 @@ def write_card(out: Path, config: Mapping[str, Any]) -> None:
     licence = metadata.distribution("ultralytics").read_text("licenses/LICENSE")
     if licence is None:
         raise KaleidoError("ultralytics", "its licence text is missing.", "Reinstall ultralytics.")
-    note = "SPDX-License-Identifier: AGPL-3.0-or-later\n\n"
+    note = "SPDX-License-Identifier: AGPL-3.0-only\n\n"
     atomic_write(out / "LICENSE", (note + licence).encode())
 
 
@@ -330,7 +330,7 @@ def write_config(
         "architecture": ARCHITECTURE,
         "names": list(SHAPES),
         "image_size": INPUT_SIZE,
-        "licence": "AGPL-3.0-or-later",
+        "licence": "AGPL-3.0-only",
         "training": {
             "images": training.images_seen,
             "batch_size": BATCH,

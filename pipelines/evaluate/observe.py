@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -74,21 +74,20 @@ def observe(
     return Observed(np.array(features), verdicts, texts, np.array(edges), kept)
 
 
-def samples_of(bundle: Bundle, n: int, cfg: float, steps: int) -> Source:
-    """Samples of a model at one guidance scale."""
+def samples_of(bundle: Bundle, options: DrawOptions) -> Source:
+    """Samples of a model; the seed of `options` gives way to each repetition's."""
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        options = DrawOptions(n=n, cfg=cfg, steps=steps, seed=seed, batch_size=n)
-        samples = list(draw(bundle, caption, options))
+        samples = list(draw(bundle, caption, replace(options, seed=seed)))
         return [item.z for item in samples], np.stack([item.pixels for item in samples])
 
     return source
 
 
-def real_of(n: int, purpose: str) -> Source:
-    """Real pictures: ``reference``, or ``data`` for an independent second set."""
+def real_of(n: int, purpose: str, size: int = 64) -> Source:
+    """Real pictures of `size` pixels: ``reference``, or ``data`` for an independent second set."""
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        return [""] * n, reference_images(caption, n, seed, purpose)
+        return [""] * n, reference_images(caption, n, seed, purpose, size)
 
     return source

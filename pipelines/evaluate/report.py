@@ -340,7 +340,8 @@ def _compared(report: Report) -> str:
         "Models": escape(sources),
         "Pictures": f"{images} for each model and scale: {len(captions)} captions, "
         f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
-        "Sampler": f"{plan['steps']} steps",
+        "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "
+        f"top-p {plan['top_p']:g}",
         "Reference": "as many real renders, drawn from the data's distribution given each caption; "
         "“real pictures” are a second such set",
         "Features": f"{escape(report.judge)}: three levels of the judge pooled to coarse grids, "

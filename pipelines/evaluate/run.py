@@ -21,7 +21,11 @@ from pipelines.evaluate.observe import Observed, Source, observe, real_of, sampl
 from pipelines.evaluate.reference import asked_shapes
 from pipelines.evaluate.report import Grid, Report, render
 from pipelines.sample.bundle import Bundle, load_bundle
+from pipelines.sample.draw import DrawOptions
 from pipelines.sample.run import heldout_captions
+
+MOST_AT_ONCE = 64
+"""Images drawn together, at most."""
 
 SHOWN = (6, 8)
 """Captions in the report's grids, and pictures of each."""
@@ -53,6 +57,8 @@ class Plan:
     cfg: tuple[float, ...]
     steps: int
     seeds: tuple[int, ...]
+    temperature: float
+    top_p: float
 
 
 def evaluate(
@@ -95,6 +101,8 @@ def evaluate(
         tuple(sorted(set(cfg or settings.cfg))),
         steps or settings.steps,
         tuple(seeds or settings.seeds),
+        workspace.settings.sample.temperature,
+        workspace.settings.sample.top_p,
     )
     _check(plan, models)
     asked = [asked_shapes(caption) for caption in plan.captions]
@@ -154,12 +162,21 @@ def _load(workspace: Workspace, models: Sequence[str], embedded: bool) -> dict[s
 def _observe_all(
     plan: Plan, bundles: Mapping[str, Bundle], judge: Judge, progress: Progress
 ) -> dict[tuple[str, float], Observed]:
+    size = next(iter(bundles.values())).diffusion.image_size
     sources: dict[tuple[str, float], Source] = {
-        (purpose, 0.0): real_of(plan.n, purpose) for purpose in ("reference", "data")
+        (purpose, 0.0): real_of(plan.n, purpose, size) for purpose in ("reference", "data")
     }
     for model, bundle in bundles.items():
         for scale in plan.cfg:
-            sources[model, scale] = samples_of(bundle, plan.n, scale, plan.steps)
+            options = DrawOptions(
+                n=plan.n,
+                cfg=scale,
+                steps=plan.steps,
+                temperature=plan.temperature,
+                top_p=plan.top_p,
+                batch_size=min(plan.n, MOST_AT_ONCE),
+            )
+            sources[model, scale] = samples_of(bundle, options)
     each = len(plan.captions) * len(plan.seeds) * plan.n
     seen = {}
     with progress.task("evaluate", each * len(sources), "image") as advance:

@@ -172,14 +172,27 @@ def _coverage(ellipses: np.ndarray, points: np.ndarray, pixel: float) -> np.ndar
     With f = |(u/a, v/b)|, which is 1 on the ellipse, (1 - f) / |grad f| is the distance to it
     to first order.
     """
-    xc, yc, a, b, theta = np.moveaxis(ellipses.astype(np.float32), -1, 0)[..., None]
+    xc, yc, a, b, theta = np.moveaxis(ellipses, -1, 0)
     cos, sin = np.cos(theta), np.sin(theta)
-    x, y = points[0].astype(np.float32) - xc, points[1].astype(np.float32) - yc
-    u, v = (x * cos + y * sin) / a, (y * cos - x * sin) / b
-    f = np.sqrt(u * u + v * v)
-    slope = np.sqrt((u / a) ** 2 + (v / b) ** 2)
-    distance = (1.0 - f) * f / np.maximum(slope, 1e-9)
-    return np.where(f < 1e-3, 1.0, np.clip(distance / np.float32(pixel) + 0.5, 0.0, 1.0))
+    u = _affine(cos / a, sin / a, -(xc * cos + yc * sin) / a, points)
+    v = _affine(-sin / b, cos / b, (xc * sin - yc * cos) / b, points)
+    u *= u
+    v *= v
+    f = np.sqrt(u + v)
+    u *= np.float32(pixel) ** 2 / (a**2).astype(np.float32)[..., None]
+    v *= np.float32(pixel) ** 2 / (b**2).astype(np.float32)[..., None]
+    u += v
+    u += np.float32(1e-12)
+    distance = (1.0 - f) * f
+    distance /= np.sqrt(u, out=u)
+    distance += 0.5
+    return np.where(f < 1e-3, np.float32(1.0), np.clip(distance, 0.0, 1.0, out=distance))
+
+
+def _affine(x: np.ndarray, y: np.ndarray, offset: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """x * points[0] + y * points[1] + offset, each (n, k): float32 (n, k, points)."""
+    rows = np.stack([x, y, offset], axis=-1).astype(np.float32)
+    return rows @ np.concatenate([points, np.ones_like(points[:1])]).astype(np.float32)
 
 
 def _canonical(ellipses: np.ndarray) -> np.ndarray:

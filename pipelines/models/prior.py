@@ -32,6 +32,7 @@ class Prior:
         max_caption_tokens: Longer captions are cut.
         z_kinds: The kinds it was trained on, in order.
         labels: The closed set of labels that z may use, or empty for any label.
+        absent_kinds: Kinds that were asked for, but that no record of its data had.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Prior:
         max_caption_tokens: int,
         z_kinds: Sequence[str],
         labels: Sequence[str] = (),
+        absent_kinds: Sequence[str] = (),
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
+        self.absent_kinds = tuple(absent_kinds)
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
@@ -67,6 +70,7 @@ class Prior:
             facts["max_caption_tokens"],
             facts["z_kinds"],
             facts["labels"],
+            facts["absent_kinds"],
         )
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -75,6 +79,7 @@ class Prior:
             "max_caption_tokens": self.max_caption_tokens,
             "z_kinds": list(self.z_kinds),
             "labels": list(self.labels),
+            "absent_kinds": list(self.absent_kinds),
         }
         with without_bars():
             deepcopy(self.model).to(dtype).save_pretrained(folder)

@@ -108,9 +108,8 @@ def train_diffusion(
     """
     settings = workspace.settings.diffusion
     name = "baseline" if baseline else "diffusion"
-    kinds = () if baseline else order_kinds(settings.z_kinds)
     prior = Prior.load(workspace.models("prior"))
-    _check_kinds(kinds, prior)
+    kinds = () if baseline else _known_kinds(settings.z_kinds, prior)
     checkpoint = workspace.logs / name / "checkpoint"
     with workspace.lock(f"models/{name}"):
         if restart:
@@ -133,14 +132,16 @@ def train_diffusion(
     return summary
 
 
-def _check_kinds(kinds: Sequence[str], prior: Prior) -> None:
-    missing = [kind for kind in kinds if kind not in prior.z_kinds]
-    if missing:
+def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
+    """The asked kinds that the prior draws; one that the data did not have is left out."""
+    unknown = [kind for kind in asked if kind not in prior.z_kinds + prior.absent_kinds]
+    if unknown:
         raise KaleidoError(
-            ", ".join(missing),
+            ", ".join(unknown),
             f"the prior was trained on {', '.join(prior.z_kinds)} only.",
             "Choose among those with --z, or train the prior again.",
         )
+    return tuple(kind for kind in prior.z_kinds if kind in asked)
 
 
 def _fresh_model(

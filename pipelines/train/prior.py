@@ -31,17 +31,17 @@ def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> st
     """Write a record's z, with a random subset of its kinds (`P_ALL_KINDS`).
 
     Args:
-        record: A record that has all `kinds`.
+        record: A record that has some of `kinds`.
         kinds: Kinds in order.
         seed: The run's seed.
         position: Position in the stream, so that the subset differs from epoch to epoch.
     """
     rng = generator(seed, "kinds", position)
-    shown = list(kinds)
-    if len(kinds) > 1 and rng.random() >= P_ALL_KINDS:
-        keep = rng.random(len(kinds)) < 0.5
-        keep[rng.integers(len(kinds))] = True
-        shown = [kind for kind, kept in zip(kinds, keep, strict=True) if kept]
+    shown = [kind for kind in kinds if kind in record.latents]
+    if len(shown) > 1 and rng.random() >= P_ALL_KINDS:
+        keep = rng.random(len(shown)) < 0.5
+        keep[rng.integers(len(shown))] = True
+        shown = [kind for kind, kept in zip(shown, keep, strict=True) if kept]
     return z_to_text({kind: record.latents[kind] for kind in shown})
 
 
@@ -91,9 +91,11 @@ def train_prior(
         if restart:
             drop_checkpoint(checkpoint)
         stream = RecordStream(workspace, kinds, settings.seed)
-        if stream.skipped:
-            progress.message(f"{stream.skipped} records lack a kind of z and are left out.")
-        prior = _fresh_prior(settings, kinds, stream, progress)
+        if stream.gaps:
+            progress.message(stream.gaps)
+        present = tuple(kind for kind in kinds if stream.found[kind])
+        prior = _fresh_prior(settings, present, stream, progress)
+        prior.absent_kinds = tuple(kind for kind in kinds if kind not in present)
         schedule = Schedule(
             settings.steps,
             settings.batch_size,
@@ -126,7 +128,7 @@ def _fresh_prior(
 def _texts(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[str]:
     for record in records:
         yield record.caption
-        yield z_to_text({kind: record.latents[kind] for kind in kinds})
+        yield z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
 
 
 def _labels(records: Sequence[Record], kinds: Sequence[str]) -> tuple[str, ...]:
@@ -136,6 +138,6 @@ def _labels(records: Sequence[Record], kinds: Sequence[str]) -> tuple[str, ...]:
         for record in records
         for kind in kinds
         if kind in ("boxes", "blobs")
-        for item in record.latents[kind].items
+        for item in getattr(record.latents.get(kind), "items", ())
     }
     return tuple(sorted(found)) if len(found) <= 200 else ()

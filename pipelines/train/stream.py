@@ -19,13 +19,18 @@ class RecordStream:
     """Training records by position: equal seed and position give equal records, in any process.
 
     An epoch visits the shards in a new order, a window of them at a time, and the records of a
-    window in a new order. Records of the held-out split, and those that lack a wanted kind, are
-    left out; `skipped` counts the latter.
+    window in a new order. Records of the held-out split are left out, and, where kinds are wanted,
+    those that have none of them.
 
     Args:
         workspace: Where the data lie.
-        kinds: Latents that each record must have.
+        kinds: Latents to join; a record shows those that it has.
         seed: Source of the order.
+
+    Attributes:
+        size: Records in an epoch.
+        found: Kind -> training records that have it.
+        skipped: Training records that have none of the kinds.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
@@ -42,15 +47,26 @@ class RecordStream:
                 "Run `kaleido data scenes` or `kaleido data folder` first.",
             )
         self.skipped = 0
+        self.found = dict.fromkeys(self._kinds, 0)
         self._counts = {path: self._count(path) for path in self._shards}
         self.size = sum(self._counts.values())
         if not self.size:
             raise KaleidoError(
                 str(workspace.data),
-                f"no training record has all of: {', '.join(self._kinds) or 'image, caption'}.",
-                "`kaleido status` says why records were filtered.",
+                f"no training record has any of: {', '.join(self._kinds) or 'image, caption'}.",
+                "`kaleido status` says why; other kinds can be chosen with --z.",
             )
         self._loaded: tuple[tuple[int, int], list[Record]] | None = None
+
+    @property
+    def gaps(self) -> str:
+        """What is missing, as a sentence for the user; empty if nothing is."""
+        parts = [
+            f"{kind} in {count:,} of {self.size + self.skipped:,} training records"
+            for kind, count in self.found.items()
+            if count < self.size + self.skipped
+        ]
+        return f"Found {', '.join(parts)}; records show the kinds they have." if parts else ""
 
     def batch(self, start: int, count: int) -> list[Record]:
         """Records at positions `start` to ``start + count`` of the endless order."""
@@ -82,7 +98,7 @@ class RecordStream:
         return [
             record
             for record in read_joined(self._workspace, path, self._kinds)
-            if record.meta.get("split") != "heldout" and len(record.latents) == len(self._kinds)
+            if record.meta.get("split") != "heldout" and (record.latents or not self._kinds)
         ]
 
     def _count(self, path: Path) -> int:
@@ -90,7 +106,9 @@ class RecordStream:
         for record in read_joined(self._workspace, path, self._kinds):
             if record.meta.get("split") == "heldout":
                 continue
-            if len(record.latents) == len(self._kinds):
+            for kind in record.latents:
+                self.found[kind] += 1
+            if record.latents or not self._kinds:
                 count += 1
             else:
                 self.skipped += 1

@@ -27,6 +27,7 @@ HEAVY = {
     "PIL",
     "scipy",
     "matplotlib",
+    "pydantic",
 }
 LIST_MODULES = """
 import json, sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,12 @@ from safetensors.torch import load_file
 
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.progress import Progress
+from pipelines.core.stage import Filtered, Stage, StageSpec
 from pipelines.core.workspace import Workspace
+from pipelines.engines.local import run_stage
+from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.sequence import z_from_text
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
@@ -68,46 +74,34 @@ def test_the_loss_of_the_prior_falls(workspace) -> None:
     assert last.loss < 0.9 * first.loss
 
 
-def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path) -> None:
+def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path, monkeypatch) -> None:
     train_prior(workspace)
     whole = load_file(workspace.models("prior") / "model.safetensors")
     again = replace(workspace, root=tmp_path / "again")
     shutil.copytree(workspace.root, again.root, ignore=shutil.ignore_patterns("models", "logs"))
-    # The cooldown depends on the number of steps, so both runs get the same one and stop early.
-    task_error = _stop_after(again, 5)
-    assert task_error == "stopped"
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train_prior(again, progress=Stopper(5))
     summary = train_prior(again)
     assert summary.resumed_at == 5
     resumed = load_file(again.models("prior") / "model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def _stop_after(workspace: Workspace, steps: int) -> str:
-    from pipelines.core.progress import Progress
-    from pipelines.train import loop
+class Stopper(Progress):
+    """Presses Ctrl-C after so many steps."""
 
-    class Stopper(Progress):
-        from contextlib import contextmanager
+    def __init__(self, steps: int) -> None:
+        self.left = steps
 
-        @contextmanager
-        def task(self, description, total, unit="it", done=0):
-            left = [steps]
+    @contextmanager
+    def task(self, description, total, unit="it", done=0):
+        yield self.advance
 
-            def advance(n=1, note=""):
-                if left[0] == 0:
-                    raise KeyboardInterrupt
-                left[0] -= 1
-
-            yield advance
-
-    kept, loop.CHECKPOINT_SECONDS = loop.CHECKPOINT_SECONDS, 0.0
-    try:
-        train_prior(workspace, progress=Stopper())
-    except KeyboardInterrupt:
-        return "stopped"
-    finally:
-        loop.CHECKPOINT_SECONDS = kept
-    return "finished"
+    def advance(self, n: int = 1, note: str = "") -> None:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= n
 
 
 def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:
@@ -155,10 +149,14 @@ def test_noise_and_dropping_follow_from_the_generator(workspace) -> None:
 
 
 def test_random_subsets_show_every_kind_and_never_none(workspace) -> None:
-    stream = RecordStream(workspace, ("palette",), 0)
-    (record,) = stream.batch(0, 1)
-    doubled = replace(record, latents={"palette": record.latents["palette"]})
-    assert z_text(doubled, ("palette",), 0, 0).startswith("<palette>")
+    (record,) = RecordStream(workspace, ("palette",), 0).batch(0, 1)
+    boxes = Boxes((Box("star", 1, 2, 3, 4),))
+    record = replace(record, latents={"boxes": boxes, **record.latents})
+    kinds = [tuple(z_from_text(z_text(record, ("boxes", "palette"), 0, at))) for at in range(400)]
+    shares = {shown: kinds.count(shown) / 400 for shown in set(kinds)}
+    assert set(shares) == {("boxes", "palette"), ("boxes",), ("palette",)}
+    assert shares["boxes", "palette"] > 0.5
+    assert min(shares.values()) > 0.1
 
 
 def test_a_pretrained_t5_is_taken_with_its_encoder_frozen(workspace, tmp_path) -> None:
@@ -177,3 +175,31 @@ def test_a_pretrained_t5_is_taken_with_its_encoder_frozen(workspace, tmp_path) -
 def test_a_pretrained_name_that_does_not_exist_is_explained(workspace, tmp_path) -> None:
     with pytest.raises(KaleidoError, match="no T5 can be loaded"):
         train_prior(_with(workspace, prior__pretrained=str(tmp_path / "nowhere")))
+
+
+def test_kinds_that_no_record_has_are_left_out_and_told(workspace) -> None:
+    heard: list[str] = []
+
+    class Listener(Progress):
+        def message(self, text: str) -> None:
+            heard.append(text)
+
+    run_stage(workspace, NothingFound())
+    both = _with(
+        workspace,
+        prior__z_kinds=("boxes", "palette"),
+        diffusion__z_kinds=("boxes", "palette"),
+    )
+    train_prior(both, progress=Listener())
+    assert any("boxes in 0 of" in text for text in heard)
+    train_diffusion(both)
+    assert load_bundle(both).z_kinds == ("palette",)
+
+
+class NothingFound(Stage):
+    """A detector that never finds anything."""
+
+    spec = StageSpec("nothing", 1, "boxes")
+
+    def __call__(self, records):
+        return [Filtered("no object found") for _ in records]

@@ -1,0 +1,71 @@
+"""How long `kaleido --help` takes, beside a bare Typer app of two commands.
+
+The aim is at most 1.3 times the bare app's time. Runs alternate, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = 15
+LIMIT = 1.3
+BARE = '''
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def one(n: int = 1) -> None:
+    """First."""
+
+
+@app.command()
+def two(n: int = 1) -> None:
+    """Second."""
+
+
+app()
+'''
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bare = Path(folder) / "bare.py"
+        bare.write_text(BARE)
+        commands = {
+            "bare app --help": [str(bare), "--help"],
+            "kaleido --help": ["-m", "kaleido_cli", "--help"],
+            "kaleido extract --help": ["-m", "kaleido_cli", "extract", "--help"],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(RUNS + 1):
+            for name, arguments in commands.items():
+                times[name].append(seconds(arguments))
+    # The first run of each fills the caches.
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    reference = medians["bare app --help"]
+    for name, median in medians.items():
+        print(f"{name:24} {median * 1000:6.0f} ms   {median / reference:.2f} x")
+    if max(medians.values()) > LIMIT * reference:
+        sys.exit(f"over {LIMIT} x")
+
+
+def seconds(arguments: list[str]) -> float:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

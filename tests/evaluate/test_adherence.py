@@ -1,0 +1,57 @@
+from collections import Counter
+
+import numpy as np
+
+from pipelines.evaluate.adherence import agrees, box_adherence, boxes_of, count_boxes, parses
+from pipelines.evaluate.judge import Found, Verdict
+from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.sequence import z_to_text
+
+
+def found(shape, *box):
+    return Found(shape, "red", "plain", box, 0.9)
+
+
+def z_of(*boxes):
+    return z_to_text({"boxes": Boxes(boxes)})
+
+
+def test_a_box_is_found_only_with_its_label_and_enough_overlap():
+    asked = [Box("circle", 100, 100, 300, 300)]
+    assert count_boxes(asked, [found("circle", 110, 100, 310, 300)]).found == 1
+    assert count_boxes(asked, [found("star", 100, 100, 300, 300)]).found == 0
+    # Half a box beside it: IoU 1/3.
+    assert count_boxes(asked, [found("circle", 200, 100, 400, 300)]).found == 0
+    assert count_boxes(asked, [found("circle", 100, 100, 300, 200)]).found == 1
+
+
+def test_one_object_answers_for_one_box_and_the_best_overlap_goes_first():
+    asked = [Box("circle", 0, 0, 100, 100), Box("circle", 0, 0, 100, 90)]
+    count = count_boxes(asked, [found("circle", 0, 0, 100, 90)])
+    assert (count.asked, count.found, count.extra) == (2, 1, 0)
+    two = count_boxes(asked, [found("circle", 0, 0, 100, 90), found("circle", 0, 0, 100, 100)])
+    assert (two.found, two.extra) == (2, 0)
+
+
+def test_counts_add_over_pictures_and_extras_are_named():
+    texts = [z_of(Box("circle", 0, 0, 100, 100)), z_of(Box("star", 0, 0, 100, 100))]
+    verdicts = [
+        Verdict((found("circle", 0, 0, 100, 100), found("heart", 0, 0, 50, 50)), "paper"),
+        Verdict((), "paper"),
+    ]
+    count = box_adherence(texts, verdicts)
+    assert (count.asked, count.found, count.extra, count.share) == (2, 1, 1, 0.5)
+    assert np.isnan(box_adherence([""], [Verdict((), "paper")]).share)
+
+
+def test_z_agrees_with_the_caption_when_shapes_and_counts_do():
+    z = z_of(Box("circle", 0, 0, 100, 100), Box("circle", 200, 0, 300, 100))
+    assert agrees(z, Counter(circle=2))
+    assert not agrees(z, Counter(circle=1))
+    assert not agrees(z, Counter(circle=2, star=1))
+
+
+def test_a_z_that_does_not_parse_has_no_boxes():
+    assert not parses("<boxes> circle <9><9>")
+    assert boxes_of("<boxes> circle <9><9>") == ()
+    assert boxes_of("") == () and parses("")
