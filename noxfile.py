@@ -85,8 +85,11 @@ def bench(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def embedded(session: nox.Session) -> None:
     """Train the embedded models: hours on two cores, minutes on a GPU; it resumes."""
-    for recipe in ("train_detector", "train_judge", "train_scenes"):
-        run_heavy(session, "-m", f"pipelines.embedded.{recipe}", *session.posargs)
+    models, threads = ROOT / "pipelines" / "embedded", ["--threads", str(os.cpu_count())]
+    recipe = "pipelines.embedded.train_"
+    for name in ("detector", "judge"):
+        run_heavy(session, "-m", f"{recipe}{name}", "--out", str(models / name), *threads)
+    run_heavy(session, "-m", f"{recipe}scenes", str(ROOT / "runs" / "embedded"), *threads)
 
 
 @nox.session

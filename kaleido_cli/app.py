@@ -49,7 +49,7 @@ class LazyGroup(TyperGroup):
         """Give flags a default: to turn None into False, Typer would import pydantic (80 ms)."""
         params = super().get_params(ctx)
         for param in params:
-            if param.is_flag and param.default is None:
+            if getattr(param, "is_flag", False) and param.default is None:
                 param.default = False
         return params
 

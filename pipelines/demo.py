@@ -19,11 +19,9 @@ from pipelines.train.prior import train_prior
 
 SCENES = 400
 SETTINGS = {
-    "prior.z_kinds": ("boxes", "blobs", "palette"),
     "prior.steps": 60,
     "prior.batch_size": 32,
     "prior.warmup": 10,
-    "diffusion.z_kinds": ("boxes", "blobs", "palette"),
     "diffusion.steps": 30,
     "diffusion.batch_size": 16,
     "diffusion.warmup": 5,

@@ -34,7 +34,7 @@ class PriorSettings:
     """``[prior]``: p(z|c), a T5 encoder-decoder."""
 
     pretrained: str = ""  # path or hub name of a T5; empty trains a tiny one from scratch
-    z_kinds: tuple[str, ...] = ("boxes", "palette")
+    z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
     d_model: int = 128
     d_ff: int = 256
     layers: int = 4
@@ -52,8 +52,8 @@ class PriorSettings:
 class DiffusionSettings:
     """``[diffusion]``: p(x|z,c), a Sana-style transformer trained by flow matching."""
 
-    z_kinds: tuple[str, ...] = ("boxes", "palette")
-    layers: int = 6
+    z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
+    layers: int = 5
     heads: int = 6
     head_dim: int = 32
     patch_size: int = 8

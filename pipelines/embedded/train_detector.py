@@ -165,10 +165,19 @@ class Training:
         images: Scenes to see in all; the schedules stretch over them.
         seed: Initial weights and scenes.
         bf16: Compute the network in bfloat16; faster only where the processor has units for it.
+        batch_size: Scenes a step.
     """
 
-    def __init__(self, out: Path, images: int, seed: int = 0, bf16: bool = False) -> None:
+    def __init__(
+        self,
+        out: Path,
+        images: int,
+        seed: int = 0,
+        bf16: bool = False,
+        batch_size: int = BATCH,
+    ) -> None:
         self.out, self.images, self.seed, self.bf16 = out, images, seed, bf16
+        self.batch_size = batch_size
         self.images_seen = 0
         torch.manual_seed(derive(seed, "detector-init"))
         self.model = new_model().to(memory_format=torch.channels_last).train()
@@ -209,7 +218,7 @@ class Training:
         updates = int(self.progress * BALANCE_STEPS)
         self.criterion.o2m = self.criterion.decay(updates)
         self.criterion.o2o = self.criterion.total - self.criterion.o2m
-        batch = make_batch(self.seed, self.images_seen, BATCH)
+        batch = make_batch(self.seed, self.images_seen, self.batch_size)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             predictions = self.model(batch["img"])
         loss, parts = self.criterion(_float(predictions), batch)
@@ -217,13 +226,13 @@ class Training:
         loss.sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         self.optimizer.step()
-        self.images_seen += BATCH
+        self.images_seen += self.batch_size
         self._update_average()
         return {name.removesuffix("_loss"): float(value) for name, value in parts.items()}
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        steps = self.images_seen / BATCH
+        steps = self.images_seen / self.batch_size
         weight = 1.0 - min(EMA, (1.0 + steps) / (10.0 + steps))
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
@@ -308,7 +317,7 @@ def export(training: Training) -> None:
 
 
 def write_card(out: Path, config: Mapping[str, Any]) -> None:
-    """Write the model card and, beside it, the licence of the architecture and hence the weights."""
+    """Write the model card and the licence of the architecture, hence of the weights."""
     results, training = config["results"], config["training"]
     classes = "\n".join(f"| {name} | {value:.3f} |" for name, value in results["box_ap50"].items())
     atomic_write(
@@ -322,9 +331,7 @@ def write_card(out: Path, config: Mapping[str, Any]) -> None:
     atomic_write(out / "LICENSE", (note + licence).encode())
 
 
-def write_config(
-    out: Path, training: Training, results: Mapping[str, Any]
-) -> dict[str, Any]:
+def write_config(out: Path, training: Training, results: Mapping[str, Any]) -> dict[str, Any]:
     """Write what the loader needs, how the network was trained, and what it reached."""
     config = {
         "architecture": ARCHITECTURE,
@@ -333,7 +340,7 @@ def write_config(
         "licence": "AGPL-3.0-only",
         "training": {
             "images": training.images_seen,
-            "batch_size": BATCH,
+            "batch_size": training.batch_size,
             "peak_learning_rate": PEAK_RATE,
             "ema": EMA,
             "share_hard": SHARE_HARD,
@@ -383,9 +390,7 @@ def match(detections: Detections, targets: Sequence[Target]) -> tuple[list[bool]
     """
     free = list(range(len(targets)))
     hits, mask_ious = [], []
-    for box, label, mask in zip(
-        detections.boxes, detections.labels, detections.masks, strict=True
-    ):
+    for box, label, mask in zip(detections.boxes, detections.labels, detections.masks, strict=True):
         own = [i for i in free if SHAPES[targets[i].label] == label]
         ious = [_box_iou(box, targets[i].box) for i in own]
         hits.append(bool(ious) and max(ious) >= 0.5)

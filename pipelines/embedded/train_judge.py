@@ -53,11 +53,15 @@ FEATURE_IMAGES = 3000  # renders that the principal components are computed from
 HELD_OUT = 1000
 
 
+TruthObject = tuple[str, str, str, tuple[float, float, float, float]]
+"""Shape, colour, texture and visible box."""
+
+
 @dataclass(frozen=True)
 class Truth:
     """What is visible in one render; boxes are in fractions of the side."""
 
-    objects: tuple[tuple[str, str, str, tuple[float, float, float, float]], ...]
+    objects: tuple[TruthObject, ...]
     background: str
 
 
@@ -133,7 +137,7 @@ def targets(truths: Sequence[Truth]) -> dict[str, Tensor]:
     return {k: torch.from_numpy(v) for k, v in maps.items()}
 
 
-def _spread(maps: Mapping[str, np.ndarray], item: tuple) -> None:
+def _spread(maps: Mapping[str, np.ndarray], item: TruthObject) -> None:
     shape, colour, texture, fractions = item
     box = np.array(fractions) * SIZE
     side = maps["weight"].shape[0]
@@ -164,7 +168,7 @@ def _spread(maps: Mapping[str, np.ndarray], item: tuple) -> None:
 
 
 def loss_of(outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
-    """Sum CenterNet's focal loss, the IoU loss of the boxes, and the attributes' cross-entropies."""
+    """Sum CenterNet's focal loss, the boxes' IoU loss and the attributes' cross-entropies."""
     heat, logits = target["heat"], outputs["heat"]
     log_yes, log_no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     yes = (heat == 1.0).float()
@@ -198,9 +202,7 @@ def spoil(x: Tensor, rng: np.random.Generator) -> Tensor:
     flat = x.reshape(1, n * 3, *x.shape[2:])
     for turned in (kernel, kernel.transpose(2, 3)):
         padding = (0, 0, 2, 2) if turned.shape[2] == 5 else (2, 2, 0, 0)
-        flat = functional.conv2d(
-            functional.pad(flat, padding, "replicate"), turned, groups=n * 3
-        )
+        flat = functional.conv2d(functional.pad(flat, padding, "replicate"), turned, groups=n * 3)
     gain = torch.from_numpy(rng.normal(1.0, 0.03, (n, 1, 1, 1)).astype(np.float32))
     shift = torch.from_numpy(rng.normal(0.0, 0.02, (n, 3, 1, 1)).astype(np.float32))
     noise_level = np.where(rng.random(n) < 0.5, rng.uniform(0.0, 0.12, n), 0.0)
@@ -248,9 +250,7 @@ def _schedule(step: int, total: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * (step - warm) / max(total - warm, 1)))
 
 
-def _save(
-    path: Path, network: JudgeNetwork, optimizer: torch.optim.Optimizer, step: int
-) -> None:
+def _save(path: Path, network: JudgeNetwork, optimizer: torch.optim.Optimizer, step: int) -> None:
     from safetensors.torch import save
 
     state = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
@@ -291,10 +291,14 @@ def fit_features(network: JudgeNetwork, seed: int, images: int = FEATURE_IMAGES)
     must not weigh as much as one in which they do.
     """
     network.eval()
-    rows = torch.cat([
-        network.raw_features(to_input(np.stack(chunk), SIZE))
-        for chunk in _chunks(draw_example(seed, "judge-features", i, True)[0] for i in range(images))
-    ]).double()
+    rows = torch.cat(
+        [
+            network.raw_features(to_input(np.stack(chunk), SIZE))
+            for chunk in _chunks(
+                draw_example(seed, "judge-features", i, True)[0] for i in range(images)
+            )
+        ]
+    ).double()
     mean = rows.mean(0)
     spread = rows.std(0).clamp_min(1e-3)
     values, vectors = torch.linalg.eigh(torch.cov(((rows - mean) / spread).T))

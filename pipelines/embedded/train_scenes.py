@@ -31,10 +31,8 @@ SCENES = 30_000
 SEED = 20_240_521
 KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
-    "prior.z_kinds": KINDS,
     "prior.steps": 2_500,
     "prior.batch_size": 64,
-    "diffusion.z_kinds": KINDS,
     "diffusion.steps": 6_000,
     "diffusion.batch_size": 32,
 }
@@ -81,14 +79,9 @@ def export(workspace: Workspace, target: Path) -> None:
     Prior.load(workspace.models("prior")).save(target / "prior", torch.float16)
     for name in ("diffusion", "baseline"):
         Diffusion.load(workspace.models(name)).save(target / name, torch.float16)
-    settings = {key: _json(value) for key, value in SETTINGS.items()}
-    facts = {"scenes": SCENES, "seed": SEED, **settings}
+    facts = {"scenes": SCENES, "seed": SEED, **SETTINGS}
     for name in ("prior", "diffusion", "baseline"):
         atomic_write(target / name / "recipe.json", (json.dumps(facts, indent=1) + "\n").encode())
-
-
-def _json(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 if __name__ == "__main__":

@@ -46,9 +46,7 @@ def parses(z: str) -> bool:
     return True
 
 
-def count_boxes(
-    asked: Sequence[Box], found: Sequence[Found], threshold: float = IOU
-) -> BoxCount:
+def count_boxes(asked: Sequence[Box], found: Sequence[Found], threshold: float = IOU) -> BoxCount:
     """Match boxes of z with what the judge found, one to one, the best overlap first.
 
     Args:
@@ -82,10 +80,12 @@ def total(counts: Sequence[BoxCount]) -> BoxCount:
 
 def box_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> BoxCount:
     """Count over images: text i is the z that image i was drawn from."""
-    return total([
-        count_boxes(boxes_of(z), verdict.objects)
-        for z, verdict in zip(texts, verdicts, strict=True)
-    ])
+    return total(
+        [
+            count_boxes(boxes_of(z), verdict.objects)
+            for z, verdict in zip(texts, verdicts, strict=True)
+        ]
+    )
 
 
 def agrees(z: str, asked: Mapping[str, int]) -> bool:

@@ -10,7 +10,8 @@ from html import escape
 from pipelines.evaluate.statistics import Interval
 
 WIDTH, HEIGHT = 340, 236
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 14, 44
+_LEAST_SPAN = 0.25  # of the largest value: a small change must not look like a large one
 _OFFSET = 3.0  # pixels between models at equal x, so that whiskers stay apart
 
 
@@ -46,7 +47,8 @@ def line_chart(
     known = [v for v in (*values, reference) if v is not None and math.isfinite(v)]
     if not scales or not known:
         return ""
-    ticks = nice_ticks(min(known), max(known))
+    high = max(known)
+    ticks = nice_ticks(min(*known, high - _LEAST_SPAN * abs(high)), high)
     frame = _Frame(scales[0], scales[-1], ticks[0], ticks[-1])
     parts = [_axes(frame, scales, ticks, y_label)]
     if reference is not None and math.isfinite(reference):
@@ -103,13 +105,17 @@ def _axes(frame: _Frame, scales: Sequence[float], ticks: Sequence[float], y_labe
         parts.append(f'<text class="end" x="{_LEFT - 7}" y="{y + 3.5:.1f}">{tick:g}</text>')
     for scale in scales:
         x = frame.x(scale)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}"/>')
+        parts.append(
+            f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}"/>'
+        )
         parts.append(f'<text class="mid" x="{x:.1f}" y="{floor + 17}">{scale:g}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{floor}" y2="{floor}"/>')
     middle_x, middle_y = (_LEFT + right) / 2, (_TOP + floor) / 2
-    parts.append(f'<text class="mid name" x="{middle_x}" y="{HEIGHT - 8}">guidance scale (CFG)</text>')
     parts.append(
-        f'<text class="mid name" transform="translate(12 {middle_y}) rotate(-90)">'
+        f'<text class="mid name" x="{middle_x}" y="{HEIGHT - 8}">guidance scale (CFG)</text>'
+    )
+    parts.append(
+        f'<text class="mid name" transform="translate(13 {middle_y}) rotate(-90)">'
         f"{escape(y_label)}</text>"
     )
     return "".join(parts)

@@ -92,7 +92,7 @@ def parity(results: Results, data: Estimates) -> Parity:
         return Parity(False, reason, ())
     checks = [
         _check(
-            f"{model}: {factor} entropy, share of the data's",
+            f"{model.capitalize()}: {factor} entropy, share of the data's",
             ratio(values[f"entropy.{factor}"], data[f"entropy.{factor}"]),
             ">=",
             PARITY_ENTROPY,
@@ -102,7 +102,7 @@ def parity(results: Results, data: Estimates) -> Parity:
     ]
     distances = [models[model]["frechet"] for model in (BASELINE, KALEIDO)]
     checks.append(
-        _check("baseline's Fréchet distance over Kaleido's", ratio(*distances), "<=", PARITY_FRECHET)
+        _check("Fréchet distance, baseline over Kaleido", ratio(*distances), "<=", PARITY_FRECHET)
     )
     failed = [check.name for check in checks if not check.passed]
     reason = f"at CFG 1 the models are not equally trained ({'; '.join(failed)})." if failed else ""
@@ -115,8 +115,11 @@ def changes(results: Results) -> list[Change]:
     if len(scales) < 2:
         return []
     ends = {m: (results[m, scales[0]], results[m, scales[-1]]) for m in (BASELINE, KALEIDO)}
-    return [_change(metric, *(ends[model] for model in (BASELINE, KALEIDO)))
-            for metric in HEADLINES if all(metric in e for pair in ends.values() for e in pair)]
+    return [
+        _change(metric, *(ends[model] for model in (BASELINE, KALEIDO)))
+        for metric in HEADLINES
+        if all(metric in e for pair in ends.values() for e in pair)
+    ]
 
 
 def aims(results: Results, ceiling: float) -> list[Check]:

@@ -125,9 +125,7 @@ def frechet_by_caption(
     if count < 2:
         return whole, np.full(count, np.nan)
     without = [
-        frechet_distance(
-            _union([*drawn[:i], *drawn[i + 1 :]]), _union([*real[:i], *real[i + 1 :]])
-        )
+        frechet_distance(_union([*drawn[:i], *drawn[i + 1 :]]), _union([*real[:i], *real[i + 1 :]]))
         for i in range(count)
     ]
     return whole, count * whole - (count - 1) * np.array(without)
@@ -151,9 +149,7 @@ def precision_recall(real: np.ndarray, drawn: np.ndarray, k: int = 3) -> tuple[f
     return float(precise.mean()), float(recalled.mean())
 
 
-def membership(
-    real: np.ndarray, drawn: np.ndarray, k: int = 3
-) -> tuple[np.ndarray, np.ndarray]:
+def membership(real: np.ndarray, drawn: np.ndarray, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Which points of each set lie in the other's manifold, as `precision_recall` averages them.
 
     A set's manifold is the union of balls around its points, each reaching to its k-th nearest

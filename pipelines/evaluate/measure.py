@@ -59,9 +59,7 @@ def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
         [Moments.of(rows.reshape(-1, d)) for rows in each.features] for each in (seen, reference)
     ]
     distance, pseudo = frechet_by_caption(*moments)
-    precise, recalled = membership(
-        reference.features.reshape(-1, d), seen.features.reshape(-1, d)
-    )
+    precise, recalled = membership(reference.features.reshape(-1, d), seen.features.reshape(-1, d))
     return {
         "frechet": Estimate(distance, np.repeat(pseudo[:, None], seeds, axis=1)),
         "precision": Estimate.mean_of(precise.reshape(captions, seeds, -1).mean(2)),
@@ -75,9 +73,9 @@ def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
     def adherence(shift: int) -> Estimate:
         return _by_cell(
             seen,
-            lambda c, s: box_adherence(
-                seen.z[(c + shift) % captions][s], seen.verdicts[c][s]
-            ).share,
+            lambda c, s: (
+                box_adherence(seen.z[(c + shift) % captions][s], seen.verdicts[c][s]).share
+            ),
         )
 
     values = {

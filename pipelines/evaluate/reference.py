@@ -67,9 +67,7 @@ def scene_for(caption: str, rng: np.random.Generator) -> Scene:
         colour = COLOURS[int(rng.choice(len(COLOURS), p=P_COLOUR[row]))]
         texture = TEXTURES[int(rng.random() < P_STRIPED[row])]
         objects.append(
-            replace(
-                item, shape=str(shape), colour=stated.get(str(shape), colour), texture=texture
-            )
+            replace(item, shape=str(shape), colour=stated.get(str(shape), colour), texture=texture)
         )
     return replace(scene, objects=tuple(objects))
 

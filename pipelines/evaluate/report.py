@@ -31,7 +31,7 @@ GAP = 4  # pixels between pictures of a strip
 
 TITLES = {
     "vendi": ("Vendi score", "effective number of different samples of a caption"),
-    "mss": ("Mean similarity (MSS)", "cosine between two samples of a caption; less is more diverse"),
+    "mss": ("Similarity (MSS)", "mean cosine of two samples of a caption; less is more diverse"),
     "recall": ("Recall", "share of real pictures that the samples reach"),
     "precision": ("Precision", "share of samples that look real"),
     "frechet": ("Fréchet distance", "distance to real pictures; less is better"),
@@ -56,8 +56,10 @@ TITLES = {
 }
 """Metric -> its title and what it says."""
 
-CURVES = ("vendi", "mss", "recall", "precision", "frechet", "caption", "entropy.colour",
-          "entropy.texture", "entropy.place", "entropy.background", "boxes")
+CURVES = (
+    *("vendi", "mss", "recall", "precision", "frechet", "edges", "caption", "boxes"),
+    *("entropy.colour", "entropy.texture", "entropy.place", "entropy.background"),
+)
 TILES = ("vendi", "recall", "mss", "frechet")
 NAMES = {BASELINE: "Baseline", KALEIDO: "Kaleido", "data": "Real pictures"}
 
@@ -167,8 +169,9 @@ def verdict(report: Report) -> str:
     met = sum(check.passed for check in report.aims)
     return (
         f"{answer} From CFG {low:g} to {high:g} the baseline's Vendi score changes by "
-        f"{vendi.baseline.value:+.2f}, Kaleido's by {vendi.kaleido.value:+.2f}; the difference is "
-        f"{gap.value:+.2f} (95 % interval {gap.low:+.2f} to {gap.high:+.2f}). "
+        f"{_number(vendi.baseline.value, '+')}, Kaleido's by {_number(vendi.kaleido.value, '+')}; "
+        f"the difference is {_number(gap.value, '+')} "
+        f"(95 % interval {_number(gap.low, '+')} to {_number(gap.high, '+')}). "
         f"{met} of {len(report.aims)} aims are met."
     )
 
@@ -201,7 +204,7 @@ def _pictures(report: Report) -> str:
 def _grid(grid: Grid) -> str:
     rows = ""
     for model, scale, pictures in grid.rows:
-        label = NAMES[model] + (f"<br>CFG {scale:g}" if scale else "")
+        label = NAMES[model] + (f" <br>CFG {scale:g}" if scale else "")
         at = f" at CFG {scale:g}" if scale else ""
         alt = f"{len(pictures)} pictures, {NAMES[model]}{at}, for: {grid.caption}"
         rows += (
@@ -303,11 +306,15 @@ def _judge(report: Report) -> str:
         "texture": "textures right, of boxes found",
         "background": "backgrounds right",
     }
-    rows = [(named.get(k, escape(k)), f"{100 * v:.1f} %") for k, v in report.ceiling.items()]
+    rows = [
+        (words, f"{100 * report.ceiling[name]:.1f} %")
+        for name, words in named.items()
+        if name in report.ceiling
+    ]
     return (
         "<p>A second detector, of another architecture than the one that made the training "
-        "latents and trained on other scenes, scores adherence and modes. Its own accuracy on real, "
-        "held-out renders is the ceiling of what any model can score.</p>"
+        "latents and trained on other scenes, scores adherence and modes. Its own accuracy on "
+        "real, held-out renders is the ceiling of what any model can score.</p>"
         + _table(("Ceiling", ""), rows)
     )
 
@@ -351,7 +358,7 @@ def _compared(report: Report) -> str:
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items())
     items = "".join(f"<li>{escape(caption)}</li>" for caption in captions)
     return (
-        f"<dl>{listed}</dl><h3>Captions</h3><ol class=\"captions\">{items}</ol>"
+        f'<dl>{listed}</dl><h3>Captions</h3><ol class="captions">{items}</ol>'
         f"<h3>To make this page again</h3><pre><code>{escape(report.command)}</code></pre>"
     )
 

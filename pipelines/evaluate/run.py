@@ -215,28 +215,28 @@ def _command(plan: Plan, name: str) -> str:
     )
 
 
-def _rows(
-    report: Report, plan: Plan, z_kinds: Mapping[str, Sequence[str]]
-) -> list[dict[str, Any]]:
+def _rows(report: Report, plan: Plan, z_kinds: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     groups: list[tuple[str, float | None, Estimates]] = [("data", None, report.data)]
     groups += [(model, cfg, values) for (model, cfg), values in report.estimates.items()]
     rows = []
     for model, cfg, values in groups:
         for metric, estimate in values.items():
             interval = estimate.interval()
-            rows.append({
-                "model": model,
-                "z_kinds": list(z_kinds.get(model, ())),
-                "guidance": "cfg" if cfg is not None else "none",
-                "cfg": cfg,
-                "metric": full_name(metric, report.judge),
-                "value": interval.value,
-                "low": interval.low,
-                "high": interval.high,
-                "n": len(plan.captions) * plan.n * len(plan.seeds),
-                "n_per_caption": plan.n,
-                "seeds": list(plan.seeds),
-            })
+            rows.append(
+                {
+                    "model": model,
+                    "z_kinds": list(z_kinds.get(model, ())),
+                    "guidance": "cfg" if cfg is not None else "none",
+                    "cfg": cfg,
+                    "metric": full_name(metric, report.judge),
+                    "value": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "n": len(plan.captions) * plan.n * len(plan.seeds),
+                    "n_per_caption": plan.n,
+                    "seeds": list(plan.seeds),
+                }
+            )
     return rows
 
 

@@ -78,9 +78,7 @@ def in_order(detections: Detections, caption: str) -> Detections:
     """
     centres = detections.boxes[:, :2] + detections.boxes[:, 2:]
     mentions = [first_mention(label, caption) for label in detections.labels]
-    order = sorted(
-        range(len(mentions)), key=lambda i: (mentions[i], *centres[i].tolist(), -i)
-    )
+    order = sorted(range(len(mentions)), key=lambda i: (mentions[i], *centres[i].tolist(), -i))
     return Detections(
         boxes=detections.boxes[order],
         scores=detections.scores[order],

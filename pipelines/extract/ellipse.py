@@ -190,7 +190,7 @@ def _coverage(ellipses: np.ndarray, points: np.ndarray, pixel: float) -> np.ndar
 
 
 def _affine(x: np.ndarray, y: np.ndarray, offset: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """x * points[0] + y * points[1] + offset, each (n, k): float32 (n, k, points)."""
+    """Evaluate x * points[0] + y * points[1] + offset, each (n, k): float32 (n, k, points)."""
     rows = np.stack([x, y, offset], axis=-1).astype(np.float32)
     return rows @ np.concatenate([points, np.ones_like(points[:1])]).astype(np.float32)
 

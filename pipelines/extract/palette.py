@@ -71,9 +71,7 @@ def gather_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(sums, axis=1) / counts[:, None], counts / len(rgb)
 
 
-def cluster(
-    points: np.ndarray, weights: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Weighted k-means, then small and near clusters are joined.
 
     Args:

@@ -89,4 +89,6 @@ def test_each_factor_sees_what_it_names(factor):
     assert mode_entropy(same, asked, factor) == 0.0
     mixed = same[:5] + [other] * 5
     assert mode_entropy(mixed, asked, factor) == pytest.approx(np.log(2), rel=0.05)
-    assert mode_coverage(mixed, asked, factor) == pytest.approx(2 / known_modes(factor, 1), rel=0.02)
+    assert mode_coverage(mixed, asked, factor) == pytest.approx(
+        2 / known_modes(factor, 1), rel=0.02
+    )

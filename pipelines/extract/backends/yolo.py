@@ -95,7 +95,9 @@ class YoloBackend:
             return []
         with torch.inference_mode():
             inputs = torch.stack([fit_square(image, self.image_size) for image in images])
-            (rows, prototypes), _ = self._model(inputs.contiguous(memory_format=torch.channels_last))
+            (rows, prototypes), _ = self._model(
+                inputs.contiguous(memory_format=torch.channels_last)
+            )
             return [
                 self._read(row, prototype, image.shape[:2])
                 for row, prototype, image in zip(rows, prototypes, images, strict=True)
@@ -187,7 +189,7 @@ def drop_training_parts(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def fit_square(image: np.ndarray, side: int) -> torch.Tensor:
-    """Scale uint8 (h, w, 3) to fit a square, padded at the right or below: float (3, side, side)."""
+    """Scale uint8 (h, w, 3) to a square, padded at the right or below: float (3, side, side)."""
     import torch
     from torch.nn import functional
 
