@@ -30,6 +30,7 @@ from pipelines.core.files import atomic_write
 from pipelines.core.seeds import derive, generator
 from pipelines.data.scenes.draw import Drawing, draw_scene
 from pipelines.data.scenes.factors import SHAPES, Scene, sample_scene
+from pipelines.embedded.card import write_card
 from pipelines.extract.backends.yolo import (
     Detections,
     YoloBackend,
@@ -39,6 +40,7 @@ from pipelines.extract.backends.yolo import (
 )
 
 ARCHITECTURE = "yolo26n-seg"
+LICENCE = "AGPL-3.0-only"
 DRAWN_SIZE = 64
 INPUT_SIZE = 96  # mask prototypes have a stride of 4: drawn at 64 they would be 16 pixels wide
 BATCH = 32
@@ -51,36 +53,6 @@ BALANCE_STEPS = 100  # the loss shifts to the end-to-end head in so many steps
 SAVE_SECONDS = 60.0
 REPORT_SECONDS = 20.0
 TEST_SCENES = 1000
-
-CARD = """\
----
-license: agpl-3.0
----
-<!-- SPDX-License-Identifier: AGPL-3.0-only -->
-# Detector of the embedded scenes
-
-A YOLO26n segmentation network (`model.yaml`, from ultralytics), trained from scratch on scenes
-drawn by `pipelines.data.scenes`. `kaleido extract boxes` and `blobs` read pictures with it.
-It knows the scenes' shapes and nothing else: it is no detector for photographs.
-
-- **Data**: {images:,} procedural scenes, drawn on the fly, of combinations of the `train` split;
-  {share_hard:.0%} of them hard ones. Nothing was downloaded, no pretrained weights were used.
-- **Training**: AdamW, peak rate {peak_learning_rate}, batches of {batch_size}, average of weights
-  {ema}, seed {seed}; 64 px pictures enlarged to {size} px.
-  Recipe: `python -m pipelines.embedded.train_detector`.
-- **Files**: `model.safetensors` holds fp16 weights without the training-only heads; no pickle.
-- **Licence**: AGPL-3.0-only (`LICENSE`), as ultralytics' architecture. The rest of Kaleido is
-  under Apache-2.0.
-
-## Measured on {scenes:,} scenes of held-out combinations
-
-Box mAP50 {box_map50:.3f}; mean mask IoU of what is found {mask_iou:.3f}; found (at IoU 0.5, any
-score) {found:.3f}.
-
-| class | AP50 |
-|---|---|
-{classes}
-"""
 
 
 @dataclass(frozen=True)
@@ -183,7 +155,8 @@ class Training:
         self.model = new_model().to(memory_format=torch.channels_last).train()
         self.criterion = self.model.init_criterion()
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
-        decay, plain = [], []
+        decay: list[torch.nn.Parameter] = []
+        plain: list[torch.nn.Parameter] = []
         for parameter in self.model.parameters():
             (decay if parameter.ndim > 1 else plain).append(parameter)
         groups = [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
@@ -308,7 +281,7 @@ def export(training: Training) -> None:
         key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in state.items()
     }
-    text = "# SPDX-License-Identifier: AGPL-3.0-only\n" + yaml.safe_dump(
+    text = f"# SPDX-License-Identifier: {LICENCE}\n" + yaml.safe_dump(
         architecture, sort_keys=False, default_flow_style=None
     )
     atomic_write(training.out / "model.safetensors", save(weights))
@@ -316,19 +289,29 @@ def export(training: Training) -> None:
     write_config(training.out, training, {})
 
 
-def write_card(out: Path, config: Mapping[str, Any]) -> None:
-    """Write the model card and the licence of the architecture, hence of the weights."""
-    results, training = config["results"], config["training"]
-    classes = "\n".join(f"| {name} | {value:.3f} |" for name, value in results["box_ap50"].items())
-    atomic_write(
-        out / "README.md",
-        CARD.format(classes=classes, size=config["image_size"], **results, **training).encode(),
+def describe(out: Path, config: Mapping[str, Any]) -> None:
+    """Write the card and the licence of the architecture, which is that of the weights too."""
+    write_card(
+        out,
+        "Detector of the embedded scenes",
+        "A YOLO26n segmentation network (`model.yaml`, from ultralytics) trained from scratch. "
+        "`kaleido extract boxes` and `kaleido extract blobs` read pictures with it.",
+        LICENCE,
+        "python -m pipelines.embedded.train_detector",
+        {
+            "classes": ", ".join(config["names"]),
+            "data": "procedural scenes of the `train` combinations, a part of them hard ones",
+            "input": f"{config['image_size']} px; smaller pictures are enlarged",
+            **config["training"],
+            **{f"held-out {name}": value for name, value in config["results"].items()},
+        },
+        "It knows the shapes of the scenes and nothing else: it is no detector for photographs. "
+        "Objects of which less than a quarter is visible were no targets.",
     )
     licence = metadata.distribution("ultralytics").read_text("licenses/LICENSE")
     if licence is None:
         raise KaleidoError("ultralytics", "its licence text is missing.", "Reinstall ultralytics.")
-    note = "SPDX-License-Identifier: AGPL-3.0-only\n\n"
-    atomic_write(out / "LICENSE", (note + licence).encode())
+    atomic_write(out / "LICENSE", f"SPDX-License-Identifier: {LICENCE}\n\n{licence}".encode())
 
 
 def write_config(out: Path, training: Training, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,7 +320,7 @@ def write_config(out: Path, training: Training, results: Mapping[str, Any]) -> d
         "architecture": ARCHITECTURE,
         "names": list(SHAPES),
         "image_size": INPUT_SIZE,
-        "licence": "AGPL-3.0-only",
+        "licence": LICENCE,
         "training": {
             "images": training.images_seen,
             "batch_size": training.batch_size,
@@ -445,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export(training)
     backend = YoloBackend(options.out, confidence=0.01, max_detections=50)
     results = measure(backend, options.seed)
-    write_card(options.out, write_config(options.out, training, results))
+    describe(options.out, write_config(options.out, training, results))
     print(json.dumps(results), flush=True)
     return 0
 

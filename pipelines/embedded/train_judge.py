@@ -48,6 +48,7 @@ SIZE = 64
 BATCH = 64
 PEAK_RATE = 2e-3
 SAVE_EVERY = 100  # steps
+CHECKPOINT = "checkpoint.safetensors"  # goes when the judge is done
 MIN_VISIBLE = 0.2  # an object covered further than this is not asked for
 FEATURE_IMAGES = 3000  # renders that the principal components are computed from
 HELD_OUT = 1000
@@ -123,7 +124,7 @@ def targets(truths: Sequence[Truth]) -> dict[str, Tensor]:
         ``colour`` and ``texture`` (n, s, s) and ``background`` (n,) indices.
     """
     n, side = len(truths), SIZE // STRIDE
-    maps = {
+    maps: dict[str, np.ndarray] = {
         "heat": np.zeros((n, len(SHAPES), side, side), np.float32),
         "weight": np.zeros((n, side, side), np.float32),
         "box": np.zeros((n, 4, side, side), np.float32),
@@ -217,7 +218,7 @@ def train(out: Path, images: int, seed: int = 0) -> JudgeNetwork:
     network = JudgeNetwork(_config()).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     total = max(images // BATCH, 1)
-    first = _resume(out / "checkpoint.safetensors", network, optimizer)
+    first = _resume(out / CHECKPOINT, network, optimizer)
     started = time.monotonic()
     for step in range(first, total):
         for group in optimizer.param_groups:
@@ -232,7 +233,7 @@ def train(out: Path, images: int, seed: int = 0) -> JudgeNetwork:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
-            _save(out / "checkpoint.safetensors", network, optimizer, step + 1)
+            _save(out / CHECKPOINT, network, optimizer, step + 1)
             rate = (step + 1 - first) * BATCH / (time.monotonic() - started)
             print(f"step {step + 1}/{total} loss {loss.item():.3f} {rate:.0f} images/s", flush=True)
     return network
@@ -284,7 +285,7 @@ def _resume(path: Path, network: JudgeNetwork, optimizer: torch.optim.Optimizer)
 
 
 @torch.inference_mode()
-def fit_features(network: JudgeNetwork, seed: int, images: int = FEATURE_IMAGES) -> None:
+def fit_features(network: JudgeNetwork, seed: int, images: int) -> None:
     """Set the features' mean and basis: principal components, scaled to unit total variance.
 
     The components keep their variances (no whitening): a direction in which renders hardly differ
@@ -319,7 +320,7 @@ def _chunks(images: Iterator[np.ndarray], size: int = 128) -> Iterator[list[np.n
         yield chunk
 
 
-def measure(judge: Judge, seed: int, images: int = HELD_OUT) -> dict[str, float]:
+def measure(judge: Judge, seed: int, images: int) -> dict[str, float]:
     """Measure the judge on held-out renders of the data's own distribution.
 
     Returns:
@@ -375,10 +376,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     network = train(options.out, options.images, options.seed)
-    fit_features(network, options.seed)
+    fit_features(network, options.seed, FEATURE_IMAGES)
     judge = save_judge(options.out, network, _config())
-    ceiling = {k: round(v, 4) for k, v in measure(judge, options.seed).items()}
+    ceiling = {k: round(v, 4) for k, v in measure(judge, options.seed, HELD_OUT).items()}
     judge = save_judge(options.out, network, replace(_config(), ceiling=ceiling))
+    (options.out / CHECKPOINT).unlink()
     print(json.dumps({"judge": judge.name, "ceiling": ceiling}))
     return 0
 

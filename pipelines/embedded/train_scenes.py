@@ -7,18 +7,17 @@ command line; only the settings are larger.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from pipelines.core.config import override
-from pipelines.core.files import atomic_write
 from pipelines.core.progress import Progress
 from pipelines.core.workspace import SETTINGS_FILE, Workspace
 from pipelines.data.scenes.generate import write_scenes
+from pipelines.embedded.card import write_card
 from pipelines.embedded.paths import ROOT
 from pipelines.embedded.plain import PlainProgress
 from pipelines.extract.run import extract
@@ -27,6 +26,14 @@ from pipelines.models.prior import Prior
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 
+CARDS = {
+    "prior": ("Prior p(z|c)", "Draws boxes, blobs and a palette for a caption: a tiny T5."),
+    "diffusion": ("Kaleido p(x|z,c)", "Draws 64-pixel scenes for a caption and a latent z."),
+    "baseline": (
+        "Baseline p(x|c)",
+        "The same network, parameters, images and schedule as Kaleido's, without z.",
+    ),
+}
 SCENES = 30_000
 SEED = 20_240_521
 KINDS = ("boxes", "blobs", "palette")
@@ -76,12 +83,29 @@ def _run(step: str, workspace: Workspace, threads: int, target: Path, progress: 
 
 def export(workspace: Workspace, target: Path) -> None:
     """Write the trained models to `target` in fp16, each with a card."""
-    Prior.load(workspace.models("prior")).save(target / "prior", torch.float16)
+    prior = Prior.load(workspace.models("prior"))
+    prior.save(target / "prior", torch.float16)
     for name in ("diffusion", "baseline"):
-        Diffusion.load(workspace.models(name)).save(target / name, torch.float16)
-    facts = {"scenes": SCENES, "seed": SEED, **SETTINGS}
-    for name in ("prior", "diffusion", "baseline"):
-        atomic_write(target / name / "recipe.json", (json.dumps(facts, indent=1) + "\n").encode())
+        model = Diffusion.load(workspace.models(name))
+        model.prior = prior.identity  # the same weights, rounded
+        model.save(target / name, torch.float16)
+    for name, (title, purpose) in CARDS.items():
+        write_card(
+            target / name,
+            title,
+            purpose,
+            "Apache-2.0",
+            "nox -s embedded",
+            _facts(workspace, "prior" if name == "prior" else "diffusion"),
+            "It knows pictures of one to three simple shapes and captions that name them. Other "
+            "words mean nothing to it.",
+        )
+
+
+def _facts(workspace: Workspace, section: str) -> dict[str, object]:
+    settings = asdict(getattr(workspace.settings, section))
+    seen = settings["steps"] * settings["batch_size"]
+    return {"scenes": SCENES, "data seed": SEED, "records seen": seen, **settings}
 
 
 if __name__ == "__main__":

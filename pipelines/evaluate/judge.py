@@ -175,10 +175,9 @@ class Judge:
                 "Make one: python -m pipelines.embedded.train_judge --out FOLDER",
             )
         try:
-            values = json.loads(config_file.read_text("utf-8"))
-            config = JudgeConfig(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            )
+            values: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
+            values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+            config = JudgeConfig(**values)
             data = weights_file.read_bytes()
             network = JudgeNetwork(config)
             network.load_state_dict(load(data))
@@ -239,7 +238,7 @@ class Judge:
 
 def to_input(images: np.ndarray, size: int) -> Tensor:
     """Turn uint8 (n, height, width, 3) into float (n, 3, size, size) in [-1, 1]."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
     if x.shape[-2:] != (size, size):
         x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.contiguous(memory_format=torch.channels_last)

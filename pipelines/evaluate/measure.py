@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from pipelines.evaluate.adherence import agrees, box_adherence, parses
 from pipelines.evaluate.diversity import mss, vendi
 from pipelines.evaluate.fidelity import Moments, frechet_by_caption, membership
+from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.modes import FACTORS, matching_share, mode_coverage, mode_entropy
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.statistics import Estimate
@@ -43,11 +44,7 @@ def measure(seen: Observed, reference: Observed, asked: Asked) -> dict[str, Esti
     values["caption"] = _by_cell(seen, lambda c, s: matching_share(seen.verdicts[c][s], asked[c]))
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
-            values[f"{name}.{factor}"] = _by_cell(
-                seen,
-                # Bound now: a lambda would see the loop's last values.
-                lambda c, s, f=factor, g=function: g(seen.verdicts[c][s], asked[c], f),
-            )
+            values[f"{name}.{factor}"] = _mode_metric(seen, asked, factor, function)
     if any("<boxes>" in z for by_seed in seen.z for group in by_seed for z in group):
         values |= _z_metrics(seen, asked)
     return values
@@ -65,6 +62,15 @@ def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
         "precision": Estimate.mean_of(precise.reshape(captions, seeds, -1).mean(2)),
         "recall": Estimate.mean_of(recalled.reshape(captions, seeds, -1).mean(2)),
     }
+
+
+def _mode_metric(
+    seen: Observed,
+    asked: Asked,
+    factor: str,
+    function: Callable[[Sequence[Verdict], Counter[str], str], float],
+) -> Estimate:
+    return _by_cell(seen, lambda c, s: function(seen.verdicts[c][s], asked[c], factor))
 
 
 def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
@@ -88,7 +94,7 @@ def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
     return values
 
 
-def _share(answers) -> float:
+def _share(answers: Iterable[bool]) -> float:
     return float(np.mean(list(answers)))
 
 

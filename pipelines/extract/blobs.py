@@ -27,19 +27,13 @@ class BlobsStage(DetectorStage):
         height, width = record.pixels.shape[:2]
         if height != width:
             return Failed(f"blobs need a square image; this one has {width} x {height} pixels")
-        solid = (detections.masks >= 0.5).any((1, 2))
-        if not solid.any():
+        solid = np.flatnonzero((detections.masks >= 0.5).any((1, 2)))
+        if not solid.size:
             return Filtered("no mask found")
-        labels = [label for label, kept in zip(detections.labels, solid, strict=True) if kept]
         ellipses = fit_ellipses(detections.masks[solid])
-        return Ok(
-            Blobs(
-                tuple(
-                    to_blob(label, ellipse, width)
-                    for label, ellipse in zip(labels, ellipses, strict=True)
-                )
-            )
-        )
+        labels = [detections.labels[index] for index in solid]
+        rows = zip(labels, ellipses, strict=True)
+        return Ok(Blobs(tuple(to_blob(label, ellipse, width) for label, ellipse in rows)))
 
 
 def to_blob(label: str, ellipse: np.ndarray, side: int) -> Blob:

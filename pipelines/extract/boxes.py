@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipelines.core.record import Record
 from pipelines.core.stage import Ok, Outcome
 from pipelines.extract.backends.yolo import Detections
-from pipelines.extract.detection import DetectorStage, to_grid
+from pipelines.extract.detection import DetectorStage
 from pipelines.latents.base import GRID
 from pipelines.latents.boxes import Box, Boxes
 
@@ -19,10 +21,9 @@ class BoxesStage(DetectorStage):
     def convert(self, detections: Detections, record: Record) -> Outcome:
         """Round the corners to the grid; a box is at least one unit wide and high."""
         height, width = record.pixels.shape[:2]
-        x = to_grid(detections.boxes[:, 0::2], width, GRID)
-        y = to_grid(detections.boxes[:, 1::2], height, GRID)
-        items = []
-        for label, (x1, x2), (y1, y2) in zip(detections.labels, x, y, strict=True):
-            x1, y1 = min(x1, GRID - 1), min(y1, GRID - 1)
-            items.append(Box(label, x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))
-        return Ok(Boxes(tuple(items)))
+        extent = np.array([width, height, width, height])
+        corners = np.rint(np.clip(detections.boxes / extent, 0.0, 1.0) * GRID).astype(int)
+        corners[:, :2] = np.minimum(corners[:, :2], GRID - 1)
+        corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)
+        rows = zip(detections.labels, corners.tolist(), strict=True)
+        return Ok(Boxes(tuple(Box(label, *row) for label, row in rows)))

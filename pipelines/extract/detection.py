@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
 from pipelines.extract.backends.yolo import Detections, YoloBackend, weights_id
@@ -51,8 +49,7 @@ class DetectorStage(Stage):
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Compute the latent of each record; Filtered where nothing is found."""
         if self._detector is None:
-            self.setup()
-        assert self._detector is not None
+            raise RuntimeError("setup() comes before the first batch")
         found = [
             in_order(detections, record.caption)
             for detections, record in zip(
@@ -91,8 +88,3 @@ def first_mention(label: str, caption: str) -> int:
     """Where a caption first names a label, in the singular or plural; its length if nowhere."""
     match = re.search(rf"\b{re.escape(label)}(?:s|es)?\b", caption, re.IGNORECASE)
     return match.start() if match else len(caption)
-
-
-def to_grid(values: np.ndarray, extent: float, grid: int) -> list[int]:
-    """Round pixel coordinates in [0, extent] to the grid's integers."""
-    return np.rint(np.clip(values / extent, 0.0, 1.0) * grid).astype(int).tolist()

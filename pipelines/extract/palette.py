@@ -83,7 +83,7 @@ def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.nda
         Centres (k, 3) and their weights (k,), 1 <= k <= count.
     """
     centres = _first_centres(points, weights, count)
-    owner = np.zeros(0)
+    owner = np.zeros(0, dtype=np.int64)
     for _ in range(ROUNDS):
         nearest = _distances(points, centres).argmin(1)
         if np.array_equal(nearest, owner):

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import InputMissing
+from pipelines.core.files import atomic_write
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
 from pipelines.models.denoiser import KaleidoTransformer2DModel
+from pipelines.models.prior import Prior
 
 TIME_SCALE = 1000.0
 """The denoiser's timestep is the noise level σ in [0, 1] times this."""
@@ -25,13 +27,19 @@ class Diffusion(nn.Module):
         context: Joins c and z.
         denoiser: Predicts the clean image.
         z_kinds: Kinds that z may hold, in order; empty for a baseline of p(x|c).
+        prior: `Prior.identity` of the prior whose states it reads.
     """
 
     def __init__(
-        self, context: Context, denoiser: KaleidoTransformer2DModel, z_kinds: Sequence[str]
+        self,
+        context: Context,
+        denoiser: KaleidoTransformer2DModel,
+        z_kinds: Sequence[str],
+        prior: str,
     ) -> None:
         super().__init__()
-        self.context, self.denoiser, self.z_kinds = context, denoiser, tuple(z_kinds)
+        self.context, self.denoiser = context, denoiser
+        self.z_kinds, self.prior = tuple(z_kinds), prior
 
     @classmethod
     def load(cls, folder: Path, command: str = "kaleido train diffusion") -> Diffusion:
@@ -49,12 +57,11 @@ class Diffusion(nn.Module):
             raise InputMissing(
                 str(folder), "there is no trained diffusion model here.", f"Run `{command}` first."
             )
-        kinds = json.loads(facts.read_text(encoding="utf-8"))["z_kinds"]
         context = Context.from_pretrained(folder / "context", torch_dtype=torch.float32)
         denoiser = KaleidoTransformer2DModel.from_pretrained(
             folder / "denoiser", torch_dtype=torch.float32
         )
-        return cls(context, denoiser, kinds).eval()
+        return cls(context, denoiser, **json.loads(facts.read_text(encoding="utf-8"))).eval()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write configs and safetensors; the model itself keeps its precision."""
@@ -64,8 +71,8 @@ class Diffusion(nn.Module):
             copy = type(part).from_config(part.config).to(dtype)
             copy.load_state_dict(state)
             copy.save_pretrained(folder / name)
-        facts = json.dumps({"z_kinds": list(self.z_kinds)}, indent=1)
-        (folder / "kaleido.json").write_text(facts + "\n", encoding="utf-8")
+        facts = json.dumps({"z_kinds": list(self.z_kinds), "prior": self.prior}, indent=1)
+        atomic_write(folder / "kaleido.json", f"{facts}\n".encode())
 
     @property
     def image_size(self) -> int:
@@ -95,17 +102,17 @@ class Diffusion(nn.Module):
 
 
 def build_diffusion(
-    settings: DiffusionSettings, image_size: int, prior_width: int, z_kinds: Sequence[str]
+    settings: DiffusionSettings, image_size: int, prior: Prior, z_kinds: Sequence[str]
 ) -> Diffusion:
     """Make an untrained model; the baseline (no kinds) has the same shape and parameters.
 
     Args:
         settings: Sizes.
         image_size: Side of the images in pixels.
-        prior_width: Width of the prior's states.
+        prior: Whose states it reads.
         z_kinds: Kinds in order.
     """
-    width = prior_width
+    width = prior.width
     context = Context(caption_dim=width, z_dim=2 * width, context_dim=width)
     denoiser = KaleidoTransformer2DModel(
         sample_size=image_size,
@@ -115,4 +122,4 @@ def build_diffusion(
         attention_head_dim=settings.head_dim,
         context_dim=width,
     )
-    return Diffusion(context, denoiser, z_kinds)
+    return Diffusion(context, denoiser, z_kinds, prior.identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.files import atomic_write, sha256_file
+from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID, number
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
@@ -21,6 +24,9 @@ from pipelines.models.context import States
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+FACTS = "kaleido.json"
+"""What transformers' own files do not say; its presence says that the folder is whole."""
 
 
 class Prior:
@@ -33,6 +39,8 @@ class Prior:
         z_kinds: The kinds it was trained on, in order.
         labels: The closed set of labels that z may use, or empty for any label.
         absent_kinds: Kinds that were asked for, but that no record of its data had.
+        identity: SHA-256 of the saved weights, empty if it was never saved. A diffusion model
+            works only with the prior that it was trained on.
     """
 
     def __init__(
@@ -43,11 +51,12 @@ class Prior:
         z_kinds: Sequence[str],
         labels: Sequence[str] = (),
         absent_kinds: Sequence[str] = (),
+        identity: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
-        self.absent_kinds = tuple(absent_kinds)
+        self.absent_kinds, self.identity = tuple(absent_kinds), identity
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
@@ -56,34 +65,34 @@ class Prior:
         Raises:
             InputMissing: If the folder holds no prior.
         """
-        if not (folder / "config.json").is_file():
+        facts = folder / FACTS
+        if not facts.is_file():
             raise InputMissing(
                 str(folder), "there is no trained prior here.", "Run `kaleido train prior` first."
             )
         with without_bars():
             model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        facts = model.config.kaleido
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(
-            model.eval(),
-            tokenizer,
-            facts["max_caption_tokens"],
-            facts["z_kinds"],
-            facts["labels"],
-            facts["absent_kinds"],
-        )
+        return cls(model.eval(), tokenizer, **json.loads(facts.read_text(encoding="utf-8")))
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write a transformers folder (config, safetensors, tokenizer)."""
-        self.model.config.kaleido = {
+        """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
+
+        `identity` becomes that of the weights as they are written.
+        """
+        with without_bars():
+            deepcopy(self.model).to(dtype).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        hashes = [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
+        self.identity = fingerprint(*hashes)
+        facts = {
             "max_caption_tokens": self.max_caption_tokens,
             "z_kinds": list(self.z_kinds),
             "labels": list(self.labels),
             "absent_kinds": list(self.absent_kinds),
+            "identity": self.identity,
         }
-        with without_bars():
-            deepcopy(self.model).to(dtype).save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        atomic_write(folder / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
 
     @property
     def width(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.models.diffusion import Diffusion
@@ -44,8 +45,9 @@ def load_bundle(
         embedded: Load the embedded models even if the workspace has its own.
 
     Raises:
-        InputMissing: If the workspace has only one of the two, and names the command that makes
-            the other, or if neither exists anywhere.
+        InputMissing: If the workspace has a diffusion model but no prior, or if neither exists
+            anywhere.
+        KaleidoError: If the diffusion model was trained on another prior.
     """
     name = "baseline" if baseline else "diffusion"
     label = "baseline" if baseline else "kaleido"
@@ -54,13 +56,19 @@ def load_bundle(
         if _exists(diffusion):
             command = "kaleido train diffusion" + (" --baseline" if baseline else "")
             model = Diffusion.load(diffusion, command)
-            return Bundle(Prior.load(prior), model, label, "workspace")
-    return Bundle(
-        Prior.load(embedded_path("prior")),
-        Diffusion.load(embedded_path(name)),
-        label,
-        "embedded",
-    )
+            return _pair(Prior.load(prior), model, label, "workspace")
+    prior_path, diffusion_path = embedded_path("prior"), embedded_path(name)
+    return _pair(Prior.load(prior_path), Diffusion.load(diffusion_path), label, "embedded")
+
+
+def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
+    if diffusion.prior != prior.identity:
+        raise KaleidoError(
+            f"{source} models",
+            "the prior was trained again after the diffusion model, which cannot read it.",
+            "Run `kaleido train diffusion --restart` (and again with --baseline).",
+        )
+    return Bundle(prior, diffusion, name, source)
 
 
 def _exists(folder: Path) -> bool:

@@ -116,7 +116,7 @@ def train_diffusion(
             drop_checkpoint(checkpoint)
         # The baseline sees the very records that have a z, in the same order.
         stream = RecordStream(workspace, order_kinds(settings.z_kinds), settings.seed)
-        model = _fresh_model(settings, stream, prior.width, kinds)
+        model = _fresh_model(settings, stream, prior, kinds)
         schedule = Schedule(
             settings.steps,
             settings.batch_size,
@@ -127,6 +127,7 @@ def train_diffusion(
         )
         task = DiffusionTask(model, prior, stream, settings.drop_condition, settings.seed)
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
+        kept["prior"] = prior.identity
         summary = train(task, schedule, checkpoint, kept, name, progress)
         model.save(workspace.models(name))
     return summary
@@ -145,7 +146,7 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
 
 
 def _fresh_model(
-    settings: DiffusionSettings, stream: RecordStream, prior_width: int, kinds: Sequence[str]
+    settings: DiffusionSettings, stream: RecordStream, prior: Prior, kinds: Sequence[str]
 ) -> Diffusion:
     height, width = stream.batch(0, 1)[0].pixels.shape[:2]
     if height != width or height % settings.patch_size:
@@ -155,4 +156,4 @@ def _fresh_model(
             "Set data.image_size and write the data again, or set diffusion.patch_size.",
         )
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
-    return build_diffusion(settings, height, prior_width, kinds)
+    return build_diffusion(settings, height, prior, kinds)

@@ -12,15 +12,21 @@ from pipelines.data.scenes.generate import make_records, mask_from_runs
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.blobs import BlobsStage, to_blob
 from pipelines.extract.boxes import BoxesStage
+from pipelines.extract.detection import DetectorStage
 from pipelines.extract.ellipse import draw_ellipses, fit_ellipses
 from pipelines.latents.blobs import Blob
+
+
+def ready(stage: DetectorStage) -> DetectorStage:
+    stage.setup()
+    return stage
 
 
 @pytest.fixture(scope="module")
 def extracted():
     records = list(make_records(48, seed=22))
     folder = embedded_path("detector")
-    return records, BoxesStage(folder)(records), BlobsStage(folder)(records)
+    return records, ready(BoxesStage(folder))(records), ready(BlobsStage(folder))(records)
 
 
 def test_blobs_have_the_labels_and_order_of_boxes(extracted):
@@ -57,7 +63,7 @@ def overlaps(ellipses: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
     record = Record("wide", encode_png(pixels), "noise")
-    (outcome,) = BlobsStage(untrained, confidence=0.0)([record])
+    (outcome,) = ready(BlobsStage(untrained, confidence=0.0))([record])
     assert outcome == Failed("blobs need a square image; this one has 64 x 32 pixels")
 
 

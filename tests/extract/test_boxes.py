@@ -9,13 +9,20 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Ok
 from pipelines.data.scenes.generate import make_records
 from pipelines.embedded.paths import embedded_path
+from pipelines.extract.backends.yolo import Detections
 from pipelines.extract.boxes import BoxesStage
+from pipelines.extract.detection import DetectorStage
+from pipelines.latents.boxes import Box, Boxes
+
+
+def ready(stage: DetectorStage) -> DetectorStage:
+    stage.setup()
+    return stage
 
 
 def test_boxes_of_scenes_are_those_that_were_drawn():
     records = list(make_records(48, seed=21))
-    stage = BoxesStage(embedded_path("detector"))
-    stage.setup()
+    stage = ready(BoxesStage(embedded_path("detector")))
     asked = found = 0
     for record, outcome in zip(records, stage(records), strict=True):
         boxes = outcome.value.items if isinstance(outcome, Ok) else ()
@@ -30,14 +37,14 @@ def test_boxes_of_scenes_are_those_that_were_drawn():
 
 
 def test_an_empty_picture_is_filtered():
-    stage = BoxesStage(embedded_path("detector"))
+    stage = ready(BoxesStage(embedded_path("detector")))
     pixels = np.full((64, 64, 3), (250, 246, 236), np.uint8)
     (outcome,) = stage([Record("empty", encode_png(pixels), "nothing")])
     assert outcome == Filtered("no object found")
 
 
 def test_boxes_at_the_border_stay_on_the_grid(untrained):
-    stage = BoxesStage(untrained, confidence=0.0)
+    stage = ready(BoxesStage(untrained, confidence=0.0))
     outcomes = stage(list(make_records(4, seed=2)))
     assert all(isinstance(outcome, Ok) for outcome in outcomes)
     for outcome in outcomes:
@@ -50,3 +57,12 @@ def test_other_weights_or_thresholds_are_another_stage(untrained):
     assert one.spec.options != other.spec.options
     assert one.spec.options != BoxesStage(untrained, confidence=0.5).spec.options
     assert one.spec.options == BoxesStage(untrained).spec.options
+
+
+def test_corners_are_rounded_kept_inside_and_apart(untrained):
+    boxes = np.array([[-1, 0, 32, 70], [63.99, 10, 64, 10.01]], np.float32)
+    record = Record("r", encode_png(np.zeros((64, 64, 3), np.uint8)), "x")
+    found = Detections(boxes, np.ones(2, np.float32), ("a", "b"), np.zeros((2, 64, 64)))
+    assert BoxesStage(untrained).convert(found, record) == Ok(
+        Boxes((Box("a", 0, 0, 500, 1000), Box("b", 999, 156, 1000, 157)))
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.extract.backends.yolo import Detections
-from pipelines.extract.detection import first_mention, in_order, to_grid
+from pipelines.extract.detection import first_mention, in_order
 
 
 def detections(*items: tuple[str, float]) -> Detections:
@@ -49,7 +49,3 @@ def test_the_order_does_not_depend_on_the_scores():
 )
 def test_labels_are_found_as_words(label, caption, place):
     assert first_mention(label, caption) == place
-
-
-def test_grid_numbers_are_rounded_and_kept_inside():
-    assert to_grid(np.array([-1.0, 0.0, 32.0, 63.99, 70.0]), 64, 1000) == [0, 0, 500, 1000, 1000]

@@ -203,3 +203,15 @@ class NothingFound(Stage):
 
     def __call__(self, records):
         return [Filtered("no object found") for _ in records]
+
+
+def test_a_prior_trained_again_does_not_serve_an_older_diffusion_model(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    train_prior(_with(workspace, prior__steps=14))
+    with pytest.raises(KaleidoError, match="trained again"):
+        load_bundle(workspace)
+    with pytest.raises(KaleidoError, match="other settings: prior"):
+        train_diffusion(workspace)
+    train_diffusion(workspace, restart=True)
+    assert load_bundle(workspace).source == "workspace"
