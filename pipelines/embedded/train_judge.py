@@ -32,6 +32,7 @@ from pipelines.data.scenes.factors import (
     Scene,
     sample_scene,
 )
+from pipelines.embedded.card import write_card
 from pipelines.evaluate.judge import (
     STRIDE,
     Judge,
@@ -366,11 +367,42 @@ def _match(verdict: Verdict, truth: Truth) -> Iterator[dict[str, bool]]:
             }
 
 
+def describe(out: Path, network: JudgeNetwork, images: int, ceiling: Mapping[str, float]) -> None:
+    """Write the judge's card."""
+    write_card(
+        out,
+        "Judge of scenes",
+        "A small detector that scores pictures in `kaleido evaluate`. It is of another "
+        "architecture than the detector that makes training latents (fully convolutional, in the "
+        "manner of CenterNet, against YOLO), was trained on other scenes and has never seen an "
+        "output of that detector. It gives shape, colour, texture and box of each object, the "
+        "picture's background, and the features that distances are measured in.",
+        "Apache-2.0",
+        "python -m pipelines.embedded.train_judge --out FOLDER",
+        {
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "input": f"{SIZE} px; other sizes are resized",
+            "scenes seen": images,
+            "data": "half follows the data's joint distribution, half has uniform shapes, colours, "
+            "textures and backgrounds, so that none can be guessed from another; 15 % is crowded, "
+            "and half is blurred or noisy",
+            "features": "levels of the network pooled to 4 x 4, 4 x 4 and 2 x 2 cells, on the "
+            f"{network.feature_basis.shape[1]} leading principal components of {FEATURE_IMAGES} "
+            "renders, centred there and scaled to unit total variance",
+            **{f"right on {HELD_OUT} held-out renders: {k}": v for k, v in ceiling.items()},
+        },
+        "It knows scenes and nothing else. It does not judge rotation or which object lies on top, "
+        f"and was not asked for objects of which less than {100 * MIN_VISIBLE:.0f} % is visible. "
+        "It is meant to overlook a slight blur, and so do its features: a Gaussian of one pixel "
+        "hardly moves the Fréchet distance. `kaleido evaluate` reports edge energy for that.",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and write the judge."""
     parser = argparse.ArgumentParser(description="Train the judge from scenes drawn on the fly.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the judge")
-    parser.add_argument("--images", type=int, default=120_000, help="scenes seen in training")
+    parser.add_argument("--images", type=int, default=100_000, help="scenes seen in training")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -380,6 +412,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     judge = save_judge(options.out, network, _config())
     ceiling = {k: round(v, 4) for k, v in measure(judge, options.seed, HELD_OUT).items()}
     judge = save_judge(options.out, network, replace(_config(), ceiling=ceiling))
+    describe(options.out, network, options.images, ceiling)
     (options.out / CHECKPOINT).unlink()
     print(json.dumps({"judge": judge.name, "ceiling": ceiling}))
     return 0

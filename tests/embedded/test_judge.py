@@ -97,7 +97,9 @@ def test_the_recipe_writes_a_judge_with_centred_features_of_unit_variance(
     assert main(["--out", str(tmp_path), "--images", "16"]) == 0
     judge = Judge.load(tmp_path)
     assert judge.name in capsys.readouterr().out
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        *("README.md", "config.json", "model.safetensors"),
+    ]
     assert set(judge.config.ceiling) >= {"box", "adherence", "count"}
     renders = np.stack([draw_example(0, "judge-features", i, True)[0] for i in range(100)])
     features = judge.features(renders)
