@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+
+QUIET = {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
+"""Their remarks on configurations are for developers; a user may set these otherwise."""
 
 
 def main() -> None:
     """Run the command line."""
     if problem := shadowed():
         sys.exit(problem)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     from kaleido_cli.app import app
 
     app(prog_name="kaleido")

@@ -24,7 +24,7 @@ class ExtractSettings:
     """``[extract]``: the stages that compute latents."""
 
     workers: int = 1  # local processes
-    boxes_confidence: float = 0.35  # detections below this score are dropped
+    boxes_confidence: float = 0.25  # detections below this score are dropped
     boxes_max: int = 8  # the most confident ones are kept
     palette_colours: int = 6
 

@@ -417,7 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, export, measure and describe the detector."""
     parser = argparse.ArgumentParser(description="Train the boxes detector from drawn scenes.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the detector")
-    parser.add_argument("--images", type=int, default=120_000, help="scenes seen in training")
+    parser.add_argument("--images", type=int, default=56_000, help="scenes seen in training")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="for processors with bfloat16 units")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Filtered, Ok, Outcome
+from pipelines.core.stage import Failed, Ok, Outcome
 from pipelines.extract.backends.yolo import Detections
-from pipelines.extract.detection import DetectorStage
+from pipelines.extract.detection import NOTHING, DetectorStage
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.base import GRID
 from pipelines.latents.blobs import Blob, Blobs
@@ -22,18 +24,38 @@ class BlobsStage(DetectorStage):
     output = "blobs"
     version = 1
 
-    def convert(self, detections: Detections, record: Record) -> Outcome:
-        """Fit an ellipse to every mask; one that is nowhere probable is left out."""
-        height, width = record.pixels.shape[:2]
-        if height != width:
-            return Failed(f"blobs need a square image; this one has {width} x {height} pixels")
-        solid = np.flatnonzero((detections.masks >= 0.5).any((1, 2)))
-        if not solid.size:
-            return Filtered("no mask found")
-        ellipses = fit_ellipses(detections.masks[solid])
-        labels = [detections.labels[index] for index in solid]
-        rows = zip(labels, ellipses, strict=True)
-        return Ok(Blobs(tuple(to_blob(label, ellipse, width) for label, ellipse in rows)))
+    def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
+        """Fit ellipses to all masks of a batch at once; an empty mask is left out."""
+        kept = [np.flatnonzero((each.masks >= 0.5).any((1, 2))) for each in found]
+        masks = [each.masks[indices] for each, indices in zip(found, kept, strict=True)]
+        ends = np.cumsum([len(indices) for indices in kept])
+        parts = np.split(fit_ellipses(_stack(masks)), ends[:-1])
+        return [
+            _outcome([each.labels[index] for index in indices], part, record)
+            for each, indices, part, record in zip(found, kept, parts, records, strict=True)
+        ]
+
+
+def _stack(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack masks of several images, (k, h, w) each, padded at the right and below."""
+    height = max(each.shape[1] for each in masks)
+    width = max(each.shape[2] for each in masks)
+    return np.concatenate(
+        [
+            np.pad(each, ((0, 0), (0, height - each.shape[1]), (0, width - each.shape[2])))
+            for each in masks
+        ]
+    )
+
+
+def _outcome(labels: Sequence[str], ellipses: np.ndarray, record: Record) -> Outcome:
+    height, width = record.pixels.shape[:2]
+    if height != width:
+        return Failed(f"blobs need a square image; this one has {width} x {height} pixels")
+    if not labels:
+        return NOTHING
+    rows = zip(labels, ellipses, strict=True)
+    return Ok(Blobs(tuple(to_blob(label, ellipse, width) for label, ellipse in rows)))
 
 
 def to_blob(label: str, ellipse: np.ndarray, side: int) -> Blob:

@@ -12,6 +12,8 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
 from pipelines.extract.backends.yolo import Detections, YoloBackend, weights_id
 
+NOTHING = Filtered("no object found")
+
 
 class DetectorStage(Stage):
     """A stage that computes its kind of latent from what a detector finds in the pixels.
@@ -50,20 +52,13 @@ class DetectorStage(Stage):
         """Compute the latent of each record; Filtered where nothing is found."""
         if self._detector is None:
             raise RuntimeError("setup() comes before the first batch")
-        found = [
-            in_order(detections, record.caption)
-            for detections, record in zip(
-                self._detector.predict([record.pixels for record in records]), records, strict=True
-            )
-        ]
-        return [
-            self.convert(detections, record) if detections.labels else Filtered("no object found")
-            for detections, record in zip(found, records, strict=True)
-        ]
+        found = self._detector.predict([record.pixels for record in records])
+        pairs = zip(found, records, strict=True)
+        return self.convert([in_order(each, record.caption) for each, record in pairs], records)
 
     @abstractmethod
-    def convert(self, detections: Detections, record: Record) -> Outcome:
-        """Turn at least one detection into a latent."""
+    def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
+        """Turn the ordered detections of each record, perhaps none, into its outcome."""
 
 
 def in_order(detections: Detections, caption: str) -> Detections:

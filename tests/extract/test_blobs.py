@@ -62,9 +62,12 @@ def overlaps(ellipses: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
-    record = Record("wide", encode_png(pixels), "noise")
-    (outcome,) = ready(BlobsStage(untrained, confidence=0.0))([record])
-    assert outcome == Failed("blobs need a square image; this one has 64 x 32 pixels")
+    wide = Record("wide", encode_png(pixels), "noise")
+    square = next(make_records(1, seed=3))
+    stage = ready(BlobsStage(untrained, confidence=0.0))
+    failed, ok = stage([wide, square])
+    assert failed == Failed("blobs need a square image; this one has 64 x 32 pixels")
+    assert [ok] == stage([square])
 
 
 @pytest.mark.parametrize(

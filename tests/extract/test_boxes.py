@@ -10,7 +10,7 @@ from pipelines.core.stage import Filtered, Ok
 from pipelines.data.scenes.generate import make_records
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.backends.yolo import Detections
-from pipelines.extract.boxes import BoxesStage
+from pipelines.extract.boxes import BoxesStage, to_boxes
 from pipelines.extract.detection import DetectorStage
 from pipelines.latents.boxes import Box, Boxes
 
@@ -59,10 +59,9 @@ def test_other_weights_or_thresholds_are_another_stage(untrained):
     assert one.spec.options == BoxesStage(untrained).spec.options
 
 
-def test_corners_are_rounded_kept_inside_and_apart(untrained):
+def test_corners_are_rounded_kept_inside_and_apart():
     boxes = np.array([[-1, 0, 32, 70], [63.99, 10, 64, 10.01]], np.float32)
-    record = Record("r", encode_png(np.zeros((64, 64, 3), np.uint8)), "x")
     found = Detections(boxes, np.ones(2, np.float32), ("a", "b"), np.zeros((2, 64, 64)))
-    assert BoxesStage(untrained).convert(found, record) == Ok(
-        Boxes((Box("a", 0, 0, 500, 1000), Box("b", 999, 156, 1000, 157)))
+    assert to_boxes(found, (64, 64, 3)) == Boxes(
+        (Box("a", 0, 0, 500, 1000), Box("b", 999, 156, 1000, 157))
     )
