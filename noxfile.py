@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "YOLO_AUTOINSTALL": "false",
     "YOLO_OFFLINE": "true",
     "MPLBACKEND": "Agg",
-    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     "PYTHONPATH": "",
 }
 

@@ -183,8 +183,9 @@ class LineTask:
             self._print()
 
     def finish(self) -> None:
-        """Print the last line."""
-        self._print()
+        """Print the last line, unless it was just printed."""
+        if self._last_done < self._done or self._done == self._begun_at:
+            self._print()
 
     def _print(self) -> None:
         now = time.monotonic()

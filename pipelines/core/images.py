@@ -34,7 +34,7 @@ def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -
         BadRecord: If the bytes are empty, not one of `FORMATS`, damaged, or too large.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
         raise BadRecord(name, "the image file is empty.", "Remove it or replace it.")
@@ -54,6 +54,11 @@ def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -
             ImageOps.exif_transpose(image, in_place=True)
     except BadRecord:
         raise
+    except UnidentifiedImageError as error:
+        known = ", ".join(FORMATS)
+        raise BadRecord(
+            name, f"the file is not an image of a known format ({known}).", "Replace it."
+        ) from error
     except Image.DecompressionBombError as error:
         raise BadRecord(name, str(error), "Make it smaller.") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes

@@ -53,8 +53,8 @@ class DiffusionSettings:
     """``[diffusion]``: p(x|z,c), a Sana-style transformer trained by flow matching."""
 
     z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
-    layers: int = 5
-    heads: int = 6
+    layers: int = 6
+    heads: int = 5
     head_dim: int = 32
     patch_size: int = 8
     drop_condition: float = 0.1  # c and z are dropped together (the paper gives no value)

@@ -38,7 +38,7 @@ SCENES = 30_000
 SEED = 20_240_521
 KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
-    "prior.steps": 2_000,
+    "prior.steps": 1_400,
     "prior.batch_size": 64,
     "diffusion.steps": 6_000,
     "diffusion.batch_size": 32,

@@ -62,11 +62,11 @@ CONVERTED = {
 }
 REFUSED = {
     "empty.png": (b"", "empty"),
-    "text.png": (b"this is no image", "cannot be read"),
+    "text.png": (b"this is no image", "known format"),
     "cut.png": (encode(Image.effect_noise((64, 64), 50))[:800], "cannot be read"),
     "bomb.png": (png_bomb(60_000, 60_000), "exceeds limit"),
     "small-bomb.png": (png_bomb(9_000, 9_000), "the limit is 64,000,000"),
-    "script.png": (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage", "cannot be read"),
+    "script.png": (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage", "known format"),
 }
 CAPTIONS_REFUSED = {
     "c-empty": (b"", "the caption is empty"),
