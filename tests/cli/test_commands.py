@@ -141,8 +141,9 @@ def test_doctor_names_packages_and_models():
     assert "torch" in out
 
 
-def test_extract_without_data_names_the_command_that_makes_them(inside):
-    out, err = invoke("extract", "palette", code=1)
+@pytest.mark.parametrize("command", ["boxes", "blobs", "palette", "all"])
+def test_extract_without_data_names_the_command_that_makes_them(inside, command):
+    out, err = invoke("extract", command, code=1)
     assert out == ""
     assert "kaleido data" in err
 
