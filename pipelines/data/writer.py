@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import KaleidoError
+from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.files import remove_leftovers
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.manifest import (
@@ -130,8 +130,13 @@ def _fields(
     """Yield the records as shard rows; note every outcome on the way."""
     for row in rows:
         if isinstance(row, Record):
-            outcomes.append(RowOutcome(row.key, "ok"))
-            yield record_row(row)
+            try:
+                fields = record_row(row)
+            except BadRecord as error:
+                outcomes.append(RowOutcome(row.key, "failed", str(error)))
+            else:
+                outcomes.append(RowOutcome(row.key, "ok"))
+                yield fields
         else:
             outcomes.append(row)
         advance()

@@ -59,6 +59,8 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             patch_size=patch_size,
             interpolation_scale=1,
         )
+        # The parent has registered its own arguments too; saved, they would only cause warnings.
+        del self._internal_dict
         self.register_to_config(
             sample_size=sample_size,
             patch_size=patch_size,

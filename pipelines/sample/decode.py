@@ -92,7 +92,8 @@ def _decode(
         )
         cache = output.past_key_values
         # A pretrained T5's output layer may be wider than its tokenizer.
-        logits = output.logits[:, -1, : grammar.vocab_size].float().cpu().numpy().astype(np.float64) / temperature
+        last = output.logits[:, -1, : grammar.vocab_size]
+        logits = last.double().cpu().numpy() / temperature
         legal = grammar.mask(states)
         following = np.full(count, prior.tokenizer.pad_token_id)
         for row, state in enumerate(states):

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -67,7 +66,7 @@ def sample(
         InputMissing: If no caption is given and the workspace has no held-out record.
         KaleidoError: If `name` is taken, or an option does not fit the model.
     """
-    asked = list(captions) if captions is not None else heldout_captions(workspace)
+    asked = list(captions) if captions is not None else _some_captions(workspace, progress)
     if any(not caption.strip() for caption in asked):
         raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
     options = _check_kinds(options, baseline)
@@ -105,13 +104,7 @@ def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:
     Raises:
         InputMissing: If there are none.
     """
-    captions = (
-        record.caption
-        for path in workspace.data_shards()
-        for record in read_records(path)
-        if record.meta.get("split") == "heldout"
-    )
-    found = list(islice(dict.fromkeys(captions), count))
+    found = _first_captions(workspace, "heldout", count)
     if not found:
         raise InputMissing(
             "captions",
@@ -119,6 +112,27 @@ def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:
             'Give one: `kaleido sample "two circles and a star"`.',
         )
     return found
+
+
+def _some_captions(workspace: Workspace, progress: Progress) -> list[str]:
+    """Held-out captions, or those of training records where a small set holds none out."""
+    if _first_captions(workspace, "heldout", 1) or not (
+        seen := _first_captions(workspace, "train", 16)
+    ):
+        return heldout_captions(workspace)
+    progress.message("No record is held out; these captions were trained on.")
+    return seen
+
+
+def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
+    captions: dict[str, None] = {}
+    for path in workspace.data_shards():
+        for record in read_records(path):
+            if record.meta.get("split", "train") == split:
+                captions[record.caption] = None
+            if len(captions) == count:
+                return list(captions)
+    return list(captions)
 
 
 def _check_kinds(options: DrawOptions, baseline: bool) -> DrawOptions:
