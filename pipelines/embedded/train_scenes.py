@@ -40,7 +40,7 @@ KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
     "prior.steps": 1_400,
     "prior.batch_size": 64,
-    "diffusion.steps": 6_000,
+    "diffusion.steps": 3_600,
     "diffusion.batch_size": 32,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")

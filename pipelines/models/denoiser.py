@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from diffusers import SanaTransformer2DModel
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+@dataclass(frozen=True)
+class PreparedContext:
+    """A context whose keys and values are computed: the same at every step of the sampler.
+
+    Attributes:
+        keys_values: For each block, keys and values (n, length, width).
+        bias: (n, 1, length), added to the attention scores: 0 where a token counts.
+        pooled: (n, context_dim).
+    """
+
+    keys_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    bias: torch.Tensor
+    pooled: torch.Tensor
+
+
+class KeyValueAttnProcessor:
+    """Softmax cross-attention to keys and values that are given, not computed here."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attend; the arguments are those of diffusers' processors."""
+        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        key, value = (
+            part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in encoder_hidden_states
+        )
+        attended = scaled_dot_product_attention(query, key, value, attention_mask[:, None])
+        return attn.to_out[0](attended.transpose(1, 2).flatten(2))
 
 
 class KaleidoTransformer2DModel(SanaTransformer2DModel):
@@ -73,6 +111,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         )
         for block in self.transformer_blocks:
             block.attn1.set_processor(SanaAttnProcessor2_0())
+            block.attn2.set_processor(KeyValueAttnProcessor())
         self.pooled_projection = nn.Linear(context_dim, width)
         self.seam = nn.Sequential(
             nn.Conv2d(6, seam_channels, 3, padding=1),
@@ -84,22 +123,34 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
 
+    def prepare(
+        self, tokens: torch.Tensor, mask: torch.Tensor, pooled: torch.Tensor
+    ) -> PreparedContext:
+        """Compute what does not depend on the noise level.
+
+        Args:
+            tokens: Context tokens, (n, length, context_dim).
+            mask: (n, length), 1 where a token counts.
+            pooled: Pooled context, (n, context_dim).
+        """
+        context = self.caption_norm(self.caption_projection(tokens))
+        keys_values = tuple(
+            (block.attn2.to_k(context), block.attn2.to_v(context))
+            for block in self.transformer_blocks
+        )
+        # -10000 underflows to an exact zero in softmax, so padding cannot leak.
+        bias = (1 - mask.to(context.dtype))[:, None] * -10000.0
+        return PreparedContext(keys_values, bias, pooled)
+
     def forward(
-        self,
-        hidden_states: torch.Tensor,
-        timestep: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        encoder_attention_mask: torch.Tensor,
-        pooled_projections: torch.Tensor,
+        self, hidden_states: torch.Tensor, timestep: torch.Tensor, context: PreparedContext
     ) -> torch.Tensor:
         """Predict the clean image.
 
         Args:
             hidden_states: Noisy images x_t, (n, 3, side, side).
             timestep: Noise level t of each image, (n,), from 0 (clean) to 1000 (noise).
-            encoder_hidden_states: Context tokens, (n, length, context_dim).
-            encoder_attention_mask: (n, length), 1 where a token counts.
-            pooled_projections: Pooled caption, (n, context_dim).
+            context: From `prepare`, n rows.
 
         Returns:
             The predicted clean images x̂, (n, 3, side, side).
@@ -109,12 +160,11 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         patch = self.config.patch_size
         rows, columns = height // patch, width // patch
         hidden_states = self.patch_embed(noisy)
-        modulation, embedded = self._embed_time(timestep, pooled_projections)
-        context = self.caption_norm(self.caption_projection(encoder_hidden_states))
-        # -10000 underflows to an exact zero in softmax, so padding cannot leak.
-        bias = (1 - encoder_attention_mask.to(context.dtype))[:, None] * -10000.0
-        for block in self.transformer_blocks:
-            hidden_states = block(hidden_states, None, context, bias, modulation, rows, columns)
+        modulation, embedded = self._embed_time(timestep, context.pooled)
+        for block, pair in zip(self.transformer_blocks, context.keys_values, strict=True):
+            hidden_states = block(
+                hidden_states, None, pair, context.bias, modulation, rows, columns
+            )
         hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
         patches = self.proj_out(hidden_states).view(count, rows, columns, patch, patch, 3)
         image = patches.permute(0, 5, 1, 3, 2, 4).reshape(count, 3, height, width)

@@ -13,7 +13,7 @@ from pipelines.core.errors import InputMissing
 from pipelines.core.files import atomic_write
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
-from pipelines.models.denoiser import KaleidoTransformer2DModel
+from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
 from pipelines.models.prior import Prior
 
 TIME_SCALE = 1000.0
@@ -79,26 +79,24 @@ class Diffusion(nn.Module):
         """Side of the images in pixels."""
         return int(self.denoiser.config.sample_size)
 
+    def prepare(self, conditioning: Conditioning) -> PreparedContext:
+        """Compute what the denoiser needs of a conditioning at every noise level."""
+        return self.denoiser.prepare(conditioning.tokens, conditioning.mask, conditioning.pooled)
+
     def forward(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, conditioning: Conditioning
+        self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext
     ) -> torch.Tensor:
         """Predict clean images.
 
         Args:
             noisy: x_σ = (1 − σ) x + σ ε, (n, 3, side, side), x in [-1, 1].
             sigma: Noise levels in [0, 1], (n,).
-            conditioning: From `context`.
+            context: From `prepare`.
 
         Returns:
             x̂, (n, 3, side, side).
         """
-        return self.denoiser(
-            noisy,
-            sigma * TIME_SCALE,
-            conditioning.tokens,
-            conditioning.mask,
-            conditioning.pooled,
-        )
+        return self.denoiser(noisy, sigma * TIME_SCALE, context)
 
 
 def build_diffusion(

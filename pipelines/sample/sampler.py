@@ -48,11 +48,12 @@ def draw_images(
     side, device = model.image_size, conditioning.tokens.device
     x = torch.stack([_noise(seed, side) for seed in seeds]).to(device)
     count = len(x)
-    null = model.context.null(count) if cfg != 1.0 else None
+    context = model.prepare(conditioning)
+    null = model.prepare(model.context.null(count)) if cfg != 1.0 else None
     levels = torch.linspace(1.0, 0.0, steps + 1, device=device)
     for level, following in zip(levels[:-1], levels[1:], strict=True):
         sigma = level.expand(count)
-        clean = model(x, sigma, conditioning)
+        clean = model(x, sigma, context)
         if null is not None:
             clean = guide(clean, model(x, sigma, null), cfg)
         x = clean + (following / level) * (x - clean)

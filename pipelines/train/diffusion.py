@@ -83,7 +83,8 @@ class DiffusionTask:
         noise = torch.randn(images.shape, generator=rng, device=device)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * noise
-        clean = self.model(noisy, sigma, self.model.context(caption, z, drop))
+        context = self.model.prepare(self.model.context(caption, z, drop))
+        clean = self.model(noisy, sigma, context)
         error = (clean - images) / level.clamp(min=MIN_SIGMA)
         return error.square().mean()
 

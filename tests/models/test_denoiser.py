@@ -28,7 +28,7 @@ def _predict(
 ) -> torch.Tensor:
     noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     time = torch.tensor([200.0, 700.0])
-    return model(noisy, time, context, mask, torch.ones(2, 24))
+    return model(noisy, time, model.prepare(context, mask, torch.ones(2, 24)))
 
 
 def test_output_is_an_image_and_starts_at_zero() -> None:

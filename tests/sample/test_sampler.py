@@ -19,10 +19,13 @@ class _Constant:
     image_size = 8
     context = _Context()
 
+    def prepare(self, conditioning: Conditioning) -> Conditioning:
+        return conditioning
+
     def __call__(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, conditioning: Conditioning
+        self, noisy: torch.Tensor, sigma: torch.Tensor, context: Conditioning
     ) -> torch.Tensor:
-        return conditioning.pooled[:, :, None, None].expand_as(noisy)
+        return context.pooled[:, :, None, None].expand_as(noisy)
 
 
 def _conditioning(value: float, count: int) -> Conditioning:
