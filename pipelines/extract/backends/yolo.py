@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
@@ -164,15 +165,19 @@ def import_ultralytics(name: str) -> ModuleType:
             YOLO_OFFLINE="true",
             YOLO_VERBOSE="false",
         )
+    pillow_open = Image.open
     try:
         module = importlib.import_module(name)
+        importlib.import_module("ultralytics.utils").SETTINGS.update(sync=False)
     except ModuleNotFoundError as error:
         raise KaleidoError(
             "ultralytics",
             "it is not installed, and boxes and blobs are found by a YOLO network.",
             "Type: pip install 'kaleido-diffusion[yolo]'",
         ) from error
-    importlib.import_module("ultralytics.utils").SETTINGS.update(sync=False)
+    finally:
+        # It replaces Pillow's `Image.open` by one that installs a package when a file is no image.
+        Image.open = pillow_open
     return module
 
 

@@ -103,12 +103,17 @@ def test_missing_ultralytics_names_the_extra():
 
 def test_importing_ultralytics_leaves_no_trace(tmp_path):
     done = run_python(
+        "from PIL import Image\n"
+        "before = Image.open\n"
         "from pipelines.extract.backends.yolo import import_ultralytics\n"
         "utils = import_ultralytics('ultralytics.utils')\n"
-        "print(utils.SETTINGS['sync'], utils.ONLINE, utils.AUTOINSTALL, utils.USER_CONFIG_DIR)",
+        "import_ultralytics('ultralytics.nn.tasks')\n"
+        "print(utils.SETTINGS['sync'], utils.ONLINE, utils.AUTOINSTALL, utils.USER_CONFIG_DIR)\n"
+        "print(Image.open is before)",
         HOME=str(tmp_path),
     )
-    sync, online, install, folder = done.stdout.split()
+    sync, online, install, folder, pillow_kept = done.stdout.split()
+    assert pillow_kept == "True"
     assert (sync, online, install) == ("False", "False", "False"), done.stderr
     assert list(tmp_path.iterdir()) == []
     assert not os.path.exists(folder)
