@@ -22,8 +22,9 @@ def demo(
 ) -> None:
     """Run the whole chain, small: scenes, latents, training, pictures and a report.
 
-    It trains both models briefly from scratch to show that this works, then compares the embedded
-    models, baseline against Kaleido. It takes some minutes on two cores and downloads nothing.
+    It trains the models briefly from scratch to show that this works, then compares baseline and
+    Kaleido: the embedded ones, where this version ships them. It takes some minutes on two cores
+    and downloads nothing.
     """
     from pipelines.demo import demo as run
 

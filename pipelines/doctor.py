@@ -19,8 +19,6 @@ PACKAGES = {
     "numpy": "arrays",
     "pillow": "images",
     "pyarrow": "outcomes of rows",
-    "scipy": "assignments and distances",
-    "matplotlib": "plots of the report",
     "ultralytics": "extract boxes and blobs (extra: yolo)",
     "torchvision": "extract boxes and blobs (extra: yolo)",
 }

@@ -19,7 +19,12 @@ def embedded_path(name: str) -> Path:
     if not folder.is_dir():
         raise InputMissing(
             name,
-            "this installation ships no such model.",
-            "Reinstall kaleido-diffusion, or train one in the workspace.",
+            "this version ships no such model.",
+            "Train one in a workspace: `kaleido train prior`, then `kaleido train diffusion`.",
         )
     return folder
+
+
+def ships(*names: str) -> bool:
+    """Whether this version ships all of these models."""
+    return all((ROOT / name).is_dir() for name in names)

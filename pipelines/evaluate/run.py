@@ -123,7 +123,7 @@ def evaluate(
         estimates=estimates,
         data=data,
         grids=_grids(plan, seen),
-        command=_command(plan, name),
+        command=_command(plan, name, embedded),
     )
     rows = _rows(report, plan, {m: bundle.z_kinds for m, bundle in bundles.items()})
     folder = workspace.reports(name)
@@ -155,6 +155,13 @@ def _load(workspace: Workspace, models: Sequence[str], embedded: bool) -> dict[s
             lacking,
             "this workspace has not trained it, and an embedded model is no fair match.",
             f"Run `kaleido train diffusion{flag}`.",
+        )
+    seen = {m: bundle.diffusion.images_seen for m, bundle in bundles.items()}
+    if len(set(seen.values())) > 1:
+        raise KaleidoError(
+            "baseline and diffusion model",
+            f"they were not trained on as many images ({seen}), so comparing them says nothing.",
+            "Train the other one as long, with the same --steps and --batch-size.",
         )
     return bundles
 
@@ -208,10 +215,12 @@ def _grids(plan: Plan, seen: Mapping[tuple[str, float], Observed]) -> list[Grid]
     ]
 
 
-def _command(plan: Plan, name: str) -> str:
+def _command(plan: Plan, name: str, embedded: bool) -> str:
     return (
         f"kaleido evaluate --captions {len(plan.captions)} --n {plan.n} --steps {plan.steps} "
-        f"--name {name}"
+        f"--cfg {','.join(f'{value:g}' for value in plan.cfg)} "
+        f"--seeds {','.join(map(str, plan.seeds))} --name {name}"
+        + (" --embedded" if embedded else "")
     )
 
 

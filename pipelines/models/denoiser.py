@@ -50,10 +50,10 @@ class KeyValueAttnProcessor:
 class KaleidoTransformer2DModel(SanaTransformer2DModel):
     """Sana's transformer (arXiv 2410.10629) for small pictures in pixel space.
 
-    It differs from its parent in four ways, each measured in docs/explanation/denoiser.md:
+    It differs from its parent in four ways:
 
     * softmax instead of linear self-attention, since few patches make it as cheap and sharper;
-    * the pooled caption joins the time embedding (z does not: a long z would dilute c);
+    * the pooled context joins the time embedding (caption and z are pooled apart before);
     * the output is the clean image x̂, from which the velocity follows ("Back to basics",
       arXiv 2511.13720: with large patches the clean image lies on a low-dimensional manifold
       that the network can reach, noise and velocity do not);

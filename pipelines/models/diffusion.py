@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from pipelines.core.errors import InputMissing
-from pipelines.core.files import atomic_write
+from pipelines.core.files import atomic_write, replacing_folder
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
 from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
@@ -28,6 +29,7 @@ class Diffusion(nn.Module):
         denoiser: Predicts the clean image.
         z_kinds: Kinds that z may hold, in order; empty for a baseline of p(x|c).
         prior: `Prior.identity` of the prior whose states it reads.
+        images_seen: Records that it was trained on, repetitions counted.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class Diffusion(nn.Module):
         denoiser: KaleidoTransformer2DModel,
         z_kinds: Sequence[str],
         prior: str,
+        images_seen: int = 0,
     ) -> None:
         super().__init__()
         self.context, self.denoiser = context, denoiser
-        self.z_kinds, self.prior = tuple(z_kinds), prior
+        self.z_kinds, self.prior, self.images_seen = tuple(z_kinds), prior, images_seen
 
     @classmethod
     def load(cls, folder: Path, command: str = "kaleido train diffusion") -> Diffusion:
@@ -57,22 +60,22 @@ class Diffusion(nn.Module):
             raise InputMissing(
                 str(folder), "there is no trained diffusion model here.", f"Run `{command}` first."
             )
-        context = Context.from_pretrained(folder / "context", torch_dtype=torch.float32)
-        denoiser = KaleidoTransformer2DModel.from_pretrained(
-            folder / "denoiser", torch_dtype=torch.float32
-        )
+        options = {"torch_dtype": torch.float32, "use_safetensors": True}
+        context = Context.from_pretrained(folder / "context", **options)
+        denoiser = KaleidoTransformer2DModel.from_pretrained(folder / "denoiser", **options)
         return cls(context, denoiser, **json.loads(facts.read_text(encoding="utf-8"))).eval()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write configs and safetensors; the model itself keeps its precision."""
-        for name, part in (("context", self.context), ("denoiser", self.denoiser)):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            state = {key: value.to(dtype) for key, value in part.state_dict().items()}
-            copy = type(part).from_config(part.config).to(dtype)
-            copy.load_state_dict(state)
-            copy.save_pretrained(folder / name)
-        facts = json.dumps({"z_kinds": list(self.z_kinds), "prior": self.prior}, indent=1)
-        atomic_write(folder / "kaleido.json", f"{facts}\n".encode())
+        facts = {
+            "z_kinds": list(self.z_kinds),
+            "prior": self.prior,
+            "images_seen": self.images_seen,
+        }
+        with replacing_folder(folder) as fresh:
+            for name, part in (("context", self.context), ("denoiser", self.denoiser)):
+                deepcopy(part).to(dtype).save_pretrained(fresh / name)
+            atomic_write(fresh / "kaleido.json", (json.dumps(facts, indent=1) + "\n").encode())
 
     @property
     def image_size(self) -> int:

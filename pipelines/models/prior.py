@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.files import atomic_write, sha256_file
+from pipelines.core.files import atomic_write, replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID, number
@@ -39,8 +39,8 @@ class Prior:
         z_kinds: The kinds it was trained on, in order.
         labels: The closed set of labels that z may use, or empty for any label.
         absent_kinds: Kinds that were asked for, but that no record of its data had.
-        identity: SHA-256 of the saved weights, empty if it was never saved. A diffusion model
-            works only with the prior that it was trained on.
+        identity: Hash of the saved weights, tokenizer and facts; empty if it was never saved. A
+            diffusion model works only with the prior that it was trained on.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class Prior:
                 str(folder), "there is no trained prior here.", "Run `kaleido train prior` first."
             )
         with without_bars():
-            model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            model = T5ForConditionalGeneration.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return cls(model.eval(), tokenizer, **json.loads(facts.read_text(encoding="utf-8")))
 
@@ -80,19 +82,20 @@ class Prior:
 
         `identity` becomes that of the weights as they are written.
         """
-        with without_bars():
-            deepcopy(self.model).to(dtype).save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        hashes = [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
-        self.identity = fingerprint(*hashes)
-        facts = {
-            "max_caption_tokens": self.max_caption_tokens,
-            "z_kinds": list(self.z_kinds),
-            "labels": list(self.labels),
-            "absent_kinds": list(self.absent_kinds),
-            "identity": self.identity,
-        }
-        atomic_write(folder / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+        with replacing_folder(folder) as fresh:
+            with without_bars():
+                deepcopy(self.model).to(dtype).save_pretrained(fresh)
+            self.tokenizer.save_pretrained(fresh)
+            facts: dict[str, object] = {
+                "max_caption_tokens": self.max_caption_tokens,
+                "z_kinds": list(self.z_kinds),
+                "labels": list(self.labels),
+                "absent_kinds": list(self.absent_kinds),
+            }
+            parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
+            self.identity = fingerprint([sha256_file(path) for path in parts], facts)
+            facts["identity"] = self.identity
+            atomic_write(fresh / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
 
     @property
     def width(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from pipelines.core.errors import KaleidoError
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
@@ -68,7 +70,9 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
             "the prior was trained again after the diffusion model, which cannot read it.",
             "Run `kaleido train diffusion --restart` (and again with --baseline).",
         )
-    return Bundle(prior, diffusion, name, source)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prior.model.to(device)
+    return Bundle(prior, diffusion.to(device), name, source)
 
 
 def _exists(folder: Path) -> bool:

@@ -93,7 +93,7 @@ def _decode(
         cache = output.past_key_values
         # A pretrained T5's output layer may be wider than its tokenizer.
         last = output.logits[:, -1, : grammar.vocab_size]
-        logits = last.double().cpu().numpy() / temperature
+        logits = last.float().cpu().double().numpy() / temperature
         legal = grammar.mask(states)
         following = np.full(count, prior.tokenizer.pad_token_id)
         for row, state in enumerate(states):

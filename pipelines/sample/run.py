@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -15,7 +17,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds
-from pipelines.sample.bundle import load_bundle
+from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, Sample, draw
 from pipelines.sample.sheet import contact_sheet
 
@@ -69,8 +71,8 @@ def sample(
     asked = list(captions) if captions is not None else _some_captions(workspace, progress)
     if any(not caption.strip() for caption in asked):
         raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
-    options = _check_kinds(options, baseline)
     bundle = load_bundle(workspace, baseline)
+    options = replace(options, z_kinds=_choose_kinds(options.z_kinds, bundle))
     if bundle.source == "embedded":
         progress.message(
             "This workspace has no trained models; the embedded ones draw (they know scenes of "
@@ -135,12 +137,19 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     return list(captions)
 
 
-def _check_kinds(options: DrawOptions, baseline: bool) -> DrawOptions:
-    if options.z_kinds is None:
-        return options
-    if baseline:
+def _choose_kinds(asked: tuple[str, ...] | None, bundle: Bundle) -> tuple[str, ...]:
+    if asked is None:
+        return bundle.z_kinds
+    if not bundle.z_kinds:
         raise KaleidoError("--z", "a baseline has no z.", "Leave out --z or --baseline.")
-    return DrawOptions(**{**asdict(options), "z_kinds": order_kinds(options.z_kinds)})
+    unknown = [kind for kind in asked if kind not in bundle.z_kinds]
+    if unknown:
+        raise KaleidoError(
+            ", ".join(unknown),
+            f"this model was trained on {', '.join(bundle.z_kinds)} only.",
+            "Choose among those with --z.",
+        )
+    return order_kinds(asked)
 
 
 def _line(file: str, item: Sample, options: DrawOptions, model: str, source: str) -> str:
@@ -159,13 +168,18 @@ def _line(file: str, item: Sample, options: DrawOptions, model: str, source: str
 def _new_folder(workspace: Workspace, name: str | None, caption: str) -> Path:
     if name is not None:
         folder = workspace.samples(name)
-        if folder.exists():
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
             raise KaleidoError(
                 str(folder), "it exists already.", "Choose another --name, or delete it."
-            )
+            ) from error
         return folder
     slug = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "samples"
-    number = 1
-    while (folder := workspace.samples(slug if number == 1 else f"{slug}-{number}")).exists():
-        number += 1
-    return folder
+    for number in count(1):
+        folder = workspace.samples(slug if number == 1 else f"{slug}-{number}")
+        # Making it is also taking it: another run at the same moment gets the next number.
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("count() never ends")

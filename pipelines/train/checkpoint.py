@@ -33,7 +33,7 @@ def save_checkpoint(
         save_file(kept, fresh / f"{name}.safetensors")
     (fresh / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     for path in fresh.iterdir():
-        with path.open("rb") as file:
+        with path.open("rb+") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.images import decode_image
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.core.settings import DiffusionSettings
@@ -52,7 +53,8 @@ class DiffusionTask:
     def batch(self, start: int, count: int) -> Batch:
         """Images in [-1, 1], (n, 3, side, side), captions and z texts (empty for a baseline)."""
         records = self._stream.batch(start, count)
-        pixels = np.stack([record.pixels for record in records])
+        # Not `record.pixels`, which would keep the decoded image as long as the record.
+        pixels = np.stack([decode_image(record.image, record.key) for record in records])
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         texts = []
         if self.model.z_kinds:
@@ -71,6 +73,7 @@ class DiffusionTask:
         images, captions, texts = batch
         device = next(self.model.parameters()).device
         images = images.to(device)
+        self._prior.model.to(device)
         count = len(images)
         with torch.no_grad():
             caption = self._prior.encode(captions)
@@ -128,8 +131,9 @@ def train_diffusion(
         )
         task = DiffusionTask(model, prior, stream, settings.drop_condition, settings.seed)
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
-        kept["prior"] = prior.identity
+        kept |= {"prior": prior.identity, "data": stream.identity}
         summary = train(task, schedule, checkpoint, kept, name, progress)
+        model.images_seen = summary.images_seen
         model.save(workspace.models(name))
     return summary
 

@@ -104,6 +104,7 @@ def train_prior(
             settings.seed,
         )
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
+        kept["data"] = stream.identity
         summary = train(
             PriorTask(prior, stream, settings.seed), schedule, checkpoint, kept, "prior", progress
         )

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.fingerprint import fingerprint
+from pipelines.core.manifest import read_manifest
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.core.workspace import Workspace
-from pipelines.latents.reader import read_joined
+from pipelines.latents.reader import latent_manifest, read_joined
 
 WINDOW_SHARDS = 8
 """Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""
@@ -57,6 +59,17 @@ class RecordStream:
                 "`kaleido status` says why; other kinds can be chosen with --z.",
             )
         self._loaded: tuple[tuple[int, int], list[Record]] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Hash of the shards of data and latents: a run cannot be gone on with on other data."""
+        data = [manifest.sha256 for path in self._shards if (manifest := read_manifest(path))]
+        latents = [
+            latent_manifest(self._workspace, path, kind).sha256
+            for path in self._shards
+            for kind in self._kinds
+        ]
+        return fingerprint(data, latents)
 
     @property
     def gaps(self) -> str:

@@ -4,7 +4,13 @@ import hashlib
 
 import pytest
 
-from pipelines.core.files import atomic_write, remove_leftovers, replacing, sha256_file
+from pipelines.core.files import (
+    atomic_write,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    sha256_file,
+)
 
 
 def test_atomic_write_makes_folders_and_replaces(tmp_path):
@@ -36,3 +42,16 @@ def test_sha256_file(tmp_path):
     data = bytes(range(256)) * 9000
     (tmp_path / "f").write_bytes(data)
     assert sha256_file(tmp_path / "f") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    for text in ("one", "two"):
+        with replacing_folder(target) as fresh:
+            (fresh / f"{text}.txt").write_text(text)
+    assert [path.name for path in target.iterdir()] == ["two.txt"]
+    with pytest.raises(RuntimeError), replacing_folder(target) as fresh:
+        (fresh / "three.txt").write_text("half")
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["two.txt"]
+    assert list(tmp_path.iterdir()) == [target]

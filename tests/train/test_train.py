@@ -15,7 +15,9 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Filtered, Stage, StageSpec
 from pipelines.core.workspace import Workspace
+from pipelines.data.scenes.generate import write_scenes
 from pipelines.engines.local import run_stage
+from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.diffusion import Diffusion
@@ -215,3 +217,18 @@ def test_a_prior_trained_again_does_not_serve_an_older_diffusion_model(workspace
         train_diffusion(workspace)
     train_diffusion(workspace, restart=True)
     assert load_bundle(workspace).source == "workspace"
+
+
+def test_a_checkpoint_of_other_data_is_refused(workspace) -> None:
+    train_prior(workspace)
+    write_scenes(workspace, 60, seed=0, size=16, shard_size=20)
+    extract(workspace, ("palette",))
+    with pytest.raises(KaleidoError, match="other settings: data"):
+        train_prior(workspace)
+    assert train_prior(workspace, restart=True).resumed_at == 0
+
+
+def test_a_model_knows_how_many_images_it_saw(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    assert Diffusion.load(workspace.models("diffusion")).images_seen == 12 * 8

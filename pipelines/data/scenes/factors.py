@@ -93,7 +93,7 @@ class Scene:
 
     @property
     def split(self) -> str:
-        """``heldout`` for about a fifth of the combinations of two or three shapes."""
+        """``heldout`` for about a quarter of the combinations of two or three shapes."""
         if len(self.objects) == 1:
             return "train"
         return "heldout" if derive(0, "split", " ".join(self.combination)) % 4 == 0 else "train"
