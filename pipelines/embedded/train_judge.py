@@ -1,19 +1,12 @@
-"""Recipe of the judge: ``python -m pipelines.embedded.train_judge --out FOLDER``.
-
-Scenes are drawn on the fly with seeds of purpose ``judge``, which no data set uses. Half of them
-follow the data's joint distribution; in the other half shape, colour, texture and background are
-uniform, so that the judge cannot guess a colour from a shape: such a guess would flatter whatever
-model collapses onto the favourites. Some pictures are blurred or noisy, as drawn samples are.
-"""
+"""Recipe of the judge: ``python -m pipelines.embedded.train_judge --out FOLDER``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,152 +14,49 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.core.files import atomic_write
+from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive, generator
-from pipelines.data.scenes.draw import draw_scene
-from pipelines.data.scenes.factors import (
-    BACKGROUNDS,
-    COLOURS,
-    SHAPES,
-    TEXTURES,
-    Scene,
-    sample_scene,
-)
+from pipelines.data.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from pipelines.embedded.card import write_card
-from pipelines.evaluate.judge import (
-    STRIDE,
-    Judge,
-    JudgeConfig,
-    JudgeNetwork,
-    Verdict,
-    iou,
-    save_judge,
-    to_input,
-)
-from pipelines.latents.base import GRID
+from pipelines.embedded.examples_judge import MIN_VISIBLE, SIZE, draw_example, spoil, targets
+from pipelines.embedded.measure_judge import measure
+from pipelines.embedded.plain import PlainProgress
+from pipelines.evaluate.judge import JudgeConfig, JudgeNetwork, save_judge, to_input
+from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.loop import Schedule, train
 
-SIZE = 64
+CONFIG = JudgeConfig(SHAPES, COLOURS, TEXTURES, BACKGROUNDS, SIZE)
 BATCH = 64
-PEAK_RATE = 2e-3
-SAVE_EVERY = 100  # steps
-CHECKPOINT = "checkpoint.safetensors"  # goes when the judge is done
-MIN_VISIBLE = 0.2  # an object covered further than this is not asked for
 FEATURE_IMAGES = 3000  # renders that the principal components are computed from
 HELD_OUT = 1000
 
-
-TruthObject = tuple[str, str, str, tuple[float, float, float, float]]
-"""Shape, colour, texture and visible box."""
+Batch = tuple[Tensor, dict[str, Tensor]]
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What is visible in one render; boxes are in fractions of the side."""
-
-    objects: tuple[TruthObject, ...]
-    background: str
-
-
-def draw_example(
-    seed: int, purpose: str, index: int, plain: bool = False
-) -> tuple[np.ndarray, Truth]:
-    """Draw scene number `index` of a purpose.
+class JudgeTask:
+    """What the judge brings to the loop.
 
     Args:
-        seed: The recipe's seed.
-        purpose: ``judge`` to train, ``judge-heldout`` to measure.
-        index: The scene's number.
-        plain: Follow the data's joint always, as for the ceiling.
-
-    Returns:
-        uint8 (64, 64, 3) and the truth.
+        seed: Initial weights and scenes.
     """
-    rng = generator(seed, purpose, index)
-    scene = sample_scene(rng, hard=not plain and rng.random() < 0.15)
-    if not plain and rng.random() < 0.5:
-        scene = _uniform(scene, rng)
-    drawing = draw_scene(scene, SIZE)
-    objects = tuple(
-        (item.shape, item.colour, item.texture, _box(mask))
-        for item, mask, share in zip(scene.objects, drawing.masks, drawing.visible, strict=True)
-        if share >= MIN_VISIBLE and mask.any()
-    )
-    return drawing.pixels, Truth(objects, scene.background)
 
+    def __init__(self, seed: int) -> None:
+        torch.manual_seed(derive(seed, "judge-init"))
+        self.model = JudgeNetwork(CONFIG).to(memory_format=torch.channels_last)
+        self._seed = seed
 
-def _uniform(scene: Scene, rng: np.random.Generator) -> Scene:
-    objects = tuple(
-        replace(
-            item,
-            shape=str(rng.choice(SHAPES)),
-            colour=str(rng.choice(COLOURS)),
-            texture=str(rng.choice(TEXTURES)),
-        )
-        for item in scene.objects
-    )
-    return replace(scene, objects=objects, background=str(rng.choice(BACKGROUNDS)))
+    def batch(self, start: int, count: int) -> Batch:
+        """Spoiled pictures (n, 3, size, size) in [-1, 1] and their `targets`."""
+        examples = [draw_example(self._seed, "judge", start + i) for i in range(count)]
+        pixels, truths = zip(*examples, strict=True)
+        rng = generator(self._seed, "judge-spoil", start)
+        return spoil(to_input(np.stack(pixels), SIZE), rng), targets(truths)
 
-
-def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    x1, y1, x2, y2 = (float(edge) / len(mask) for edge in edges)
-    return x1, y1, x2, y2
-
-
-def targets(truths: Sequence[Truth]) -> dict[str, Tensor]:
-    """Write truths as the maps that the heads should show.
-
-    Every object spreads a Gaussian around its centre; a cell learns box, colour and texture from
-    the object that is strongest there, with that strength as the weight (TTFNet, 1909.00700).
-
-    Returns:
-        ``heat`` (n, shapes, s, s), ``weight`` (n, s, s), ``box`` (n, 4, s, s) in pixels,
-        ``colour`` and ``texture`` (n, s, s) and ``background`` (n,) indices.
-    """
-    n, side = len(truths), SIZE // STRIDE
-    maps: dict[str, np.ndarray] = {
-        "heat": np.zeros((n, len(SHAPES), side, side), np.float32),
-        "weight": np.zeros((n, side, side), np.float32),
-        "box": np.zeros((n, 4, side, side), np.float32),
-        "colour": np.zeros((n, side, side), np.int64),
-        "texture": np.zeros((n, side, side), np.int64),
-        "background": np.array([BACKGROUNDS.index(t.background) for t in truths]),
-    }
-    for row, truth in enumerate(truths):
-        for item in truth.objects:
-            _spread({k: v[row] for k, v in maps.items() if k != "background"}, item)
-    return {k: torch.from_numpy(v) for k, v in maps.items()}
-
-
-def _spread(maps: Mapping[str, np.ndarray], item: TruthObject) -> None:
-    shape, colour, texture, fractions = item
-    box = np.array(fractions) * SIZE
-    side = maps["weight"].shape[0]
-    x, y = (box[:2] + box[2:]) / 2.0 / STRIDE - 0.5
-    sigma = np.maximum((box[2:] - box[:2]) / STRIDE / 6.0, 0.5)
-    cells = np.arange(side)
-    # Centred on a whole cell, so that exactly one cell of the heatmap is 1.
-    column, line = (int(np.clip(round(v), 0, side - 1)) for v in (x, y))
-    across = np.exp(-0.5 * ((cells - column) / sigma[0]) ** 2)
-    down = np.exp(-0.5 * ((cells - line) / sigma[1]) ** 2)
-    bump = np.outer(down, across).astype(np.float32)
-    heat = maps["heat"][SHAPES.index(shape)]
-    np.maximum(heat, bump, out=heat)
-    own = (bump > maps["weight"]) & (bump > 0.05)
-    maps["weight"][own] = bump[own]
-    middle = (cells + 0.5) * STRIDE
-    distances = np.stack(
-        np.broadcast_arrays(
-            (middle - box[0])[None, :],
-            (middle - box[1])[:, None],
-            (box[2] - middle)[None, :],
-            (box[3] - middle)[:, None],
-        )
-    )
-    maps["box"][:, own] = np.maximum(distances, 0.5)[:, own]
-    maps["colour"][own] = COLOURS.index(colour)
-    maps["texture"][own] = TEXTURES.index(texture)
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """See `loss_of`."""
+        x, target = batch
+        device = self.model.heads.weight.device
+        return loss_of(self.model(x.to(device)), {k: v.to(device) for k, v in target.items()})
 
 
 def loss_of(outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
@@ -194,95 +84,23 @@ def _iou_of_distances(a: Tensor, b: Tensor) -> Tensor:
     return inside / (areas[0] + areas[1] - inside).clamp_min(1e-6)
 
 
-def spoil(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Blur, tint and speckle some of a batch (n, 3, size, size), as samples of a model may be."""
-    n = len(x)
-    sigma = np.where(rng.random(n) < 0.5, rng.uniform(0.3, 1.1, n), 0.05)
-    taps = np.exp(-0.5 * (np.arange(-2, 3) / sigma[:, None]) ** 2)
-    kernel = torch.from_numpy((taps / taps.sum(1, keepdims=True)).astype(np.float32))
-    kernel = kernel.repeat_interleave(3, 0)[:, None, None, :]
-    flat = x.reshape(1, n * 3, *x.shape[2:])
-    for turned in (kernel, kernel.transpose(2, 3)):
-        padding = (0, 0, 2, 2) if turned.shape[2] == 5 else (2, 2, 0, 0)
-        flat = functional.conv2d(functional.pad(flat, padding, "replicate"), turned, groups=n * 3)
-    gain = torch.from_numpy(rng.normal(1.0, 0.03, (n, 1, 1, 1)).astype(np.float32))
-    shift = torch.from_numpy(rng.normal(0.0, 0.02, (n, 3, 1, 1)).astype(np.float32))
-    noise_level = np.where(rng.random(n) < 0.5, rng.uniform(0.0, 0.12, n), 0.0)
-    noise = rng.standard_normal(x.shape, dtype=np.float32) * noise_level[:, None, None, None]
-    x = flat.reshape(x.shape) * gain + shift + torch.from_numpy(noise.astype(np.float32))
-    return x.clamp(-1.0, 1.0).contiguous(memory_format=torch.channels_last)
-
-
-def train(out: Path, images: int, seed: int = 0) -> JudgeNetwork:
-    """Train, or go on from the checkpoint in `out`; the position alone decides what is drawn."""
-    torch.manual_seed(derive(seed, "judge-init"))
-    network = JudgeNetwork(_config()).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
-    total = max(images // BATCH, 1)
-    first = _resume(out / CHECKPOINT, network, optimizer)
-    started = time.monotonic()
-    for step in range(first, total):
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * _schedule(step, total)
-        pixels, truths = zip(
-            *(draw_example(seed, "judge", step * BATCH + i) for i in range(BATCH)), strict=True
-        )
-        x = spoil(to_input(np.stack(pixels), SIZE), generator(seed, "judge-spoil", step))
-        loss = loss_of(network.train()(x), targets(truths))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
-            _save(out / CHECKPOINT, network, optimizer, step + 1)
-            rate = (step + 1 - first) * BATCH / (time.monotonic() - started)
-            print(f"step {step + 1}/{total} loss {loss.item():.3f} {rate:.0f} images/s", flush=True)
-    return network
-
-
-def _config() -> JudgeConfig:
-    return JudgeConfig(SHAPES, COLOURS, TEXTURES, BACKGROUNDS, SIZE)
-
-
-def _schedule(step: int, total: int) -> float:
-    """Warm up over a twentieth, then fall along a cosine to 1 % of the peak."""
-    warm = max(total // 20, 1)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * (step - warm) / max(total - warm, 1)))
-
-
-def _save(path: Path, network: JudgeNetwork, optimizer: torch.optim.Optimizer, step: int) -> None:
-    from safetensors.torch import save
-
-    state = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{index}.{name}": v.contiguous() for name, v in slots.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, save(state, metadata={"step": str(step)}))
-
-
-def _resume(path: Path, network: JudgeNetwork, optimizer: torch.optim.Optimizer) -> int:
-    """Load a checkpoint if there is one; return the number of steps it has seen."""
-    from safetensors import safe_open
-
-    if not path.is_file():
-        return 0
-    slots: dict[int, dict[str, Tensor]] = {}
-    weights: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
-        for name in file.keys():  # noqa: SIM118 - a safetensors file is not a mapping
-            kind, rest = name.split(".", 1)
-            if kind == "network":
-                weights[rest] = file.get_tensor(name)
-            else:
-                index, slot = rest.split(".")
-                slots.setdefault(int(index), {})[slot] = file.get_tensor(name)
-    network.load_state_dict(weights)
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-    print(f"going on from step {step}", flush=True)
-    return step
+def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> JudgeNetwork:
+    """Train a network on so many scenes, or go on from the checkpoint."""
+    schedule = Schedule(
+        steps=max(images // BATCH, 1),
+        batch_size=BATCH,
+        learning_rate=2e-3,
+        warmup=80,
+        seed=seed,
+        cooldown=0.5,
+        ema=0.99,
+        weight_decay=0.02,
+        clip=5.0,
+    )
+    settings = {key: value for key, value in asdict(schedule).items() if key != "steps"}
+    task = JudgeTask(seed)
+    train(task, schedule, checkpoint, settings, "judge", progress)
+    return task.model.cpu()
 
 
 @torch.inference_mode()
@@ -321,52 +139,6 @@ def _chunks(images: Iterator[np.ndarray], size: int = 128) -> Iterator[list[np.n
         yield chunk
 
 
-def measure(judge: Judge, seed: int, images: int) -> dict[str, float]:
-    """Measure the judge on held-out renders of the data's own distribution.
-
-    Returns:
-        ``box``: share of visible objects found at IoU >= 0.5 whatever their label; ``adherence``:
-        the same with the right shape, as boxes are scored; ``shape``, ``colour``, ``texture``:
-        share right among those found; ``background`` and ``count``: share of images.
-    """
-    pixels, truths = zip(
-        *(draw_example(seed, "judge-heldout", i, True) for i in range(images)), strict=True
-    )
-    verdicts = judge(np.stack(pixels))
-    found = [pair for v, t in zip(verdicts, truths, strict=True) for pair in _match(v, t)]
-    asked = sum(len(t.objects) for t in truths)
-    right = {name: sum(pair[name] for pair in found) for name in ("shape", "colour", "texture")}
-    whole = list(zip(verdicts, truths, strict=True))
-    return {
-        "box": len(found) / asked,
-        "adherence": right["shape"] / asked,
-        **{name: count / max(len(found), 1) for name, count in right.items()},
-        "background": float(np.mean([v.background == t.background for v, t in whole])),
-        "count": float(np.mean([len(v.objects) == len(t.objects) for v, t in whole])),
-    }
-
-
-def _match(verdict: Verdict, truth: Truth) -> Iterator[dict[str, bool]]:
-    """Match greedily, best overlap first."""
-    overlaps = [
-        (iou(found.box, tuple(v * GRID for v in item[3])), i, j)
-        for i, found in enumerate(verdict.objects)
-        for j, item in enumerate(truth.objects)
-    ]
-    taken: tuple[set[int], set[int]] = (set(), set())
-    for overlap, i, j in sorted(overlaps, reverse=True):
-        if overlap >= 0.5 and i not in taken[0] and j not in taken[1]:
-            taken[0].add(i)
-            taken[1].add(j)
-            shape, colour, texture, _ = truth.objects[j]
-            found = verdict.objects[i]
-            yield {
-                "shape": found.shape == shape,
-                "colour": found.colour == colour,
-                "texture": found.texture == texture,
-            }
-
-
 def describe(out: Path, network: JudgeNetwork, images: int, ceiling: Mapping[str, float]) -> None:
     """Write the judge's card."""
     write_card(
@@ -401,19 +173,21 @@ def describe(out: Path, network: JudgeNetwork, images: int, ceiling: Mapping[str
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and write the judge."""
     parser = argparse.ArgumentParser(description="Train the judge from scenes drawn on the fly.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the judge")
+    parser.add_argument("--out", type=Path, default=Path("runs/judge"), help="its folder")
     parser.add_argument("--images", type=int, default=100_000, help="scenes seen in training")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    network = train(options.out, options.images, options.seed)
-    fit_features(network, options.seed, FEATURE_IMAGES)
-    judge = save_judge(options.out, network, _config())
-    ceiling = {k: round(v, 4) for k, v in measure(judge, options.seed, HELD_OUT).items()}
-    judge = save_judge(options.out, network, replace(_config(), ceiling=ceiling))
-    describe(options.out, network, options.images, ceiling)
-    (options.out / CHECKPOINT).unlink()
+    out, images, seed = options.out.resolve(), options.images, options.seed
+    checkpoint = out.with_name(f"{out.name}-checkpoint")
+    network = learn(checkpoint, images, seed, PlainProgress())
+    fit_features(network, seed, FEATURE_IMAGES)
+    judge = save_judge(out, network, CONFIG)
+    ceiling = {k: round(v, 4) for k, v in measure(judge, seed, HELD_OUT).items()}
+    judge = save_judge(out, network, replace(CONFIG, ceiling=ceiling))
+    describe(out, network, images, ceiling)
+    drop_checkpoint(checkpoint)
     print(json.dumps({"judge": judge.name, "ceiling": ceiling}))
     return 0
 

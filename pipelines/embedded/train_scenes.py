@@ -7,7 +7,6 @@ command line; only the settings are larger.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -47,16 +46,18 @@ STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
 
 
 def main() -> None:
-    """Run the named steps in a workspace."""
+    """Run the named steps, or all, in a workspace."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workspace", type=Path)
-    parser.add_argument("steps", nargs="*", choices=STEPS, default=list(STEPS))
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("workspace", type=Path, nargs="?", default=Path("runs/scenes"))
+    parser.add_argument("steps", nargs="*", help=", ".join(STEPS))
+    parser.add_argument("--threads", type=int, default=1, help="also workers of extraction")
     parser.add_argument("--to", type=Path, default=ROOT, help="where `export` writes")
     options = parser.parse_args()
+    if str(options.workspace) in STEPS or not set(options.steps) <= set(STEPS):
+        parser.error(f"name a workspace, then steps: {', '.join(STEPS)}")
     torch.set_num_threads(options.threads)
     workspace = _workspace(options.workspace)
-    for step in options.steps:
+    for step in options.steps or STEPS:
         _run(step, workspace, options.threads, options.to, PlainProgress())
 
 

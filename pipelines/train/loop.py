@@ -37,6 +37,7 @@ class Schedule:
         warmup: Steps of linear warm-up.
         cooldown: Share of all steps over which the rate falls linearly to zero at the end.
         ema: Decay of the exponential moving average of the weights, reached after a ramp.
+        weight_decay: AdamW's, on all parameters.
         clip: Largest norm of the gradient.
         seed: Source of all randomness.
     """
@@ -48,6 +49,7 @@ class Schedule:
     seed: int
     cooldown: float = 0.25
     ema: float = 0.999
+    weight_decay: float = 0.0
     clip: float = 1.0
 
     def rate(self, step: int) -> float:
@@ -89,31 +91,43 @@ class TrainSummary:
 
 
 class Ema:
-    """An exponential moving average of a model's parameters, in fp32."""
+    """An exponential moving average of a model's parameters and float buffers, in fp32."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.tensors = {
-            name: value.detach().float().clone() for name, value in trainable(model).items()
+            name: value.detach().float().clone() for name, value in averaged(model).items()
         }
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the parameters after a step; early on the average is shorter."""
+        """Take in the model after a step; early on the average is shorter."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for name, value in trainable(model).items():
+        for name, value in averaged(model).items():
             self.tensors[name].lerp_(value.detach().float(), 1.0 - decay)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
-        """Set a model's parameters to the average."""
-        for name, value in trainable(model).items():
+        """Set a model to the average."""
+        for name, value in averaged(model).items():
             value.copy_(self.tensors[name])
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that learn, by name; a pretrained encoder's are frozen."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What a model saves besides parameters, by name: the statistics of BatchNorm."""
+    saved = model.state_dict(keep_vars=True)
+    return {name: value for name, value in model.named_buffers() if name in saved}
+
+
+def averaged(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What `Ema` averages: integers, which only count, are not among it."""
+    floats = {name: value for name, value in buffers(model).items() if value.is_floating_point()}
+    return {**trainable(model), **floats}
 
 
 def train(
@@ -144,7 +158,10 @@ def train(
     accelerator = Accelerator()
     model = task.model.to(accelerator.device).train()
     optimizer = torch.optim.AdamW(
-        trainable(model).values(), schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        trainable(model).values(),
+        schedule.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=schedule.weight_decay,
     )
     ema = Ema(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, ema, settings)
@@ -158,6 +175,8 @@ def train(
             "ema": ema.tensors,
             "optimizer": optimizer_tensors(optimizer),
         }
+        if statistics := buffers(model):
+            groups["buffers"] = statistics
         save_checkpoint(checkpoint, groups, {"step": step, "settings": dict(settings)})
 
     with progress.task(description, schedule.steps, "step", done=first) as advance:
@@ -216,7 +235,10 @@ def _resume(
     with torch.no_grad():
         for name, value in trainable(model).items():
             value.copy_(groups["model"][name])
-            ema.tensors[name].copy_(groups["ema"][name])
+        for name, value in buffers(model).items():
+            value.copy_(groups["buffers"][name])
+        for name, value in ema.tensors.items():
+            value.copy_(groups["ema"][name])
     restore_optimizer(optimizer, groups["optimizer"])
     return int(state["step"])
 

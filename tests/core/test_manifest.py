@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +112,23 @@ def test_damaged_rows_are_named(tmp_path):
     path.with_suffix(".parquet").unlink()
     with pytest.raises(KaleidoError, match=r"000000\.parquet"):
         read_rows(path)
+
+
+def test_a_short_program_that_reads_or_writes_rows_ends_well(tmp_path):
+    """pyarrow's thread pools, once started, aborted one such program in three at its end."""
+    path = tmp_path / "000000.tar"
+    program = (
+        "import sys; from pathlib import Path; from pipelines.core.manifest import *; "
+        "rows = [RowOutcome('a', 'ok')]; path = Path(sys.argv[1]); "
+        "write_manifest(path, Manifest('s', 1, 'f', count_outcomes(rows), '0'), rows); "
+        "assert read_rows(path) == rows"
+    )
+    for _ in range(8):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(path)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

@@ -10,46 +10,37 @@ import torch
 from safetensors import safe_open
 
 from pipelines.data.scenes.factors import SHAPES
+from pipelines.embedded import train_detector
+from pipelines.embedded.examples_detector import Target, draw_example, make_batch
+from pipelines.embedded.measure_detector import average_precision, match, measure
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.train_detector import (
-    Target,
-    Training,
-    average_precision,
-    draw_example,
-    export,
-    make_batch,
-    match,
-    measure,
-    schedule,
-)
+from pipelines.embedded.train_detector import export, learn, new_model
 from pipelines.extract.backends.yolo import Detections, YoloBackend
 
 
-def test_resuming_gives_the_weights_of_an_undisturbed_run(tmp_path):
-    def training(name: str) -> Training:
-        return Training(tmp_path / name, images=8, batch_size=4)
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_detector, "BATCH", 4)
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    whole = learn(tmp_path / "whole", images=12, seed=0)
 
-    whole = training("whole")
-    whole.step()
-    whole.step()
-    first = training("parts")
-    first.step()
-    first.save()
-    second = training("parts")
-    assert second.images_seen == 4
-    second.step()
-    for name, value in whole.model.state_dict().items():
-        torch.testing.assert_close(second.model.state_dict()[name], value, rtol=0, atol=0)
-    for name, value in whole.average.items():
-        torch.testing.assert_close(second.average[name], value, rtol=0, atol=0)
+    def stop_at_one(seed, first, count):
+        if first == 1 * 4:
+            raise KeyboardInterrupt
+        return make_batch(seed, first, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_detector, "make_batch", stop_at_one)
+        with pytest.raises(KeyboardInterrupt):
+            learn(tmp_path / "stopped", images=12, seed=0)
+    resumed = learn(tmp_path / "stopped", images=12, seed=0)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_an_exported_network_finds_what_the_average_finds(tmp_path):
-    training = Training(tmp_path, images=1)
-    export(training)
+def test_an_exported_network_finds_what_the_network_finds(tmp_path):
+    model = new_model().eval()
+    export(tmp_path, model, images=0, seed=0)
     backend = YoloBackend(tmp_path, confidence=0.0)
-    model = training.model.eval()
-    model.load_state_dict(training.average)
     model.end2end = True
     image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -89,14 +80,6 @@ def test_only_train_combinations_are_drawn_for_training():
     train = {labels for split, labels in seen if split == "train"}
     held_out = {labels for split, labels in seen if split == "heldout" and len(labels) > 1}
     assert not {labels for labels in train if len(labels) > 1} & held_out
-
-
-def test_the_rate_warms_up_and_falls():
-    rates = [schedule(i / 100) for i in range(101)]
-    assert rates[0] < 0.05
-    assert max(rates) == pytest.approx(1.0, abs=0.01)
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[-1] == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,10 @@ import pytest
 import torch
 
 from pipelines.embedded import train_judge
+from pipelines.embedded.examples_judge import Truth, draw_example, spoil, targets
+from pipelines.embedded.measure_judge import measure
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.train_judge import (
-    Truth,
-    draw_example,
-    loss_of,
-    main,
-    measure,
-    spoil,
-    targets,
-    train,
-)
+from pipelines.embedded.train_judge import JudgeTask, learn, loss_of, main
 from pipelines.evaluate.judge import Judge, to_input
 
 
@@ -69,10 +62,18 @@ def test_spoiled_pictures_stay_pictures():
     np.testing.assert_array_equal(spoiled, spoil(x, np.random.default_rng(0)))
 
 
+def test_batches_depend_on_the_position_alone():
+    task = JudgeTask(seed=0)
+    (one, truth), (two, same) = task.batch(64, 4), task.batch(64, 4)
+    assert torch.equal(one, two)
+    assert all(torch.equal(truth[name], same[name]) for name in truth)
+    assert not torch.equal(task.batch(96, 4)[0], one)
+
+
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(train_judge, "BATCH", 4)
-    monkeypatch.setattr(train_judge, "SAVE_EVERY", 2)
-    whole = train(tmp_path / "whole", images=16)
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    whole = learn(tmp_path / "whole", images=16, seed=0)
 
     def stop_at_three(seed, purpose, index, plain=False):
         if index == 3 * 4:
@@ -82,10 +83,10 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(train_judge, "draw_example", stop_at_three)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "stopped", images=16)
-    resumed = train(tmp_path / "stopped", images=16)
-    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, msg=name)
+            learn(tmp_path / "stopped", images=16, seed=0)
+    resumed = learn(tmp_path / "stopped", images=16, seed=0)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
 
 
 def test_the_recipe_writes_a_judge_with_centred_features_of_unit_variance(
@@ -94,10 +95,12 @@ def test_the_recipe_writes_a_judge_with_centred_features_of_unit_variance(
     monkeypatch.setattr(train_judge, "FEATURE_IMAGES", 100)
     monkeypatch.setattr(train_judge, "HELD_OUT", 8)
     monkeypatch.setattr(train_judge, "BATCH", 8)
-    assert main(["--out", str(tmp_path), "--images", "16"]) == 0
-    judge = Judge.load(tmp_path)
+    out = tmp_path / "judge"
+    assert main(["--out", str(out), "--images", "16"]) == 0
+    judge = Judge.load(out)
+    assert list(tmp_path.iterdir()) == [out]  # no checkpoint is left
     assert judge.name in capsys.readouterr().out
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
+    assert sorted(file.name for file in out.iterdir()) == [
         *("README.md", "config.json", "model.safetensors"),
     ]
     assert set(judge.config.ceiling) >= {"box", "adherence", "count"}

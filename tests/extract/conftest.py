@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.embedded.train_detector import Training, export
+from pipelines.embedded.train_detector import export, new_model
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> Path:
     """Return the folder of an untrained detector."""
     folder = tmp_path_factory.mktemp("untrained")
-    export(Training(folder, images=1))
+    export(folder, new_model(), images=0, seed=0)
     return folder

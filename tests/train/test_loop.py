@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,54 @@ def test_resume_is_exact(tmp_path, monkeypatch) -> None:
     resumed = _run(tmp_path / "parts", LineTask())
     assert torch.equal(whole.weight, resumed.weight)
     assert torch.equal(whole.bias, resumed.bias)
+
+
+class NormTask(LineTask):
+    """The same line behind a BatchNorm, whose statistics no gradient reaches."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__(stop_at)
+        self.model = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+        self.model.register_buffer("constant", torch.full((2,), 0.3))
+        self.model.register_buffer("unsaved", torch.ones(2), persistent=False)
+
+
+def test_resume_is_exact_for_statistics_too(tmp_path, monkeypatch) -> None:
+    whole = _run(tmp_path / "whole", NormTask()).state_dict()
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "parts", NormTask(stop_at=100))
+    saved, _ = load_checkpoint(tmp_path / "parts" / "checkpoint")
+    statistics = {"0.running_mean", "0.running_var", "0.num_batches_tracked", "constant"}
+    assert saved["buffers"].keys() == statistics
+    resumed = _run(tmp_path / "parts", NormTask()).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_statistics_are_averaged_and_counts_are_not(tmp_path) -> None:
+    class NoisyTask(NormTask):
+        def batch(self, start: int, count: int) -> torch.Tensor:
+            return torch.full((count, 1), float(start % 8)) + super().batch(start, count)
+
+    average = _run(tmp_path, NoisyTask()).state_dict()
+    saved, _ = load_checkpoint(tmp_path / "checkpoint")
+    assert torch.equal(average["0.running_mean"], saved["ema"]["0.running_mean"])
+    assert not torch.equal(average["0.running_mean"], saved["buffers"]["0.running_mean"])
+    assert average["0.num_batches_tracked"] == SCHEDULE.steps
+    assert torch.equal(average["constant"], torch.full((2,), 0.3))
+
+
+def test_models_without_statistics_keep_three_groups(tmp_path) -> None:
+    _run(tmp_path, LineTask())
+    saved, state = load_checkpoint(tmp_path / "checkpoint")
+    assert saved.keys() == {"model", "ema", "optimizer"}
+    assert state == {"step": 60, "settings": {"size": 1}}
+
+
+def test_weight_decay_shrinks_the_weights(tmp_path) -> None:
+    plain = _run(tmp_path / "plain", LineTask())
+    shrunk = _run(tmp_path / "shrunk", LineTask(), replace(SCHEDULE, weight_decay=2.0))
+    assert shrunk.weight.abs().item() < 0.9 * plain.weight.abs().item()
 
 
 def test_finished_runs_are_not_repeated(tmp_path) -> None:
