@@ -8,9 +8,9 @@ occurs in ordinary text, so captions keep their digits and their semicolons.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.core.errors import nearest
+from pipelines.core.errors import KaleidoError, nearest
 from pipelines.latents.base import GRID, Latent, LatentError, number
 from pipelines.latents.items import SEPARATOR
 from pipelines.latents.kinds import latent_class
@@ -40,6 +40,15 @@ def order_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
         if given.count(kind) > 1:
             raise LatentError(kind, "it occurs twice.", "Name each kind once.")
     return tuple(sorted(given, key=DEFAULT_ORDER.index))
+
+
+def require_kinds(asked: Iterable[str], known: Sequence[str], who: str) -> None:
+    """Raise KaleidoError unless every asked kind is known; `who` begins the reason."""
+    unknown = [kind for kind in asked if kind not in known]
+    if unknown:
+        raise KaleidoError(
+            ", ".join(unknown), f"{who} {', '.join(known)} only.", "Choose among those with --z."
+        )
 
 
 def z_to_text(z: Mapping[str, Latent]) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.grammar import Grammar
+from pipelines.latents.sequence import require_kinds
 from pipelines.latents.vocabulary import decode_z
 from pipelines.models.context import States
 from pipelines.models.prior import Prior
@@ -44,13 +45,7 @@ def draw_z(
     Raises:
         KaleidoError: If the prior was not trained on a kind, or a number is out of range.
     """
-    unknown = [kind for kind in kinds if kind not in prior.z_kinds]
-    if unknown:
-        raise KaleidoError(
-            ", ".join(unknown),
-            f"this prior draws {', '.join(prior.z_kinds)} only.",
-            "Choose among those with --z.",
-        )
+    require_kinds(kinds, prior.z_kinds, "this prior draws")
     if temperature <= 0.0 or not 0.0 < top_p <= 1.0:
         raise KaleidoError(
             f"temperature {temperature:g}, top_p {top_p:g}",

@@ -16,7 +16,7 @@ from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
-from pipelines.latents.sequence import order_kinds
+from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, Sample, draw
 from pipelines.sample.sheet import contact_sheet
@@ -142,13 +142,7 @@ def _choose_kinds(asked: tuple[str, ...] | None, bundle: Bundle) -> tuple[str, .
         return bundle.z_kinds
     if not bundle.z_kinds:
         raise KaleidoError("--z", "a baseline has no z.", "Leave out --z or --baseline.")
-    unknown = [kind for kind in asked if kind not in bundle.z_kinds]
-    if unknown:
-        raise KaleidoError(
-            ", ".join(unknown),
-            f"this model was trained on {', '.join(bundle.z_kinds)} only.",
-            "Choose among those with --z.",
-        )
+    require_kinds(asked, bundle.z_kinds, "this model was trained on")
     return order_kinds(asked)
 
 

@@ -165,7 +165,7 @@ def train(
     )
     ema = Ema(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, ema, settings)
-    model_for_step, optimizer = accelerator.prepare(model, optimizer)
+    optimizer = accelerator.prepare(optimizer)
     recent: list[float] = []
     saved_at = monotonic()
 

@@ -58,6 +58,7 @@ class RecordStream:
                 f"no training record has any of: {', '.join(self._kinds) or 'image, caption'}.",
                 "`kaleido status` says why; other kinds can be chosen with --z.",
             )
+        self._planned: tuple[int, list[list[Path]]] | None = None
         self._loaded: tuple[tuple[int, int], list[Record]] | None = None
 
     @property
@@ -87,7 +88,9 @@ class RecordStream:
 
     def _at(self, position: int) -> Record:
         epoch, offset = divmod(position, self.size)
-        for index, window in enumerate(self._windows(epoch)):
+        if self._planned is None or self._planned[0] != epoch:
+            self._planned = (epoch, self._windows(epoch))
+        for index, window in enumerate(self._planned[1]):
             length = sum(self._counts[path] for path in window)
             if offset < length:
                 return self._window(epoch, index, window)[offset]
