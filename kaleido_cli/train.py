@@ -60,7 +60,7 @@ def prior(
     console.show(summary, as_json, lambda result: _render("prior", result))
 
 
-@app.command(epilog="Example: kaleido train diffusion --steps 2000 --batch-size 32")
+@app.command(epilog="Example: kaleido train diffusion --steps 2000 --batch-size 16")
 def diffusion(
     steps: StepsOption = None,
     batch_size: BatchSizeOption = None,

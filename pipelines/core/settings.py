@@ -45,6 +45,7 @@ class PriorSettings:
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup: int = 100
+    precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it
     seed: int = 0
 
 
@@ -59,9 +60,11 @@ class DiffusionSettings:
     patch_size: int = 8
     drop_condition: float = 0.1  # c and z are dropped together (the paper gives no value)
     steps: int = 2000
-    batch_size: int = 32
+    batch_size: int = 16  # records a step
+    noise_draws: int = 2  # noisy images made of each record; its c and z are read once for all
     learning_rate: float = 1e-3
     warmup: int = 100
+    precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it
     ema: float = 0.999
     seed: int = 0
 

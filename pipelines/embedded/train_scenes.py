@@ -39,8 +39,7 @@ KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
     "prior.steps": 1_400,
     "prior.batch_size": 64,
-    "diffusion.steps": 20_000,
-    "diffusion.batch_size": 32,
+    "diffusion.steps": 8_000,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +78,15 @@ class Blobs(LabelledList[Blob]):
                 return 1, numbers[2]
             case _:
                 return 0, 179
+
+    @classmethod
+    def place(cls, numbers: Numbers) -> tuple[float, float, float, float]:
+        """The ellipse's bounding box; it may reach beyond the picture."""
+        xc, yc, major, minor = (value / GRID for value in numbers[:4])
+        turn = math.radians(numbers[4])
+        half_x = math.hypot(major * math.cos(turn), minor * math.sin(turn))
+        half_y = math.hypot(major * math.sin(turn), minor * math.cos(turn))
+        return xc - half_x, yc - half_y, xc + half_x, yc + half_y
 
     def edit_item(self, verb: str, item: Blob, argument: Any) -> Blob:
         """Resize: give the ellipse new radii. Rotate: give it a new angle."""

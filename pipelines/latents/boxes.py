@@ -61,6 +61,12 @@ class Boxes(LabelledList[Box]):
             return 0, GRID - 1
         return numbers[len(numbers) - 2] + 1, GRID
 
+    @classmethod
+    def place(cls, numbers: Numbers) -> tuple[float, float, float, float]:
+        """The box itself."""
+        x1, y1, x2, y2 = (value / GRID for value in numbers)
+        return x1, y1, x2, y2
+
     def edit_item(self, verb: str, item: Box, argument: Any) -> Box:
         """Resize: give the box new corners."""
         return Box(item.label, *self.integers(argument, 4))

@@ -88,6 +88,14 @@ class ItemList(Latent, Generic[ItemT]):
         """Whether the list may end after these."""
         return len(before) > 0
 
+    @classmethod
+    def place(cls, numbers: Numbers) -> tuple[float, float, float, float] | None:
+        """Rectangle that an item lies in: x1, y1, x2, y2 in units of the image's side.
+
+        None for a kind whose items have no place, as a palette's.
+        """
+        return None
+
     def numbers(self) -> tuple[Numbers, ...]:
         """Return each item's numbers, without labels."""
         return tuple(self._numbers_of(item) for item in self.items)

@@ -9,6 +9,11 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from pipelines.latents.places import EVERYWHERE
+
+PLACE_FREQUENCIES = 6
+"""Octaves of the Fourier features of a rectangle."""
+
 
 @dataclass(frozen=True)
 class States:
@@ -17,14 +22,18 @@ class States:
     Attributes:
         values: (n, length, width).
         mask: bool (n, length), True where a token counts; content elsewhere has no effect.
+        places: (n, length, 4), the rectangle (x1, y1, x2, y2) that a token speaks of, in units of
+            the image's side; None if every token speaks of the whole picture.
     """
 
     values: torch.Tensor
     mask: torch.Tensor
+    places: torch.Tensor | None = None
 
     def expand(self, index: torch.Tensor) -> States:
         """Select (and so repeat) rows."""
-        return States(self.values[index], self.mask[index])
+        places = None if self.places is None else self.places[index]
+        return States(self.values[index], self.mask[index], places)
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,18 @@ class Conditioning:
         tokens: (n, length, context_dim), for cross-attention.
         mask: (n, length), 1 where a token counts.
         pooled: (n, context_dim), for the time embedding.
+        places: (n, length, 4), see `States`; the whole picture where nothing else is known.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor
     pooled: torch.Tensor
+    places: torch.Tensor
+
+    def repeat(self, times: int) -> Conditioning:
+        """Repeat all rows, in their order, `times` times."""
+        parts = (self.tokens, self.mask, self.pooled, self.places)
+        return Conditioning(*(part.repeat(times, *[1] * (part.dim() - 1)) for part in parts))
 
 
 class Context(ModelMixin, ConfigMixin):
@@ -49,6 +65,10 @@ class Context(ModelMixin, ConfigMixin):
     sequence (Kaleido, arXiv 2405.21048, section 3). A few bidirectional layers then let tokens of
     z meet: the prior is causal and frozen here, so the first corner of a box has not seen the
     last one. Caption and z are pooled apart, since a long z would dilute c in a common mean.
+
+    A token of an item is told the item's rectangle, as Fourier features (GLIGEN, arXiv
+    2301.07093, section 3.1): left to itself the network must first discover that four tokens are
+    a rectangle.
 
     The null condition is one learned token that counts, not an empty mask: a finite bias on
     every token leaves plain attention over padding.
@@ -75,6 +95,11 @@ class Context(ModelMixin, ConfigMixin):
         self.z_projection = nn.Linear(z_dim, context_dim)
         self.segment = nn.Parameter(0.02 * torch.randn(2, context_dim))
         self.null_token = nn.Parameter(0.02 * torch.randn(context_dim))
+        self.place_projection = nn.Sequential(
+            nn.Linear(8 * PLACE_FREQUENCIES, context_dim),
+            nn.SiLU(),
+            nn.Linear(context_dim, context_dim),
+        )
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 context_dim,
@@ -106,16 +131,20 @@ class Context(ModelMixin, ConfigMixin):
             The conditioning of n rows.
         """
         parts = [self.caption_projection(caption.values) + self.segment[0]]
-        masks = [caption.mask]
+        masks, places = [caption.mask], [_places(caption)]
         if z is not None:
-            parts.append(self.z_projection(z.values) + self.segment[1])
+            where = _places(z)
+            placed = self.place_projection(_fourier(where))
+            parts.append(self.z_projection(z.values) + placed + self.segment[1])
             masks.append(z.mask)
-        tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
+            places.append(where)
+        tokens, mask, place = torch.cat(parts, 1), torch.cat(masks, 1), torch.cat(places, 1)
         if drop is not None:
             first = torch.zeros_like(mask)
             first[:, 0] = True
             tokens = torch.where(drop[:, None, None], self.null_token.expand_as(tokens), tokens)
             mask = torch.where(drop[:, None], first, mask)
+            place = torch.where(drop[:, None, None], place.new_tensor(EVERYWHERE), place)
         for layer in self.layers:
             tokens = layer(tokens, src_key_padding_mask=~mask)
         tokens = self.norm(tokens)
@@ -123,7 +152,7 @@ class Context(ModelMixin, ConfigMixin):
         pooled = self.pool_caption(_mean(tokens[:, :length], mask[:, :length]))
         if z is not None:
             pooled = pooled + self.pool_z(_mean(tokens[:, length:], mask[:, length:]))
-        return Conditioning(tokens, mask.to(tokens.dtype), pooled)
+        return Conditioning(tokens, mask.to(tokens.dtype), pooled, place)
 
     def null(self, count: int) -> Conditioning:
         """The null condition for `count` rows."""
@@ -132,6 +161,21 @@ class Context(ModelMixin, ConfigMixin):
         mask = torch.ones(count, 1, dtype=torch.bool, device=device)
         empty = States(torch.zeros(count, 1, width, device=device), mask)
         return self(empty, None, mask[:, 0])
+
+
+def _places(states: States) -> torch.Tensor:
+    if states.places is not None:
+        return states.places
+    return states.values.new_tensor(EVERYWHERE).expand(*states.mask.shape, 4)
+
+
+def _fourier(places: torch.Tensor) -> torch.Tensor:
+    """Centre and size of rectangles (..., 4) at octaves from half a period to 16 in a picture."""
+    corner, end = places[..., :2], places[..., 2:]
+    values = torch.cat([(corner + end) / 2.0, end - corner], -1)
+    octaves = torch.pi * 2.0 ** torch.arange(PLACE_FREQUENCIES, device=places.device)
+    phase = (values[..., None] * octaves).flatten(-2)
+    return torch.cat([phase.sin(), phase.cos()], -1)
 
 
 def _mean(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

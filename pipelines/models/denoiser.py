@@ -12,6 +12,9 @@ from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+STEEPEST = 32.0
+"""How much the score of a token falls over the width of the image, in the most local head."""
+
 
 @dataclass(frozen=True)
 class PreparedContext:
@@ -19,7 +22,8 @@ class PreparedContext:
 
     Attributes:
         keys_values: For each block, keys and values (n, length, width).
-        bias: (n, 1, length), added to the attention scores: 0 where a token counts.
+        bias: (n, heads, patches, length), added to the attention scores: 0 where a token counts
+            and speaks of that patch.
         pooled: (n, context_dim).
     """
 
@@ -43,17 +47,19 @@ class KeyValueAttnProcessor:
         key, value = (
             part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in encoder_hidden_states
         )
-        attended = scaled_dot_product_attention(query, key, value, attention_mask[:, None])
+        attended = scaled_dot_product_attention(query, key, value, attention_mask)
         return attn.to_out[0](attended.transpose(1, 2).flatten(2))
 
 
 class KaleidoTransformer2DModel(SanaTransformer2DModel):
     """Sana's transformer (arXiv 2410.10629) for small pictures in pixel space.
 
-    It differs from its parent in four ways:
+    It differs from its parent in five ways:
 
     * softmax instead of linear self-attention, since few patches make it as cheap and sharper;
     * the pooled context joins the time embedding (caption and z are pooled apart before);
+    * a token that speaks of a rectangle is heard best by the patches that lie in it: as in ALiBi
+      (arXiv 2108.12409) the distance lowers the score, more in some heads than in others;
     * the output is the clean image x̂, from which the velocity follows ("Back to basics",
       arXiv 2511.13720: with large patches the clean image lies on a low-dimensional manifold
       that the network can reach, noise and velocity do not);
@@ -124,7 +130,11 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         nn.init.zeros_(self.proj_out.bias)
 
     def prepare(
-        self, tokens: torch.Tensor, mask: torch.Tensor, pooled: torch.Tensor
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor,
+        pooled: torch.Tensor,
+        places: torch.Tensor,
     ) -> PreparedContext:
         """Compute what does not depend on the noise level.
 
@@ -132,6 +142,8 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             tokens: Context tokens, (n, length, context_dim).
             mask: (n, length), 1 where a token counts.
             pooled: Pooled context, (n, context_dim).
+            places: (n, length, 4), the rectangle (x1, y1, x2, y2) that a token speaks of, in
+                units of the image's side.
         """
         context = self.caption_norm(self.caption_projection(tokens))
         keys_values = tuple(
@@ -139,7 +151,11 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             for block in self.transformer_blocks
         )
         # -10000 underflows to an exact zero in softmax, so padding cannot leak.
-        bias = (1 - mask.to(context.dtype))[:, None] * -10000.0
+        padding = (1 - mask.to(places.dtype))[:, None, None] * -10000.0
+        heads = self.config.num_attention_heads
+        slopes = torch.linspace(0.0, STEEPEST, heads, device=places.device)
+        distance = _distance(places, self.config.sample_size // self.config.patch_size)
+        bias = padding - slopes[:, None, None] * distance[:, None]
         return PreparedContext(keys_values, bias, pooled)
 
     def forward(
@@ -183,3 +199,20 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         )
         embedded = embedded + self.pooled_projection(pooled)
         return embedding.linear(embedding.silu(embedded)), embedded
+
+
+def _distance(places: torch.Tensor, side: int) -> torch.Tensor:
+    """Distance of the patches' centres from rectangles, in units of the image's side.
+
+    Args:
+        places: (n, length, 4).
+        side: Patches along the image's side.
+
+    Returns:
+        (n, side * side, length), 0 within the rectangle.
+    """
+    centres = (torch.arange(side, device=places.device) + 0.5) / side
+    low, high = places[:, None, :, :2], places[:, None, :, 2:]
+    beyond = torch.maximum(low - centres[:, None, None], centres[:, None, None] - high).clamp(0.0)
+    x, y = beyond[:, None, :, :, 0], beyond[:, :, None, :, 1]
+    return torch.hypot(x, y).flatten(1, 2)

@@ -19,6 +19,7 @@ from pipelines.core.files import atomic_write, replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID, number
+from pipelines.latents.places import Places
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
 from pipelines.models.context import States
 
@@ -57,6 +58,7 @@ class Prior:
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
+        self._places = Places(tokenizer)
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
@@ -138,7 +140,7 @@ class Prior:
             z_mask: bool (n, length).
 
         Returns:
-            States of width 2 · `width`.
+            States of width 2 · `width`, with the place of each token.
         """
         start = torch.full_like(z_ids[:, :1], self.model.config.decoder_start_token_id)
         hidden = self.model.get_decoder()(
@@ -149,7 +151,8 @@ class Prior:
             use_cache=False,
         ).last_hidden_state[:, 1:]
         embedded = self.model.get_input_embeddings()(z_ids)
-        return States(torch.cat([hidden, embedded], dim=-1), z_mask)
+        places = [self._places(row) for row in z_ids.tolist()]
+        return States(torch.cat([hidden, embedded], dim=-1), z_mask, hidden.new_tensor(places))
 
 
 def build_prior(

@@ -55,7 +55,9 @@ def draw_images(
         sigma = level.expand(count)
         clean = model(x, sigma, context)
         if null is not None:
-            clean = guide(clean, model(x, sigma, null), cfg)
+            # Without a limit, strong guidance leaves the range of pixels and burns the image out
+            # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).
+            clean = guide(clean, model(x, sigma, null), cfg).clamp(-1.0, 1.0)
         x = clean + (following / level) * (x - clean)
     pixels = ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()

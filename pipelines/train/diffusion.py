@@ -36,6 +36,7 @@ class DiffusionTask:
         prior: Frozen; its encoder reads c and its decoder reads z.
         stream: Records.
         drop_condition: Probability that c and z are dropped together.
+        noise_draws: Noisy images made of each record.
         seed: The run's seed.
     """
 
@@ -45,10 +46,11 @@ class DiffusionTask:
         prior: Prior,
         stream: RecordStream,
         drop_condition: float,
+        noise_draws: int,
         seed: int,
     ) -> None:
         self.model, self._prior, self._stream = model, prior, stream
-        self._drop, self._seed = drop_condition, seed
+        self._drop, self._draws, self._seed = drop_condition, noise_draws, seed
 
     def batch(self, start: int, count: int) -> Batch:
         """Images in [-1, 1], (n, 3, side, side), captions and z texts (empty for a baseline)."""
@@ -74,19 +76,21 @@ class DiffusionTask:
         device = next(self.model.parameters()).device
         images = images.to(device)
         self._prior.model.to(device)
-        count = len(images)
         with torch.no_grad():
             caption = self._prior.encode(captions)
             z = None
             if texts:
                 z = self._prior.z_states(caption, *self._prior.tokenize_z(texts))
-        drop = torch.rand(count, generator=rng, device=device) < self._drop
-        # Logit-normal noise levels (arXiv 2403.03206), a little towards noise, where layout is set.
-        sigma = torch.sigmoid(torch.randn(count, generator=rng, device=device) + 0.5)
+        drop = torch.rand(len(images), generator=rng, device=device) < self._drop
+        context = self.model.prepare(self.model.context(caption, z, drop).repeat(self._draws))
+        images = images.repeat(self._draws, 1, 1, 1)
+        # Logit-normal noise levels (arXiv 2403.03206), towards noise, where layout is set; the
+        # centre and width are those of arXiv 2511.13720 for images in pixel space.
+        normal = torch.randn(len(images), generator=rng, device=device)
+        sigma = torch.sigmoid(0.8 * normal + 0.8)
         noise = torch.randn(images.shape, generator=rng, device=device)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * noise
-        context = self.model.prepare(self.model.context(caption, z, drop))
         clean = self.model(noisy, sigma, context)
         error = (clean - images) / level.clamp(min=MIN_SIGMA)
         return error.square().mean()
@@ -128,8 +132,11 @@ def train_diffusion(
             settings.warmup,
             settings.seed,
             ema=settings.ema,
+            precision=settings.precision,
         )
-        task = DiffusionTask(model, prior, stream, settings.drop_condition, settings.seed)
+        task = DiffusionTask(
+            model, prior, stream, settings.drop_condition, settings.noise_draws, settings.seed
+        )
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
         kept |= {"prior": prior.identity, "data": stream.identity}
         summary = train(task, schedule, checkpoint, kept, name, progress)

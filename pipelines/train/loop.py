@@ -21,6 +21,7 @@ from pipelines.train.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from pipelines.train.precision import mixed_precision, resolve_precision
 
 CHECKPOINT_SECONDS = 300.0
 """Longest stretch of work that a crash can cost."""
@@ -40,6 +41,7 @@ class Schedule:
         weight_decay: AdamW's, on all parameters.
         clip: Largest norm of the gradient.
         seed: Source of all randomness.
+        precision: ``auto``, ``bf16`` or ``fp32``, of the forward pass.
     """
 
     steps: int
@@ -51,6 +53,7 @@ class Schedule:
     ema: float = 0.999
     weight_decay: float = 0.0
     clip: float = 1.0
+    precision: str = "fp32"
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -157,6 +160,7 @@ def train(
     """
     accelerator = Accelerator()
     model = task.model.to(accelerator.device).train()
+    precision = resolve_precision(schedule.precision, accelerator.device)
     optimizer = torch.optim.AdamW(
         trainable(model).values(),
         schedule.learning_rate,
@@ -186,7 +190,9 @@ def train(
             seen = step * schedule.batch_size
             rng = torch.Generator(accelerator.device)
             rng.manual_seed(derive(schedule.seed, f"train {description}", seen))
-            loss = task.loss(task.batch(seen, schedule.batch_size), rng)
+            batch = task.batch(seen, schedule.batch_size)
+            with mixed_precision(precision, accelerator.device):
+                loss = task.loss(batch, rng)
             value = float(loss.detach())
             if value != value or value in (float("inf"), float("-inf")):
                 raise KaleidoError(

@@ -102,6 +102,7 @@ def train_prior(
             settings.learning_rate,
             settings.warmup,
             settings.seed,
+            precision=settings.precision,
         )
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
         kept["data"] = stream.identity

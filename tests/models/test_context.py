@@ -63,3 +63,26 @@ def test_z_reaches_tokens_and_pool() -> None:
     one, two = (context(caption, _states(5, 32, seed, 5)) for seed in (2, 3))
     assert not torch.allclose(one.pooled, two.pooled)
     assert not torch.allclose(one.tokens[:, :6], two.tokens[:, :6])
+
+
+@torch.no_grad()
+def test_places_reach_the_tokens_and_the_denoiser() -> None:
+    context = _context()
+    caption, z = _states(6, 16, 1, 6), _states(5, 32, 2, 5)
+    place = torch.tensor([0.1, 0.2, 0.4, 0.6])
+    placed = context(caption, States(z.values, z.mask, place.expand(2, 5, 4)))
+    assert not torch.allclose(placed.tokens, context(caption, z).tokens)
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    assert torch.equal(placed.places[0], torch.stack([whole] * 6 + [place] * 5))
+    drop = torch.tensor([True, False])
+    dropped = context(caption, States(z.values, z.mask, place.expand(2, 5, 4)), drop)
+    assert torch.equal(dropped.places[0], whole.expand(11, 4))
+
+
+@torch.no_grad()
+def test_a_conditioning_repeats_all_rows_in_order() -> None:
+    one = _context()(_states(6, 16, 1, 6), _states(5, 32, 2, 5))
+    twice = one.repeat(2)
+    for name in ("tokens", "mask", "pooled", "places"):
+        part = getattr(one, name)
+        assert torch.equal(getattr(twice, name), torch.cat([part, part]))

@@ -28,7 +28,8 @@ def _predict(
 ) -> torch.Tensor:
     noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     time = torch.tensor([200.0, 700.0])
-    return model(noisy, time, model.prepare(context, mask, torch.ones(2, 24)))
+    places = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(*mask.shape, 4)
+    return model(noisy, time, model.prepare(context, mask, torch.ones(2, 24), places))
 
 
 def test_output_is_an_image_and_starts_at_zero() -> None:
@@ -78,3 +79,17 @@ def test_save_and_load_give_the_same_network(tmp_path) -> None:
     context, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
     assert torch.equal(_predict(model, context, mask), _predict(loaded, context, mask))
     assert (tmp_path / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_a_token_is_heard_best_in_its_place() -> None:
+    model = _denoiser()  # 4 x 4 patches, 2 heads
+    places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.75, 0.5]]])
+    prepared = model.prepare(torch.zeros(1, 2, 24), torch.ones(1, 2), torch.ones(1, 24), places)
+    assert not prepared.bias[:, 0].any()  # one head hears all alike
+    assert not prepared.bias[..., 0].any()  # as do all for a token of the whole picture
+    local = prepared.bias[0, 1, :, 1].view(4, 4)
+    assert local.argmax() == 1 * 4 + 2  # row 1, column 2
+    assert (local == 0.0).sum() == 1
+    # Row 3's centre lies 0.375 below the rectangle, column 0's 0.375 to its left.
+    torch.testing.assert_close(local[3, 2], local[1, 0])
+    torch.testing.assert_close(local[3, 0], -32.0 * torch.tensor(2 * 0.375**2).sqrt())

@@ -10,7 +10,7 @@ from pipelines.sample.sampler import draw_images, guide
 
 class _Context:
     def null(self, count: int) -> Conditioning:
-        return Conditioning(torch.zeros(count, 1, 1), torch.ones(count, 1), torch.zeros(count, 1))
+        return _conditioning(0.0, count)
 
 
 class _Constant:
@@ -29,8 +29,9 @@ class _Constant:
 
 
 def _conditioning(value: float, count: int) -> Conditioning:
+    pooled = torch.full((count, 1), value)
     return Conditioning(
-        torch.zeros(count, 1, 1), torch.ones(count, 1), torch.full((count, 1), value)
+        torch.zeros(count, 1, 1), torch.ones(count, 1), pooled, torch.zeros(count, 1, 4)
     )
 
 

@@ -142,7 +142,7 @@ def test_noise_and_dropping_follow_from_the_generator(workspace) -> None:
     prior = Prior.load(workspace.models("prior"))
     model = Diffusion.load(workspace.models("diffusion"))
     stream = RecordStream(workspace, ("palette",), 0)
-    task = DiffusionTask(model, prior, stream, 0.5, 0)
+    task = DiffusionTask(model, prior, stream, 0.5, 2, 0)
     batch = task.batch(0, 8)
     losses = [task.loss(batch, torch.Generator().manual_seed(seed)).item() for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]

@@ -1,0 +1,69 @@
+"""Every token of an item knows the item's rectangle, whatever the item's label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.latents.base import GRID
+from pipelines.latents.blobs import Blob, Blobs
+from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.items import ItemList
+from pipelines.latents.places import EVERYWHERE, Places
+from pipelines.latents.sequence import z_to_text
+from pipelines.latents.vocabulary import encode_z
+
+
+def test_tokens_of_an_item_share_its_place(tokenizer) -> None:
+    z = {"boxes": Boxes((Box("red star", 100, 200, 300, 600), Box("ring", 0, 0, 1000, 500)))}
+    ids = encode_z(tokenizer, z_to_text(z))
+    places = Places(tokenizer)([*ids, tokenizer.eos_token_id, tokenizer.pad_token_id])
+    separator = next(i for i in range(2, len(ids)) if places[i] == EVERYWHERE)
+    assert places[0] == EVERYWHERE  # the marker
+    assert set(places[1:separator]) == {(0.1, 0.2, 0.3, 0.6)}
+    assert set(places[separator + 1 : len(ids)]) == {(0.0, 0.0, 1.0, 0.5)}
+    assert places[len(ids) :] == [EVERYWHERE] * 2
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_places_follow_the_items_whatever_the_labels(tokenizer, any_z, data) -> None:
+    z = data.draw(any_z)
+    ids = [*encode_z(tokenizer, z_to_text(z)), tokenizer.eos_token_id]
+    expected = [
+        latent.place(numbers) or EVERYWHERE
+        for latent in z.values()
+        if isinstance(latent, ItemList)
+        for numbers in latent.numbers()
+    ]
+    numbers = {f"<{value}>" for value in range(GRID + 1)}
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    placed = Places(tokenizer)(ids)
+    # An item ends where a number is followed by something else.
+    ends = [
+        place
+        for place, token, following in zip(placed, tokens, tokens[1:], strict=False)
+        if token in numbers and following not in numbers
+    ]
+    assert ends == expected
+
+
+@given(
+    numbers=st.tuples(
+        *[st.integers(0, 1000)] * 2,
+        st.integers(500, 1000),
+        st.integers(1, 500),
+        st.integers(0, 179),
+    )
+)
+def test_a_blob_just_fits_into_its_place(numbers: tuple[int, ...]) -> None:
+    outline = Blob("ring", *numbers).outline(720) / GRID
+    found = np.concatenate([outline.min(0), outline.max(0)])
+    assert Blobs.place(numbers) == pytest.approx(found, abs=1e-3)
+
+
+def test_what_does_not_parse_is_everywhere(tokenizer) -> None:
+    ids = encode_z(tokenizer, "<boxes> star <1><2>")
+    assert set(Places(tokenizer)(ids)) == {EVERYWHERE}
