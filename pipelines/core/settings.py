@@ -30,6 +30,23 @@ class ExtractSettings:
 
 
 @dataclass(frozen=True)
+class TokenizerSettings:
+    """``[tokenizer]``: the visual tokenizer, a VQModel over patches of pixels."""
+
+    patch_size: int = 4  # pixels; the side of what the network sees as one point
+    channels: tuple[int, ...] = (32, 64)  # one block each; every further one halves the grid
+    layers: int = 1  # residual layers a block; the decoder has one more
+    codebook_size: int = 512
+    code_dim: int = 8
+    steps: int = 4000
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class PriorSettings:
     """``[prior]``: p(z|c), a T5 encoder-decoder."""
 
@@ -39,6 +56,7 @@ class PriorSettings:
     d_ff: int = 256
     layers: int = 4
     heads: int = 4
+    dropout: float = 0.1  # without it a small set of captions is learned by heart
     vocab_size: int = 2048
     max_caption_tokens: int = 64
     steps: int = 2000
@@ -99,6 +117,7 @@ class Settings:
 
     data: DataSettings = field(default_factory=DataSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
+    tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)

@@ -37,9 +37,10 @@ SCENES = 30_000
 SEED = 20_240_521
 KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
-    "prior.steps": 1_400,
+    "prior.steps": 3_000,
     "prior.batch_size": 64,
-    "diffusion.steps": 8_000,
+    "diffusion.steps": 6_000,
+    "diffusion.learning_rate": 2e-3,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
 

@@ -174,7 +174,7 @@ def build_prior(
         num_layers=settings.layers,
         num_decoder_layers=settings.layers,
         num_heads=settings.heads,
-        dropout_rate=0.0,
+        dropout_rate=settings.dropout,
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
         pad_token_id=tokenizer.pad_token_id,

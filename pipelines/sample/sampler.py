@@ -30,7 +30,7 @@ def draw_images(
     cfg: float,
     steps: int,
 ) -> np.ndarray:
-    """Integrate the flow from noise to images by Euler's method, in equal steps of σ.
+    """Integrate the flow from noise to images by Euler's method, in steps that the model shifts.
 
     Guidance is applied to x̂; at one noise level the velocity is linear in it, so this is
     guidance of the velocity.
@@ -50,7 +50,7 @@ def draw_images(
     count = len(x)
     context = model.prepare(conditioning)
     null = model.prepare(model.context.null(count)) if cfg != 1.0 else None
-    levels = torch.linspace(1.0, 0.0, steps + 1, device=device)
+    levels = model.shift(torch.linspace(1.0, 0.0, steps + 1, device=device))
     for level, following in zip(levels[:-1], levels[1:], strict=True):
         sigma = level.expand(count)
         clean = model(x, sigma, context)

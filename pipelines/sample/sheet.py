@@ -16,16 +16,19 @@ MIN_SIDE = 128
 """Small images are enlarged to at least this many pixels, without smoothing."""
 
 
-def contact_sheet(groups: Sequence[tuple[str, Sequence[Sample]]]) -> np.ndarray:
+def contact_sheet(
+    groups: Sequence[tuple[str, Sequence[Sample]]], columns: int | None = None
+) -> np.ndarray:
     """Lay out samples, one titled grid a caption.
 
     Args:
         groups: Captions with their samples; at least one sample in all.
+        columns: Samples in a row; None makes the grids about square.
 
     Returns:
         uint8 (height, width, 3).
     """
-    columns = _columns(max(len(samples) for _, samples in groups))
+    columns = columns or _columns(max(len(samples) for _, samples in groups))
     scale = max(1, ceil(MIN_SIDE / groups[0][1][0].pixels.shape[0]))
     side = groups[0][1][0].pixels.shape[0] * scale
     width = MARGIN + columns * (side + MARGIN)

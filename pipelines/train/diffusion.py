@@ -84,10 +84,10 @@ class DiffusionTask:
         drop = torch.rand(len(images), generator=rng, device=device) < self._drop
         context = self.model.prepare(self.model.context(caption, z, drop).repeat(self._draws))
         images = images.repeat(self._draws, 1, 1, 1)
-        # Logit-normal noise levels (arXiv 2403.03206), towards noise, where layout is set; the
-        # centre and width are those of arXiv 2511.13720 for images in pixel space.
+        # Logit-normal noise levels (arXiv 2403.03206), wide: flat colours are decided far nearer
+        # to pure noise than edges are.
         normal = torch.randn(len(images), generator=rng, device=device)
-        sigma = torch.sigmoid(0.8 * normal + 0.8)
+        sigma = self.model.shift(torch.sigmoid(1.5 * normal + 0.5))
         noise = torch.randn(images.shape, generator=rng, device=device)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * noise

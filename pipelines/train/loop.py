@@ -190,6 +190,8 @@ def train(
             seen = step * schedule.batch_size
             rng = torch.Generator(accelerator.device)
             rng.manual_seed(derive(schedule.seed, f"train {description}", seen))
+            # Dropout layers know only the global generator.
+            torch.manual_seed(derive(schedule.seed, f"dropout {description}", seen))
             batch = task.batch(seen, schedule.batch_size)
             with mixed_precision(precision, accelerator.device):
                 loss = task.loss(batch, rng)

@@ -22,6 +22,9 @@ class _Constant:
     def prepare(self, conditioning: Conditioning) -> Conditioning:
         return conditioning
 
+    def shift(self, time: torch.Tensor) -> torch.Tensor:
+        return time**0.5
+
     def __call__(
         self, noisy: torch.Tensor, sigma: torch.Tensor, context: Conditioning
     ) -> torch.Tensor:
