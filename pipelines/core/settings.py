@@ -1,12 +1,52 @@
 """Every setting of `kaleido.toml`: one frozen dataclass a section, with its default and its unit.
 
+`RANGES` holds the bounds of numbers; `config.py` checks files and flags against them.
+
 A section's field is a key of the file and, where a command takes it, a flag of the same name.
 Values that the paper does not give are ours and say so.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have: from `low` to `high`, `low` itself only if not `above`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        """Say the range so that it can follow "a number": ``from 0 to 1``."""
+        if self.above:
+            return f"above {self.low:g}" + (f", at most {self.high:g}" * math.isfinite(self.high))
+        return f"from {self.low:g} " + (f"to {self.high:g}" if math.isfinite(self.high) else "up")
+
+
+RANGES = {
+    "image_size": Range(8, 4096),
+    "boxes_confidence": Range(0, 1),
+    "boxes_max": Range(1, 15),  # more than 15 boxes or blobs are no valid latent
+    "palette_colours": Range(1, 8),  # nor more than 8 colours
+    "warmup": Range(0),
+    "dropout": Range(0, 1),
+    "drop_condition": Range(0, 1),
+    "ema": Range(0, 1),
+    "cfg": Range(0),
+    "top_p": Range(0, 1, above=True),
+    "seed": Range(),
+    "seeds": Range(),
+}
+"""What a setting of this name may be, in every section; any other number is above 0."""
+
+POSITIVE = Range(0, above=True)
 
 
 @dataclass(frozen=True)
@@ -56,7 +96,7 @@ class PriorSettings:
     d_ff: int = 256
     layers: int = 4
     heads: int = 4
-    dropout: float = 0.1  # without it a small set of captions is learned by heart
+    dropout: float = 0.0  # more keeps a small set of captions from being learned by heart, slowly
     vocab_size: int = 2048
     max_caption_tokens: int = 64
     steps: int = 2000
@@ -104,8 +144,8 @@ class SampleSettings:
 class EvaluateSettings:
     """``[evaluate]``: comparing baseline and Kaleido."""
 
-    captions: int = 16
-    n: int = 16  # samples a caption
+    captions: int = 16  # with fewer than 2 there are no intervals
+    n: int = 16  # samples a caption and seed, at least 2
     cfg: tuple[float, ...] = (1.0, 3.0, 7.5)
     steps: int = 30
     seeds: tuple[int, ...] = (0, 1, 2)

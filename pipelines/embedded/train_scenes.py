@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from pipelines.core.config import override
+from pipelines.core.lines import LineProgress
 from pipelines.core.progress import Progress
 from pipelines.core.workspace import SETTINGS_FILE, Workspace
 from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.card import write_card
 from pipelines.embedded.paths import ROOT
-from pipelines.embedded.plain import PlainProgress
 from pipelines.extract.run import extract
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
@@ -37,9 +37,9 @@ SCENES = 30_000
 SEED = 20_240_521
 KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
-    "prior.steps": 3_000,
+    "prior.steps": 1_400,
     "prior.batch_size": 64,
-    "diffusion.steps": 6_000,
+    "diffusion.steps": 5_500,
     "diffusion.learning_rate": 2e-3,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
@@ -58,7 +58,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     workspace = _workspace(options.workspace)
     for step in options.steps or STEPS:
-        _run(step, workspace, options.threads, options.to, PlainProgress())
+        _run(step, workspace, options.threads, options.to, LineProgress())
 
 
 def _workspace(root: Path) -> Workspace:
