@@ -119,6 +119,9 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             block.attn1.set_processor(SanaAttnProcessor2_0())
             block.attn2.set_processor(KeyValueAttnProcessor())
         self.pooled_projection = nn.Linear(context_dim, width)
+        # Without it a model of p(x|c) blows up: the pooled caption alone says how the picture's
+        # uncertain parts are distributed, and its projection, which scales every block, runs away.
+        self.modulation_norm = nn.LayerNorm(width)
         self.seam = nn.Sequential(
             nn.Conv2d(6, seam_channels, 3, padding=1),
             nn.SiLU(),
@@ -197,7 +200,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             batch_size=len(timestep),
             hidden_dtype=pooled.dtype,
         )
-        embedded = embedded + self.pooled_projection(pooled)
+        embedded = self.modulation_norm(embedded + self.pooled_projection(pooled))
         return embedding.linear(embedding.silu(embedded)), embedded
 
 

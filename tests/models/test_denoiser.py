@@ -93,3 +93,20 @@ def test_a_token_is_heard_best_in_its_place() -> None:
     # Row 3's centre lies 0.375 below the rectangle, column 0's 0.375 to its left.
     torch.testing.assert_close(local[3, 2], local[1, 0])
     torch.testing.assert_close(local[3, 0], -32.0 * torch.tensor(2 * 0.375**2).sqrt())
+
+
+@torch.no_grad()
+def test_a_large_pooled_context_cannot_blow_the_network_up() -> None:
+    model = _denoiser()
+    noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    places = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, 3, 4)
+    pooled = torch.randn(2, 24, generator=torch.Generator().manual_seed(2))
+    outputs = [
+        model(
+            noisy,
+            torch.tensor([200.0, 700.0]),
+            model.prepare(torch.zeros(2, 3, 24), torch.ones(2, 3), size * pooled, places),
+        )
+        for size in (1e3, 1e6)
+    ]
+    torch.testing.assert_close(*outputs, atol=1e-2, rtol=1e-2)
