@@ -33,7 +33,11 @@ def evaluate(
         str | None, typer.Option(metavar="SEEDS", help="Seeds, with commas: 0,1,2.")
     ] = None,
     embedded: Annotated[
-        bool, typer.Option("--embedded", help="Compare the embedded models in any case.")
+        bool,
+        typer.Option(
+            "--embedded",
+            help="Compare the embedded models, whatever the workspace holds.",
+        ),
     ] = False,
     name: Annotated[str, typer.Option(help="Folder under reports/.")] = "evaluation",
     workspace: WorkspaceOption = None,
@@ -42,7 +46,8 @@ def evaluate(
     """Compare Kaleido with the baseline at several guidance scales, and write a report.
 
     The defaults are the workspace's settings under evaluate. An HTML page and report.json go to
-    reports/NAME.
+    reports/NAME. An interrupted run goes on where it was. Only scenes can be judged: in a workspace
+    of other data, --embedded alone works.
     """
     from pipelines.evaluate.run import evaluate as run
 
@@ -68,14 +73,17 @@ def _render(summary: Any) -> None:
         for row in summary.rows
     ]
     console.table(rows, ("metric", "model", "CFG", "value", "95 % interval"))
+    if summary.reused:
+        console.line(f"{summary.reused} of {summary.cells} cells were finished by an earlier run.")
     if summary.void:
         console.line(f"The comparison is void: {summary.void}")
     console.line(f"Report: {summary.report}")
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
 
 
 def _interval(row: dict[str, Any]) -> str:
-    return f"{_number(row['low'])} to {_number(row['high'])}"
+    ends = [_number(row[end]) for end in ("low", "high")]
+    return "–" if "–" in ends else " to ".join(ends)

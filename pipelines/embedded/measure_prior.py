@@ -40,19 +40,19 @@ def measure(prior: Prior, seed: int, draws: int) -> dict[str, float]:
         the captioned number; ``distinct``: share of different z among those of one caption;
         ``tokens``: mean length; ``draws``: how many.
     """
-    parsed, agreed, distinct, tokens = [], [], [], []
+    kept: dict[str, list[float]] = {"parse": [], "agree": [], "distinct": [], "tokens": []}
     for caption in _captions(seed, max(draws // ROWS, 1)):
         with torch.inference_mode():
             encoded = prior.encode([caption])
         seeds = [derive(seed, "measure prior", f"{index}:{caption}") for index in range(ROWS)]
         texts = draw_z(prior, encoded, prior.z_kinds, seeds)
         asked = asked_shapes(caption)
-        parsed += [parses(text) for text in texts]
-        agreed += [agrees(text, asked) for text in texts]
-        tokens += [len(encode_z(prior.tokenizer, text)) for text in texts]
-        distinct.append(len(set(texts)) / len(texts))
-    means = {"parse": parsed, "agree": agreed, "distinct": distinct, "tokens": tokens}
-    return {**{name: float(np.mean(v)) for name, v in means.items()}, "draws": len(parsed)}
+        kept["parse"] += [parses(text) for text in texts]
+        kept["agree"] += [agrees(text, asked) for text in texts]
+        kept["distinct"].append(len(set(texts)) / len(texts))
+        kept["tokens"] += [len(encode_z(prior.tokenizer, text)) for text in texts]
+    means = {name: float(np.mean(values)) for name, values in kept.items()}
+    return {**means, "draws": len(kept["parse"])}
 
 
 def _captions(seed: int, count: int) -> Iterator[str]:

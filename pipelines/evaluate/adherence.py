@@ -88,6 +88,16 @@ def box_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> BoxCount
     )
 
 
+def same_count(z: str, asked: Mapping[str, int]) -> bool:
+    """Whether z has as many boxes as the caption asks for objects."""
+    return len(boxes_of(z)) == sum(asked.values())
+
+
+def same_shapes(z: str, asked: Mapping[str, int]) -> bool:
+    """Whether z's boxes are of the captioned shapes and no others, in whatever numbers."""
+    return {box.label for box in boxes_of(z)} == set(asked)
+
+
 def agrees(z: str, asked: Mapping[str, int]) -> bool:
     """Whether z's boxes have the captioned shapes in the captioned numbers."""
     return Counter(box.label for box in boxes_of(z)) == Counter(asked)

@@ -127,7 +127,7 @@ def _curve(frame: _Frame, line: Line, offset: float) -> str:
     parts = [f'<polyline points="{path}"/>']
     for x, interval in known:
         centre, y = frame.x(x) + offset, frame.y(interval.value)
-        if math.isfinite(interval.low) and math.isfinite(interval.high):
+        if interval.known:
             low, high = frame.y(interval.low), frame.y(interval.high)
             parts.append(
                 f'<path class="whisker" d="M{centre - 3:.1f} {low:.1f}h6M{centre:.1f} {low:.1f}'

@@ -11,6 +11,9 @@ import numpy as np
 BLOCK = 1024
 """Rows of a distance matrix held at once."""
 
+NEIGHBOURS = 3
+"""k of precision and recall."""
+
 
 @dataclass
 class Moments:
@@ -131,8 +134,13 @@ def frechet_by_caption(
     return whole, count * whole - (count - 1) * np.array(without)
 
 
-def precision_recall(real: np.ndarray, drawn: np.ndarray, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al., 1904.06991).
+def membership(
+    real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which points of each set lie in the other's manifold (Kynkäänniemi et al., 1904.06991).
+
+    A set's manifold is the union of balls around its points, each reaching to its k-th nearest
+    neighbour in the same set, the point itself not counted.
 
     Args:
         real: (n, d) features of real images.
@@ -140,23 +148,8 @@ def precision_recall(real: np.ndarray, drawn: np.ndarray, k: int = 3) -> tuple[f
         k: Neighbours.
 
     Returns:
-        Share of drawn points within the real manifold, and of real points within the drawn one.
-
-    Raises:
-        ValueError: If a set has k points or fewer.
-    """
-    precise, recalled = membership(real, drawn, k)
-    return float(precise.mean()), float(recalled.mean())
-
-
-def membership(real: np.ndarray, drawn: np.ndarray, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Which points of each set lie in the other's manifold, as `precision_recall` averages them.
-
-    A set's manifold is the union of balls around its points, each reaching to its k-th nearest
-    neighbour in the same set, the point itself not counted.
-
-    Returns:
-        bool (m,) for the drawn points and bool (n,) for the real ones.
+        bool (m,) for the drawn points, whose mean is the precision, and bool (n,) for the real
+        ones, whose mean is the recall.
 
     Raises:
         ValueError: If a set has k points or fewer.
@@ -167,7 +160,7 @@ def membership(real: np.ndarray, drawn: np.ndarray, k: int = 3) -> tuple[np.ndar
     return _inside(drawn, real, radii(real, k)), _inside(real, drawn, radii(drawn, k))
 
 
-def radii(points: np.ndarray, k: int = 3) -> np.ndarray:
+def radii(points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """Squared distance of each point to its k-th nearest other: (n,)."""
     out = np.empty(len(points))
     for start in range(0, len(points), BLOCK):

@@ -3,50 +3,64 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipelines.evaluate.adherence import agrees, box_adherence, parses
+from pipelines.evaluate.adherence import agrees, box_adherence, parses, same_count, same_shapes
 from pipelines.evaluate.diversity import mss, vendi
 from pipelines.evaluate.fidelity import Moments, frechet_by_caption, membership
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.modes import FACTORS, matching_share, mode_coverage, mode_entropy
+from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entropy
 from pipelines.evaluate.observe import Observed
-from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.statistics import Estimate, combine
 
 Asked = Sequence[Counter[str]]
 """Captioned shapes with their counts, one a caption."""
 
+LEAST_VALID = 2
+"""A similarity needs two pictures: groups with fewer valid ones are skipped, and counted."""
 
-def measure(seen: Observed, reference: Observed, asked: Asked) -> dict[str, Estimate]:
+
+def measure(
+    seen: Observed, reference: Observed, asked: Asked, ceiling: float
+) -> dict[str, Estimate]:
     """Measure pictures.
 
     Args:
-        seen: The pictures, n of each caption under each seed.
+        seen: The pictures, n of each caption under each seed, n of 2 or more.
         reference: Real ones, as many.
         asked: What each caption asks for.
+        ceiling: Share of real boxes that the judge finds with the right shape, above 0.
 
     Returns:
-        Estimates by metric: ``frechet``, ``precision``, ``recall`` over all pictures together;
-        ``edges``, edge energy over that of real pictures of the caption;
-        ``vendi`` and ``mss`` of a caption's n samples under one seed; ``caption`` (share of
-        pictures that show the captioned objects); ``entropy.FACTOR`` (nats) and
-        ``coverage.FACTOR``; and, where the pictures have a z with boxes, ``boxes`` (share found by
-        the judge), ``boxes.shuffled`` (against the z of other captions: chance), ``z.parses`` and
-        ``z.agrees``.
+        Estimates by metric. Over all pictures together: ``frechet``, ``precision``, ``recall``.
+        Over the n pictures of a caption under one seed: ``vendi``, ``mss``, ``edges`` (edge energy
+        over that of real pictures of the caption) and ``caption`` (share that shows exactly the
+        captioned objects: the valid ones). Over the valid ones among them: ``vendi.valid`` and
+        ``mss.valid``, ``entropy.FACTOR`` (nats) and ``coverage.FACTOR``; these say how many
+        pictures they used and skip groups with too few. Of z, where there is one: see
+        `_z_metrics`.
     """
+    valid = np.array(
+        [
+            [[matches(v, a) for v in group] for group in by_seed]
+            for by_seed, a in zip(seen.verdicts, asked, strict=True)
+        ]
+    )
     values = _set_metrics(seen, reference)
-    values["vendi"] = _by_cell(seen, lambda c, s: vendi(seen.features[c, s]))
-    if seen.features.shape[2] > 1:
-        values["mss"] = _by_cell(seen, lambda c, s: mss(seen.features[c, s]))
     values["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
-    values["caption"] = _by_cell(seen, lambda c, s: matching_share(seen.verdicts[c][s], asked[c]))
+    values["caption"] = Estimate.mean_of(valid.mean(2))
+    for name, score in (("vendi", vendi), ("mss", mss)):
+        values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
-            values[f"{name}.{factor}"] = _mode_metric(seen, asked, factor, function)
-    if any("<boxes>" in z for by_seed in seen.z for group in by_seed for z in group):
-        values |= _z_metrics(seen, asked)
+            values[f"{name}.{factor}"] = _mode_metric(seen, valid, asked, factor, function)
+    texts = [z for by_seed in seen.z for group in by_seed for z in group]
+    if any(texts):
+        values["z.parses"] = _z_share(seen, asked, lambda z, _: parses(z))
+    if any("<boxes>" in z for z in texts):
+        values |= _z_metrics(seen, asked, ceiling)
     return values
 
 
@@ -64,41 +78,69 @@ def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     }
 
 
+def _diversity(
+    seen: Observed, valid: np.ndarray, name: str, score: Callable[[np.ndarray], float]
+) -> dict[str, Estimate]:
+    """Score all pictures of a group, and the valid ones alone: garbage is diverse too."""
+
+    def of_valid(c: int, s: int) -> float:
+        rows = seen.features[c, s][valid[c, s]]
+        return score(rows) if len(rows) >= LEAST_VALID else float("nan")
+
+    return {
+        name: _by_cell(seen, lambda c, s: score(seen.features[c, s])),
+        f"{name}.valid": _by_cell(seen, of_valid, valid.sum(2)),
+    }
+
+
 def _mode_metric(
     seen: Observed,
+    valid: np.ndarray,
     asked: Asked,
     factor: str,
     function: Callable[[Sequence[Verdict], Counter[str], str], float],
 ) -> Estimate:
-    return _by_cell(seen, lambda c, s: function(seen.verdicts[c][s], asked[c], factor))
+    return _by_cell(
+        seen, lambda c, s: function(seen.verdicts[c][s], asked[c], factor), valid.sum(2)
+    )
 
 
-def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
+def _z_metrics(seen: Observed, asked: Asked, ceiling: float) -> dict[str, Estimate]:
+    """Measure whether the pictures show z's boxes, and whether z says what the caption says.
+
+    Returns:
+        ``boxes`` (share of z's boxes that the judge finds), ``boxes.of_ceiling`` (as a share of
+        what it finds in real pictures); two controls, the same against a z that the picture was
+        not drawn from: ``boxes.resampled``, of the caption's next sample, is what heeding the
+        caption alone would give, and ``boxes.shuffled``, of the next caption, is chance;
+        ``z.count``, ``z.shapes`` and ``z.agrees`` (both, and each shape's number).
+    """
     captions = len(asked)
 
-    def adherence(shift: int) -> Estimate:
-        return _by_cell(
-            seen,
-            lambda c, s: (
-                box_adherence(seen.z[(c + shift) % captions][s], seen.verdicts[c][s]).share
-            ),
-        )
+    def adherence(captions_on: int = 0, samples_on: int = 0) -> Estimate:
+        def share(c: int, s: int) -> float:
+            group = seen.z[(c + captions_on) % captions][s]
+            z = [*group[samples_on:], *group[:samples_on]]
+            return box_adherence(z, seen.verdicts[c][s]).share
 
-    values = {
-        "boxes": adherence(0),
-        "z.parses": _by_cell(seen, lambda c, s: _share(parses(z) for z in seen.z[c][s])),
-        "z.agrees": _by_cell(seen, lambda c, s: _share(agrees(z, asked[c]) for z in seen.z[c][s])),
-    }
+        return _by_cell(seen, share)
+
+    values = {"boxes": adherence(), "boxes.resampled": adherence(samples_on=1)}
+    values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
     if captions > 1:
-        values["boxes.shuffled"] = adherence(1)
+        values["boxes.shuffled"] = adherence(captions_on=1)
+    for name, holds in (("count", same_count), ("shapes", same_shapes), ("agrees", agrees)):
+        values[f"z.{name}"] = _z_share(seen, asked, holds)
     return values
 
 
-def _share(answers: Iterable[bool]) -> float:
-    return float(np.mean(list(answers)))
+def _z_share(seen: Observed, asked: Asked, holds: Callable[[str, Counter[str]], bool]) -> Estimate:
+    return _by_cell(seen, lambda c, s: float(np.mean([holds(z, asked[c]) for z in seen.z[c][s]])))
 
 
-def _by_cell(seen: Observed, function: Callable[[int, int], float]) -> Estimate:
+def _by_cell(
+    seen: Observed, function: Callable[[int, int], float], counts: np.ndarray | None = None
+) -> Estimate:
     captions, seeds = seen.features.shape[:2]
     cells = [[function(c, s) for s in range(seeds)] for c in range(captions)]
-    return Estimate.mean_of(np.array(cells))
+    return Estimate.mean_of(np.array(cells), counts)

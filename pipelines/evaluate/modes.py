@@ -44,11 +44,6 @@ def matches(verdict: Verdict, asked: Mapping[str, int]) -> bool:
     return Counter(item.shape for item in verdict.objects) == Counter(asked)
 
 
-def matching_share(verdicts: Sequence[Verdict], asked: Mapping[str, int]) -> float:
-    """Share of images in which the judge finds exactly the captioned objects."""
-    return float(np.mean([matches(verdict, asked) for verdict in verdicts]))
-
-
 def mode_entropy(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:
     """Entropy of a factor among one caption's samples, in nats.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,30 @@ Source = Callable[[str, int], tuple[list[str], np.ndarray]]
 """(caption, seed) -> the z of each picture as text ("" for none), uint8 (n, side, side, 3)."""
 
 
+SHOWN = (6, 8)
+"""Captions in the report's grids, and pictures of each."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was seen of one source's pictures under one seed.
+
+    Attributes:
+        features: float32 (captions, n, d).
+        verdicts: By caption, one a picture.
+        z: By caption, one text a picture.
+        edges: Edge energy of each picture, (captions, n).
+        shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
+            the report's grids. They are not chosen.
+    """
+
+    features: np.ndarray
+    verdicts: list[list[Verdict]]
+    z: list[list[str]]
+    edges: np.ndarray
+    shown: np.ndarray
+
+
 @dataclass(frozen=True)
 class Observed:
     """What was seen of one source of pictures.
@@ -27,51 +51,55 @@ class Observed:
         verdicts: By caption and seed, one a picture.
         z: By caption and seed, one text a picture.
         edges: Edge energy of each picture, (captions, seeds, n).
-        shown: Pictures of the first captions under the first seed, uint8 (k, side, side, 3) each,
-            not chosen but the first k: the report's grids.
+        shown: Of the first seed, as in `Cell`.
     """
 
     features: np.ndarray
     verdicts: list[list[list[Verdict]]]
     z: list[list[list[str]]]
     edges: np.ndarray
-    shown: list[np.ndarray] = field(default_factory=list)
+    shown: np.ndarray
 
 
 def observe(
     source: Source,
     judge: Judge,
     captions: Sequence[str],
-    seeds: Sequence[int],
-    shown: tuple[int, int] = (0, 0),
+    seed: int,
     advance: Advance = lambda n=1, note="": None,
-) -> Observed:
-    """Draw and judge every caption under every seed; pictures are dropped once judged.
+) -> Cell:
+    """Draw and judge every caption; pictures are dropped once judged, but for those to show.
 
     Args:
         source: Gives the pictures.
         judge: Sees them.
         captions: What to draw.
-        seeds: Repetitions.
-        shown: Captions, and pictures of each, to keep for the report.
-        advance: Told of each finished group of pictures.
+        seed: Of the pictures.
+        advance: Told of each finished caption.
     """
     features, verdicts, texts, edges = [], [], [], []
-    kept: list[np.ndarray] = []
-    for number, caption in enumerate(captions):
-        cells = []
-        for repeat, seed in enumerate(seeds):
-            z, images = source(caption, seed)
-            cells.append((judge.features(images), judge(images), z, edge_energy(images)))
-            if repeat == 0 and number < shown[0]:
-                kept.append(images[: shown[1]].copy())
-            advance(len(images))
-        columns = list(zip(*cells, strict=True))
-        features.append(columns[0])
-        verdicts.append(list(columns[1]))
-        texts.append(list(columns[2]))
-        edges.append(columns[3])
-    return Observed(np.array(features), verdicts, texts, np.array(edges), kept)
+    shown: list[np.ndarray] = []
+    for caption in captions:
+        z, images = source(caption, seed)
+        features.append(judge.features(images))
+        verdicts.append(judge(images))
+        texts.append(z)
+        edges.append(edge_energy(images))
+        if len(shown) < SHOWN[0]:
+            shown.append(images[: SHOWN[1]].copy())
+        advance(len(images))
+    return Cell(np.array(features), verdicts, texts, np.array(edges), np.array(shown))
+
+
+def join(cells: Sequence[Cell]) -> Observed:
+    """Put one source's cells together, one a seed."""
+    return Observed(
+        np.stack([cell.features for cell in cells], axis=1),
+        [list(group) for group in zip(*(cell.verdicts for cell in cells), strict=True)],
+        [list(group) for group in zip(*(cell.z for cell in cells), strict=True)],
+        np.stack([cell.edges for cell in cells], axis=1),
+        cells[0].shown,
+    )
 
 
 def samples_of(bundle: Bundle, options: DrawOptions) -> Source:

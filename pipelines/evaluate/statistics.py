@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -30,21 +36,34 @@ class Estimate:
         value: The number.
         table: (captions, seeds): each cell's contribution, NaN where there is none. Its mean is
             the value, or near it for pseudo-values of a number that is no average.
+        pictures: How many it was computed from; None for all.
     """
 
     value: float
     table: np.ndarray
+    pictures: int | None = None
 
     @classmethod
-    def mean_of(cls, table: np.ndarray) -> Estimate:
-        """Average a table; missing cells are left out."""
+    def mean_of(cls, table: np.ndarray, counts: np.ndarray | None = None) -> Estimate:
+        """Average a table; missing cells are left out.
+
+        Args:
+            table: (captions, seeds).
+            counts: (captions, seeds), pictures behind each cell, where that is not all of them.
+        """
         table = np.asarray(table, dtype=np.float64)
-        return cls(float(_means(table[None])[0]), table)
+        pictures = None if counts is None else int(counts[np.isfinite(table)].sum())
+        return cls(float(_means(table[None])[0]), table, pictures)
+
+    @property
+    def skipped(self) -> int:
+        """Cells that contribute nothing, where it was not computed from all pictures."""
+        return 0 if self.pictures is None else int((~np.isfinite(self.table)).sum())
 
     def interval(self) -> Interval:
-        """Bootstrap over captions and seeds; see `resample`."""
+        """Bootstrap over captions and seeds, see `resample`; none for fewer than two captions."""
         draws = self.value + _means(resample(self.table)) - _means(self.table[None])[0]
-        return _percentiles(self.value, draws)
+        return _percentiles(self.value, draws, self.table)
 
 
 def resample(table: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -99,12 +118,14 @@ def ratio(above: Estimate, below: Estimate) -> Interval:
     if not below.value > 0.0:
         return Interval(float("nan"), float("nan"), float("nan"))
     sound = draws[1] > 0.0
-    return _percentiles(above.value / below.value, draws[0][sound] / draws[1][sound])
+    quotients = draws[0][sound] / draws[1][sound]
+    return _percentiles(above.value / below.value, quotients, above.table + below.table)
 
 
-def _percentiles(value: float, draws: np.ndarray) -> Interval:
+def _percentiles(value: float, draws: np.ndarray, table: np.ndarray) -> Interval:
     finite = draws[np.isfinite(draws)]
-    if not finite.size:
+    # One caption shows nothing of how captions differ: every resample of it is itself.
+    if not finite.size or np.isfinite(table).any(axis=1).sum() < 2:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(finite, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
     return Interval(value, float(low), float(high))

@@ -2,7 +2,15 @@ from collections import Counter
 
 import numpy as np
 
-from pipelines.evaluate.adherence import agrees, box_adherence, boxes_of, count_boxes, parses
+from pipelines.evaluate.adherence import (
+    agrees,
+    box_adherence,
+    boxes_of,
+    count_boxes,
+    parses,
+    same_count,
+    same_shapes,
+)
 from pipelines.evaluate.judge import Found, Verdict
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_to_text
@@ -49,6 +57,17 @@ def test_z_agrees_with_the_caption_when_shapes_and_counts_do():
     assert agrees(z, Counter(circle=2))
     assert not agrees(z, Counter(circle=1))
     assert not agrees(z, Counter(circle=2, star=1))
+
+
+def test_count_and_shapes_may_agree_apart():
+    z = z_of(Box("circle", 0, 0, 100, 100), Box("star", 200, 0, 300, 100))
+    assert same_count(z, Counter(circle=2)) and not same_shapes(z, Counter(circle=2))
+    assert same_shapes(z, Counter(circle=2, star=1)) and not same_count(
+        z, Counter(circle=2, star=1)
+    )
+    swapped = Counter(circle=1, star=2)
+    z = z_of(*(Box("circle", x, 0, x + 100, 100) for x in (0, 200)), Box("star", 400, 0, 500, 100))
+    assert same_count(z, swapped) and same_shapes(z, swapped) and not agrees(z, swapped)
 
 
 def test_a_z_that_does_not_parse_has_no_boxes():

@@ -11,7 +11,7 @@ START = {
     "entropy.place": 1.7,
     "frechet": 0.2,
     "recall": 0.8,
-    "boxes": 0.95,
+    "boxes.of_ceiling": 0.95,
 }
 
 
@@ -52,12 +52,13 @@ def test_an_undertrained_model_makes_the_comparison_void(model, value, named):
 def test_without_cfg_1_or_a_model_nothing_is_proved():
     only = {key: value for key, value in results().items() if key[0] == "kaleido"}
     assert "missing: baseline" in parity(only, estimates()).reason
-    assert changes(only) == [] and aims(only, 1.0) == []
+    assert changes(only) == [] and aims(only) == []
     high = {key: value for key, value in results().items() if key[1] > 1.0}
     assert not parity(high, estimates()).sound
+    assert changes(high) == [] and aims(high) == []
 
 
-def test_changes_are_from_the_lowest_scale_to_the_highest():
+def test_changes_are_from_cfg_1_to_the_highest_scale():
     over = {
         ("baseline", 7.5): estimates(vendi=0.4, recall=0.2),
         ("kaleido", 7.5): estimates(vendi=0.9, recall=0.7),
@@ -71,20 +72,30 @@ def test_changes_are_from_the_lowest_scale_to_the_highest():
     assert got["caption"].difference.value == pytest.approx(0.0)
 
 
-def test_aims_compare_with_the_baseline_at_the_highest_scale():
+def test_aims_compare_with_the_baseline_at_cfg_seven_and_a_half():
     over = {
         ("baseline", 7.5): estimates(vendi=1.0, mss=1.0, frechet=1.0, recall=0.3),
-        ("kaleido", 7.5): estimates(vendi=1.3, mss=0.7, frechet=0.5, recall=0.6, boxes=0.8),
+        ("kaleido", 7.5): estimates(vendi=1.3, mss=0.7, frechet=0.5, recall=0.6),
+        # Neither a lower scale than 1 nor a higher than 7.5 takes part.
+        **{(model, cfg): estimates() for model in ("baseline", "kaleido") for cfg in (0.5, 10.0)},
     }
-    got = {check.name.split()[0]: check for check in aims(results(over=over), ceiling=0.8)}
+    got = {check.name.split()[0]: check for check in aims(results(over=over))}
     assert all(check.passed for check in got.values()) and len(got) == 5
     assert got["Recall"].limit == 1.9 and got["Recall"].interval.value == pytest.approx(2.0)
-    assert got["Boxes"].interval.value == pytest.approx(1.0)
+    assert got["Boxes"].interval.value == pytest.approx(0.95)
+    limits = {name: (check.sign, check.limit) for name, check in got.items()}
+    assert limits == {
+        "Vendi": (">=", 1.25),
+        "MSS": ("<=", 0.76),
+        "Recall": (">=", 1.9),
+        "Fréchet": ("<=", 0.6),
+        "Boxes": (">=", 0.9),
+    }
 
 
 def test_a_baseline_with_good_recall_is_not_asked_to_be_doubled():
     over = {("kaleido", 7.5): estimates(recall=0.7)}
-    recall = next(c for c in aims(results(over=over), 1.0) if c.name.startswith("Recall"))
+    recall = next(c for c in aims(results(over=over)) if c.name.startswith("Recall"))
     assert recall.limit == 0.9
     assert recall.interval.value == pytest.approx(0.7 / 0.8)
     assert not recall.passed

@@ -8,7 +8,6 @@ from pipelines.evaluate.fidelity import (
     frechet_by_caption,
     frechet_distance,
     membership,
-    precision_recall,
     radii,
 )
 
@@ -68,6 +67,10 @@ def test_the_jackknife_of_captions_recovers_the_distance():
     whole, single = frechet_by_caption(drawn[:1], real[:1])
     assert whole == pytest.approx(frechet_distance(drawn[0], real[0]))
     assert np.isnan(single).all()
+
+
+def precision_recall(real, drawn):
+    return tuple(float(inside.mean()) for inside in membership(real, drawn))
 
 
 def brute_force(real, drawn, k):

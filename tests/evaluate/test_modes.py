@@ -10,7 +10,7 @@ from pipelines.evaluate.modes import (
     FACTORS,
     entropy,
     known_modes,
-    matching_share,
+    matches,
     mode_coverage,
     mode_entropy,
     rarefied,
@@ -30,7 +30,7 @@ def test_only_pictures_with_exactly_the_captioned_objects_count():
     asked = Counter(circle=1)
     verdicts = [seen(found(colour="red")), seen(found(colour="blue"))] * 4
     noise = [seen(found(colour=c), found("star")) for c in ("teal", "pink")] + [seen()]
-    assert matching_share(verdicts + noise, asked) == pytest.approx(8 / 11)
+    assert [matches(verdict, asked) for verdict in verdicts + noise] == [True] * 8 + [False] * 3
     assert mode_entropy(verdicts + noise, asked, "colour") == mode_entropy(
         verdicts, asked, "colour"
     )

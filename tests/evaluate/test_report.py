@@ -6,8 +6,9 @@ import pytest
 
 from pipelines.evaluate.compare import aims, changes, parity
 from pipelines.evaluate.measure import measure
+from pipelines.evaluate.page import render
 from pipelines.evaluate.reference import asked_shapes
-from pipelines.evaluate.report import TITLES, Grid, Report, render, verdict
+from pipelines.evaluate.report import TITLES, Grid, Report, verdict
 from pipelines.evaluate.statistics import Estimate
 from tests.evaluate.conftest import CAPTIONS
 
@@ -47,13 +48,15 @@ def parsed(page):
 @pytest.fixture(scope="module")
 def report(data, reference) -> Report:
     asked = [asked_shapes(caption) for caption in CAPTIONS]
-    real = measure(data, reference, asked)
+    real = measure(data, reference, asked, 0.98)
+    z = [[["<boxes> star <1><1><9><9>"] * 12] * 2] * len(CAPTIONS)
+    drawn = measure(replace(data, z=z), reference, asked, 0.98)
     low = real | {"vendi": Estimate(3.0, real["vendi"].table - real["vendi"].value + 3.0)}
     estimates = {
         ("baseline", 1.0): real,
-        ("kaleido", 1.0): real,
+        ("kaleido", 1.0): drawn,
         ("baseline", 7.5): low,
-        ("kaleido", 7.5): real,
+        ("kaleido", 7.5): drawn,
     }
     pictures = np.zeros((3, 16, 16, 3), np.uint8)
     return Report(
@@ -69,9 +72,10 @@ def report(data, reference) -> Report:
         judge="scenes-judge@01234567",
         ceiling={"box": 0.99, "adherence": 0.98},
         sources={"baseline": "embedded", "kaleido": "embedded"},
+        z_kinds={"baseline": (), "kaleido": ("boxes",)},
         parity=parity(estimates, real),
         changes=changes(estimates),
-        aims=aims(estimates, 0.98),
+        aims=aims(estimates),
         estimates=estimates,
         data=real,
         grids=[Grid(HOSTILE, [("data", 0.0, pictures), ("baseline", 7.5, pictures)])],
@@ -101,15 +105,49 @@ def test_the_page_needs_nothing_besides_itself(report):
 
 
 def test_it_answers_the_question_from_the_numbers(report):
-    assert verdict(report).startswith("Yes: it loses less diversity")
+    assert verdict(report).startswith("The comparison is fair: at CFG 1")
+    assert "Yes: Kaleido loses less diversity" in verdict(report)
+    assert "over 2 captions and 2 seeds. Over valid pictures alone" in verdict(report)
+    assert "3 seeds are the rule; this run has fewer." in verdict(report)
     assert "VOID" not in render(report)
     reverse = {("baseline", c): report.estimates["kaleido", c] for c in (1.0, 7.5)} | {
         ("kaleido", c): report.estimates["baseline", c] for c in (1.0, 7.5)
     }
-    assert verdict(replace(report, changes=changes(reverse))).startswith("No:")
+    assert " No: Kaleido" in verdict(replace(report, changes=changes(reverse)))
     alike = {(m, c): report.data for m in ("baseline", "kaleido") for c in (1.0, 7.5)}
-    assert verdict(replace(report, changes=changes(alike))).startswith("Not shown")
-    assert "two guidance scales" in verdict(replace(report, changes=[]))
+    assert "Not shown: the interval" in verdict(replace(report, changes=changes(alike)))
+    assert "needs CFG 1 and a larger one" in verdict(replace(report, changes=[]))
+
+
+def test_parity_comes_first_then_the_change_then_the_aims_with_their_outcomes(report):
+    words = parsed(render(report)).words
+    parity, change, targets, pictures = (
+        words.index(title)
+        for title in (
+            *("Was the comparison fair?", "What strong guidance changes", "Aims", "Pictures"),
+        )
+    )
+    assert parity < change < targets < pictures
+    assert "Kaleido minus baseline" in words[change:targets]
+    outcomes = [word for word in words[targets:pictures] if word in ("met", "not met")]
+    assert len(outcomes) == len(report.aims) == 5
+    assert outcomes.count("met") == sum(check.passed for check in report.aims)
+    assert words[parity:change].count("met") == len(report.parity.checks)
+    assert "Not measured: they need CFG 1 and CFG 7.5." in render(replace(report, aims=[]))
+
+
+def test_one_caption_has_no_interval_and_the_page_says_so(report):
+    single = {
+        key: {n: replace(e, table=e.table[:1]) for n, e in value.items()}
+        for key, value in report.estimates.items()
+    }
+    other = replace(report, estimates=single, changes=changes(single), aims=aims(single))
+    assert "Not shown: an interval needs two captions" in verdict(other)
+    words = parsed(render(other)).words
+    assert words.count("–") > 50
+    assert not [
+        word for word in words[words.index("Aims") : words.index("Pictures")] if " to " in word
+    ]
 
 
 def test_a_void_comparison_says_so_first_and_large(report):
@@ -120,12 +158,17 @@ def test_a_void_comparison_says_so_first_and_large(report):
     assert body[1].startswith("This comparison proves nothing: <b>undertrained</b>")
     assert page.index("VOID") < page.index("<h1>")
     assert "cannot be said" in verdict(replace(report, parity=unsound))
+    targets = words[words.index("Aims") : words.index("Pictures")]
+    assert targets.count("void") == len(report.aims) and "met" not in targets
 
 
 def test_every_metric_stands_in_the_table_with_its_interval(report):
     page = render(report)
-    for metric in report.data:
-        assert TITLES[metric][0] in page
+    for metric in report.estimates["kaleido", 7.5]:
+        assert TITLES[metric][0].replace("'", "&#x27;") in page
+    used = report.data["vendi.valid"]
+    assert f"{used.pictures}<small>skipped {used.skipped} of " in page
+    assert "Kaleido (embedded, z: boxes)" in page and "Baseline (embedded, z: none)" in page
     low, high = report.data["vendi"].interval().low, report.data["vendi"].interval().high
     assert f"{low:.2f} to {high:.2f}" in page
     assert "kaleido evaluate --name x" in page and "scenes-judge@01234567" in page

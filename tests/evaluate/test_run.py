@@ -1,99 +1,241 @@
 import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.settings import DiffusionSettings, PriorSettings
-from pipelines.data.scenes.factors import SHAPES
-from pipelines.data.scenes.generate import make_records, scene_of
+from pipelines.core.progress import Progress
+from pipelines.data.folder import write_folder
+from pipelines.data.scenes.generate import write_scenes
+from pipelines.embedded.paths import embedded_path
+from pipelines.evaluate.captions import fresh_captions
 from pipelines.evaluate.run import evaluate
-from pipelines.latents.vocabulary import train_tokenizer
-from pipelines.models.diffusion import build_diffusion
-from pipelines.models.prior import build_prior
+from pipelines.models.diffusion import Diffusion
 
-KINDS = ("boxes",)
 CAPTIONS = ("a star", "two circles")
-SMALL = {"n": 3, "steps": 2, "cfg": (1.0, 7.5), "seeds": (0, 1)}
+SMALL = {"n": 3, "steps": 2, "cfg": (1.0, 7.5), "seeds": (0, 1), "captions": 2}
 
 
-@pytest.fixture
-def trained(workspace):
-    """A workspace with tiny untrained models of the real classes."""
-    torch.manual_seed(0)
-    small = PriorSettings(d_model=32, d_ff=32, layers=1, heads=2, z_kinds=KINDS)
-    tokenizer = train_tokenizer([scene_of(0, index)[1] for index in range(200)], 1500)
-    prior = build_prior(small, tokenizer, SHAPES)
-    prior.save(workspace.models("prior"))
-    settings = DiffusionSettings(layers=1, heads=2, head_dim=8, patch_size=4)
-    for name, kinds in (("diffusion", KINDS), ("baseline", ())):
-        build_diffusion(settings, 16, prior, kinds).save(workspace.models(name))
-    return workspace
+def small(workspace, **changes):
+    """The workspace with settings for a short evaluation."""
+    settings = {f"evaluate.{name}": value for name, value in (SMALL | changes).items()}
+    return replace(workspace, settings=override(workspace.settings, settings))
+
+
+def content(summary):
+    return json.loads(summary.json.read_text("utf-8"))
 
 
 def test_untrained_models_give_a_void_report_with_every_row(trained):
-    summary = evaluate(trained, name="first", captions=CAPTIONS, **SMALL)
+    summary = evaluate(small(trained), name="first", captions=CAPTIONS)
     assert summary.void.startswith("at CFG 1 the models are not equally trained")
     assert "VOID" in summary.report.read_text("utf-8")
-    content = json.loads(summary.json.read_text("utf-8"))
-    assert content["void"] == summary.void
-    rows = content["rows"]
+    found = content(summary)
+    assert found["void"] == summary.void
+    rows = found["rows"]
     assert {(row["model"], row["cfg"]) for row in rows} == {
         *(("data", None), ("baseline", 1.0), ("baseline", 7.5), ("kaleido", 1.0)),
         ("kaleido", 7.5),
     }
+    judge = found["judge"]["name"]
     for row in rows:
-        assert row["n"] == 2 * 3 * 2 and row["n_per_caption"] == 3 and row["seeds"] == [0, 1]
+        assert row["n_per_caption"] == 3 and row["seeds"] == [0, 1]
         assert row["z_kinds"] == (["boxes"] if row["model"] == "kaleido" else [])
-        name = content["judge"]["name"]
-        assert row["metric"].startswith("z.") or row["metric"].endswith(f"[{name}]")
-    parses = [row for row in rows if row["metric"] == "z.parses"]
-    assert [row["value"] for row in parses] == [1.0, 1.0]
-    assert content["judge"]["ceiling"]["adherence"] > 0.9
+        assert row["metric"].startswith("z.") or f"[{judge}" in row["metric"]
+    assert found["judge"]["ceiling"]["adherence"] > 0.9
+    kaleido = {row["metric"]: row for row in rows if (row["model"], row["cfg"]) == ("kaleido", 7.5)}
+    named = ("frechet", "precision", "recall", "mss", "vendi", "caption", "boxes")
+    named += ("boxes.of_ceiling", "boxes.resampled", "boxes.shuffled")
+    assert {f"{metric}[{judge}]" for metric in named} <= set(kaleido)
+    assert {"z.parses", "z.count", "z.shapes", "z.agrees"} <= set(kaleido)
+    assert kaleido["z.parses"]["value"] == 1.0
+    assert kaleido[f"vendi[{judge}]"]["n"] == 2 * 3 * 2
+    # An untrained model draws nothing that the judge would know.
+    valid = kaleido[f"vendi[{judge}, valid]"]
+    assert (valid["value"], valid["n"], valid["skipped"]) == (None, 0, 4)
+    real = next(row for row in rows if row["metric"] == f"vendi[{judge}, valid]")
+    assert real["model"] == "data" and real["skipped"] < 4 and real["n"] > 0
 
 
-def test_equal_runs_give_equal_numbers(trained):
-    small = SMALL | {"cfg": (7.5,), "models": ("kaleido",), "seeds": (0,), "captions": CAPTIONS}
-    first = evaluate(trained, name="a", **small)
-    second = evaluate(trained, name="b", **small)
-    assert json.dumps(first.rows) == json.dumps(second.rows)
+def test_one_caption_gives_rows_without_intervals(trained):
+    summary = evaluate(small(trained), captions=["two circles"])
+    rows = content(summary)["rows"]
+    assert {row["low"] for row in rows} == {row["high"] for row in rows} == {None}
+    assert [row for row in rows if row["value"] is not None]
+    assert "<small>–</small>" in summary.report.read_text("utf-8")
 
 
-def test_settings_and_held_out_captions_serve_where_nothing_is_given(trained, write_data):
-    write_data(list(make_records(60, seed=3, size=16)), 60)
-    changes = {
-        "evaluate.captions": 2,
-        "evaluate.n": 2,
-        "evaluate.steps": 1,
-        "evaluate.cfg": (1.0,),
-        "evaluate.seeds": (5,),
-    }
-    small = replace(trained, settings=override(trained.settings, changes))
-    summary = evaluate(small, models=("kaleido",))
-    plan = json.loads(summary.json.read_text("utf-8"))["plan"]
-    assert len(plan["captions"]) == 2 and plan["n"] == 2 and plan["seeds"] == [5]
+def test_settings_and_held_out_captions_serve_where_nothing_is_given(trained):
+    write_scenes(trained, 60, seed=3, size=16)
+    summary = evaluate(small(trained, seeds=(5,)))
+    plan = content(summary)["plan"]
+    assert len(plan["captions"]) == 2 and plan["n"] == 3 and plan["seeds"] == [5]
     assert summary.report.parent == trained.reports("evaluation")
-    assert "missing: baseline" in summary.void
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "captions", "named"),
     [
-        ({"captions": ["a dog"]}, "a dog"),
-        ({"captions": ["a star", "a star"]}, "occurs twice"),
-        ({"captions": CAPTIONS, "n": 1}, "two samples"),
-        ({"captions": CAPTIONS, "seeds": (1, 1)}, "occurs twice"),
-        ({"captions": CAPTIONS, "models": ("other",)}, "no such model"),
+        ({}, ["a dog"], "a dog"),
+        ({}, ["a star", "a star"], "occurs twice"),
+        ({"n": 1}, CAPTIONS, "two pictures of a caption"),
+        ({"seeds": (1, 1)}, CAPTIONS, "occurs twice"),
+        ({"n": 3, "seeds": (0,)}, ["a star"], "more than 3 pictures"),
     ],
 )
-def test_wrong_use_is_named_before_any_work(trained, options, named):
+def test_wrong_use_is_named_before_any_work(trained, options, captions, named):
     with pytest.raises(KaleidoError, match=named):
-        evaluate(trained, **(SMALL | options))
-    assert not trained.reports("evaluation").exists()
+        evaluate(small(trained, **options), captions=captions)
+    assert not trained.reports("evaluation").exists() and not trained.logs.exists()
 
 
 def test_without_captions_or_data_it_says_what_to_do(trained):
-    with pytest.raises(InputMissing, match="held-out"):
-        evaluate(trained, **SMALL)
+    with pytest.raises(InputMissing, match=r"held-out.*--embedded"):
+        evaluate(small(trained))
+
+
+def write_pictures(workspace):
+    folder = workspace.root.with_name("pictures")
+    folder.mkdir()
+    Image.new("RGB", (20, 20), "red").save(folder / "one.png")
+    (folder / "one.txt").write_text("a red circle")
+    write_folder(workspace, folder)
+
+
+@pytest.mark.parametrize(
+    ("write", "named"),
+    [
+        (lambda ws: write_scenes(ws, 30, seed=3, size=16, hard=True), "hard scenes"),
+        (write_pictures, "`data folder`, and evaluation can judge scenes only"),
+    ],
+    ids=["hard", "folder"],
+)
+def test_data_that_the_judge_does_not_know_are_refused_before_any_work(trained, write, named):
+    write(trained)
+    with pytest.raises(KaleidoError, match=named):
+        evaluate(small(trained))
+    assert not trained.reports("evaluation").exists() and not trained.logs.exists()
+
+
+class Interrupting(Progress):
+    """Ends the run, as Ctrl-C does, after so many groups of pictures."""
+
+    def __init__(self, after):
+        self._left = after
+
+    def task(self, *arguments, **options):
+        def advance(n=1, note=""):
+            self._left -= 1
+            if self._left == 0:
+                raise KeyboardInterrupt
+
+        return nullcontext(advance)
+
+
+def test_an_interrupted_run_goes_on_at_its_last_finished_cell(trained):
+    # A cell has two groups of pictures, so the fifth is the first half of the third cell.
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(small(trained), captions=CAPTIONS, progress=Interrupting(5))
+    assert not trained.reports("evaluation").exists()
+    assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 2
+    resumed = evaluate(small(trained), captions=CAPTIONS)
+    assert (resumed.cells, resumed.reused) == (12, 2)
+    undisturbed = evaluate(small(trained), name="other", captions=CAPTIONS)
+    assert undisturbed.reused == 0
+    assert json.dumps(resumed.rows) == json.dumps(undisturbed.rows)
+
+
+def test_only_what_changed_is_computed_again(trained):
+    def reused(**changes):
+        return evaluate(small(trained, **changes), captions=CAPTIONS).reused
+
+    assert reused() == 0
+    assert reused() == 12
+    assert reused(seeds=(1, 0, 2)) == 12
+    assert reused(cfg=(1.0, 3.0, 7.5)) == 12  # the third seed's cells are not wanted any more
+    assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 16
+    assert reused(steps=3) == 4  # real pictures
+    assert reused(n=4) == 0
+    model = Diffusion.load(trained.models("diffusion"))
+    assert reused(n=4) == 12
+    with torch.no_grad():
+        model.denoiser.proj_out.weight += 0.01
+    model.save(trained.models("diffusion"))
+    assert reused(n=4) == 8
+
+
+def test_a_killed_program_goes_on(trained):
+    write_scenes(trained, 60, seed=3, size=16)
+    command = [sys.executable, "-m", "kaleido_cli", "evaluate", "--name", "killed", "--json"]
+    options = {"--captions": "2", "--n": "4", "--steps": "40", "--seeds": "0,1,2"}
+    command += [word for pair in options.items() for word in pair]
+    root = str(Path(__file__).parents[2])
+    where = {"cwd": trained.root, "env": {**os.environ, "PYTHONPATH": root}}
+    cells = trained.logs / "evaluate/killed"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet, **where) as run:
+        end = time.monotonic() + 600
+        while len(list(cells.glob("*.npz"))) < 7 and time.monotonic() < end:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+    assert not trained.reports("killed").exists()
+    done = subprocess.run(command, capture_output=True, check=True, **where)
+    summary = json.loads(done.stdout)
+    assert 7 <= summary["reused"] < summary["cells"] == 24
+    assert Path(summary["report"]).is_file()
+    assert {path.suffix for path in cells.iterdir()} == {".npz"}
+
+
+@pytest.fixture
+def shipped(tmp_path, tiny_models, monkeypatch):
+    """The tiny models in place of the embedded ones."""
+    folder = tmp_path / "embedded"
+    folder.mkdir()
+    (folder / "judge").symlink_to(embedded_path("judge"))
+    for name in ("prior", "diffusion", "baseline"):
+        (folder / name).symlink_to(tiny_models / name)
+    monkeypatch.setattr("pipelines.embedded.paths.ROOT", folder)
+
+
+def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
+    summary = evaluate(small(workspace), embedded=True)
+    found = content(summary)
+    assert found["sources"] == {"baseline": "embedded", "kaleido": "embedded"}
+    assert found["plan"]["captions"] == fresh_captions(2)
+    assert found["command"].endswith("--embedded")
+    assert not workspace.data.exists()
+
+    # Without models of its own the workspace falls back on them, and says so.
+    class Told(Progress):
+        said = ""
+
+        def message(self, text):
+            self.said += text
+
+    told = Told()
+    again = evaluate(small(workspace), progress=told)
+    assert "embedded models are compared" in told.said
+    assert again.reused == again.cells
+
+
+def test_the_embedded_models_are_compared_whatever_the_workspace_holds(trained, shipped):
+    write_scenes(trained, 30, seed=3, size=16, hard=True)
+    found = content(evaluate(small(trained), embedded=True))
+    assert found["sources"]["kaleido"] == "embedded"
+    assert found["plan"]["captions"] == fresh_captions(2)
+
+
+def test_missing_embedded_models_are_named(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.embedded.paths.ROOT", tmp_path)
+    with pytest.raises(InputMissing, match="ships no such model"):
+        evaluate(small(workspace), embedded=True)

@@ -48,6 +48,28 @@ def test_missing_cells_are_left_out():
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
 
 
+def test_one_caption_gives_no_interval():
+    # A bootstrap of one caption is that caption every time: an interval of zero width.
+    one = Estimate.mean_of(table(5.0, captions=1))
+    alone = np.full((40, 3), np.nan)
+    alone[7] = 5.0
+    for estimate in (one, Estimate.mean_of(alone)):
+        got = estimate.interval()
+        assert np.isfinite(got.value) and not got.known
+        assert np.isnan([got.low, got.high]).all()
+    quotient = ratio(one, one)
+    assert quotient.value == 1.0 and not quotient.known
+    change = difference_of_differences((one, one), (one, one))
+    assert change.value == 0.0 and not change.known
+
+
+def test_an_estimate_counts_the_pictures_behind_its_known_cells():
+    rows = np.array([[1.0, np.nan], [3.0, 2.0]])
+    got = Estimate.mean_of(rows, np.array([[8, 1], [6, 4]]))
+    assert (got.value, got.pictures, got.skipped) == (2.0, 18, 1)
+    assert (Estimate.mean_of(rows).pictures, Estimate.mean_of(rows).skipped) == (None, 0)
+
+
 def test_the_difference_of_differences_is_paired():
     caption_effect = table(0.0) * 10.0
     start = Estimate.mean_of(caption_effect)

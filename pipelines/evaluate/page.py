@@ -1,0 +1,313 @@
+"""The report as one HTML page that needs nothing besides itself. Captions are data: escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipelines.evaluate.charts import Line, line_chart
+from pipelines.evaluate.compare import AIMS_CFG, BASELINE, KALEIDO, PARITY_CFG, Check, Estimates
+from pipelines.evaluate.report import NAMES, TITLES, Grid, Report, number, verdict
+from pipelines.evaluate.statistics import Interval
+
+GAP = 4  # pixels between pictures of a strip
+
+CURVES = (
+    *("vendi", "vendi.valid", "mss", "mss.valid", "recall", "precision", "frechet", "edges"),
+    *("caption", "boxes"),
+    *("entropy.colour", "entropy.texture", "entropy.place", "entropy.background"),
+)
+TILES = ("vendi", "recall", "mss", "frechet")
+
+
+def render(report: Report) -> str:
+    """Write the page."""
+    style = Path(__file__).with_name("page.css").read_text("utf-8")
+    sections = [
+        _void(report),
+        _head(report),
+        _section("Was the comparison fair?", _parity(report)),
+        _section("What strong guidance changes", _change_table(report)),
+        _section("Aims", _aims(report)),
+        _section("Pictures", _pictures(report)),
+        _section("From weak to strong guidance", _curves(report)),
+        _section("The judge", _judge(report)),
+        _section("All numbers", _numbers(report)),
+        _section("What was compared", _compared(report)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # No script can run and nothing can be fetched, whatever a caption says.
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+        f'<title>Kaleido: baseline against Kaleido</title><link rel="icon" href="data:,">'
+        f"<style>{style}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _void(report: Report) -> str:
+    if report.parity.sound:
+        return ""
+    return (
+        '<section class="void" role="alert"><strong>VOID</strong>'
+        f"<p>This comparison proves nothing: {escape(report.parity.reason)} "
+        "The numbers below stand only as a record.</p></section>"
+    )
+
+
+def _head(report: Report) -> str:
+    tiles = "".join(_tile(report, metric) for metric in TILES)
+    return (
+        f'<header><p class="kicker">Kaleido report, features of {escape(report.judge)}</p>'
+        "<h1>Does drawing z first keep pictures diverse under strong guidance?</h1>"
+        f'<p class="lead">{escape(verdict(report))}</p>'
+        f'<div class="tiles">{tiles}</div>'
+        f'<p class="soft">At CFG {report.highest:g}. Intervals are in the tables.</p></header>'
+    )
+
+
+def _tile(report: Report, metric: str) -> str:
+    pairs = ""
+    for model in (BASELINE, KALEIDO):
+        estimate = report.estimates.get((model, report.highest), {}).get(metric)
+        if estimate is not None:
+            pairs += (
+                f'<div class="{model}"><b>{number(estimate.value)}</b>'
+                f"<span>{NAMES[model]}</span></div>"
+            )
+    title, note = TITLES[metric]
+    return (
+        f'<div class="tile"><h3>{escape(title)}</h3><div class="pair">{pairs}</div>'
+        f'<div class="soft">{escape(note)}</div></div>'
+    )
+
+
+def _pictures(report: Report) -> str:
+    seed = report.plan["seeds"][0]
+    figures = "".join(_grid(grid) for grid in report.grids)
+    return (
+        f"<p>The first captions with their first samples under seed {seed}; none was picked.</p>"
+        f'<div class="grids">{figures}</div>'
+    )
+
+
+def _grid(grid: Grid) -> str:
+    rows = ""
+    for model, scale, pictures in grid.rows:
+        at = f" at CFG {scale:g}" if model != "data" else ""
+        label = NAMES[model] + at.replace(" at ", " <br>")
+        alt = f"{len(pictures)} pictures, {NAMES[model]}{at}, for: {grid.caption}"
+        rows += (
+            f'<div class="strip"><span class="{model}">{label}</span>'
+            f'<img src="{_strip(pictures)}" alt="{escape(alt, quote=True)}"></div>'
+        )
+    return f"<figure><figcaption>{escape(grid.caption)}</figcaption>{rows}</figure>"
+
+
+def _strip(pictures: np.ndarray) -> str:
+    """Join pictures side by side, transparent between them, as a data URL."""
+    count, height, width = pictures.shape[:3]
+    canvas = np.zeros((height, count * (width + GAP) - GAP, 4), np.uint8)
+    for index, picture in enumerate(pictures):
+        left = index * (width + GAP)
+        canvas[:, left : left + width, :3] = picture
+        canvas[:, left : left + width, 3] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(canvas).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _curves(report: Report) -> str:
+    figures = "".join(_chart(report, metric) for metric in CURVES)
+    return (
+        '<p class="legend"><span class="baseline"><i></i>Baseline</span>'
+        '<span class="kaleido"><i></i>Kaleido</span>'
+        '<span class="data"><i></i>Real pictures</span></p>'
+        f'<div class="charts">{figures}</div>'
+        '<p class="soft">Whiskers are 95 % intervals over captions and seeds.</p>'
+    )
+
+
+def _chart(report: Report, metric: str) -> str:
+    lines = []
+    for model in (BASELINE, KALEIDO):
+        points = [
+            (scale, values[metric].interval())
+            for (name, scale), values in sorted(report.estimates.items())
+            if name == model and metric in values
+        ]
+        if points:
+            lines.append(Line(model, points))
+    if not lines:
+        return ""
+    title, note = TITLES[metric]
+    real = report.data[metric].value if metric in report.data else None
+    chart = line_chart(title, title, lines, real)
+    return f"<figure><figcaption><b>{escape(title)}</b>{escape(note)}</figcaption>{chart}</figure>"
+
+
+def _change_table(report: Report) -> str:
+    if not report.changes:
+        return f"<p>Not measured: it needs CFG {PARITY_CFG:g} and a larger one.</p>"
+    rows = [
+        (TITLES[c.metric][0], *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)))
+        for c in report.changes
+    ]
+    table = _table(("Metric", "Baseline", "Kaleido", "Kaleido minus baseline"), rows)
+    return (
+        f"<p>Change from CFG {PARITY_CFG:g} to CFG {report.highest:g}, paired by caption and "
+        "seed; 95 % intervals below the values. The last column is the headline: the difference of "
+        f"the two differences.</p>{table}"
+    )
+
+
+def _aims(report: Report) -> str:
+    if not report.aims:
+        return f"<p>Not measured: they need CFG {PARITY_CFG:g} and CFG {AIMS_CFG:g}.</p>"
+    void = "" if report.parity.sound else "<p>The comparison is void, so none counts as met.</p>"
+    return void + _checks(report.aims, report.parity.sound)
+
+
+def _parity(report: Report) -> str:
+    words = (
+        f"<p>At CFG {PARITY_CFG:g} both models must fit the data equally well. Otherwise the "
+        "comparison would only show that one was trained for longer.</p>"
+    )
+    return words + (_checks(report.parity.checks) if report.parity.checks else "")
+
+
+def _checks(checks: Iterable[Check], sound: bool = True) -> str:
+    rows = [
+        (
+            escape(check.name),
+            _spread(check.interval),
+            f"{'at least' if check.sign == '>=' else 'at most'} {check.limit:g}",
+            _outcome(check) if sound else '<span class="soft">void</span>',
+        )
+        for check in checks
+    ]
+    return _table(("Condition", "Value", "Bound", "Outcome"), rows)
+
+
+def _outcome(check: Check) -> str:
+    if not math.isfinite(check.interval.value):
+        return '<span class="bad">not measured</span>'
+    if check.passed:
+        return '<span class="good">met</span>'
+    return '<span class="bad">not met</span>'
+
+
+def _judge(report: Report) -> str:
+    named = {
+        "box": "boxes found at IoU of 0.5 or more",
+        "adherence": "boxes found with the right shape",
+        "count": "pictures with the right number of objects",
+        "shape": "shapes right, of boxes found",
+        "colour": "colours right, of boxes found",
+        "texture": "textures right, of boxes found",
+        "background": "backgrounds right",
+    }
+    rows = [
+        (words, f"{100 * report.ceiling[name]:.1f} %")
+        for name, words in named.items()
+        if name in report.ceiling
+    ]
+    return (
+        "<p>A second detector, of another architecture than the one that made the training "
+        "latents and trained on other scenes, scores adherence and modes. Its own accuracy on "
+        "real, held-out renders is the ceiling of what any model can score.</p>"
+        + _table(("Ceiling", ""), rows)
+    )
+
+
+def _numbers(report: Report) -> str:
+    columns = sorted(report.estimates, key=lambda key: (key[1], key[0]))
+    header = ["Metric", "Real", *(f"{NAMES[m]}<br>CFG {scale:g}" for m, scale in columns)]
+    sets = [report.data, *(report.estimates[key] for key in columns)]
+    rows = [
+        (
+            f"{escape(title)}<small>{escape(note)}</small>",
+            *(_spread(s[metric].interval()) if metric in s else "" for s in sets),
+        )
+        for metric, (title, note) in TITLES.items()
+        if any(metric in s for s in sets)
+    ]
+    rows.insert(0, _valid_row(report, sets))
+    return (
+        "<p>Values with 95 % intervals below them, “–” where none can be given. Fréchet distance, "
+        "recall and Vendi depend on the number of pictures: compare them only with reports of "
+        "equal n on equal features. None of them is an FID. Entropies, modes covered and what is "
+        "called valid are of pictures in which the judge finds exactly the captioned objects. The "
+        "fewer a model has of them, the lower the Vendi score that it can reach over them.</p>"
+        + _table(header, rows)
+    )
+
+
+def _valid_row(report: Report, sets: Sequence[Estimates]) -> tuple[str, ...]:
+    plan = report.plan
+    groups = len(plan["captions"]) * len(plan["seeds"])
+    title = "Valid pictures"
+    note = f"of {groups * plan['n']}; used by Vendi and MSS, valid only; skipped: under two of them"
+    cells = (
+        f"{s['vendi.valid'].pictures}<small>skipped {s['vendi.valid'].skipped} of {groups} groups"
+        "</small>"
+        for s in sets
+    )
+    return f"{title}<small>{note}</small>", *cells
+
+
+def _compared(report: Report) -> str:
+    plan = report.plan
+    captions, seeds = plan["captions"], plan["seeds"]
+    images = len(captions) * len(seeds) * plan["n"]
+    sources = "; ".join(
+        f"{NAMES[m]} ({source}, z: {', '.join(report.z_kinds[m]) or 'none'})"
+        for m, source in report.sources.items()
+    )
+    facts = {
+        "Models": escape(sources),
+        "Pictures": f"{images} for each model and scale: {len(captions)} captions, "
+        f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
+        "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "
+        f"top-p {plan['top_p']:g}",
+        "Reference": "as many real renders, drawn from the data's distribution given each caption; "
+        "“real pictures” are a second such set",
+        "Features": f"{escape(report.judge)}: three levels of the judge pooled to coarse grids, "
+        "projected on the principal components of renders",
+        "Not judged": "rotation",
+    }
+    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items())
+    items = "".join(f"<li>{escape(caption)}</li>" for caption in captions)
+    return (
+        f'<dl>{listed}</dl><h3>Captions</h3><ol class="captions">{items}</ol>'
+        f"<h3>To make this page again</h3><pre><code>{escape(report.command)}</code></pre>"
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out cells that are HTML already."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _spread(interval: Interval, sign: str = "") -> str:
+    value = number(interval.value, sign)
+    if not interval.known:
+        return f"{value}<small>–</small>" if math.isfinite(interval.value) else value
+    return f"{value}<small>{number(interval.low, sign)} to {number(interval.high, sign)}</small>"

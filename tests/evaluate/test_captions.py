@@ -1,0 +1,26 @@
+import pytest
+
+from pipelines.core.errors import InputMissing
+from pipelines.data.scenes.generate import scene_of, write_scenes
+from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
+from pipelines.evaluate.reference import asked_shapes
+
+
+def test_fresh_captions_are_held_out_scenes_always_the_same():
+    captions = fresh_captions(16)
+    assert len(set(captions)) == 16
+    assert captions[:4] == fresh_captions(4)
+    scenes = [scene_of(1, index)[0] for index in range(1000)]
+    trained = {scene.combination for scene in scenes if scene.split == "train"}
+    assert len(trained) > 50
+    for caption in captions:
+        assert tuple(sorted(asked_shapes(caption).elements())) not in trained
+
+
+def test_scenes_pass_and_give_their_held_out_captions(workspace):
+    require_scenes(workspace)  # nothing is there yet, and models may have come without their data
+    with pytest.raises(InputMissing, match=r"held-out.*kaleido data scenes.*--embedded"):
+        captions_of(workspace, 4)
+    write_scenes(workspace, 60, seed=3, size=16)
+    require_scenes(workspace)
+    assert len(captions_of(workspace, 4)) == 4

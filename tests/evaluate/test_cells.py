@@ -1,0 +1,121 @@
+import io
+import json
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.workspace import Workspace
+from pipelines.evaluate.cells import CellStore, bundle_hash, code_hash, decode_cell, encode_cell
+from pipelines.evaluate.judge import Found, Verdict
+from pipelines.evaluate.observe import Cell
+from pipelines.sample.bundle import load_bundle
+
+COMMON = {"captions": ["a star", "two circles"], "n": 3}
+
+
+@pytest.fixture
+def cell() -> Cell:
+    rng = np.random.default_rng(0)
+    found = Found("star", "teal", "plain", (1, 2, 30, 40), 0.1 + 0.2)
+    return Cell(
+        rng.normal(size=(2, 3, 5)).astype(np.float32),
+        [[Verdict((found,), "fog"), Verdict((), "slate"), Verdict((found, found), "fog")]] * 2,
+        [["<boxes> star <1>", "", "é\n"]] * 2,
+        rng.random((2, 3)),
+        rng.integers(0, 256, (2, 3, 4, 4, 3), np.uint8),
+    )
+
+
+def equal(a: Cell, b: Cell) -> bool:
+    arrays = ("features", "edges", "shown")
+    for name in arrays:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert getattr(a, name).dtype == getattr(b, name).dtype
+    return (a.verdicts, a.z) == (b.verdicts, b.z)
+
+
+def never() -> Cell:
+    raise AssertionError("it was there already")
+
+
+def test_a_cell_is_read_as_it_was_written(cell):
+    assert equal(decode_cell(encode_cell(cell)), cell)
+
+
+def test_a_pickle_is_not_a_cell(cell):
+    buffer = io.BytesIO()
+    np.savez(buffer, features=np.array([{"a": 1}], dtype=object), json=np.zeros(1, np.uint8))
+    whole = encode_cell(cell)
+    no_verdicts = io.BytesIO()
+    np.savez(no_verdicts, json=np.frombuffer(json.dumps({"z": []}).encode(), np.uint8))
+    for data in (buffer.getvalue(), whole[: len(whole) // 2], b"", b"text", no_verdicts.getvalue()):
+        with pytest.raises(ValueError, match="not a cell"):
+            decode_cell(data)
+
+
+def test_a_cell_is_made_once_and_again_when_anything_changed(cell, tmp_path, monkeypatch):
+    store = CellStore(tmp_path, COMMON, SILENT)
+    assert not store.get("x", {"seed": 0}, lambda: cell)[1]
+    again = CellStore(tmp_path, COMMON, SILENT)
+    kept, there = again.get("x", {"seed": 0}, never)
+    assert there and equal(kept, cell) and (again.made, again.reused) == (0, 1)
+    assert not again.get("x", {"seed": 1}, lambda: cell)[1]
+    other = CellStore(tmp_path, COMMON | {"n": 4}, SILENT)
+    assert not other.get("x", {"seed": 0}, lambda: cell)[1]
+    monkeypatch.setattr("pipelines.evaluate.cells.code_hash", lambda: "changed")
+    changed = CellStore(tmp_path, COMMON, SILENT)
+    assert not changed.get("x", {"seed": 0}, lambda: cell)[1]
+    assert len(list(tmp_path.iterdir())) == 4
+    changed.prune()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path):
+    class Told(Progress):
+        said = ""
+
+        def message(self, text):
+            self.said += text
+
+    told = Told()
+    CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    (tmp_path / "y.npz.1.tmp").write_bytes(b"of a killed run")
+    assert not CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)[1]
+    assert told.said.startswith(f"{path} is damaged") and "made again" in told.said
+    assert list(tmp_path.iterdir()) == [path] and equal(decode_cell(path.read_bytes()), cell)
+
+
+def test_the_code_that_draws_is_part_of_the_fingerprint(tmp_path, monkeypatch):
+    first = code_hash()
+    assert first == code_hash() and len(first) == 64
+    monkeypatch.setattr("pipelines.evaluate.cells._CODE", ("evaluate/judge.py",))
+    assert code_hash() != first
+
+
+def test_other_weights_or_another_config_are_another_bundle(trained):
+    bundle = load_bundle(trained)
+    first = bundle_hash(bundle)
+    assert first == bundle_hash(load_bundle(trained)) != bundle_hash(load_bundle(trained, True))
+    moved = trained.root.rename(trained.root.with_name("moved"))
+    assert bundle_hash(load_bundle(Workspace(moved, trained.settings))) == first
+    with torch.no_grad():
+        next(bundle.diffusion.denoiser.parameters()).view(-1)[0] += 1e-3
+    assert bundle_hash(bundle) != first
+    config = moved / "models/diffusion/denoiser/config.json"
+    config.write_text(
+        config.read_text()
+        .replace('"num_attention_heads": 2', '"num_attention_heads": 1')
+        .replace('"attention_head_dim": 8', '"attention_head_dim": 16')
+    )
+    assert bundle_hash(load_bundle(Workspace(moved, trained.settings))) != first
+    prior = copy(bundle.prior)
+    prior.identity = "another"
+    assert (
+        bundle_hash(replace(load_bundle(Workspace(moved, trained.settings)), prior=prior)) != first
+    )
