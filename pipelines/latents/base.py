@@ -8,7 +8,8 @@ because SentencePiece folds white space and drops what it has never seen.
 
 from __future__ import annotations
 
-import re
+import json
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,10 +20,27 @@ from pipelines.core.errors import KaleidoError
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipelines.latents.parts import Alphabet, PartGrammar
+
 GRID = 1000
 """Largest coordinate; the grid has GRID + 1 values."""
 
-_SAFE = re.compile(r"[A-Za-z0-9.,'-]")
+SEPARATOR = "<;>"
+"""Stands between items. An added token of its own, so that captions keep their semicolons."""
+
+Place = tuple[float, float, float, float]
+"""Left, top, right and bottom of a rectangle, in units of the image's side."""
+
+EVERYWHERE: Place = (0.0, 0.0, 1.0, 1.0)
+"""The place of a token that speaks of the whole picture: a caption's, a palette's, a marker."""
+
+Word = int | str
+"""A token of z as the kinds read it: a number, `SEPARATOR`, or "" for any other."""
+
+SENTENCE_MARKS = '!?:;"()/&'
+"""Marks that stay as they are in sentences; labels, which lie between separators, encode them."""
+
+_SAFE = frozenset(string.ascii_letters + string.digits + ".,'-")
 
 
 class LatentError(KaleidoError):
@@ -35,10 +53,12 @@ class Latent(ABC):
     Class attributes:
         kind: The kind's name: a folder under ``latents/`` and a marker in the sequence z.
         version: Raised when the byte or text form changes.
+        changes: What `edit` accepts: the change's verb, its argument's name or None, its form.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
+    changes: ClassVar[Mapping[str, tuple[str | None, str]]]
 
     @abstractmethod
     def validate(self) -> None:
@@ -70,28 +90,96 @@ class Latent(ABC):
             LatentError: If the bytes are not of this kind and version, or break its rules.
         """
 
+    @classmethod
+    @abstractmethod
+    def grammar(cls, alphabet: Alphabet, end: int) -> PartGrammar:
+        """Return the automaton of this kind's text over token ids, for drawing z.
+
+        Args:
+            alphabet: The tokenizer's ids, and what narrows z.
+            end: The id that follows this kind's part: the next marker, or the end of z.
+        """
+
+    @classmethod
+    def places(cls, words: Sequence[Word]) -> list[Place]:
+        """Return the place of each token of this kind's part of z, its marker left out.
+
+        A part that does not parse is `EVERYWHERE`, as is every token of a kind without places.
+        """
+        return [EVERYWHERE] * len(words)
+
     @abstractmethod
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw z over an image: uint8 (height, width, 3) in, a new array of the same shape out."""
 
     @abstractmethod
     def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy; each kind documents its changes.
+        """Return a changed copy; `changes` lists the forms.
 
         Raises:
             LatentError: If the change is unknown or its result is not valid.
         """
 
+    def pack(self, **values: Any) -> bytes:
+        """Encode values as JSON, with kind and version."""
+        form = {"kind": self.kind, "version": self.version, **values}
+        return json.dumps(form, separators=(",", ":")).encode("ascii")
 
-def escape(text: str) -> str:
+    @classmethod
+    def unpack(cls, data: bytes, *names: str) -> list[Any]:
+        """Decode `pack`; the values of these names, which are all that there may be.
+
+        Raises:
+            LatentError: If the bytes are not JSON, or not of this kind, version and names.
+        """
+        try:
+            form = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise LatentError(cls.kind, f"the bytes are not JSON ({error}).") from error
+        match form:
+            case {"kind": cls.kind, "version": cls.version, **values} if set(values) == set(names):
+                return [values[name] for name in names]
+        raise LatentError(cls.kind, f"the bytes do not hold {cls.kind} of version {cls.version}.")
+
+    def read_change(self, change: Mapping[str, Any]) -> tuple[str, Any, Any]:
+        """Split an edit into verb, target and argument (None if the verb takes none).
+
+        Raises:
+            LatentError: Unless the change has exactly one known verb and that verb's argument.
+        """
+        for verb, (argument, _) in self.changes.items():
+            if set(change) == {verb} | ({argument} if argument else set()):
+                return verb, change[verb], change[argument] if argument else None
+        raise self.bad_change(f"the change {dict(change)!r} is not known.")
+
+    def bad_change(self, why: str) -> LatentError:
+        """Return an error that names every change this kind accepts."""
+        forms = ", ".join(form for _, form in self.changes.values())
+        return LatentError(self.kind, why, f"Allowed: {forms}.")
+
+    def integers(self, values: Any, count: int) -> tuple[int, ...]:
+        """Return `values` as a tuple of `count` integers, or raise LatentError."""
+        if isinstance(values, list | tuple) and len(values) == count:
+            numbers = tuple(values)
+            if all(type(value) is int for value in numbers):
+                return numbers
+        raise self.bad_change(f"{values!r} is not a list of {count} integers.")
+
+
+def escape(text: str, more_safe: str = "") -> str:
     """Percent-encode all but safe ASCII, so that any tokenizer gives the text back.
 
     Single inner spaces stay; other white space, brackets, separators and non-ASCII are encoded.
+
+    Args:
+        text: Any text.
+        more_safe: ASCII characters that stay, beside letters, digits and ``.,'-``.
     """
+    safe = _SAFE.union(more_safe)
     out = []
     for index, char in enumerate(text):
         inner = 0 < index < len(text) - 1 and text[index - 1] != " "
-        if _SAFE.match(char) or (char == " " and inner):
+        if char in safe or (char == " " and inner):
             out.append(char)
         else:
             out.extend(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))

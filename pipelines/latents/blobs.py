@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.latents.base import GRID
+from pipelines.latents.base import GRID, Place
 from pipelines.latents.drawing import draw_outlines
 from pipelines.latents.items import LabelledList, Numbers
 
@@ -80,7 +80,7 @@ class Blobs(LabelledList[Blob]):
                 return 0, 179
 
     @classmethod
-    def place(cls, numbers: Numbers) -> tuple[float, float, float, float]:
+    def place(cls, numbers: Numbers) -> Place:
         """The ellipse's bounding box; it may reach beyond the picture."""
         xc, yc, major, minor = (value / GRID for value in numbers[:4])
         turn = math.radians(numbers[4])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.latents.base import GRID
+from pipelines.latents.base import GRID, Place
 from pipelines.latents.drawing import draw_outlines
 from pipelines.latents.items import LabelledList, Numbers
 
@@ -62,7 +62,7 @@ class Boxes(LabelledList[Box]):
         return numbers[len(numbers) - 2] + 1, GRID
 
     @classmethod
-    def place(cls, numbers: Numbers) -> tuple[float, float, float, float]:
+    def place(cls, numbers: Numbers) -> Place:
         """The box itself."""
         x1, y1, x2, y2 = (value / GRID for value in numbers)
         return x1, y1, x2, y2

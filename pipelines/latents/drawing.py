@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.latents.base import GRID
+from pipelines.latents.oklab import oklab_to_srgb
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -81,6 +82,51 @@ def draw_swatches(image: np.ndarray, colours: Sequence[tuple[str, float]]) -> np
     return np.array(canvas)
 
 
+def draw_text(image: np.ndarray, text: str) -> np.ndarray:
+    """Write text in lines over the lower part of an image, half of its height at most.
+
+    Args:
+        image: uint8 (height, width, 3); not modified.
+        text: Words with single spaces; an ellipsis stands for what finds no room.
+
+    Returns:
+        A new array of the same shape.
+    """
+    canvas, draw, font = _canvas(image)
+    pitch = round(draw.textbbox((0, 0), "Ay", font=font)[3]) + 1
+    lines = _wrap(
+        _printable(text), draw, font, canvas.width - 2, max(1, canvas.height // 2 // pitch)
+    )
+    top = max(0, canvas.height - pitch * len(lines) - 1)
+    ground = canvas.crop((0, top, canvas.width, canvas.height))
+    canvas.paste(ground.point(lambda level: level // 4), (0, top))
+    for index, line in enumerate(lines):
+        draw.text((1, top + pitch * index), line, fill="white", font=font)
+    return np.array(canvas)
+
+
+def draw_cells(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Cover an image with a grid of cells, each in the colour of its id.
+
+    Args:
+        image: uint8 (height, width, 3); only its shape is looked at.
+        ids: Integers (rows, columns), at least 0.
+
+    Returns:
+        A new array of the same shape.
+    """
+    # Hue and lightness follow Roberts' R2 sequence: ids, whose order means nothing, spread evenly
+    # over all colours, and neighbouring ids look different.
+    hue, lightness = 2 * np.pi * (ids * 0.7548776662 % 1), 0.4 + 0.45 * (ids * 0.5698402910 % 1)
+    lab = np.stack([lightness, 0.12 * np.cos(hue), 0.12 * np.sin(hue)], axis=-1)
+    cells = np.rint(oklab_to_srgb(lab) * 255).astype(np.uint8)
+    height, width = image.shape[:2]
+    rows = np.arange(height) * len(ids) // height
+    columns = np.arange(width) * ids.shape[1] // width
+    covered: np.ndarray = cells[rows[:, None], columns]
+    return covered
+
+
 def _canvas(image: np.ndarray) -> tuple[Image.Image, ImageDraw.ImageDraw, Font]:
     from PIL import Image, ImageDraw, ImageFont
 
@@ -99,7 +145,7 @@ def _draw_label(
     colour: tuple[int, int, int],
 ) -> None:
     """Write the label on a filled ground, above its corner if there is room, inside the image."""
-    text = _fit("".join(c if c.isprintable() else "?" for c in label[:80]), draw, font, size[0] - 2)
+    text = _fit(_printable(label[:80]), draw, font, size[0] - 2)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 2, bottom - top + 2
     x = round(min(max(0, corner[0]), max(0, size[0] - width)))
@@ -108,6 +154,25 @@ def _draw_label(
         y = round(min(corner[1], max(0, size[1] - height)))
     draw.rectangle([x, y, x + width - 1, y + height - 1], fill=colour)
     draw.text((x + 1 - left, y + 1 - top), text, fill="white", font=font)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _wrap(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int, most: int) -> list[str]:
+    """Break text into at most so many lines of at most `width` pixels."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and draw.textlength(longer, font=font) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    if len(lines) > most:
+        # The next line with it is too wide, so the last one ends in an ellipsis.
+        lines[most - 1 :] = [" ".join(lines[most - 1 : most + 1])]
+    return [_fit(line, draw, font, width) for line in lines]
 
 
 def _fit(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int) -> str:

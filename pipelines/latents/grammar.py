@@ -1,53 +1,38 @@
 """The grammar of z over token ids: which ids may come next, so that every drawn z parses.
 
-A number's bounds come from the kind itself (`ItemList.bounds`), hence a drawn z is also valid.
+Each kind brings the automaton of its own part (`Latent.grammar`), which keeps to the rules that
+`validate` checks, hence a drawn z is also valid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import GRID, LatentError, number
-from pipelines.latents.items import SEPARATOR, ItemList, Numbers
+from pipelines.latents.base import LatentError
 from pipelines.latents.kinds import latent_class
-from pipelines.latents.labels import ClosedLabels, LabelAutomaton, Node, OpenLabels
-from pipelines.latents.sequence import MARKERS, SPECIAL_TOKENS
+from pipelines.latents.parts import Alphabet
+from pipelines.latents.sequence import MARKERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-
-class Phase(Enum):
-    """What comes next in a partial z."""
-
-    OPEN = "the marker of the first kind, or the end"
-    LABEL = "an item's label"
-    NUMBERS = "an item's number"
-    CLOSE = "a separator, the next kind's marker, or the end"
-    DONE = "padding"
+    from pipelines.latents.tokens import Shape
 
 
 class State(NamedTuple):
     """A partial z; immutable.
 
     Attributes:
-        phase: What comes next.
-        part: Index of the kind that is being written.
-        items: Numbers of that kind's finished items.
-        numbers: Numbers of the item that is being written.
-        label: Its label so far; 0 is the empty label.
+        part: Index of the kind that is being written; -1 before the first marker, the number of
+            kinds after the end.
+        node: That kind's part so far, as its grammar says it.
     """
 
-    phase: Phase
     part: int
-    items: tuple[Numbers, ...] = ()
-    numbers: Numbers = ()
-    label: Node = 0
+    node: Hashable = None
 
 
 class Grammar:
@@ -58,9 +43,13 @@ class Grammar:
         kinds: The kinds of z, in their order.
         labels: The labels that boxes and blobs may have; None for any text.
         max_label_tokens: Most tokens of a label where `labels` is None.
+        max_description_tokens: Most tokens of a description; 80 English words need about 110.
+        shape: Grid and codebook of visual tokens, those of the training data say; None for any,
+            as a z says its own shape.
 
     Raises:
-        LatentError: If a kind is unknown or occurs twice, or a label cannot be written.
+        LatentError: If a kind is unknown or occurs twice, a label cannot be written, or the shape
+            is out of range.
         KaleidoError: If the tokenizer lacks the tokens of z.
     """
 
@@ -70,39 +59,33 @@ class Grammar:
         kinds: Sequence[str],
         labels: Sequence[str] | None = None,
         max_label_tokens: int = 8,
+        max_description_tokens: int = 256,
+        shape: Shape | None = None,
     ) -> None:
-        vocabulary = tokenizer.get_vocab()
-        if any(token not in vocabulary for token in SPECIAL_TOKENS):
-            raise KaleidoError(
-                "tokenizer", "it lacks the tokens of z.", "Call add_special_tokens first."
-            )
         self.kinds = tuple(kinds)
         self.vocab_size = len(tokenizer)
         self._tokenizer = tokenizer
-        self._classes = [_list_class(kind, self.kinds) for kind in self.kinds]
-        self._labels: LabelAutomaton | None = None
-        if any(cls.labelled for cls in self._classes):
-            self._labels = (
-                OpenLabels(tokenizer, max_label_tokens)
-                if labels is None
-                else ClosedLabels(tokenizer, labels)
-            )
-        self._numbers = np.array([vocabulary[number(n)] for n in range(GRID + 1)], dtype=np.int64)
-        self._values = {int(token_id): n for n, token_id in enumerate(self._numbers)}
-        self._separator: int = vocabulary[SEPARATOR]
-        self._pad: int = tokenizer.pad_token_id
-        end: int = tokenizer.eos_token_id
+        for kind in self.kinds:
+            if self.kinds.count(kind) > 1:
+                raise LatentError(kind, "it occurs twice.", "Name each kind once.")
+        classes = [latent_class(kind) for kind in self.kinds]
+        alphabet = Alphabet(tokenizer, labels, max_label_tokens, max_description_tokens, shape)
         # What opens each part; the end of the sequence stands for the part after the last.
-        self._openers = [*(vocabulary[MARKERS[kind]] for kind in self.kinds), end]
-        self._cache: dict[tuple[int, ...], np.ndarray] = {}
+        openers = tokenizer.convert_tokens_to_ids([MARKERS[kind] for kind in self.kinds])
+        self._openers: list[int] = [*openers, tokenizer.eos_token_id]
+        self._parts = [
+            cls.grammar(alphabet, end) for cls, end in zip(classes, self._openers[1:], strict=True)
+        ]
+        self._first = np.array(self._openers[:1], dtype=np.int64)
+        self._padding = np.array([tokenizer.pad_token_id], dtype=np.int64)
 
     def start(self) -> State:
         """Return the state of an empty z."""
-        return State(Phase.OPEN, 0)
+        return State(-1)
 
     def done(self, state: State) -> bool:
         """Whether z is complete, its end included."""
-        return state.phase is Phase.DONE
+        return state.part == len(self._parts)
 
     def legal(self, state: State) -> np.ndarray:
         """Return the ids that may come next.
@@ -110,22 +93,9 @@ class Grammar:
         Returns:
             int64 (n,), n >= 1, not to be modified; a complete z is followed by padding only.
         """
-        match state.phase:
-            case Phase.NUMBERS:
-                low, high = self._bounds(state)
-                return self._numbers[low : high + 1]
-            case Phase.LABEL:
-                return self._legal_in_label(state)
-            case Phase.CLOSE:
-                cls = self._classes[state.part]
-                return self._ids(
-                    *([self._separator] if cls.may_continue(state.items) else []),
-                    *([self._openers[state.part + 1]] if cls.may_end(state.items) else []),
-                )
-            case Phase.OPEN:
-                return self._ids(self._openers[0])
-            case Phase.DONE:
-                return self._ids(self._pad)
+        if 0 <= state.part < len(self._parts):
+            return self._parts[state.part].options(state.node)
+        return self._padding if self.done(state) else self._first
 
     def mask(self, states: Sequence[State]) -> np.ndarray:
         """Return the legal ids of a batch as a mask: bool (len(states), len(tokenizer))."""
@@ -163,97 +133,29 @@ class Grammar:
 
     def max_tokens(self) -> int:
         """Return the most tokens that a z can have, its end included."""
-        longest = self._labels.longest if self._labels else 0
-        return 1 + sum(
-            cls.max_items * (1 + longest * cls.labelled + len(cls.number_names))
-            for cls in self._classes
-        )
+        return 1 + sum(1 + part.longest for part in self._parts)
 
     def _step(self, state: State, token_id: int) -> State | None:
-        match state.phase:
-            case Phase.NUMBERS:
-                return self._step_number(state, token_id)
-            case Phase.LABEL:
-                return self._step_label(state, token_id)
-            case Phase.CLOSE:
-                cls = self._classes[state.part]
-                if token_id == self._separator and cls.may_continue(state.items):
-                    return self._open_item(state.part, state.items)
-                if token_id == self._openers[state.part + 1] and cls.may_end(state.items):
-                    return self._open_part(state.part + 1)
-            case Phase.OPEN:
-                if token_id == self._openers[0]:
-                    return self._open_part(0)
-            case Phase.DONE:
-                if token_id == self._pad:
-                    return state
-        return None
-
-    def _step_number(self, state: State, token_id: int) -> State | None:
-        value = self._values.get(token_id)
-        low, high = self._bounds(state)
-        if value is None or not low <= value <= high:
+        index = state.part
+        if index == len(self._parts):
+            return state if token_id == self._padding[0] else None
+        if index >= 0:
+            node = self._parts[index].follow(state.node, token_id)
+            if node is not None:
+                return State(index, node)
+        if token_id != self._openers[index + 1] or not self._may_close(state):
             return None
-        numbers = (*state.numbers, value)
-        if len(numbers) < len(self._classes[state.part].number_names):
-            return State(Phase.NUMBERS, state.part, state.items, numbers)
-        return State(Phase.CLOSE, state.part, (*state.items, numbers))
+        after = index + 1
+        return State(after, self._parts[after].start() if after < len(self._parts) else None)
 
-    def _step_label(self, state: State, token_id: int) -> State | None:
-        automaton = self._label_automaton()
-        if token_id in self._values:
-            return self._step_number(state, token_id) if automaton.complete(state.label) else None
-        label = automaton.follow(state.label, token_id)
-        return None if label is None else state._replace(label=label)
-
-    def _legal_in_label(self, state: State) -> np.ndarray:
-        automaton = self._label_automaton()
-        if not automaton.complete(state.label):
-            return automaton.options(state.label)
-        low, high = self._bounds(state)
-        key = (-1, state.label, low, high)
-        if key not in self._cache:
-            self._cache[key] = np.concatenate(
-                [automaton.options(state.label), self._numbers[low : high + 1]]
-            )
-        return self._cache[key]
-
-    def _open_part(self, part: int) -> State:
-        return State(Phase.DONE, part) if part == len(self.kinds) else self._open_item(part, ())
-
-    def _open_item(self, part: int, items: tuple[Numbers, ...]) -> State:
-        labelled = self._classes[part].labelled
-        return State(Phase.LABEL if labelled else Phase.NUMBERS, part, items)
-
-    def _bounds(self, state: State) -> tuple[int, int]:
-        return self._classes[state.part].bounds(state.numbers, state.items)
-
-    def _label_automaton(self) -> LabelAutomaton:
-        assert self._labels is not None  # only labelled kinds have the phase LABEL
-        return self._labels
-
-    def _ids(self, *ids: int) -> np.ndarray:
-        if ids not in self._cache:
-            self._cache[ids] = np.array(ids, dtype=np.int64)
-        return self._cache[ids]
+    def _may_close(self, state: State) -> bool:
+        return state.part < 0 or self._parts[state.part].complete(state.node)
 
     def _expected(self, state: State) -> str:
         """Say what is legal in `state`, for a message."""
-        if state.phase is Phase.NUMBERS:
-            name = self._classes[state.part].number_names[len(state.numbers)]
-            low, high = self._bounds(state)
-            return f"Expected {name} from {number(low)} to {number(high)}."
-        if state.phase is Phase.LABEL:
-            ends = self._label_automaton().complete(state.label)
-            return f"Expected {'more of the label or a number' if ends else 'a label'}."
-        tokens = self._tokenizer.convert_ids_to_tokens(self.legal(state).tolist())
-        return f"Expected {' or '.join(tokens)}."
-
-
-def _list_class(kind: str, kinds: Sequence[str]) -> type[ItemList[Any]]:
-    cls = latent_class(kind)
-    if not issubclass(cls, ItemList):
-        raise LatentError(kind, "the grammar does not cover this kind.")
-    if kinds.count(kind) > 1:
-        raise LatentError(kind, "it occurs twice.", "Name each kind once.")
-    return cls
+        if self.done(state):
+            return "Expected padding."
+        names = [self._parts[state.part].expected(state.node)] if state.part >= 0 else []
+        if self._may_close(state):
+            names.append(self._tokenizer.convert_ids_to_tokens(self._openers[state.part + 1]))
+        return f"Expected {' or '.join(name for name in names if name)}."

@@ -6,17 +6,27 @@ grammar both read those bounds, so a drawn z is valid exactly when one made by h
 
 from __future__ import annotations
 
-import json
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from pipelines.latents.base import Latent, LatentError, escape, number, unescape
+from pipelines.latents.base import (
+    EVERYWHERE,
+    SEPARATOR,
+    Latent,
+    LatentError,
+    Place,
+    Word,
+    escape,
+    number,
+    unescape,
+)
+from pipelines.latents.item_grammar import ItemGrammar
 
-SEPARATOR = "<;>"
-"""Stands between items. An added token of its own, so that captions keep their semicolons."""
+if TYPE_CHECKING:
+    from pipelines.latents.parts import Alphabet
 
 Numbers = tuple[int, ...]
 ItemT = TypeVar("ItemT")
@@ -39,7 +49,6 @@ class ItemList(Latent, Generic[ItemT]):
     Class attributes:
         item: The item's frozen dataclass: ``label: str`` first if it has one, then integers.
         max_items: Most items that a latent of this kind holds.
-        changes: What `edit` accepts: the change's verb, its argument's name or None, its form.
         labelled: Whether an item has a label (derived from `item`).
         number_names: Names of an item's numbers, in the order of the text (derived from `item`).
 
@@ -51,7 +60,6 @@ class ItemList(Latent, Generic[ItemT]):
 
     item: ClassVar[type[Any]]
     max_items: ClassVar[int]
-    changes: ClassVar[Mapping[str, tuple[str | None, str]]]
     labelled: ClassVar[bool]
     number_names: ClassVar[tuple[str, ...]]
 
@@ -89,12 +97,27 @@ class ItemList(Latent, Generic[ItemT]):
         return len(before) > 0
 
     @classmethod
-    def place(cls, numbers: Numbers) -> tuple[float, float, float, float] | None:
-        """Rectangle that an item lies in: x1, y1, x2, y2 in units of the image's side.
+    def place(cls, numbers: Numbers) -> Place:
+        """Rectangle that an item lies in; `EVERYWHERE` for a kind without, as a palette."""
+        return EVERYWHERE
 
-        None for a kind whose items have no place, as a palette's.
-        """
-        return None
+    @classmethod
+    def places(cls, words: Sequence[Word]) -> list[Place]:
+        """The place of each token's item, of its label and its numbers alike."""
+        places, start = [EVERYWHERE] * len(words), 0
+        for index, word in enumerate([*words, SEPARATOR]):
+            if word != SEPARATOR:
+                continue
+            numbers = tuple(word for word in words[start:index] if isinstance(word, int))
+            if len(numbers) == len(cls.number_names):
+                places[start:index] = [cls.place(numbers)] * (index - start)
+            start = index + 1
+        return places
+
+    @classmethod
+    def grammar(cls, alphabet: Alphabet, end: int) -> ItemGrammar:
+        """Items with separators between them, each a label and then its numbers."""
+        return ItemGrammar(cls, alphabet, end)
 
     def numbers(self) -> tuple[Numbers, ...]:
         """Return each item's numbers, without labels."""
@@ -138,8 +161,7 @@ class ItemList(Latent, Generic[ItemT]):
     def to_bytes(self) -> bytes:
         """Encode as JSON: kind, version and the items as arrays."""
         rows = [[getattr(item, field.name) for field in fields(self.item)] for item in self.items]
-        value = {"kind": self.kind, "version": self.version, "items": rows}
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
+        return self.pack(items=rows)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -148,30 +170,10 @@ class ItemList(Latent, Generic[ItemT]):
         Raises:
             LatentError: If the bytes are not of this kind and version, or break its rules.
         """
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise LatentError(cls.kind, f"the bytes are not JSON ({error}).") from error
-        match value:
-            case {"kind": cls.kind, "version": cls.version, "items": [*rows]} if len(value) == 3:
-                return cls(tuple(cls._make_item(row) for row in rows))
-        raise LatentError(cls.kind, f"the bytes do not hold {cls.kind} of version {cls.version}.")
-
-    def read_change(self, change: Mapping[str, Any]) -> tuple[str, Any, Any]:
-        """Split an edit into verb, target and argument (None if the verb takes none).
-
-        Raises:
-            LatentError: Unless the change has exactly one known verb and that verb's argument.
-        """
-        for verb, (argument, _) in self.changes.items():
-            if set(change) == {verb} | ({argument} if argument else set()):
-                return verb, change[verb], change[argument] if argument else None
-        raise self.bad_change(f"the change {dict(change)!r} is not known.")
-
-    def bad_change(self, why: str) -> LatentError:
-        """Return an error that names every change this kind accepts."""
-        forms = ", ".join(form for _, form in self.changes.values())
-        return LatentError(self.kind, why, f"Allowed: {forms}.")
+        (rows,) = cls.unpack(data, "items")
+        if not isinstance(rows, list):
+            raise LatentError(cls.kind, "its items are not a list.")
+        return cls(tuple(cls._make_item(row) for row in rows))
 
     def item_at(self, index: Any) -> ItemT:
         """Return the item at `index`, or raise LatentError naming the valid indices."""
@@ -189,14 +191,6 @@ class ItemList(Latent, Generic[ItemT]):
         if len(self.items) == 1:
             raise self.bad_change("the only item cannot be removed.")
         return self.items[:index] + self.items[index + 1 :]
-
-    def integers(self, values: Any, count: int) -> Numbers:
-        """Return `values` as a tuple of `count` integers, or raise LatentError."""
-        if isinstance(values, list | tuple) and len(values) == count:
-            numbers = tuple(values)
-            if all(type(value) is int for value in numbers):
-                return numbers
-        raise self.bad_change(f"{values!r} is not a list of {count} integers.")
 
     @property
     def _last(self) -> int:

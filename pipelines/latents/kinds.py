@@ -6,9 +6,13 @@ from pipelines.core.errors import nearest
 from pipelines.latents.base import Latent, LatentError
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
+from pipelines.latents.description import Description
 from pipelines.latents.palette import Palette
+from pipelines.latents.tokens import Tokens
 
-KINDS: dict[str, type[Latent]] = {cls.kind: cls for cls in (Boxes, Blobs, Palette)}
+KINDS: dict[str, type[Latent]] = {
+    cls.kind: cls for cls in (Description, Boxes, Blobs, Tokens, Palette)
+}
 
 
 def latent_class(kind: str) -> type[Latent]:

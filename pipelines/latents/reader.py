@@ -62,20 +62,6 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     return manifest
 
 
-def count_gaps(workspace: Workspace, kinds: Sequence[str]) -> dict[str, int]:
-    """Count, for each kind, the data records that have no latent of it.
-
-    Raises:
-        InputMissing: If a kind is not extracted from every data shard.
-    """
-    gaps = dict.fromkeys(kinds, 0)
-    for data_shard in workspace.data_shards():
-        for kind in kinds:
-            counts = latent_manifest(workspace, data_shard, kind).counts
-            gaps[kind] += counts["filtered"] + counts["failed"]
-    return gaps
-
-
 class _Latents:
     """One kind's rows of one shard, given out in the order of the data."""
 

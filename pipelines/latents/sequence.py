@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.latents.base import GRID, Latent, LatentError, number
-from pipelines.latents.items import SEPARATOR
+from pipelines.latents.base import GRID, SEPARATOR, Latent, LatentError, number
 from pipelines.latents.kinds import latent_class
 
 DEFAULT_ORDER = ("description", "boxes", "blobs", "tokens", "palette")

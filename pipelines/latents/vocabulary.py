@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import LatentError, escape
+from pipelines.latents.base import SENTENCE_MARKS, LatentError, escape
 from pipelines.latents.items import check_label
 from pipelines.latents.sequence import SPECIAL_TOKENS
 
@@ -72,15 +72,15 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> int:
         How many tokens were added; the model's embeddings must grow to ``len(tokenizer)``.
 
     Raises:
-        KaleidoError: If the tokenizer cannot write a character of an escaped label.
+        KaleidoError: If the tokenizer cannot write a character of labels or descriptions.
     """
     from transformers import AddedToken
 
-    unknown = [c for c in SAFE_CHARACTERS if not _can_write(tokenizer, c)]
+    unknown = [c for c in SAFE_CHARACTERS + SENTENCE_MARKS if not _can_write(tokenizer, c)]
     if unknown:
         raise KaleidoError(
             "tokenizer",
-            f"its vocabulary lacks {' '.join(unknown)}, which labels need.",
+            f"its vocabulary lacks {' '.join(unknown)}, which labels and descriptions need.",
             "Use one trained on English text, as T5's are.",
         )
     added: int = tokenizer.add_tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import string
+import unicodedata
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.description import MAX_CHARACTERS, Description
 from pipelines.latents.palette import Colour, Palette
+from pipelines.latents.tokens import Tokens
 from pipelines.latents.vocabulary import add_special_tokens, train_tokenizer
 
 CAPTIONS = [
@@ -53,12 +56,33 @@ def a_palette(draw) -> Palette:
     return Palette.sorted([Colour(draw(grid), draw(grid), draw(grid), w) for w in weights])
 
 
+def a_description(label) -> st.SearchStrategy:
+    texts = st.lists(label, min_size=1, max_size=4).map(" ".join).map(without_controls)
+    made = texts.filter(str.strip).map(Description)
+    # The grammar counts characters as written.
+    return made.filter(lambda description: len(description.to_text()) <= MAX_CHARACTERS)
+
+
+def without_controls(text: str) -> str:
+    return "".join(c for c in text if c.isspace() or unicodedata.category(c) != "Cc")
+
+
+@st.composite
+def some_tokens(draw) -> Tokens:
+    height, width, codebook = (draw(st.integers(1, most)) for most in (5, 5, 1001))
+    cells = height * width
+    ids = draw(st.lists(st.integers(0, codebook - 1), min_size=cells, max_size=cells))
+    return Tokens(height, width, codebook, tuple(ids))
+
+
 def z_strategy(label) -> st.SearchStrategy:
     return st.fixed_dictionaries(
         {},
         optional={
+            "description": a_description(label),
             "boxes": st.lists(a_box(label), min_size=1, max_size=4).map(Boxes),
             "blobs": st.lists(a_blob(label), min_size=1, max_size=4).map(Blobs),
+            "tokens": some_tokens(),
             "palette": a_palette(),
         },
     )
@@ -66,13 +90,13 @@ def z_strategy(label) -> st.SearchStrategy:
 
 @pytest.fixture(scope="session")
 def any_z() -> st.SearchStrategy:
-    """z of any subset of kinds, with hostile labels."""
+    """z of any subset of kinds, with hostile labels and descriptions."""
     return z_strategy(labels)
 
 
 @pytest.fixture(scope="session")
 def plain_z() -> st.SearchStrategy:
-    """z of any subset of kinds, with five plain labels."""
+    """z of any subset of kinds, with labels and descriptions of five plain words."""
     return z_strategy(plain_labels)
 
 

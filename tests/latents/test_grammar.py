@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Boxes
+from pipelines.latents.description import MAX_CHARACTERS, Description
 from pipelines.latents.grammar import Grammar
 from pipelines.latents.sequence import order_kinds, z_from_text, z_to_text
+from pipelines.latents.tokens import Shape, Tokens
 from pipelines.latents.vocabulary import decode_z, encode_z
 
-KINDS = ("boxes", "blobs", "palette")
+KINDS = ("description", "boxes", "blobs", "tokens", "palette")
+SMALL = {"max_description_tokens": 12, "shape": Shape(2, 3, 7)}
 LABELS = ["circle", "star", "starfish", "red star", "ring", "🎨"]
 
 
@@ -31,7 +34,7 @@ def draw(grammar, choose):
 
 @pytest.fixture(scope="module", params=["closed", "open"])
 def grammar(request, tokenizer):
-    return Grammar(tokenizer, KINDS, LABELS if request.param == "closed" else None)
+    return Grammar(tokenizer, KINDS, LABELS if request.param == "closed" else None, **SMALL)
 
 
 def test_random_walks_end_parse_and_validate(grammar, tokenizer):
@@ -43,7 +46,8 @@ def test_random_walks_end_parse_and_validate(grammar, tokenizer):
 
 
 def test_a_drawn_z_from_closed_labels_is_encoded_as_it_was_drawn(tokenizer):
-    grammar = Grammar(tokenizer, KINDS, LABELS)
+    kinds = tuple(kind for kind in KINDS if kind != "description")  # its text is open
+    grammar = Grammar(tokenizer, kinds, LABELS, **SMALL)
     rng = random.Random(1)
     for _ in range(200):
         ids = draw(grammar, lambda ids: ids[rng.randrange(len(ids))])
@@ -63,6 +67,10 @@ def test_max_tokens_is_reached(byte_tokenizer):
     assert grammar.max_tokens() == 15 * 6 + 8 * 5 + 1
     # The first id is the separator where one is legal; the least weight leaves most for others.
     assert len(draw(grammar, lambda ids: ids[0])) == grammar.max_tokens()
+    grammar = Grammar(byte_tokenizer, ("description", "tokens"), **SMALL)
+    assert grammar.max_tokens() == 1 + 12 + 1 + 3 + 6 + 1
+    assert len(draw(grammar, lambda ids: ids[0])) == grammar.max_tokens()
+    assert Grammar(byte_tokenizer, ("tokens",)).max_tokens() == 1 + 3 + 32 * 32 + 1
 
 
 def test_legal_is_exactly_what_step_accepts(grammar, tokenizer):
@@ -88,26 +96,79 @@ def test_every_z_made_by_hand_is_accepted(tokenizer, plain_z, data):
     z = data.draw(plain_z)
     ids = tokenizer(z_to_text(z)).input_ids
     for labels in (LABELS, None):
-        grammar = _grammar(tokenizer, tuple(z), labels, 8)
+        grammar = _grammar(tokenizer, tuple(z), labels, 8, 256)
         assert grammar.done(grammar.walk(ids))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_hostile_labels_are_accepted_where_labels_are_open(tokenizer, any_z, data):
+def test_hostile_text_is_accepted_where_it_is_open(tokenizer, any_z, data):
     z = data.draw(any_z)
-    grammar = _grammar(tokenizer, tuple(z), None, 160)
+    grammar = _grammar(tokenizer, tuple(z), None, 160, 1000)
     assert grammar.done(grammar.walk(tokenizer(z_to_text(z)).input_ids))
 
 
 _GRAMMARS: dict[tuple, Grammar] = {}
 
 
-def _grammar(tokenizer, kinds, labels, longest):
+def _grammar(tokenizer, kinds, labels, *longest):
     key = (id(tokenizer), kinds, labels is None, longest)
     if key not in _GRAMMARS:
-        _GRAMMARS[key] = Grammar(tokenizer, kinds, labels, longest)
+        _GRAMMARS[key] = Grammar(tokenizer, kinds, labels, *longest)
     return _GRAMMARS[key]
+
+
+def test_a_description_ends_at_its_limits(tokenizer):
+    grammar = Grammar(tokenizer, ("description",), max_description_tokens=4000)
+    rng = random.Random(5)
+    lengths = set()
+    for _ in range(6):  # never the end, unless it alone is legal
+        ids = draw(grammar, lambda ids: ids[rng.randrange(max(1, len(ids) - 1))])
+        lengths.add(len(decode_z(tokenizer, ids).removeprefix("<description>").lstrip()))
+    assert lengths == {MAX_CHARACTERS}
+    one = Grammar(tokenizer, ("description",), max_description_tokens=1)
+    first = one.legal(one.walk(encode_z(tokenizer, "<description>"))).tolist()
+    for text in tokenizer.batch_decode([[token] for token in first]):
+        assert Description.from_text(text).text
+
+
+def test_no_added_token_is_legal_in_a_description(tokenizer):
+    grammar = Grammar(tokenizer, ("description", "boxes"), LABELS)
+    added = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
+    for text in ("<description>", "<description> a quiet", "<description> (50%25"):
+        legal = set(grammar.legal(grammar.walk(encode_z(tokenizer, text))).tolist())
+        ends = {tokenizer.convert_tokens_to_ids("<boxes>")} if " " in text else set()
+        assert legal & added == ends
+
+
+def test_the_shape_of_tokens_may_be_given(tokenizer):
+    grammar = Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 7))
+    rng = random.Random(3)
+    for _ in range(20):
+        ids = draw(grammar, lambda ids: ids[rng.randrange(len(ids))])
+        tokens = z_from_text(decode_z(tokenizer, ids))["tokens"]
+        assert isinstance(tokens, Tokens) and tokens.shape == Shape(2, 3, 7)
+    with pytest.raises(LatentError, match="Expected the height from <2> to <2>"):
+        grammar.walk(encode_z(tokenizer, "<tokens> <3>"))
+    with pytest.raises(LatentError, match="2000 entries"):
+        Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 2000))
+
+
+def test_any_shape_of_tokens_may_be_drawn(tokenizer):
+    grammar = Grammar(tokenizer, ("tokens",))
+    rng = random.Random(4)
+    for _ in range(12):
+        ids = draw(grammar, lambda ids: ids[rng.randrange(len(ids))])
+        assert encode_z(tokenizer, z_to_text(z_from_text(decode_z(tokenizer, ids)))) == ids[:-1]
+
+
+def test_a_drawn_description_need_not_be_well_formed(byte_tokenizer):
+    grammar = Grammar(byte_tokenizer, ("description",))
+    text = "<description> a %00%20 100% %E9 %zz"
+    ids = [*encode_z(byte_tokenizer, text), byte_tokenizer.eos_token_id]
+    assert grammar.done(grammar.walk(ids))
+    read = z_from_text(decode_z(byte_tokenizer, ids))["description"]
+    assert read == Description("a \ufffd\ufffd 100% \ufffd %zz")
 
 
 def test_palette_weights_at_their_limits(byte_tokenizer):
@@ -140,6 +201,22 @@ def test_palette_weights_at_their_limits(byte_tokenizer):
 )
 def test_an_illegal_prefix_says_what_was_expected(tokenizer, text, message):
     grammar = Grammar(tokenizer, ("boxes", "palette"), ["circle"])
+    with pytest.raises(LatentError, match=message):
+        grammar.walk(encode_z(tokenizer, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<description> <tokens>", "token 1: .* Expected text\\."),
+        ("<description> a <5>", "Expected text or <tokens>"),
+        ("<description> a <tokens> <1><2><0><1>", "Expected id 0 from <0> to <0>"),
+        ("<description> a <tokens> <1><2><0><0><0><0>", "Expected </s>"),
+        ("<description> a <tokens> <33>", "Expected the height from <1> to <32>"),
+    ],
+)
+def test_an_illegal_prefix_of_text_and_grid(tokenizer, text, message):
+    grammar = Grammar(tokenizer, ("description", "tokens"))
     with pytest.raises(LatentError, match=message):
         grammar.walk(encode_z(tokenizer, text))
 
@@ -184,7 +261,7 @@ def test_after_the_end_there_is_padding_only(tokenizer):
 
 def test_any_order_of_kinds(tokenizer):
     kinds = tuple(reversed(order_kinds(KINDS)))
-    ids = draw(Grammar(tokenizer, kinds, LABELS), lambda ids: ids[-1])
+    ids = draw(Grammar(tokenizer, kinds, LABELS, **SMALL), lambda ids: ids[-1])
     assert tuple(z_from_text(decode_z(tokenizer, ids))) == kinds
 
 

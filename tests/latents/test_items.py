@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.latents.palette import Palette
+from pipelines.latents.kinds import KINDS
 
 CIRCLE = Box("circle", 120, 330, 410, 620)
 STAR = Box("blue star", 500, 0, 1000, 1)
@@ -144,7 +144,7 @@ def test_text_and_bytes_give_the_latent_back(any_z, data):
 @settings(deadline=None)
 @given(text=st.text(alphabet=st.sampled_from("ab<>();%, 0123\n"), max_size=40) | st.text())
 def test_any_text_is_read_or_refused(text):
-    for kind in (Boxes, Palette):
+    for kind in KINDS.values():
         try:
             latent = kind.from_text(text)
         except LatentError:

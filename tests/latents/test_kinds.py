@@ -6,10 +6,11 @@ import pytest
 
 from pipelines.latents.base import LatentError
 from pipelines.latents.kinds import KINDS, latent_class
+from pipelines.latents.sequence import DEFAULT_ORDER
 
 
 def test_kinds_are_named_after_their_classes():
-    assert list(KINDS) == ["boxes", "blobs", "palette"]
+    assert tuple(KINDS) == DEFAULT_ORDER
     assert all(cls.kind == kind and latent_class(kind) is cls for kind, cls in KINDS.items())
 
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from pipelines.latents.base import GRID
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.description import Description
 from pipelines.latents.items import ItemList
 from pipelines.latents.places import EVERYWHERE, Places
 from pipelines.latents.sequence import z_to_text
+from pipelines.latents.tokens import Tokens
 from pipelines.latents.vocabulary import encode_z
 
 
@@ -27,27 +29,46 @@ def test_tokens_of_an_item_share_its_place(tokenizer) -> None:
     assert places[len(ids) :] == [EVERYWHERE] * 2
 
 
-@settings(max_examples=60)
+def test_a_visual_token_has_its_cell_and_a_description_none(tokenizer) -> None:
+    z = {
+        "description": Description("a quiet street (at dusk)"),
+        "boxes": Boxes((Box("ring", 0, 0, 1000, 500),)),
+        "tokens": Tokens(2, 4, 9, (0, 1, 2, 3, 4, 5, 6, 7)),
+    }
+    ids = [*encode_z(tokenizer, z_to_text(z)), tokenizer.eos_token_id, tokenizer.pad_token_id]
+    places = Places(tokenizer)(ids)
+    boxes, tokens = (ids.index(tokenizer.convert_tokens_to_ids(f"<{k}>")) for k in list(z)[1:])
+    assert set(places[: boxes + 1]) == {EVERYWHERE}
+    assert set(places[boxes + 1 : tokens]) == {(0.0, 0.0, 1.0, 0.5)}
+    assert set(places[tokens : tokens + 4] + places[-2:]) == {EVERYWHERE}
+    cells = places[tokens + 4 : -2]
+    assert len(cells) == 8
+    assert cells[0] == (0.0, 0.0, 0.25, 0.5)
+    assert cells[3] == (0.75, 0.0, 1.0, 0.5)
+    assert cells[6] == (0.5, 0.5, 0.75, 1.0)
+
+
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_places_follow_the_items_whatever_the_labels(tokenizer, any_z, data) -> None:
     z = data.draw(any_z)
     ids = [*encode_z(tokenizer, z_to_text(z)), tokenizer.eos_token_id]
-    expected = [
-        latent.place(numbers) or EVERYWHERE
-        for latent in z.values()
-        if isinstance(latent, ItemList)
-        for numbers in latent.numbers()
-    ]
+    expected = []
+    for latent in z.values():
+        if isinstance(latent, ItemList):
+            expected += [latent.place(numbers) for numbers in latent.numbers()]
+        elif isinstance(latent, Tokens):
+            expected.append((1 - 1 / latent.width, 1 - 1 / latent.height, 1.0, 1.0))
     numbers = {f"<{value}>" for value in range(GRID + 1)}
     tokens = tokenizer.convert_ids_to_tokens(ids)
     placed = Places(tokenizer)(ids)
-    # An item ends where a number is followed by something else.
+    # An item, or the last cell, ends where a number is followed by something else.
     ends = [
         place
         for place, token, following in zip(placed, tokens, tokens[1:], strict=False)
         if token in numbers and following not in numbers
     ]
-    assert ends == expected
+    assert ends == [pytest.approx(place) for place in expected]
 
 
 @given(
@@ -64,6 +85,9 @@ def test_a_blob_just_fits_into_its_place(numbers: tuple[int, ...]) -> None:
     assert Blobs.place(numbers) == pytest.approx(found, abs=1e-3)
 
 
-def test_what_does_not_parse_is_everywhere(tokenizer) -> None:
-    ids = encode_z(tokenizer, "<boxes> star <1><2>")
+@pytest.mark.parametrize(
+    "text", ["<boxes> star <1><2>", "<tokens> <1><2>", "<tokens> <1><2><9><1>", "star <1><2><3><4>"]
+)
+def test_what_does_not_parse_is_everywhere(tokenizer, text) -> None:
+    ids = encode_z(tokenizer, text)
     assert set(Places(tokenizer)(ids)) == {EVERYWHERE}

@@ -12,7 +12,7 @@ from pipelines.core.manifest import (
 )
 from pipelines.core.shards import write_shard
 from pipelines.latents.palette import Colour, Palette
-from pipelines.latents.reader import count_gaps, read_joined
+from pipelines.latents.reader import read_joined
 
 
 def _palette(index: int) -> Palette:
@@ -44,21 +44,11 @@ def test_records_are_joined_by_key_and_gaps_are_absent(workspace, write_data, re
     assert [record.latents for record in joined] == [
         {"palette": _palette(n)} if n in present else {} for n in range(5)
     ]
-    assert count_gaps(workspace, ["palette"]) == {"palette": 5 - len(present)}
 
 
 def test_without_kinds_it_reads_the_data(workspace, write_data, records):
     write_data(records, 10)
     assert list(read_joined(workspace, workspace.data / "000000.tar")) == records
-
-
-def test_gaps_are_counted_over_all_shards(workspace, write_data, records):
-    write_data(records, 5)
-    _write(workspace, "palette", "000000", ["r001"])
-    with pytest.raises(InputMissing, match="kaleido extract palette"):
-        count_gaps(workspace, ["palette"])
-    _write(workspace, "palette", "000001", ["r005", "r006"])
-    assert count_gaps(workspace, ["palette"]) == {"palette": 7}
 
 
 def test_a_kind_that_is_not_extracted_names_the_command(workspace, write_data, records):

@@ -44,7 +44,8 @@ def test_nothing_is_an_empty_z():
         ("<boxes> a <1><2><3><4> <boxes> a <1><2><3><4>", "occurs twice"),
         ("<boxes>", "boxes"),
         ("<boxes> a <1><2><3><4> <palette>", "palette"),
-        ("<tokens> <1>", "no such kind"),
+        ("<tokens> <1>", "no shape"),
+        ("<description> <boxes> a <1><2><3><4>", "description"),
     ],
 )
 def test_bad_text_is_refused(text, message):

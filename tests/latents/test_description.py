@@ -1,0 +1,142 @@
+"""Description: canonical form, what is refused, edits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.latents.base import LatentError
+from pipelines.latents.description import MAX_CHARACTERS, Description
+from pipelines.latents.sequence import z_from_text, z_to_text
+from pipelines.latents.vocabulary import decode_z, encode_z
+
+STREET = Description("A quiet street (at dusk); red lamps, wet stones: film-like, isn't it?")
+ALLOWED = r'Allowed: \{"replace"'
+
+
+def test_sentences_are_written_as_they_are():
+    assert STREET.to_text() == STREET.text
+    assert Description("50% <12> 🎨").to_text() == "50%25 %3C12%3E %F0%9F%8E%A8"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (" a\n\tquiet  street\u00a0\u2028", "a quiet street"),
+        ("e\u0301", "é"),
+        ("“red”, it’s – it—is…", '"red", it\'s - it - is...'),
+        ("\u202eabc\u200d", "\u202eabc\u200d"),
+        ("ﬁ ①", "ﬁ ①"),
+    ],
+)
+def test_canonical_form(given, text):
+    description = Description(given)
+    assert description.text == text
+    assert Description.from_text(given) == Description.from_bytes(description.to_bytes())
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n", "\u2003", None, 3, b"x", "a\x00", "\x1b[31m", "a\x7f", "a\u0080", "\ud800"]
+)
+def test_what_is_no_text_is_refused(text):
+    with pytest.raises(LatentError, match="description"):
+        Description(text)
+
+
+def test_the_length_is_limited():
+    assert Description("é" * MAX_CHARACTERS)
+    with pytest.raises(LatentError, match="1001 characters; 1000"):
+        Description("a" * (MAX_CHARACTERS + 1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[]",
+        b'{"kind":"description","version":1,"text":""}',
+        b'{"kind":"description","version":1,"text":["a"]}',
+        b'{"kind":"description","version":2,"text":"a"}',
+        b'{"kind":"description","version":1}',
+        b'{"kind":"description","version":1,"text":"a","more":1}',
+        b'{"kind":"palette","version":1,"text":"a"}',
+        b'{"kind":"description","version":1,"text":"\\ud800"}',
+    ],
+)
+def test_bad_bytes_are_refused(data):
+    with pytest.raises(LatentError):
+        Description.from_bytes(data)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.sampled_from('ab (%;"0289ACEFCC'), min_size=1, max_size=40))
+def test_every_written_text_can_be_read(text):
+    if text.strip():
+        read = Description.from_text(text)
+        assert len(read.text) <= len(text.strip())
+        assert Description.from_text(read.to_text()) == read
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=12))
+def test_every_escape_can_be_read(data):
+    written = "".join(f"%{byte:02X}" for byte in data)
+    read = Description.from_text(written)
+    assert len(read.text) <= len(written)
+    assert Description.from_text(read.to_text()) == read
+
+
+def test_every_hostile_text_survives_real_tokenizers(tokenizer, hostile_labels):
+    for text in hostile_labels:
+        try:
+            z = {"description": Description(f"{text} a{text}b {text}")}
+        except LatentError:
+            assert any(ord(char) < 32 for char in text)
+            continue
+        ids = encode_z(tokenizer, z_to_text(z))
+        assert tokenizer.unk_token_id not in ids
+        assert z_from_text(decode_z(tokenizer, ids)) == z
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"replace": "red", "with": "blue"}, STREET.text.replace("red", "blue")),
+        ({"replace": "wet  stones", "with": "sand"}, STREET.text.replace("wet stones", "sand")),
+        ({"replace": ", wet stones", "with": ""}, STREET.text.replace(", wet stones", "")),
+        ({"replace": "(at dusk)", "with": r"\1"}, STREET.text.replace("(at dusk)", r"\1")),
+        ({"replace": "lamps,", "with": "lamps"}, STREET.text.replace("lamps,", "lamps")),
+        ({"write": " another  one"}, "another one"),
+    ],
+)
+def test_edits(change, text):
+    assert STREET.edit(change) == Description(text)
+
+
+def test_words_are_whole_words_wherever_they_occur():
+    edited = Description("red redder Red, red. (red)").edit({"replace": "red", "with": "blue"})
+    assert edited.text == "blue redder Red, blue. (blue)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"replace": "red"},
+        {"replace": "green", "with": "blue"},
+        {"replace": "re", "with": "blue"},
+        {"replace": " ", "with": "blue"},
+        {"replace": 3, "with": "blue"},
+        {"replace": "red", "with": None},
+        {"write": "a", "with": "b"},
+    ],
+)
+def test_bad_changes_name_what_is_allowed(change):
+    with pytest.raises(LatentError, match=ALLOWED):
+        STREET.edit(change)
+
+
+@pytest.mark.parametrize("change", [{"write": ""}, {"write": None}, {"replace": "a", "with": ""}])
+def test_an_edit_never_makes_an_invalid_description(change):
+    with pytest.raises(LatentError):
+        Description("a").edit(change)

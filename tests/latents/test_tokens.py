@@ -1,0 +1,123 @@
+"""Tokens: shape, text, bytes, edits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.latents.base import LatentError
+from pipelines.latents.sequence import z_to_text
+from pipelines.latents.tokens import Shape, Tokens
+from pipelines.latents.vocabulary import encode_z
+
+GRID = Tokens(2, 3, 10, (0, 1, 2, 3, 4, 9))
+
+
+def test_text_form():
+    assert GRID.to_text() == "<2><3><9> <0><1><2><3><4><9>"
+    assert Tokens.from_text(" <2> <3>\n<9><0><1><2><3><4><9>") == GRID
+    assert GRID.shape == Shape(2, 3, 10)
+
+
+def test_an_id_costs_one_token(tokenizer):
+    tokens = Tokens(8, 8, 1001, tuple(range(937, 1001)))
+    assert len(encode_z(tokenizer, z_to_text({"tokens": tokens}))) == 1 + 3 + 64
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 3, 10, ()), "height is 0"),
+        ((33, 1, 10, (0,) * 33), "height is 33; it must be an integer from 1 to 32"),
+        ((1, True, 10, (0,)), "width is True"),
+        ((1, 1, 0, (0,)), "0 entries"),
+        ((1, 1, 8192, (0,)), "8192 entries.* Use a visual tokenizer with at most 1001"),
+        ((1, 1, 10.0, (0,)), "10.0 entries"),
+        ((1, 2, 10, (0,)), "1 ids for 1 × 2 cells"),
+        ((1, 2, 10, (0, 10)), "id 1 is 10; it must be an integer from 0 to 9"),
+        ((1, 2, 10, (0, -1)), "id 1 is -1"),
+        ((1, 2, 10, (0, 1.0)), "id 1 is 1.0"),
+    ],
+)
+def test_values_are_checked(values, message):
+    with pytest.raises(LatentError, match=message):
+        Tokens(*values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "<1>", "<1><1>", "<1><1><9>", "<1><1><9><0><0>", "<1><1><9><10>", "<1><1><9> 0",
+     "<1><1><9> <;> <0>", "<0><1><9>", "<1><1><1001><0>", "<1><1><9><99999>", "<1><1><9><١>"],
+)  # fmt: skip
+def test_bad_text_is_refused(text):
+    with pytest.raises(LatentError):
+        Tokens.from_text(text)
+
+
+def test_bytes_are_compact_json():
+    assert json.loads(GRID.to_bytes()) == {
+        "kind": "tokens",
+        "version": 1,
+        "height": 2,
+        "width": 3,
+        "codebook": 10,
+        "ids": [0, 1, 2, 3, 4, 9],
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ids": 3}, {"ids": "012349"}, {"ids": [0]}, {"ids": [[0]]}, {"height": "2"}, {"width": None},
+     {"codebook": 9}, {"version": 2}, {"kind": "boxes"}, {"more": 1}],
+)  # fmt: skip
+def test_bad_bytes_are_refused(change):
+    data = json.dumps(json.loads(GRID.to_bytes()) | change).encode()
+    with pytest.raises(LatentError):
+        Tokens.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "ids"),
+    [
+        ({"set": [1, 0], "to": 7}, (0, 1, 2, 7, 4, 9)),
+        ({"paste": [[8], [7]], "at": [0, 2]}, (0, 1, 8, 3, 4, 7)),
+        ({"paste": [[5, 6]], "at": (1, 1)}, (0, 1, 2, 3, 5, 6)),
+        ({"paste": [[0] * 3] * 2, "at": [0, 0]}, (0,) * 6),
+    ],
+)
+def test_edits(change, ids):
+    assert GRID.edit(change) == Tokens(2, 3, 10, ids)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"set": [1, 0]},
+        {"set": 1, "to": 7},
+        {"set": [2, 0], "to": 7},
+        {"set": [0, 3], "to": 7},
+        {"set": [-1, 0], "to": 7},
+        {"paste": 7, "at": [0, 0]},
+        {"paste": [], "at": [0, 0]},
+        {"paste": [[]], "at": [0, 0]},
+        {"paste": [[1], [1, 2]], "at": [0, 0]},
+        {"paste": ["12"], "at": [0, 0]},
+        {"paste": [[1, 2]], "at": [0, 2]},
+        {"paste": [[1]] * 3, "at": [0, 0]},
+        {"paste": [[1]], "at": [0]},
+    ],
+)
+def test_bad_changes_name_what_is_allowed(change):
+    with pytest.raises(LatentError, match=r'Allowed: \{"set"'):
+        GRID.edit(change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"set": [0, 0], "to": 10}, {"set": [0, 0], "to": None}, {"paste": [[1.0]], "at": [0, 0]}],
+)
+def test_an_edit_never_makes_an_invalid_grid(change):
+    with pytest.raises(LatentError):
+        GRID.edit(change)
