@@ -18,7 +18,7 @@ from kaleido_cli.options import (
 
 app = typer.Typer(
     add_completion=False,
-    help="Train the prior and the denoiser. An unfinished run goes on where it stopped.",
+    help="Train tokenizer, prior and denoiser. An unfinished run goes on where it stopped.",
     epilog="Example: kaleido train prior && kaleido train diffusion",
 )
 
@@ -39,6 +39,26 @@ RestartOption = Annotated[
 ]
 
 
+@app.command(epilog="Example: kaleido train tokenizer --steps 2000 --batch-size 64")
+def tokenizer(
+    steps: StepsOption = None,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    seed: SeedOption = None,
+    restart: RestartOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the visual tokenizer: a picture as a grid of tokens, and back."""
+    from pipelines.train.tokenizer import train_tokenizer
+
+    changes = _changes("tokenizer", steps, batch_size, learning_rate, seed)
+    summary = train_tokenizer(
+        open_workspace(workspace, changes), restart=restart, progress=console.ConsoleProgress()
+    )
+    console.show(summary, as_json, _render_tokenizer)
+
+
 @app.command(epilog="Example: kaleido train prior --steps 2000")
 def prior(
     steps: StepsOption = None,
@@ -53,7 +73,8 @@ def prior(
     """Train the prior p(z|c): from a caption to its latents."""
     from pipelines.train.prior import train_prior
 
-    changes = _changes("prior", steps, batch_size, learning_rate, seed, z)
+    changes = _changes("prior", steps, batch_size, learning_rate, seed)
+    changes["prior.z_kinds"] = split_kinds(z)
     summary = train_prior(
         open_workspace(workspace, changes), restart=restart, progress=console.ConsoleProgress()
     )
@@ -77,7 +98,8 @@ def diffusion(
     """Train the denoiser p(x|z,c): from latents and a caption to the picture."""
     from pipelines.train.diffusion import train_diffusion
 
-    changes = _changes("diffusion", steps, batch_size, learning_rate, seed, z)
+    changes = _changes("diffusion", steps, batch_size, learning_rate, seed)
+    changes["diffusion.z_kinds"] = split_kinds(z)
     summary = train_diffusion(
         open_workspace(workspace, changes),
         baseline=baseline,
@@ -94,14 +116,12 @@ def _changes(
     batch_size: int | None,
     learning_rate: float | None,
     seed: int | None,
-    z: str | None,
 ) -> dict[str, Any]:
     return {
         f"{section}.steps": steps,
         f"{section}.batch_size": batch_size,
         f"{section}.learning_rate": learning_rate,
         f"{section}.seed": seed,
-        f"{section}.z_kinds": split_kinds(z),
     }
 
 
@@ -110,4 +130,13 @@ def _render(name: str, summary: Any) -> None:
     console.line(
         f"{name}: {summary.steps:,} steps, {summary.images_seen:,} records seen, "
         f"loss {summary.loss:.4f}{resumed}"
+    )
+
+
+def _render_tokenizer(summary: Any) -> None:
+    _render("tokenizer", summary)
+    objects = "" if summary.psnr_objects is None else f", {summary.psnr_objects:.1f} dB in objects"
+    console.line(
+        f"  on {summary.measured_on} pictures: PSNR {summary.psnr:.1f} dB{objects}; "
+        f"{summary.codebook_used:.0%} of the codebook used, perplexity {summary.perplexity:.0f}"
     )

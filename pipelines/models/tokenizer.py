@@ -1,0 +1,188 @@
+"""Visual tokenizer: a picture as a grid of entries of a codebook, and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import VQModel
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.files import atomic_write, replacing_folder, sha256_file
+from pipelines.core.fingerprint import fingerprint
+from pipelines.core.settings import TokenizerSettings
+
+FACTS = "kaleido.json"
+"""What diffusers' own files do not say; its presence says that the folder is whole."""
+
+NORM_GROUPS = 8
+"""Groups of the network's group norms; they divide every number of channels."""
+
+
+class Tokenizer:
+    """A diffusers `VQModel` that reads and writes pictures as patches.
+
+    Vectors of the encoder are replaced by the nearest entry of a codebook (VQ-VAE, arXiv
+    1711.00937, section 3.1; VQGAN, arXiv 2012.09841, is the same with other losses). The network
+    works on patches laid into channels, because convolutions over all pixels would cost many
+    times as much.
+
+    Args:
+        model: Its channels are three for each pixel of a patch.
+        image_size: Side of the images in pixels.
+        patch_size: Side of a patch in pixels.
+        identity: Hash of the saved weights and facts; empty if it was never saved. Ids mean
+            something only to the tokenizer that made them.
+    """
+
+    def __init__(
+        self, model: VQModel, image_size: int, patch_size: int, identity: str = ""
+    ) -> None:
+        self.model, self.image_size, self.patch_size = model, image_size, patch_size
+        self.identity = identity
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Load what `save` wrote.
+
+        Raises:
+            InputMissing: If the folder holds no tokenizer.
+        """
+        facts = folder / FACTS
+        if not facts.is_file():
+            raise InputMissing(
+                str(folder),
+                "there is no trained tokenizer here.",
+                "Run `kaleido train tokenizer` first.",
+            )
+        model = VQModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+        return cls(model.eval(), **json.loads(facts.read_text(encoding="utf-8")))
+
+    def save(self, folder: Path) -> None:
+        """Write a diffusers folder (config, safetensors) and ``kaleido.json``.
+
+        `identity` becomes that of the weights as they are written.
+        """
+        with replacing_folder(folder) as fresh:
+            self.model.save_pretrained(fresh)
+            facts: dict[str, object] = {
+                "image_size": self.image_size,
+                "patch_size": self.patch_size,
+            }
+            weights = [sha256_file(path) for path in sorted(fresh.glob("*.safetensors"))]
+            self.identity = fingerprint(weights, facts)
+            facts["identity"] = self.identity
+            atomic_write(fresh / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+
+    @property
+    def grid(self) -> int:
+        """Rows, and columns, of ids."""
+        return self.image_size // _stride(self.patch_size, self.model.config.block_out_channels)
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries of the codebook; ids are below it."""
+        return int(self.model.config.num_vq_embeddings)
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Write images as ids.
+
+        Args:
+            images: (n, 3, image_size, image_size), in [-1, 1].
+
+        Returns:
+            Ids from 0 to ``codebook_size - 1``: int64, (n, grid, grid), rows from the top.
+
+        Raises:
+            KaleidoError: If the images have another size.
+        """
+        if images.shape[1:] != (3, self.image_size, self.image_size):
+            raise KaleidoError(
+                f"images of shape {tuple(images.shape)}",
+                f"the tokenizer was trained on {self.image_size} x {self.image_size} pixels, RGB.",
+                "Train it again on these data.",
+            )
+        return self.quantize(self.states(images.to(self.model.device)))
+
+    @torch.no_grad()
+    def decode(self, ids: torch.Tensor) -> torch.Tensor:
+        """Draw the images that ids stand for.
+
+        Args:
+            ids: int64, (n, rows, columns), from 0 to ``codebook_size - 1``.
+
+        Returns:
+            Images in [-1, 1], (n, 3, image_size, image_size).
+        """
+        return self.pictures(self.entries(ids.to(self.model.device))).clamp(-1.0, 1.0)
+
+    def states(self, images: torch.Tensor) -> torch.Tensor:
+        """What the encoder says before quantization: fp32, (n, code_dim, grid, grid)."""
+        return self.model.encode(pixel_unshuffle(images, self.patch_size)).latents.float()
+
+    @torch.no_grad()
+    def quantize(self, states: torch.Tensor) -> torch.Tensor:
+        """The nearest entry's id of each vector of `states`: int64, (n, grid, grid)."""
+        # In bf16 the distances to neighbouring entries would be equal.
+        with torch.autocast(states.device.type, enabled=False):
+            _, _, (_, _, ids) = self.model.quantize(states.float())
+        count, _, rows, columns = states.shape
+        return ids.view(count, rows, columns)
+
+    def entries(self, ids: torch.Tensor) -> torch.Tensor:
+        """The codebook's vectors of ids (n, grid, grid), laid out like `states`."""
+        return self.model.quantize.embedding(ids).permute(0, 3, 1, 2).contiguous()
+
+    def pictures(self, entries: torch.Tensor) -> torch.Tensor:
+        """Decode vectors laid out like `states` to images, not clamped: fp32."""
+        patches = self.model.decode(entries, force_not_quantize=True).sample
+        return pixel_shuffle(patches, self.patch_size).float()
+
+
+def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
+    """Make an untrained tokenizer.
+
+    Args:
+        settings: Sizes.
+        image_size: Side of the images in pixels.
+
+    Raises:
+        KaleidoError: If the sizes do not fit each other.
+    """
+    stride = _stride(settings.patch_size, settings.channels)
+    if image_size % stride:
+        raise KaleidoError(
+            f"images of {image_size} x {image_size} pixels",
+            f"one token of the tokenizer covers {stride} x {stride}, which does not divide them.",
+            "Change tokenizer.patch_size or tokenizer.channels, or the size of the data.",
+        )
+    if any(width % NORM_GROUPS for width in settings.channels):
+        raise KaleidoError(
+            f"tokenizer.channels = {list(settings.channels)}",
+            f"every number of channels must be a multiple of {NORM_GROUPS}.",
+            "Round them.",
+        )
+    blocks, values = len(settings.channels), 3 * settings.patch_size**2
+    model = VQModel(
+        in_channels=values,
+        out_channels=values,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        block_out_channels=tuple(settings.channels),
+        layers_per_block=settings.layers,
+        latent_channels=settings.channels[-1],
+        sample_size=image_size // settings.patch_size,
+        num_vq_embeddings=settings.codebook_size,
+        norm_num_groups=NORM_GROUPS,
+        vq_embed_dim=settings.code_dim,
+        mid_block_add_attention=False,
+    )
+    return Tokenizer(model, image_size, settings.patch_size)
+
+
+def _stride(patch_size: int, channels: tuple[int, ...]) -> int:
+    """Side of the square of pixels that one token covers; each further block halves the grid."""
+    return int(patch_size * 2 ** (len(channels) - 1))

@@ -1,0 +1,261 @@
+"""Training the visual tokenizer: reconstruction, commitment, and a codebook that is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.images import decode_image
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
+from pipelines.core.seeds import derive
+from pipelines.core.settings import TokenizerSettings
+from pipelines.core.shards import read_records
+from pipelines.core.workspace import Workspace
+from pipelines.models.tokenizer import Tokenizer, build_tokenizer
+from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.loop import Schedule, TrainSummary, train
+from pipelines.train.stream import RecordStream
+
+COMMITMENT = 0.25
+"""Weight β of the pull of the encoder towards the codebook (arXiv 1711.00937, eq. 3)."""
+
+DECAY = 0.99
+"""Of the codebook's moving averages (arXiv 1711.00937, appendix A.1): a window of 100 steps."""
+
+DEAD = 0.1
+"""An entry that is chosen less often than this share of an equal share is dead."""
+
+MEASURED = 512
+"""Pictures on which a trained tokenizer is measured."""
+
+
+class Trainee(nn.Module):
+    """What the loop trains and checkpoints: the network, and how often each entry is chosen.
+
+    The codebook is a parameter that no gradient reaches: its entries are moving averages.
+
+    Attributes:
+        share: (codebook_size,), the share of all tokens of the last steps that chose an entry.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.network = tokenizer.model
+        self.register_buffer("share", torch.zeros(tokenizer.codebook_size))
+        self.share: torch.Tensor
+
+    @torch.no_grad()
+    def revive(self, vectors: torch.Tensor, rng: torch.Generator) -> None:
+        """Move dead entries onto vectors that the codebook serves badly.
+
+        They are seeded one after the other with probabilities proportional to the squared
+        distance from the nearest living entry (k-means++, Arthur and Vassilvitskii 2007). At the
+        first step every entry is dead, so this is how the codebook begins, too.
+
+        Args:
+            vectors: The encoder's, (m, code_dim), fp32.
+            rng: The step's generator.
+        """
+        codebook, equal = self.network.quantize.embedding.weight, 1.0 / len(self.share)
+        dead = self.share < DEAD * equal
+        alive = codebook[~dead]
+        weight = vectors.new_ones(len(vectors))
+        if len(alive):
+            weight = torch.cdist(vectors, alive).amin(1).square()
+        for entry in dead.nonzero().flatten().tolist():
+            # Never all zero, nor NaN: what a broken run needs is the loop's message.
+            odds = weight.nan_to_num(1.0, 1.0) + 1e-12
+            chosen = vectors[torch.multinomial(odds, 1, generator=rng)]
+            weight = torch.minimum(weight, (vectors - chosen).square().sum(1))
+            codebook[entry] = chosen[0]
+            self.share[entry] = equal
+
+    @torch.no_grad()
+    def follow(self, vectors: torch.Tensor, ids: torch.Tensor) -> None:
+        """Move entries towards the mean of the vectors that chose them.
+
+        The moving average of the sum of those vectors over that of their number (arXiv
+        1711.00937, eq. 6 to 8).
+
+        Args:
+            vectors: (m, code_dim), fp32.
+            ids: int64, (m,), the entries that they chose.
+        """
+        codebook = self.network.quantize.embedding.weight
+        share = torch.bincount(ids, minlength=len(codebook)) / len(ids)
+        total = torch.zeros_like(codebook).index_add_(0, ids, vectors) / len(ids)
+        old = DECAY * self.share
+        self.share.copy_(old + (1.0 - DECAY) * share)
+        moved = (old[:, None] * codebook + (1.0 - DECAY) * total) / self.share[:, None]
+        codebook.copy_(torch.where(self.share[:, None] > 0.0, moved, codebook))
+
+
+class TokenizerTask:
+    """What the tokenizer brings to the loop."""
+
+    def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
+        self.model, self._tokenizer, self._stream = Trainee(tokenizer), tokenizer, stream
+
+    def batch(self, start: int, count: int) -> torch.Tensor:
+        """Images in [-1, 1], (n, 3, side, side)."""
+        return _images(self._stream.batch(start, count))
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Error of the reconstruction, of its edges, and the commitment.
+
+        Decoding uses the entries, but the gradient passes to the encoder as if they were its
+        own vectors (straight-through, arXiv 1711.00937, section 3.2).
+        """
+        images = batch.to(self._tokenizer.model.device)
+        states = self._tokenizer.states(images)
+        vectors = states.detach().permute(0, 2, 3, 1).flatten(0, 2)
+        self.model.revive(vectors, rng)
+        ids = self._tokenizer.quantize(states)
+        with torch.no_grad():
+            entries = self._tokenizer.entries(ids)
+        drawn = self._tokenizer.pictures(states + (entries - states).detach())
+        commitment = (states - entries).square().mean()
+        self.model.follow(vectors, ids.flatten())
+        return reconstruction_error(drawn, images) + COMMITMENT * commitment
+
+
+def reconstruction_error(drawn: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """L1 + L2 of the pixels, + L1 of the differences of neighbours, which keeps edges crisp.
+
+    Args:
+        drawn: (n, 3, height, width).
+        images: The same shape, in [-1, 1].
+    """
+    error = drawn - images
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return error.abs().mean() + error.square().mean() + edges
+
+
+@dataclass(frozen=True)
+class TokenizerSummary(TrainSummary):
+    """What a run did, and what came of it on pictures that were not trained on.
+
+    Attributes:
+        measured_on: ``heldout``, or ``train`` where no record is held out.
+        codebook_used: Share of the codebook's entries that occur, from 0 to 1.
+        perplexity: exp of the entropy of the entries: as many, used equally, would be as diverse.
+        psnr: In dB, of the mean squared error over all pixels; the range of values is the peak.
+        psnr_objects: The same inside the objects' boxes; None where none are known.
+    """
+
+    measured_on: str
+    codebook_used: float
+    perplexity: float
+    psnr: float
+    psnr_objects: float | None
+
+
+def train_tokenizer(
+    workspace: Workspace, restart: bool = False, progress: Progress = SILENT
+) -> TokenizerSummary:
+    """Train ``models/tokenizer`` by the settings of ``[tokenizer]``.
+
+    Args:
+        workspace: With data; captions and latents are not looked at.
+        restart: Forget an unfinished run instead of going on with it.
+        progress: Listener.
+
+    Raises:
+        InputMissing: If there are no data.
+        KaleidoError: If an unfinished run has other settings, or the sizes do not fit.
+    """
+    settings = workspace.settings.tokenizer
+    checkpoint = workspace.logs / "tokenizer" / "checkpoint"
+    with workspace.lock("models/tokenizer"):
+        if restart:
+            drop_checkpoint(checkpoint)
+        stream = RecordStream(workspace, (), settings.seed)
+        tokenizer = _fresh_tokenizer(settings, stream)
+        schedule = Schedule(
+            settings.steps,
+            settings.batch_size,
+            settings.learning_rate,
+            settings.warmup,
+            settings.seed,
+            precision=settings.precision,
+        )
+        kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
+        kept["data"] = stream.identity
+        task = TokenizerTask(tokenizer, stream)
+        summary = train(task, schedule, checkpoint, kept, "tokenizer", progress)
+        tokenizer.save(workspace.models("tokenizer"))
+        records, split = list(islice(_held_out(workspace), MEASURED)), "heldout"
+        if not records:
+            records, split = stream.batch(0, min(stream.size, MEASURED)), "train"
+        return TokenizerSummary(**asdict(summary), measured_on=split, **measure(tokenizer, records))
+
+
+def measure(tokenizer: Tokenizer, records: Sequence[Record]) -> dict[str, Any]:
+    """Measure a tokenizer on records: `TokenizerSummary`'s last four fields, by name."""
+    uses = np.zeros(tokenizer.codebook_size, dtype=np.int64)
+    errors, inside = [], []
+    for start in range(0, len(records), 32):
+        part = records[start : start + 32]
+        images = _images(part)
+        ids = tokenizer.encode(images)
+        uses += np.bincount(ids.flatten().cpu().numpy(), minlength=len(uses))
+        error = ((tokenizer.decode(ids).cpu() - images) / 2.0).square().mean(1).numpy()
+        masks = [_boxes_mask(record, tokenizer.image_size) for record in part]
+        errors.append(error.ravel())
+        inside.append(error[np.stack(masks)])
+    known = np.concatenate(inside)
+    share = uses[uses > 0] / uses.sum()
+    return {
+        "codebook_used": float((uses > 0).mean()),
+        "perplexity": float(np.exp(-(share * np.log(share)).sum())),
+        "psnr": _psnr(np.concatenate(errors)),
+        "psnr_objects": _psnr(known) if known.size else None,
+    }
+
+
+def _fresh_tokenizer(settings: TokenizerSettings, stream: RecordStream) -> Tokenizer:
+    height, width = stream.batch(0, 1)[0].pixels.shape[:2]
+    if height != width:
+        raise KaleidoError(
+            f"images of {width} x {height} pixels",
+            "the tokenizer needs squares.",
+            "Set data.image_size and write the data again.",
+        )
+    torch.manual_seed(derive(settings.seed, "tokenizer weights"))
+    return build_tokenizer(settings, height)
+
+
+def _images(records: Sequence[Record]) -> torch.Tensor:
+    # Not `record.pixels`, which would keep the decoded image as long as the record.
+    pixels = np.stack([decode_image(record.image, record.key) for record in records])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def _held_out(workspace: Workspace) -> Iterator[Record]:
+    for path in workspace.data_shards():
+        for record in read_records(path):
+            if record.meta.get("split") == "heldout":
+                yield record
+
+
+def _boxes_mask(record: Record, side: int) -> np.ndarray:
+    """Where the record's true boxes lie: bool (side, side)."""
+    mask = np.zeros((side, side), dtype=bool)
+    for item in record.meta.get("truth", {}).get("objects", ()):
+        if item["box"] is not None:
+            x1, y1, x2, y2 = (round(edge * side) for edge in item["box"])
+            mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def _psnr(errors: np.ndarray) -> float:
+    # One 8-bit step at every fourth pixel is the floor: a perfect copy is 54 dB, not infinite.
+    return float(-10.0 * np.log10(max(errors.mean(dtype=np.float64), (1 / 255) ** 2 / 4)))
