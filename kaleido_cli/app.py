@@ -17,7 +17,7 @@ COMMANDS = {
     "init": "Make a workspace.",
     "data": "Bring images and captions into the workspace.",
     "extract": "Compute latents from the images.",
-    "train": "Train the prior and the denoiser.",
+    "train": "Train tokenizer, prior and denoiser.",
     "sample": "Draw pictures of captions.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",
     "status": "Show what the workspace holds.",

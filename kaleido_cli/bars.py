@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from kaleido_cli.console import format_rate
+from pipelines.core.lines import format_rate
 
 
 class RateColumn(ProgressColumn):

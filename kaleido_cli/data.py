@@ -18,7 +18,7 @@ app = typer.Typer(
 
 ShardSizeOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Records in a shard (default: data.shard_size).", show_default=False),
+    typer.Option(help="Records in a shard (default: data.shard_size).", show_default=False),
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace data of another source or other options.")
@@ -32,12 +32,7 @@ def scenes(
     shard_size: ShardSizeOption = None,
     size: Annotated[
         int | None,
-        typer.Option(
-            min=8,
-            max=1024,
-            help="Side in pixels (default: data.image_size).",
-            show_default=False,
-        ),
+        typer.Option(help="Side in pixels (default: data.image_size).", show_default=False),
     ] = None,
     hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
     overwrite: OverwriteOption = False,
@@ -47,15 +42,13 @@ def scenes(
     """Draw captioned scenes of simple shapes, with their truth."""
     from pipelines.data.scenes.generate import write_scenes
 
+    changes = {"data.seed": seed, "data.shard_size": shard_size, "data.image_size": size}
     summary = write_scenes(
-        open_workspace(workspace),
+        open_workspace(workspace, changes),
         n,
-        seed,
-        shard_size,
-        size,
-        hard,
-        overwrite,
-        console.ConsoleProgress(),
+        hard=hard,
+        overwrite=overwrite,
+        progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, lambda result: console.show_counts(result, "scenes"))
 
@@ -77,6 +70,9 @@ def folder(
     from pipelines.data.folder import write_folder
 
     summary = write_folder(
-        open_workspace(workspace), path, shard_size, overwrite, console.ConsoleProgress()
+        open_workspace(workspace, {"data.shard_size": shard_size}),
+        path,
+        overwrite=overwrite,
+        progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, lambda result: console.show_counts(result, "records"))

@@ -9,6 +9,7 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.options import JsonOption
+from pipelines.core.lines import format_seconds
 
 app = typer.Typer(add_completion=False)
 
@@ -32,7 +33,7 @@ def demo(
 
 
 def _render(summary: Any) -> None:
-    rows = [(step, console.format_seconds(taken)) for step, taken in summary.seconds.items()]
-    rows.append(("in all", console.format_seconds(sum(summary.seconds.values()))))
+    rows = [(step, format_seconds(taken)) for step, taken in summary.seconds.items()]
+    rows.append(("in all", format_seconds(sum(summary.seconds.values()))))
     console.table(rows, ("step", "time"))
     console.line(f"Report: {summary.report}")

@@ -18,48 +18,72 @@ app = typer.Typer(
 
 WorkersOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Local processes (default: extract.workers).", show_default=False),
+    typer.Option(help="Local processes (default: extract.workers).", show_default=False),
+]
+RetryOption = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Compute failed records of finished shards again, and only those."
+    ),
 ]
 
 
-@app.command(epilog="Example: kaleido extract boxes")
+@app.command(epilog="Example: kaleido extract boxes --retry-failed")
 def boxes(
-    workers: WorkersOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    workers: WorkersOption = None,
+    retry_failed: RetryOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Find objects and their boxes with the embedded detector."""
-    _extract(("boxes",), workers, workspace, as_json)
+    _extract(("boxes",), workers, retry_failed, workspace, as_json)
 
 
 @app.command(epilog="Example: kaleido extract blobs")
 def blobs(
-    workers: WorkersOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    workers: WorkersOption = None,
+    retry_failed: RetryOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Fit an ellipse to each object's mask."""
-    _extract(("blobs",), workers, workspace, as_json)
+    _extract(("blobs",), workers, retry_failed, workspace, as_json)
 
 
 @app.command(epilog="Example: kaleido extract palette")
 def palette(
-    workers: WorkersOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    workers: WorkersOption = None,
+    retry_failed: RetryOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Cluster the colours of each image."""
-    _extract(("palette",), workers, workspace, as_json)
+    _extract(("palette",), workers, retry_failed, workspace, as_json)
 
 
 @app.command("all", epilog="Example: kaleido extract all --workers 2")
 def every(
-    workers: WorkersOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    workers: WorkersOption = None,
+    retry_failed: RetryOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compute every kind: boxes, blobs, palette."""
-    _extract(("boxes", "blobs", "palette"), workers, workspace, as_json)
+    """Compute every kind in one pass: boxes, blobs, palette."""
+    _extract(("boxes", "blobs", "palette"), workers, retry_failed, workspace, as_json)
 
 
-def _extract(kinds: tuple[str, ...], workers: int | None, path: Path | None, as_json: bool) -> None:
+def _extract(
+    kinds: tuple[str, ...],
+    workers: int | None,
+    retry_failed: bool,
+    path: Path | None,
+    as_json: bool,
+) -> None:
     from pipelines.extract.run import extract
 
     workspace = open_workspace(path, {"extract.workers": workers})
     summaries = extract(
-        workspace, kinds, workspace.settings.extract.workers, console.ConsoleProgress()
+        workspace, kinds, retry_failed=retry_failed, progress=console.ConsoleProgress()
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
 

@@ -42,34 +42,32 @@ def sample(
         typer.Option(
             "--captions",
             metavar="FILE",
-            help="A file with one caption a line; - is standard input, which is also read when "
-            "something is piped in.",
+            help="A file with one caption a line; - is standard input, read to its end. Without "
+            "CAPTION and --captions a pipe is read too, unless nothing comes for a second.",
         ),
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("--n", "-n", min=1, help="Samples a caption.", show_default=False),
+        typer.Option("--n", "-n", help="Samples a caption.", show_default=False),
     ] = None,
     cfg: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Guidance scale; 1 is none.", show_default=False),
+        typer.Option(help="Guidance scale; 1 is none.", show_default=False),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the sampler.", show_default=False)
+        int | None, typer.Option(help="Steps of the sampler.", show_default=False)
     ] = None,
     seed: SeedOption = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images drawn together.", show_default=False)
+        int | None, typer.Option(help="Images drawn together.", show_default=False)
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Temperature of the prior.", show_default=False),
+        typer.Option(help="Temperature of the prior.", show_default=False),
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(
-            min=0.0, max=1.0, help="Nucleus of the prior; 1 keeps all.", show_default=False
-        ),
+        typer.Option(help="Nucleus of the prior; 1 keeps all.", show_default=False),
     ] = None,
     z: ZOption = None,
     name: Annotated[
@@ -134,7 +132,8 @@ def _captions(caption: str | None, path: str | None, limit: int) -> list[str] | 
 def is_piped() -> bool:
     """Tell whether standard input is a file or pipe with something in it.
 
-    A program that starts us may leave us an open pipe into which nobody ever writes.
+    A program that starts us may leave us an open pipe into which nobody ever writes, so a silent
+    one is not waited for; the user is told.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
         mode = os.fstat(sys.stdin.fileno()).st_mode
@@ -144,7 +143,13 @@ def is_piped() -> bool:
 
 
 def _has_spoken() -> bool:
-    return bool(select.select([sys.stdin], [], [], WAIT_SECONDS)[0])
+    if select.select([sys.stdin], [], [], WAIT_SECONDS)[0]:
+        return True
+    console.say(
+        f"Nothing has come through the pipe for {WAIT_SECONDS:g} s: standard input is not read. "
+        "To wait for it, say --captions -."
+    )
+    return False
 
 
 def _render(summary: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,12 +14,32 @@ app = typer.Typer(add_completion=False)
 HEADER = ("what", "shards", "ok", "filtered", "failed", "unfinished", "out of date")
 
 
-@app.command(epilog="Example: kaleido status --json")
-def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+@app.command(epilog="Example: kaleido status --failed")
+def status(
+    failed: Annotated[
+        bool, typer.Option("--failed", help="List every failed record, with its reason.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show what the workspace holds, and which records failed."""
     from pipelines.core.status import status as describe
 
-    console.show(describe(open_workspace(workspace)), as_json, _render)
+    found = describe(open_workspace(workspace))
+    if failed:
+        parts = {"data": found["data"], **found["latents"]}
+        failures = {name: part["failures"] for name, part in parts.items()}
+        console.show(failures, as_json, _render_failed)
+    else:
+        console.show(found, as_json, _render)
+
+
+def _render_failed(failures: dict[str, list[dict[str, str]]]) -> None:
+    if not any(failures.values()):
+        console.line("No record failed.")
+    for name, rows in failures.items():
+        for row in rows:
+            console.line(f"{name} {row['key']}: {row['reason']}")
 
 
 def _render(found: dict[str, Any]) -> None:
@@ -30,7 +50,7 @@ def _render(found: dict[str, Any]) -> None:
         for failure in part["failures"][:5]:
             console.line(f"  failed in {name}: {failure['key']}: {failure['reason']}")
         if (rest := len(part["failures"]) - 5) > 0:
-            console.line(f"  and {rest:,} more in {name}: see `kaleido status --json`")
+            console.line(f"  and {rest:,} more in {name}: see `kaleido status --failed`")
     for name in ("models", "samples", "reports"):
         console.line(f"{name}: {', '.join(found[name]) or 'none'}")
 

@@ -12,14 +12,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.core.settings import Settings
+from pipelines.core.settings import POSITIVE, RANGES, Settings
 
 SECTIONS: dict[str, type] = get_type_hints(Settings)
 """Section name to the dataclass that holds it."""
-
-_MAY_BE_NEGATIVE = {"seed", "seeds"}
-_MAY_BE_ZERO = {"warmup", "boxes_confidence", "drop_condition", "ema", "cfg", "temperature"}
-_AT_MOST_ONE = {"boxes_confidence", "drop_condition", "ema", "top_p"}
 
 
 def load_settings(path: Path) -> Settings:
@@ -98,22 +94,14 @@ def _check(what: str, key: str, value: Any, hint: Any) -> Any:
     if type(value) is not hint:
         raise KaleidoError(what, f"{value!r} is not {_TYPE_NAMES[hint]}.")
     if hint is not str:
-        _check_range(what, key, value)
+        allowed = RANGES.get(key, POSITIVE)
+        if not math.isfinite(value) or value not in allowed:
+            mend = f"Give {_TYPE_NAMES[hint]} {allowed}."
+            raise KaleidoError(what, f"{value} is out of range.", mend)
     return value
 
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text in quotes"}
-
-
-def _check_range(what: str, key: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise KaleidoError(what, f"{value} is not finite.")
-    if key in _MAY_BE_NEGATIVE:
-        return
-    if value < 0 or (value == 0 and key not in _MAY_BE_ZERO):
-        raise KaleidoError(what, f"{value} is too small.", "Give a larger one.")
-    if value > 1 and key in _AT_MOST_ONE:
-        raise KaleidoError(what, f"{value} is over 1.", "Give a number from 0 to 1.")
 
 
 def default_toml() -> str:

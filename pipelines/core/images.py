@@ -6,7 +6,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
-from pipelines.core.errors import BadRecord
+from pipelines.core.errors import BadRecord, KaleidoError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -
 
     Raises:
         BadRecord: If the bytes are empty, not one of `FORMATS`, damaged, or too large.
+        KaleidoError: If memory or a part of Pillow is missing.
     """
     import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -61,6 +62,12 @@ def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -
         ) from error
     except Image.DecompressionBombError as error:
         raise BadRecord(name, str(error), "Make it smaller.") from error
+    except (MemoryError, ImportError) as error:  # the machine's fault, not the image's
+        raise KaleidoError(
+            name,
+            f"it cannot be decoded on this machine ({type(error).__name__}: {error}).",
+            "Free memory, or install Pillow again; then run the command again.",
+        ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
         raise BadRecord(
             name, f"the image cannot be read ({type(error).__name__}: {error}).", "Replace it."

@@ -17,7 +17,8 @@ def lock(path: Path, purpose: str) -> Iterator[None]:
     """Hold the lock file `path`.
 
     A lock whose process no longer lives on this host is taken over. A lock of another host is never
-    taken over, because nothing here can tell whether that process still lives.
+    taken over, because nothing here can tell whether that process still lives; nor is any on
+    Windows, where the standard library cannot tell it of this host.
 
     Args:
         path: The lock file; its folder is made.
@@ -86,6 +87,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _lives(pid: int, start: str) -> bool:
+    if os.name == "nt":
+        return True  # there os.kill(pid, 0) would not ask, it would send Ctrl-C
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

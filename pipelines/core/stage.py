@@ -75,4 +75,9 @@ class Stage(ABC):
 
         Returns:
             One outcome a record, in the same order.
+
+        Raises:
+            BadRecord: Or another error of `pipelines.engines.batches.ROW_ERRORS`, if a record
+                cannot be processed: the engine calls again record by record.
+            Exception: If no record is at fault; it ends the run.
         """

@@ -32,14 +32,14 @@ from pipelines.data.caption_files import (
 )
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 
-VERSION = 1
+VERSION = 2
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 UNREADABLE = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".jp2", ".tga", ".ico")
 """Images by their name, of kinds that we do not decode: recorded as failed."""
 MAX_BYTES = 200_000_000
 """Largest image file that is read."""
 HELDOUT_SHARE = 10
-"""One caption in so many is held out."""
+"""One image in so many is held out."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,9 @@ def _record(item: Item, settings: DataSettings) -> Record:
         caption = read_caption(item.caption, settings.max_caption)
     else:
         caption = clean_caption(item.caption, item.name, settings.max_caption)
-    heldout = derive(0, "split", caption) % HELDOUT_SHARE == 0
+    data = _read_image(item.image)
+    # By the file's bytes: all captions of an image, and all its copies, are on one side.
+    heldout = derive(0, "split", hashlib.sha256(data).hexdigest()) % HELDOUT_SHARE == 0
     meta = {
         "source": "folder",
         "file": _plain(item.name),
@@ -254,7 +256,7 @@ def _record(item: Item, settings: DataSettings) -> Record:
     with warnings.catch_warnings():
         # Pillow's remarks on odd metadata would be one line an image.
         warnings.simplefilter("ignore")
-        image = open_image(_read_image(item.image), item.name)
+        image = open_image(data, item.name)
     return Record(item.key, encode_png(square(image, settings.image_size)), caption, meta)
 
 

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
+from pipelines.core.lines import LineProgress
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.data.scenes.factors import SHAPES
 from pipelines.embedded.card import write_card
 from pipelines.embedded.examples_detector import INPUT_SIZE, SHARE_HARD, make_batch
 from pipelines.embedded.measure_detector import measure
-from pipelines.embedded.plain import PlainProgress
 from pipelines.extract.backends.yolo import (
     YoloBackend,
     build_model,
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     out, images, seed = options.out.resolve(), options.images, options.seed
     checkpoint = out.with_name(f"{out.name}-checkpoint")
-    export(out, learn(checkpoint, images, seed, PlainProgress()), images, seed)
+    export(out, learn(checkpoint, images, seed, LineProgress()), images, seed)
     results = measure(YoloBackend(out, confidence=0.01, max_detections=50), seed)
     describe(out, write_config(out, images, seed, results))
     drop_checkpoint(checkpoint)

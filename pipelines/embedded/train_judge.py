@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.core.lines import LineProgress
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive, generator
 from pipelines.data.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from pipelines.embedded.card import write_card
 from pipelines.embedded.examples_judge import MIN_VISIBLE, SIZE, draw_example, spoil, targets
 from pipelines.embedded.measure_judge import measure
-from pipelines.embedded.plain import PlainProgress
 from pipelines.evaluate.judge import JudgeConfig, JudgeNetwork, save_judge, to_input
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, train
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     out, images, seed = options.out.resolve(), options.images, options.seed
     checkpoint = out.with_name(f"{out.name}-checkpoint")
-    network = learn(checkpoint, images, seed, PlainProgress())
+    network = learn(checkpoint, images, seed, LineProgress())
     fit_features(network, seed, FEATURE_IMAGES)
     judge = save_judge(out, network, CONFIG)
     ceiling = {k: round(v, 4) for k, v in measure(judge, seed, HELD_OUT).items()}

@@ -39,7 +39,7 @@ KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
     "prior.steps": 1_400,
     "prior.batch_size": 64,
-    "diffusion.steps": 5_500,
+    "diffusion.steps": 5_000,
     "diffusion.learning_rate": 2e-3,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")

@@ -7,35 +7,30 @@ from itertools import islice
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage
+from pipelines.latents.base import LatentError
+
+ROW_ERRORS = (BadRecord, LatentError, ValueError, ArithmeticError, LookupError)
+"""What a record's own values may make a stage raise: the record has failed, the run goes on.
+
+Any other error (no memory, a library that is missing or breaks) says nothing of the record, and as
+a failed row it would look as if it did: it ends the run.
+"""
 
 
-def run_batches(stage: Stage, records: Iterable[Record]) -> Iterator[list[tuple[Record, Outcome]]]:
-    """Run a stage over the records of one shard.
-
-    A record that lacks an input kind is filtered and one whose image cannot be decoded has failed,
-    before the stage sees them. Where the stage raises, its batch is tried again record by record.
-
-    Yields:
-        Lists of at most ``stage.spec.batch_size`` records with their outcomes, in order.
-
-    Raises:
-        KaleidoError: If the stage returns a wrong number of outcomes or a wrong type.
-    """
+def in_batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Cut records into lists of `size`; the last one may be shorter."""
     iterator = iter(records)
-    while batch := list(islice(iterator, stage.spec.batch_size)):
-        yield list(zip(batch, _run(stage, batch), strict=True))
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
-def _run(stage: Stage, batch: Sequence[Record]) -> list[Outcome]:
-    unfit = [_unfit(stage.spec, record) for record in batch]
-    fit = [record for record, outcome in zip(batch, unfit, strict=True) if outcome is None]
-    results = iter(_call(stage, fit) if fit else [])
-    return [next(results) if outcome is None else outcome for outcome in unfit]
+def unfit(record: Record, inputs: Sequence[str]) -> Outcome | None:
+    """Return the outcome of a record that no stage with these inputs need see, else None.
 
-
-def _unfit(spec: StageSpec, record: Record) -> Outcome | None:
-    missing = [kind for kind in spec.inputs if kind not in record.latents]
+    A record that lacks an input kind is filtered; one whose image cannot be decoded has failed.
+    """
+    missing = [kind for kind in inputs if kind not in record.latents]
     if missing:
         return Filtered(f"no {', '.join(missing)}")
     try:
@@ -45,13 +40,36 @@ def _unfit(spec: StageSpec, record: Record) -> Outcome | None:
     return None
 
 
-def _call(stage: Stage, records: Sequence[Record]) -> list[Outcome]:
+def call_stage(stage: Stage, records: Sequence[Record]) -> list[Outcome]:
+    """Call a stage on a batch; where it raises one of `ROW_ERRORS`, again record by record.
+
+    Raises:
+        KaleidoError: If the stage returns a wrong number of outcomes or a wrong type, or raises an
+            error that does not concern a record.
+    """
+    if not records:
+        return []
     try:
         outcomes = stage(records)
-    except Exception as error:
+    except ROW_ERRORS as error:
         if len(records) == 1:
             return [Failed(describe(error))]
-        return [outcome for record in records for outcome in _call(stage, [record])]
+        return [outcome for record in records for outcome in call_stage(stage, [record])]
+    except KaleidoError:
+        raise
+    except Exception as error:
+        raise KaleidoError(
+            f"stage {stage.spec.name!r}",
+            f"it stopped between the records {records[0].key} and {records[-1].key} "
+            f"({describe(error)}).",
+            "No record is at fault, so none is marked. Run again once the cause is mended (for "
+            "want of memory: with fewer workers); finished shards are kept.",
+        ) from error
+    _check(stage, records, outcomes)
+    return outcomes
+
+
+def _check(stage: Stage, records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
     name = f"stage {stage.spec.name!r}"
     if len(outcomes) != len(records):
         why = f"it returned {len(outcomes)} outcomes for {len(records)} records."
@@ -60,11 +78,10 @@ def _call(stage: Stage, records: Sequence[Record]) -> list[Outcome]:
         if not isinstance(outcome, Ok | Filtered | Failed):
             why = f"it returned a {type(outcome).__name__} in place of an outcome."
             raise KaleidoError(name, why, "This is a defect of the stage.")
-    return outcomes
 
 
 def describe(error: Exception) -> str:
     """Return the reason that is recorded for a record whose processing raised `error`."""
     if isinstance(error, KaleidoError):
         return error.why
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from multiprocessing.connection import wait
 
 from pipelines.core.errors import KaleidoError
@@ -18,74 +19,93 @@ from pipelines.core.stage import Stage
 from pipelines.core.workspace import Workspace
 from pipelines.engines.threads import child_threads, torch_threads
 from pipelines.engines.work import (
-    Plan,
     RunSummary,
     ShardTask,
-    plan_shards,
+    passes,
+    plan_pass,
     process_shard,
     summarise,
 )
 
 
-def run_stage(
-    workspace: Workspace, stage: Stage, workers: int = 1, progress: Progress = SILENT
-) -> RunSummary:
-    """Run a stage over every data shard that it has not already processed.
+def run_stages(
+    workspace: Workspace,
+    stages: Sequence[Stage],
+    workers: int = 1,
+    retry_failed: bool = False,
+    progress: Progress = SILENT,
+) -> list[RunSummary]:
+    """Run stages over every data shard that they have not already processed.
 
-    A killed run loses at most the shards in hand; running again gives the bytes that an undisturbed
-    run gives, whatever the number of workers.
+    Stages that can share a pass (`passes`) do: each image is decoded once for all of them. Each
+    kind keeps its own shards and manifests, and what is up to date is not computed again. A killed
+    run loses at most the shards in hand; running again gives the bytes that an undisturbed run
+    gives, whatever the number of workers.
 
     Args:
         workspace: Where the data are and the latents go.
-        stage: The stage, not yet set up. With several workers it must be picklable.
+        stages: In order, each of another kind, not yet set up. With several workers they must be
+            picklable.
         workers: Local processes; 1 runs in this process.
+        retry_failed: Compute the failed rows of shards that are up to date again; their other rows
+            keep their bytes.
         progress: Told of every batch (or of every shard, with several workers).
 
     Returns:
-        Counts over all shards, the skipped ones too, and every failure.
+        For each stage, counts over all shards, the skipped ones too, and every failure.
 
     Raises:
         InputMissing: If the data or an input kind is missing; names the command that makes it.
-        KaleidoError: If another process writes this kind, an input shard is damaged, the stage
-            breaks its contract, or a worker dies.
+        KaleidoError: If another process writes one of the kinds, an input shard is damaged, a stage
+            breaks its contract or stops, or a worker dies.
     """
     if workers < 1:
         raise KaleidoError("workers", f"{workers} is too few.", "Give 1 or more.")
-    spec = stage.spec
-    with workspace.lock(f"latents/{spec.output}"):
-        remove_leftovers(workspace.latents(spec.output))
-        plan = plan_shards(workspace, spec)
-        _warn_of_unfinished(workspace, plan, progress)
-        done = sum(task.records for task in plan.current)
-        total = done + sum(task.records for task in plan.pending)
-        with progress.task(f"extract {spec.output}", total, "record", done) as advance:
-            if workers == 1 or len(plan.pending) == 1:
-                _run_here(workspace, stage, plan.pending, advance)
-            elif plan.pending:
-                _run_pool(workspace, stage, plan.pending, workers, advance)
-        return summarise(workspace, spec, plan)
+    return [
+        summary
+        for group in passes(stages)
+        for summary in _run_pass(workspace, group, workers, retry_failed, progress)
+    ]
 
 
-def _warn_of_unfinished(workspace: Workspace, plan: Plan, progress: Progress) -> None:
-    finished = {task.data_shard for task in plan.current + plan.pending}
+def _run_pass(
+    workspace: Workspace,
+    stages: Sequence[Stage],
+    workers: int,
+    retry_failed: bool,
+    progress: Progress,
+) -> list[RunSummary]:
+    kinds = [stage.spec.output for stage in stages]
+    with ExitStack() as locks:
+        for kind in kinds:
+            locks.enter_context(workspace.lock(f"latents/{kind}"))
+            remove_leftovers(workspace.latents(kind))
+        tasks = plan_pass(workspace, [stage.spec for stage in stages], retry_failed)
+        _warn_of_unfinished(workspace, tasks, progress)
+        pending = [task for task in tasks if task.pending]
+        total = sum(task.records for task in tasks)
+        done = total - sum(task.records for task in pending)
+        with progress.task(f"extract {', '.join(kinds)}", total, "record", done) as advance:
+            if workers == 1 or len(pending) == 1:
+                worker = _Worker(workspace, stages)
+                for task in pending:
+                    worker.run(task, advance)
+            elif pending:
+                _run_pool(workspace, stages, pending, workers, advance)
+        return [summarise(workspace, kind, tasks) for kind in kinds]
+
+
+def _warn_of_unfinished(
+    workspace: Workspace, tasks: Sequence[ShardTask], progress: Progress
+) -> None:
+    finished = {task.data_shard for task in tasks}
     for path in sorted(set(workspace.data.glob("*.tar")) - finished):
         progress.message(f"{path.name} has no manifest and is left out: make the data again.")
 
 
-def _run_here(
-    workspace: Workspace, stage: Stage, tasks: Sequence[ShardTask], advance: Callable[[int], None]
-) -> None:
-    if not tasks:
-        return
-    stage.setup()
-    with torch_threads(stage.spec.resources.get("threads", 1)):
-        for task in tasks:
-            process_shard(workspace, stage, task, advance)
-
-
 def _run_pool(
     workspace: Workspace,
-    stage: Stage,
+    stages: Sequence[Stage],
     tasks: Sequence[ShardTask],
     workers: int,
     advance: Callable[[int], None],
@@ -94,17 +114,17 @@ def _run_pool(
         min(workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(workspace, stage),
+        initargs=(workspace, stages),
     )
     try:
-        with child_threads(stage.spec.resources.get("threads", 1)):
+        with child_threads(stages[0].spec.resources.get("threads", 1)):
             futures = {pool.submit(_work, task): task for task in tasks}
         for future in as_completed(futures):
             future.result()
             advance(futures[future].records)
     except BrokenProcessPool as error:
         raise KaleidoError(
-            f"stage {stage.spec.name!r}",
+            f"extract {', '.join(stage.spec.output for stage in stages)}",
             "a worker process died, perhaps for want of memory.",
             "Run again with fewer workers; finished shards are kept.",
         ) from error
@@ -113,28 +133,31 @@ def _run_pool(
 
 
 class _Worker:
-    """A worker process's stage, set up when the first shard arrives.
+    """The stages of a pass in one process; each is set up when the first shard that lacks it comes.
 
     Not in the pool's initialiser: an error raised there would reach the user without its message.
     """
 
-    def __init__(self, workspace: Workspace, stage: Stage) -> None:
-        self._workspace, self._stage, self._ready = workspace, stage, False
+    def __init__(self, workspace: Workspace, stages: Sequence[Stage]) -> None:
+        self._workspace, self._stages = workspace, stages
+        self._ready: set[str] = set()
 
-    def run(self, task: ShardTask) -> None:
-        if not self._ready:
-            self._stage.setup()
-            self._ready = True
-        with torch_threads(self._stage.spec.resources.get("threads", 1)):
-            process_shard(self._workspace, self._stage, task, advance=lambda n: None)
+    def run(self, task: ShardTask, advance: Callable[[int], None]) -> None:
+        stages = [stage for stage in self._stages if stage.spec.output in task.pending]
+        for stage in stages:
+            if stage.spec.output not in self._ready:
+                stage.setup()
+                self._ready.add(stage.spec.output)
+        with torch_threads(stages[0].spec.resources.get("threads", 1)):
+            process_shard(self._workspace, stages, task, advance)
 
 
 _worker: _Worker
 
 
-def _start_worker(workspace: Workspace, stage: Stage) -> None:
+def _start_worker(workspace: Workspace, stages: Sequence[Stage]) -> None:
     global _worker
-    _worker = _Worker(workspace, stage)
+    _worker = _Worker(workspace, stages)
     # Ctrl-C reaches the whole group: a worker then ends at once, without a traceback of its own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -149,4 +172,4 @@ def _end_with_parent() -> None:
 
 
 def _work(task: ShardTask) -> None:
-    _worker.run(task)
+    _worker.run(task, advance=lambda n: None)

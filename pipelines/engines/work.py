@@ -1,12 +1,13 @@
-"""The work of one stage, shard by shard: what is left to do, doing it, and what came of it.
+"""One pass of stages over the data: what is left to do, doing a shard, and what came of it.
 
 Every engine runs these same functions, so that all of them write the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -21,37 +22,32 @@ from pipelines.core.manifest import (
     write_manifest,
 )
 from pipelines.core.record import Record
-from pipelines.core.shards import write_shard
+from pipelines.core.shards import read_shard, write_shard
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
 from pipelines.core.workspace import Workspace
-from pipelines.engines.batches import describe, run_batches
+from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, in_batches, unfit
 from pipelines.latents.kinds import latent_class
 from pipelines.latents.reader import latent_extension, latent_manifest, read_joined
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to compute.
+    """What a pass has left to do on one shard.
 
     Attributes:
         data_shard: The data shard.
-        inputs: SHA-256 of each input shard: ``data`` and the stage's input kinds.
-        fingerprint: Of everything that the result depends on.
-        records: How many records the data shard holds.
+        records: How many records it holds.
+        inputs: SHA-256 of each input shard: ``data`` and the stages' input kinds.
+        pending: Kind -> fingerprint of everything that its result depends on, for the kinds that
+            are to be computed; empty if all are up to date.
+        retried: The pending kinds of which only the failed rows are computed.
     """
 
     data_shard: Path
-    inputs: dict[str, str]
-    fingerprint: str
     records: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The shards that are left to compute, and those that are up to date."""
-
-    pending: list[ShardTask]
-    current: list[ShardTask]
+    inputs: dict[str, str]
+    pending: dict[str, str]
+    retried: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,28 @@ class RunSummary:
     failures: list[tuple[str, str]]
 
 
-def plan_shards(workspace: Workspace, spec: StageSpec) -> Plan:
-    """Check a stage's inputs and find the shards that are not up to date.
+def passes(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Group neighbouring stages that can share one pass over the data.
+
+    They read the same inputs, so none waits for another's output, in the same batches and with the
+    same resources; so they can be called in turn on the very same records.
+    """
+
+    def shape(stage: Stage) -> tuple[object, ...]:
+        return stage.spec.inputs, stage.spec.batch_size, dict(stage.spec.resources)
+
+    return [list(group) for _, group in groupby(stages, key=shape)]
+
+
+def plan_pass(
+    workspace: Workspace, specs: Sequence[StageSpec], retry_failed: bool = False
+) -> list[ShardTask]:
+    """Check the inputs of a pass and find what is not up to date, shard by shard.
+
+    Args:
+        workspace: Where the data and the latents lie.
+        specs: Of the stages of one of `passes`.
+        retry_failed: Count the failed rows of what is up to date as left to do.
 
     Raises:
         InputMissing: If there is no data, or an input kind is not extracted; names the command.
@@ -91,26 +107,30 @@ def plan_shards(workspace: Workspace, spec: StageSpec) -> Plan:
             "there are no images yet.",
             "Run `kaleido data scenes` or `kaleido data folder PATH`.",
         )
-    plan = Plan([], [])
-    for data_shard in data_shards:
-        task = _task(workspace, spec, data_shard)
-        done = _is_current(workspace.latents(spec.output) / data_shard.name, task.fingerprint)
-        (plan.current if done else plan.pending).append(task)
-    return plan
+    return [_task(workspace, specs, shard, retry_failed) for shard in data_shards]
 
 
-def _task(workspace: Workspace, spec: StageSpec, data_shard: Path) -> ShardTask:
+def _task(
+    workspace: Workspace, specs: Sequence[StageSpec], data_shard: Path, retry_failed: bool
+) -> ShardTask:
     data = read_manifest(data_shard)
     if data is None:
         raise KaleidoError(str(data_shard), "the shard is unfinished.", "Make the data again.")
     inputs = {"data": _verified(data_shard, data, "Delete it and make the data again.")}
-    for kind in spec.inputs:
+    for kind in specs[0].inputs:
         manifest = latent_manifest(workspace, data_shard, kind)
         path = workspace.latents(kind) / data_shard.name
         inputs[kind] = _verified(path, manifest, f"Run `kaleido extract {kind}`.")
-    output = (spec.output, latent_class(spec.output).version)
-    result = fingerprint(spec.name, spec.version, output, dict(spec.options), inputs)
-    return ShardTask(data_shard, inputs, result, data.counts["ok"])
+    pending, retried = {}, set()
+    for spec in specs:
+        output = (spec.output, latent_class(spec.output).version)
+        wanted = fingerprint(spec.name, spec.version, output, dict(spec.options), inputs)
+        made = _current(workspace.latents(spec.output) / data_shard.name, wanted)
+        if made is not None and retry_failed and made.counts["failed"]:
+            retried.add(spec.output)
+        if made is None or spec.output in retried:
+            pending[spec.output] = wanted
+    return ShardTask(data_shard, data.counts["ok"], inputs, pending, frozenset(retried))
 
 
 def _verified(path: Path, manifest: Manifest, mend: str) -> str:
@@ -119,79 +139,119 @@ def _verified(path: Path, manifest: Manifest, mend: str) -> str:
     return manifest.sha256
 
 
-def _is_current(path: Path, wanted: str) -> bool:
+def _current(path: Path, wanted: str) -> Manifest | None:
+    """Return the manifest of a shard that is whole and has the wanted fingerprint, else None."""
     manifest = read_manifest(path)
-    return (
-        manifest is not None
-        and manifest.fingerprint == wanted
-        and path.with_suffix(".parquet").is_file()
-        and sha256_file(path) == manifest.sha256
-    )
+    if manifest is None or manifest.fingerprint != wanted:
+        return None
+    whole = path.with_suffix(".parquet").is_file() and sha256_file(path) == manifest.sha256
+    return manifest if whole else None
 
 
 def process_shard(
-    workspace: Workspace, stage: Stage, task: ShardTask, advance: Callable[[int], None]
+    workspace: Workspace, stages: Sequence[Stage], task: ShardTask, advance: Callable[[int], None]
 ) -> None:
-    """Compute the latents of one shard and commit them; `advance` gets the size of each batch.
+    """Compute the pending latents of one shard; `advance` gets the size of each batch.
+
+    Each image is decoded once for all stages. Nothing is written before all rows are computed, then
+    one kind after the other is committed.
+
+    Args:
+        workspace: Where the data are and the latents go.
+        stages: Those of a pass whose kinds are pending, set up.
+        task: The shard.
+        advance: Listener.
 
     Raises:
-        KaleidoError: If the stage breaks its contract or an input shard is damaged.
+        KaleidoError: If a stage breaks its contract or stops, or an input shard is damaged.
     """
-    spec = stage.spec
-    path = workspace.latents(spec.output) / task.data_shard.name
+    spec = stages[0].spec
+    outputs = [_Output(workspace, stage, task) for stage in stages]
     records = read_joined(workspace, task.data_shard, spec.inputs)
-    rows: list[RowOutcome] = []
-
-    def latents() -> Iterator[tuple[str, dict[str, bytes]]]:
-        for batch in run_batches(stage, records):
-            for record, outcome in batch:
-                row, data = _row(spec, record, outcome)
-                rows.append(row)
-                if data is not None:
-                    yield record.key, {latent_extension(spec.output): data}
-            advance(len(batch))
-
-    info = write_shard(path, latents())
-    manifest = Manifest(
-        stage=spec.name,
-        version=spec.version,
-        fingerprint=task.fingerprint,
-        counts=count_outcomes(rows),
-        sha256=info.sha256,
-        inputs=task.inputs,
-        options=dict(spec.options),
-    )
-    write_manifest(path, manifest, rows)
+    for batch in in_batches(records, spec.batch_size):
+        wanted = [record for record in batch if any(record.key not in o.kept for o in outputs)]
+        found = {record.key: unfit(record, spec.inputs) for record in wanted}
+        for output in outputs:
+            output.add(batch, found)
+        advance(len(batch))
+    for output in outputs:
+        output.commit()
 
 
-def _row(spec: StageSpec, record: Record, outcome: Outcome) -> tuple[RowOutcome, bytes | None]:
-    match outcome:
-        case Filtered(reason):
-            return RowOutcome(record.key, "filtered", reason), None
-        case Failed(error):
-            return RowOutcome(record.key, "failed", error), None
-        case Ok(value):
-            if not isinstance(value, latent_class(spec.output)):
-                why = f"it returned a {type(value).__name__} in place of {spec.output}."
-                raise KaleidoError(f"stage {spec.name!r}", why, "This is a defect of the stage.")
-            try:
-                value.validate()
-                return RowOutcome(record.key, "ok"), value.to_bytes()
-            except Exception as error:
-                return RowOutcome(record.key, "failed", describe(error)), None
+class _Output:
+    """The rows of one kind in one shard, gathered in memory: latents are small.
+
+    Attributes:
+        kept: Key -> outcome and shard fields of the rows that are not computed again.
+    """
+
+    def __init__(self, workspace: Workspace, stage: Stage, task: ShardTask) -> None:
+        self._stage, self._task, self._kind = stage, task, stage.spec.output
+        self._path = workspace.latents(self._kind) / task.data_shard.name
+        self._rows: list[RowOutcome] = []
+        self._fields: list[tuple[str, dict[str, bytes]]] = []
+        self.kept: dict[str, tuple[RowOutcome, dict[str, bytes]]] = {}
+        if self._kind in task.retried:
+            fields = dict(read_shard(self._path))
+            rows = [row for row in read_rows(self._path) if row.outcome != "failed"]
+            self.kept = {row.key: (row, fields.get(row.key, {})) for row in rows}
+
+    def add(self, batch: Sequence[Record], found: Mapping[str, Outcome | None]) -> None:
+        """Compute a batch's rows; `found` has the outcomes that are known before the stage."""
+        todo = [record for record in batch if record.key not in self.kept]
+        fit = [record for record in todo if found[record.key] is None]
+        outcomes = iter(call_stage(self._stage, fit))
+        for record in batch:
+            if record.key in self.kept:
+                row, fields = self.kept[record.key]
+            else:
+                row, fields = self._row(record, found[record.key] or next(outcomes))
+            self._rows.append(row)
+            if fields:
+                self._fields.append((record.key, fields))
+
+    def _row(self, record: Record, outcome: Outcome) -> tuple[RowOutcome, dict[str, bytes]]:
+        match outcome:
+            case Filtered(reason):
+                return RowOutcome(record.key, "filtered", reason), {}
+            case Failed(error):
+                return RowOutcome(record.key, "failed", error), {}
+            case Ok(value):
+                if not isinstance(value, latent_class(self._kind)):
+                    why = f"it returned a {type(value).__name__} in place of {self._kind}."
+                    name = f"stage {self._stage.spec.name!r}"
+                    raise KaleidoError(name, why, "This is a defect of the stage.")
+                try:
+                    value.validate()
+                    data = value.to_bytes()
+                except ROW_ERRORS as error:
+                    return RowOutcome(record.key, "failed", describe(error)), {}
+                return RowOutcome(record.key, "ok"), {latent_extension(self._kind): data}
+
+    def commit(self) -> None:
+        """Write the shard, and its manifest last."""
+        spec = self._stage.spec
+        info = write_shard(self._path, self._fields)
+        manifest = Manifest(
+            stage=spec.name,
+            version=spec.version,
+            fingerprint=self._task.pending[self._kind],
+            counts=count_outcomes(self._rows),
+            sha256=info.sha256,
+            inputs=self._task.inputs,
+            options=dict(spec.options),
+        )
+        write_manifest(self._path, manifest, self._rows)
 
 
-def summarise(workspace: Workspace, spec: StageSpec, plan: Plan) -> RunSummary:
-    """Add up the manifests after all shards of a plan are done."""
+def summarise(workspace: Workspace, kind: str, tasks: Sequence[ShardTask]) -> RunSummary:
+    """Add up a kind's manifests after all shards of a pass are done."""
     totals = count_outcomes([])
     failures: list[tuple[str, str]] = []
-    tasks = sorted(plan.current + plan.pending, key=lambda task: task.data_shard)
     for task in tasks:
-        path = workspace.latents(spec.output) / task.data_shard.name
-        rows = read_rows(path)
+        rows = read_rows(workspace.latents(kind) / task.data_shard.name)
         for outcome, count in count_outcomes(rows).items():
             totals[outcome] += count
         failures += [(row.key, row.reason) for row in rows if row.outcome == "failed"]
-    return RunSummary(
-        kind=spec.output, shards=len(tasks), skipped=len(plan.current), failures=failures, **totals
-    )
+    skipped = sum(kind not in task.pending for task in tasks)
+    return RunSummary(kind, len(tasks), skipped, **totals, failures=failures)

@@ -22,7 +22,7 @@ class BlobsStage(DetectorStage):
     """pixels -> `Blobs`, with the labels and in the order of `BoxesStage`."""
 
     output = "blobs"
-    version = 1
+    version = 2
 
     def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
         """Fit ellipses to all masks of a batch at once; an empty mask is left out."""

@@ -15,46 +15,73 @@ from pipelines.extract.backends.yolo import Detections, YoloBackend, weights_id
 NOTHING = Filtered("no object found")
 
 
-class DetectorStage(Stage):
-    """A stage that computes its kind of latent from what a detector finds in the pixels.
+class Detector:
+    """A detector that several stages share; it looks at a batch once, whoever asks.
 
     Args:
         folder: The detector's folder, see `YoloBackend`.
         confidence: Detections below this score are dropped, from 0 to 1.
         max_objects: The most confident ones are kept.
 
+    Attributes:
+        options: Everything that its finds depend on, as JSON values.
+
     Raises:
         KaleidoError: If the folder holds no weights.
     """
 
+    def __init__(self, folder: Path, confidence: float, max_objects: int) -> None:
+        self._folder, self._confidence, self._max_objects = folder, confidence, max_objects
+        self._backend: YoloBackend | None = None
+        self._last: tuple[list[Record], list[Detections]] = ([], [])
+        self.options = {
+            "weights": weights_id(folder),
+            "confidence": confidence,
+            "max_objects": max_objects,
+        }
+
+    def setup(self) -> None:
+        """Load the weights, once."""
+        if self._backend is None:
+            self._backend = YoloBackend(self._folder, self._confidence, self._max_objects)
+
+    def find(self, records: Sequence[Record]) -> list[Detections]:
+        """Find each record's objects, in the order of `in_order`.
+
+        The finds of the last batch are kept for the next stage that asks for the same records.
+        """
+        if self._backend is None:
+            raise RuntimeError("setup() comes before the first batch")
+        asked = list(records)
+        if list(map(id, asked)) != list(map(id, self._last[0])):
+            found = self._backend.predict([record.pixels for record in asked])
+            pairs = zip(found, asked, strict=True)
+            self._last = (asked, [in_order(each, record.caption) for each, record in pairs])
+        return self._last[1]
+
+
+class DetectorStage(Stage):
+    """A stage that computes its kind of latent from what a detector finds in the pixels."""
+
     output: ClassVar[str]
     version: ClassVar[int]
 
-    def __init__(self, folder: Path, confidence: float = 0.35, max_objects: int = 8) -> None:
-        self._folder, self._confidence, self._max_objects = folder, confidence, max_objects
-        self._detector: YoloBackend | None = None
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
         self.spec = StageSpec(
             name=f"{self.output}-yolo",
             version=self.version,
             output=self.output,
-            options={
-                "weights": weights_id(folder),
-                "confidence": confidence,
-                "max_objects": max_objects,
-            },
+            options=detector.options,
         )
 
     def setup(self) -> None:
         """Load the detector."""
-        self._detector = YoloBackend(self._folder, self._confidence, self._max_objects)
+        self._detector.setup()
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Compute the latent of each record; Filtered where nothing is found."""
-        if self._detector is None:
-            raise RuntimeError("setup() comes before the first batch")
-        found = self._detector.predict([record.pixels for record in records])
-        pairs = zip(found, records, strict=True)
-        return self.convert([in_order(each, record.caption) for each, record in pairs], records)
+        return self.convert(self._detector.find(records), records)
 
     @abstractmethod
     def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:

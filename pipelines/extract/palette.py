@@ -32,7 +32,7 @@ MIN_DISTANCE = 0.05
 class PaletteStage(Stage):
     """pixels -> `Palette` of at most `colours` colours."""
 
-    def __init__(self, colours: int = 4) -> None:
+    def __init__(self, colours: int) -> None:
         self._colours = colours
         self.spec = StageSpec(
             name="palette-oklab", version=1, output="palette", options={"colours": colours}
@@ -47,7 +47,7 @@ LIGHTNESS = 0.5
 """Differences of lightness count by so much, so that shading does not use up the colours."""
 
 
-def find_palette(pixels: np.ndarray, colours: int = 4) -> Palette:
+def find_palette(pixels: np.ndarray, colours: int) -> Palette:
     """Find the main colours.
 
     Args:

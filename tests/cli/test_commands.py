@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from kaleido_cli.app import app
 from pipelines.core.settings import Settings
+from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -91,14 +93,8 @@ def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch):
     [
         ("data", "scenes", "--n", "0"),
         ("data", "scenes", "--n", "many"),
-        ("data", "scenes", "--shard-size", "0"),
-        ("extract", "boxes", "--workers", "0"),
         ("train", "prior", "--steps", "0"),
         ("train", "diffusion", "--learning-rate", "-1"),
-        ("sample", "a circle", "--n", "0"),
-        ("sample", "a circle", "--cfg", "-0.5"),
-        ("sample", "a circle", "--steps", "0"),
-        ("sample", "a circle", "--top-p", "1.5"),
         ("sample", "a circle", "--guidance", "3"),
         ("sample", "a circle", "a square"),
         ("sample", "a circle", "--captions", "file.txt"),
@@ -110,6 +106,69 @@ def test_options_are_parsed_strictly(inside, arguments):
     out, err = invoke(*arguments, code=2)
     assert out == ""
     assert "Usage: kaleido" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting", "allowed"),
+    [
+        (("data", "scenes", "--size", "4"), "data.image_size", "a whole number from 8 to 4096"),
+        (("data", "scenes", "--shard-size", "0"), "data.shard_size", "a whole number above 0"),
+        (("data", "folder", ".", "--shard-size", "0"), "data.shard_size", "a whole number above 0"),
+        (("extract", "all", "--workers", "0"), "extract.workers", "a whole number above 0"),
+        (("sample", "a star", "--n", "0"), "sample.n", "a whole number above 0"),
+        (("sample", "a star", "--cfg", "-0.5"), "sample.cfg", "a number from 0 up"),
+        (("sample", "a star", "--steps", "0"), "sample.steps", "a whole number above 0"),
+        (("sample", "a star", "--batch-size", "0"), "sample.batch_size", "a whole number above 0"),
+        (("sample", "a star", "--temperature", "0"), "sample.temperature", "a number above 0"),
+        (("sample", "a star", "--top-p", "0"), "sample.top_p", "a number above 0, at most 1"),
+        (("sample", "a star", "--top-p", "1.5"), "sample.top_p", "a number above 0, at most 1"),
+    ],
+)
+def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allowed):
+    out, err = invoke(*arguments, code=1)
+    assert out == ""
+    assert f"setting '{setting}' in the command line: " in err
+    assert f"Give {allowed}." in err
+    assert sorted(path.name for path in inside.root.iterdir()) == ["kaleido.toml"]
+
+
+def test_flags_of_data_override_settings(inside):
+    invoke("data", "scenes", "--n", "3", "--size", "16", "--seed", "5", "--shard-size", "2")
+    first, second = inside.data_shards()
+    records = [*read_records(first), *read_records(second)]
+    assert [record.key for record in records] == [f"scene-5-{index:07d}" for index in range(3)]
+    assert records[0].pixels.shape == (16, 16, 3)
+
+
+def test_failed_records_are_listed_and_tried_again(inside, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "broken.txt").write_text("a star")
+    invoke("data", "scenes", "--n", "4", "--size", "32")
+    out, _ = invoke("status", "--failed")
+    assert out == "No record failed.\n"
+    invoke("data", "folder", str(folder), "--overwrite")
+    out, _ = invoke("status", "--failed")
+    assert out.startswith("data broken: broken.png: the file is not an image")
+    out, _ = invoke("status", "--failed", "--json")
+    assert [row["key"] for row in json.loads(out)["data"]] == ["broken"]
+
+
+def test_extract_retries_failed_records_on_request(inside, write_data, records):
+    write_data([records[0], replace(records[1], image=records[1].image[:60])], 2)
+    invoke("extract", "palette")
+    out, _ = invoke("status", "--failed", "--json")
+    assert {kind: [row["key"] for row in rows] for kind, rows in json.loads(out).items()} == {
+        "data": [],
+        "palette": ["r001"],
+    }
+    kept = (inside.latents("palette") / "000000.tar").read_bytes()
+    for flags, skipped in ((), 1), (("--retry-failed",), 0):
+        out, _ = invoke("extract", "palette", *flags, "--json")
+        found = json.loads(out)["palette"]
+        assert (found["ok"], found["failed"], found["skipped"]) == (1, 1, skipped)
+    assert (inside.latents("palette") / "000000.tar").read_bytes() == kept
 
 
 def test_config_says_where_a_setting_comes_from(inside):
@@ -228,3 +287,24 @@ def test_a_pipe_counts_only_if_something_is_in_it(given, piped):
         if given is None:
             os.close(write_end)
     assert done.stdout == f"{piped}\n", done.stderr
+    assert ("--captions -" in done.stderr) == (given is None)
+
+
+def test_captions_from_a_slow_pipe_are_waited_for_when_asked(inside):
+    """Its first byte comes later than a pipe that nobody named would be waited for."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(2); print('x' * 3000)"],
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    with writer, writer.stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "kaleido_cli", "sample", "--captions", "-"],
+            stdin=writer.stdout,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            cwd=inside.root,
+            timeout=120,
+        )
+    assert "line 1 of standard input: the caption has 3,000 characters" in done.stderr

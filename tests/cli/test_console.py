@@ -66,27 +66,6 @@ def test_plain_progress_is_on_stderr_and_ends_with_a_line(capsys):
     assert err.count("\n") == 1
 
 
-def test_plain_lines_come_at_most_every_tenth(capsys, monkeypatch):
-    now = 0.0
-    monkeypatch.setattr(console.time, "monotonic", lambda: now)
-    task = console.LineTask("train", 100, "step", done=20)
-    for _ in range(80):
-        now += 3.0
-        task.advance()
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "train: 30/100 steps, 3.0 s/step, 3 min 30 s left"
-    assert len(lines) == 8
-
-
-def test_a_slow_task_still_reports(capsys, monkeypatch):
-    now = 0.0
-    monkeypatch.setattr(console.time, "monotonic", lambda: now)
-    task = console.LineTask("train", 100_000, "step", done=0)
-    now = 31.0
-    task.advance()
-    assert capsys.readouterr().err == "train: 1/100,000 steps, 31.0 s/step, 861 h 6 min left\n"
-
-
 def test_progress_lines_end_also_when_work_fails(capsys):
     with pytest.raises(ValueError), console.ConsoleProgress().task("work", 3) as advance:
         advance()
@@ -122,18 +101,3 @@ def test_nested_bars_share_one_display(monkeypatch):
     shown = file.getvalue()
     for part in ("outer", "3/3", "between", "later", "note"):
         assert part in shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (7440, "2 h 4 min")],
-)
-def test_durations(seconds, text):
-    assert console.format_seconds(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"), [(1234.5, "1,234 its/s"), (3.21, "3.2 its/s"), (0.25, "4.0 s/it")]
-)
-def test_rates(rate, text):
-    assert console.format_rate(rate, "it") == text

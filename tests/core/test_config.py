@@ -10,7 +10,10 @@ import pytest
 
 from pipelines.core.config import SECTIONS, default_toml, load_settings, override
 from pipelines.core.errors import KaleidoError
-from pipelines.core.settings import Settings
+from pipelines.core.settings import POSITIVE, RANGES, Settings
+from pipelines.latents.blobs import Blobs
+from pipelines.latents.boxes import Boxes
+from pipelines.latents.palette import Palette
 
 
 def _load(tmp_path, text: str) -> Settings:
@@ -49,14 +52,11 @@ def test_what_the_file_leaves_out_keeps_its_default(tmp_path):
         ("[prior]\nsteps = '1'", "'1' is not a whole number"),
         ("[prior]\nsteps = true", "True is not a whole number"),
         ("[prior]\nsteps = 1.5", "1.5 is not a whole number"),
-        ("[prior]\nsteps = 0", "0 is too small"),
-        ("[prior]\nlearning_rate = nan", "not finite"),
+        ("[prior]\nlearning_rate = nan", "nan is out of range"),
         ("[prior]\npretrained = 3", "3 is not a text"),
         ("[prior]\nz_kinds = 'boxes'", "'boxes' is not a list of str"),
         ("[prior]\nz_kinds = [1]", "1 is not a text"),
         ("[evaluate]\ncfg = []", "the list is empty"),
-        ("[diffusion]\ndrop_condition = 1.5", "over 1"),
-        ("[diffusion]\ndrop_condition = -0.1", "too small"),
         ("[prior", "not valid TOML"),
     ],
 )
@@ -64,6 +64,73 @@ def test_mistakes_are_named_with_their_file(tmp_path, text, message):
     with pytest.raises(KaleidoError, match=re.escape(message)) as caught:
         _load(tmp_path, text)
     assert "kaleido.toml" in caught.value.what
+
+
+OUT_OF_RANGE = [
+    ("data.image_size", 7, "a whole number from 8 to 4096"),
+    ("data.shard_size", 0, "a whole number above 0"),
+    ("extract.workers", 0, "a whole number above 0"),
+    ("extract.boxes_confidence", 1.5, "a number from 0 to 1"),
+    ("extract.boxes_confidence", -0.1, "a number from 0 to 1"),
+    ("extract.boxes_max", 40, "a whole number from 1 to 15"),
+    ("extract.palette_colours", 0, "a whole number from 1 to 8"),
+    ("extract.palette_colours", 9, "a whole number from 1 to 8"),
+    ("prior.steps", 0, "a whole number above 0"),
+    ("prior.warmup", -1, "a whole number from 0 up"),
+    ("diffusion.batch_size", 0, "a whole number above 0"),
+    ("diffusion.learning_rate", 0.0, "a number above 0"),
+    ("diffusion.drop_condition", 1.5, "a number from 0 to 1"),
+    ("sample.n", 0, "a whole number above 0"),
+    ("sample.cfg", -0.5, "a number from 0 up"),
+    ("sample.steps", 0, "a whole number above 0"),
+    ("sample.temperature", 0.0, "a number above 0"),
+    ("sample.temperature", -1.0, "a number above 0"),
+    ("sample.top_p", 0.0, "a number above 0, at most 1"),
+    ("sample.top_p", 1.5, "a number above 0, at most 1"),
+    ("sample.batch_size", 0, "a whole number above 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_named_with_the_range(tmp_path, name, value, allowed):
+    section, key = name.split(".")
+    message = f"{value} is out of range. Give {allowed}."
+    with pytest.raises(KaleidoError, match=re.escape(message)) as caught:
+        _load(tmp_path, f"[{section}]\n{key} = {value}\n")
+    assert caught.value.what == f"setting {name!r} in {tmp_path / 'kaleido.toml'}"
+    with pytest.raises(KaleidoError, match=re.escape(message)) as caught:
+        override(Settings(), {name: value})
+    assert caught.value.what == f"setting {name!r} in the command line"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("extract.boxes_confidence", 0.0),
+        ("extract.boxes_confidence", 1.0),
+        ("extract.boxes_max", 15),
+        ("prior.warmup", 0),
+        ("sample.cfg", 0.0),
+        ("sample.top_p", 1.0),
+        ("sample.seed", -1),
+    ],
+)
+def test_the_ends_of_a_range_belong_to_it(name, value):
+    section, key = name.split(".")
+    assert getattr(getattr(override(Settings(), {name: value}), section), key) == value
+
+
+def test_every_range_is_of_a_setting_and_holds_its_defaults():
+    defaults = [(key, value) for part in asdict(Settings()).values() for key, value in part.items()]
+    assert set(RANGES) <= {key for key, _ in defaults}
+    for key, value in defaults:
+        for number in value if isinstance(value, tuple) else (value,):
+            assert isinstance(number, str) or number in RANGES.get(key, POSITIVE), key
+
+
+def test_ranges_of_lists_are_those_of_the_latents():
+    assert RANGES["boxes_max"].high == min(Boxes.max_items, Blobs.max_items)
+    assert RANGES["palette_colours"].high == Palette.max_items
 
 
 def test_a_file_that_is_not_utf8_or_missing(tmp_path):

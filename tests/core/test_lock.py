@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from pipelines.core import lock as lock_module
 from pipelines.core.errors import KaleidoError
 from pipelines.core.lock import lock
 
@@ -24,6 +25,7 @@ with lock(Path(sys.argv[1]), "boxes"):
 COUNT = """
 import sys, time
 from pathlib import Path
+from pipelines.core import lock as lock_module
 from pipelines.core.errors import KaleidoError
 from pipelines.core.lock import lock
 folder = Path(sys.argv[1])
@@ -94,6 +96,31 @@ def test_a_lock_of_another_host_or_without_a_holder_is_respected(tmp_path):
         with pytest.raises(KaleidoError, match="delete this file"), lock(path, "data"):
             pass
         assert path.read_text() == content
+
+
+def test_on_windows_no_process_is_asked_whether_it_lives(tmp_path, monkeypatch):
+    """os.kill(pid, 0) sends Ctrl-C there."""
+    path = tmp_path / "l"
+    path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "start": "1"}))
+    monkeypatch.setattr(lock_module, "os", WindowsOS())
+    with pytest.raises(KaleidoError, match="delete this file"), lock(path, "data"):
+        pass
+    path.unlink()
+    with lock(path, "data"):
+        assert path.exists()
+    assert not path.exists()
+
+
+class WindowsOS:
+    """The module `os`, as far as a lock may use it on Windows."""
+
+    name = "nt"
+
+    def kill(self, pid, signal):
+        raise AssertionError("it would send Ctrl-C")
+
+    def __getattr__(self, name):
+        return getattr(os, name)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")

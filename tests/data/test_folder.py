@@ -188,18 +188,33 @@ def test_data_of_another_source_are_replaced_only_on_request(workspace, folder):
     assert len(all_records(workspace)) == 4
 
 
-def test_the_split_follows_from_the_caption(workspace, tmp_path):
+def test_copies_of_an_image_and_all_its_captions_are_on_one_side(workspace, tmp_path):
     root = tmp_path / "many"
-    for index in range(300):
-        add_image(root / f"{index}.png", size=(2, 2))
-        (root / f"{index}.txt").write_text(f"caption {index // 2}")
+    for index in range(400):
+        add_image(root / f"{index}.png", value=index // 2 % 100, size=(2, 1 + index // 200))
+        (root / f"{index}.txt").write_text(f"caption {index}")
+    rows = [{"file": f"{index}.png", "caption": f"other {index}"} for index in range(0, 400, 5)]
+    rows += [{"file": f"{index}.png", "caption": f"caption {index}"} for index in range(0, 400, 5)]
+    (root / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     write_folder(workspace, root)
-    splits: dict[str, set[str]] = {}
+    splits: dict[bytes, list[str]] = {}
     for record in all_records(workspace).values():
-        splits.setdefault(record.caption, set()).add(record.meta["split"])
-    assert all(len(split) == 1 for split in splits.values())
-    heldout = sum(split == {"heldout"} for split in splits.values())
-    assert 5 <= heldout <= 30
+        splits.setdefault((root / record.meta["file"]).read_bytes(), []).append(
+            record.meta["split"]
+        )
+    assert (len(splits), sum(map(len, splits.values()))) == (200, 480)
+    assert all(len(set(of_one)) == 1 for of_one in splits.values())
+    assert 8 <= sum(of_one[0] == "heldout" for of_one in splits.values()) <= 36
+
+
+def test_equal_captions_do_not_leave_training_without_images(workspace, tmp_path):
+    root = tmp_path / "same"
+    for index in range(100):
+        add_image(root / f"{index}.png", value=index, size=(2, 2))
+        (root / f"{index}.txt").write_text("an apple")
+    write_folder(workspace, root)
+    counts = Counter(record.meta["split"] for record in all_records(workspace).values())
+    assert 2 <= counts["heldout"] <= 25
 
 
 @pytest.mark.parametrize(

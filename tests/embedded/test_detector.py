@@ -40,7 +40,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
 def test_an_exported_network_finds_what_the_network_finds(tmp_path):
     model = new_model().eval()
     export(tmp_path, model, images=0, seed=0)
-    backend = YoloBackend(tmp_path, confidence=0.0)
+    backend = YoloBackend(tmp_path, confidence=0.0, max_detections=8)
     model.end2end = True
     image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

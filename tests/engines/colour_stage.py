@@ -11,11 +11,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Ok, Outcome, Stage, StageSpec
 from pipelines.core.workspace import Workspace
-from pipelines.engines.local import run_stage
+from pipelines.engines.local import run_stages
+from pipelines.engines.work import RunSummary
 from pipelines.latents.palette import Colour, Palette
 
 
@@ -58,6 +60,12 @@ class PaletteAgain(Stage):
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         return [Filtered(record.latents["palette"].items[0].hex) for record in records]
+
+
+def run_stage(workspace: Workspace, stage: Stage, *args: Any, **kwargs: Any) -> RunSummary:
+    """Run one stage alone."""
+    (summary,) = run_stages(workspace, [stage], *args, **kwargs)
+    return summary
 
 
 def main() -> None:

@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from colour_stage import MeanColour
+from colour_stage import MeanColour, run_stage
 
 import pipelines
 from pipelines.core.files import sha256_file
 from pipelines.core.manifest import read_manifest
 from pipelines.core.stage import Ok
 from pipelines.core.workspace import Workspace
-from pipelines.engines.local import run_stage
 from pipelines.latents.palette import Colour, Palette
 
 PROGRAM = Path(__file__).with_name("colour_stage.py")

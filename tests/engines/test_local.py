@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from colour_stage import MeanColour, PaletteAgain
+from colour_stage import MeanColour, PaletteAgain, run_stage
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.manifest import read_manifest, read_rows
@@ -15,7 +15,6 @@ from pipelines.core.shards import read_shard
 from pipelines.core.stage import Ok, Stage, StageSpec
 from pipelines.core.status import status
 from pipelines.core.workspace import Workspace
-from pipelines.engines.local import run_stage
 from pipelines.latents.boxes import Box, Boxes
 
 
@@ -202,7 +201,63 @@ def test_a_stage_that_breaks_its_contract_is_a_defect(
     write_data(records, 5)
     with pytest.raises(KaleidoError, match=message):
         run_stage(workspace, stage)
-    assert _files(workspace) == {}
+    assert not workspace.latents("palette").exists()
+
+
+class Breaks(MeanColour):
+    """Breaks at one batch for a reason that no record gives."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def __call__(self, records):
+        if records[0].key == "r005":
+            raise self.error
+        return super().__call__(records)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), r"\(MemoryError\)"),
+        (ImportError("no module"), "ImportError: no module"),
+        (RuntimeError("bad allocation"), "RuntimeError: bad allocation"),
+        (KaleidoError("weights", "they are gone."), "weights: they are gone"),
+    ],
+    ids=["memory", "import", "runtime", "kaleido"],
+)
+def test_an_error_that_concerns_no_record_ends_the_run(
+    workspace, write_data, records, error, reason
+):
+    write_data(records, 5)
+    with pytest.raises(KaleidoError, match=reason):
+        run_stage(workspace, Breaks(error))
+    names = sorted(_files(workspace))
+    assert names == ["000000.json", "000000.parquet", "000000.tar"]
+    assert run_stage(workspace, MeanColour()).ok == 10
+
+
+def test_such_an_error_names_stage_and_records_from_a_worker_too(workspace, write_data, records):
+    write_data(records, 5)
+    told = r"stage 'mean-colour': it stopped between the records r005 and r006 \(RuntimeError: odd"
+    with pytest.raises(KaleidoError, match=told):
+        run_stage(workspace, Breaks(RuntimeError("odd")), workers=2)
+
+
+def test_a_decoder_without_memory_does_not_make_a_failed_row(
+    workspace, write_data, records, monkeypatch
+):
+    from PIL import ImageFile
+
+    def starve(self):
+        raise MemoryError
+
+    write_data(records, 5)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", starve)
+    with pytest.raises(KaleidoError, match="r000: .*MemoryError"):
+        run_stage(workspace, MeanColour())
+    assert not workspace.latents("palette").exists()
 
 
 def test_a_stage_for_an_unknown_kind_is_refused(workspace, write_data, records):

@@ -12,7 +12,7 @@ from pipelines.data.scenes.generate import make_records, mask_from_runs
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.blobs import BlobsStage, to_blob
 from pipelines.extract.boxes import BoxesStage
-from pipelines.extract.detection import DetectorStage
+from pipelines.extract.detection import Detector, DetectorStage
 from pipelines.extract.ellipse import draw_ellipses, fit_ellipses
 from pipelines.latents.blobs import Blob
 
@@ -25,8 +25,8 @@ def ready(stage: DetectorStage) -> DetectorStage:
 @pytest.fixture(scope="module")
 def extracted():
     records = list(make_records(48, seed=22))
-    folder = embedded_path("detector")
-    return records, ready(BoxesStage(folder))(records), ready(BlobsStage(folder))(records)
+    detector = Detector(embedded_path("detector"), 0.25, 8)
+    return records, ready(BoxesStage(detector))(records), ready(BlobsStage(detector))(records)
 
 
 def test_blobs_have_the_labels_and_order_of_boxes(extracted):
@@ -64,7 +64,7 @@ def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
     wide = Record("wide", encode_png(pixels), "noise")
     square = next(make_records(1, seed=3))
-    stage = ready(BlobsStage(untrained, confidence=0.0))
+    stage = ready(BlobsStage(Detector(untrained, 0.0, 8)))
     failed, ok = stage([wide, square])
     assert failed == Failed("blobs need a square image; this one has 64 x 32 pixels")
     assert [ok] == stage([square])

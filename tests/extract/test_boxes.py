@@ -11,7 +11,7 @@ from pipelines.data.scenes.generate import make_records
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.backends.yolo import Detections
 from pipelines.extract.boxes import BoxesStage, to_boxes
-from pipelines.extract.detection import DetectorStage
+from pipelines.extract.detection import Detector, DetectorStage
 from pipelines.latents.boxes import Box, Boxes
 
 
@@ -22,7 +22,7 @@ def ready(stage: DetectorStage) -> DetectorStage:
 
 def test_boxes_of_scenes_are_those_that_were_drawn():
     records = list(make_records(48, seed=21))
-    stage = ready(BoxesStage(embedded_path("detector")))
+    stage = ready(BoxesStage(Detector(embedded_path("detector"), 0.25, 8)))
     asked = found = 0
     for record, outcome in zip(records, stage(records), strict=True):
         boxes = outcome.value.items if isinstance(outcome, Ok) else ()
@@ -37,14 +37,14 @@ def test_boxes_of_scenes_are_those_that_were_drawn():
 
 
 def test_an_empty_picture_is_filtered():
-    stage = ready(BoxesStage(embedded_path("detector")))
+    stage = ready(BoxesStage(Detector(embedded_path("detector"), 0.25, 8)))
     pixels = np.full((64, 64, 3), (250, 246, 236), np.uint8)
     (outcome,) = stage([Record("empty", encode_png(pixels), "nothing")])
     assert outcome == Filtered("no object found")
 
 
 def test_boxes_at_the_border_stay_on_the_grid(untrained):
-    stage = ready(BoxesStage(untrained, confidence=0.0))
+    stage = ready(BoxesStage(Detector(untrained, 0.0, 8)))
     outcomes = stage(list(make_records(4, seed=2)))
     assert all(isinstance(outcome, Ok) for outcome in outcomes)
     for outcome in outcomes:
@@ -53,10 +53,13 @@ def test_boxes_at_the_border_stay_on_the_grid(untrained):
 
 
 def test_other_weights_or_thresholds_are_another_stage(untrained):
-    one, other = BoxesStage(untrained), BoxesStage(embedded_path("detector"))
-    assert one.spec.options != other.spec.options
-    assert one.spec.options != BoxesStage(untrained, confidence=0.5).spec.options
-    assert one.spec.options == BoxesStage(untrained).spec.options
+    def options(folder, confidence=0.25, max_objects=8):
+        return BoxesStage(Detector(folder, confidence, max_objects)).spec.options
+
+    assert options(untrained) == options(untrained)
+    assert options(untrained) != options(embedded_path("detector"))
+    assert options(untrained) != options(untrained, confidence=0.5)
+    assert options(untrained) != options(untrained, max_objects=7)
 
 
 def test_corners_are_rounded_kept_inside_and_apart():

@@ -21,13 +21,13 @@ def test_flat_areas_give_their_colours_and_shares():
     image = np.full((40, 40, 3), (250, 246, 236), np.uint8)
     image[:10] = (220, 40, 40)
     image[10:12] = (45, 85, 215)
-    palette = find_palette(image)
+    palette = find_palette(image, 6)
     assert [item.weight for item in palette.items] == [700, 250, 50]
     assert [item.hex for item in palette.items] == ["#faf6ec", "#dc2828", "#2d55d7"]
 
 
 def test_one_colour_is_a_palette():
-    (only,) = find_palette(np.full((1, 1, 3), 7, np.uint8)).items
+    (only,) = find_palette(np.full((1, 1, 3), 7, np.uint8), 6).items
     assert only.weight == 1000
 
 
@@ -52,7 +52,7 @@ def test_colours_are_told_apart():
 def test_the_colours_of_scenes_are_found():
     hits = []
     for record in make_records(60, seed=5):
-        found = np.array([item.oklab for item in find_palette(record.pixels).items])
+        found = np.array([item.oklab for item in find_palette(record.pixels, 6).items])
         for item in record.meta["truth"]["objects"]:
             if item["visible"] >= 0.5:
                 true = srgb_to_oklab(np.array(RGB[item["colour"]]) / 255.0)
@@ -71,4 +71,6 @@ def test_the_stage_keeps_order_and_limit(count):
 def test_large_pictures_are_thinned_without_changing_shares():
     image = np.zeros((700, 500, 3), np.uint8)
     image[:, 250:] = 255
-    assert [item.weight for item in find_palette(image).items] == pytest.approx([500, 500], abs=5)
+    assert [item.weight for item in find_palette(image, 6).items] == pytest.approx(
+        [500, 500], abs=5
+    )

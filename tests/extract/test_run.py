@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.data.scenes.generate import make_records
+from pipelines.extract.backends.yolo import YoloBackend
 from pipelines.extract.run import STAGES, extract
 from pipelines.latents.kinds import KINDS
 from pipelines.latents.reader import read_joined
@@ -26,19 +29,42 @@ def test_all_kinds_are_extracted_once(workspace, write_data):
     assert all(summary.skipped == 2 for summary in again)
 
 
+def test_boxes_and_blobs_share_one_look_at_each_image(workspace, write_data, monkeypatch):
+    write_data(list(make_records(6, seed=3)), 3)
+    apart = [summary for kind in STAGES for summary in extract(workspace, [kind])]
+    expected = latent_files(workspace)
+    shutil.rmtree(workspace.root / "latents")
+    looks: list[int] = []
+    predict = YoloBackend.predict
+
+    def count(self, images):
+        looks.append(len(images))
+        return predict(self, images)
+
+    monkeypatch.setattr(YoloBackend, "predict", count)
+    assert extract(workspace, list(STAGES)) == apart
+    assert (looks, latent_files(workspace)) == ([3, 3], expected)
+    shutil.rmtree(workspace.latents("blobs"))
+    extract(workspace, list(STAGES))
+    assert (looks, latent_files(workspace)) == ([3, 3, 3, 3], expected)
+
+
+def latent_files(workspace):
+    folder = workspace.root / "latents"
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("0*")}
+
+
 def test_two_workers_write_the_bytes_of_one(workspace, write_data):
     write_data(list(make_records(4, seed=4)), 2)
-    paths = [workspace.latents("palette") / shard.name for shard in workspace.data_shards()]
-    extract(workspace, ["palette"])
-    one = [path.read_bytes() for path in paths]
-    for path in paths:
-        path.unlink()
-    extract(workspace, ["palette"], workers=2)
-    assert [path.read_bytes() for path in paths] == one
+    extract(workspace, list(STAGES))
+    one = latent_files(workspace)
+    shutil.rmtree(workspace.root / "latents")
+    extract(workspace, list(STAGES), workers=2)
+    assert latent_files(workspace) == one
 
 
-def test_every_kind_has_a_stage():
-    assert set(STAGES) == set(KINDS)
+def test_every_stage_makes_a_known_kind():
+    assert set(STAGES) <= set(KINDS)
 
 
 def test_an_unknown_kind_is_answered_with_the_nearest(workspace):

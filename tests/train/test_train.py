@@ -16,7 +16,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.stage import Filtered, Stage, StageSpec
 from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.generate import write_scenes
-from pipelines.engines.local import run_stage
+from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_from_text
@@ -186,7 +186,7 @@ def test_kinds_that_no_record_has_are_left_out_and_told(workspace) -> None:
         def message(self, text: str) -> None:
             heard.append(text)
 
-    run_stage(workspace, NothingFound())
+    run_stages(workspace, [NothingFound()])
     both = _with(
         workspace,
         prior__z_kinds=("boxes", "palette"),

@@ -67,7 +67,7 @@ class YoloBackend:
         KaleidoError: If ultralytics is missing or the folder does not hold such a model.
     """
 
-    def __init__(self, folder: Path, confidence: float = 0.35, max_detections: int = 8) -> None:
+    def __init__(self, folder: Path, confidence: float, max_detections: int) -> None:
         self.confidence, self.max_detections = confidence, max_detections
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))

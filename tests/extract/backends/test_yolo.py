@@ -49,7 +49,7 @@ def test_a_picture_does_not_depend_on_its_batch(untrained):
 
 
 def test_no_pictures_give_no_detections(untrained):
-    assert YoloBackend(untrained).predict([]) == []
+    assert YoloBackend(untrained, 0.25, 8).predict([]) == []
 
 
 def test_a_wide_picture_is_scaled_whole_and_padded():
@@ -72,7 +72,7 @@ def test_a_missing_file_is_named(untrained, tmp_path, missing):
     folder = shutil.copytree(untrained, tmp_path / "copy")
     (folder / missing).unlink()
     with pytest.raises(KaleidoError, match=missing):
-        YoloBackend(folder)
+        YoloBackend(folder, 0.25, 8)
 
 
 def test_damaged_weights_are_refused(untrained, tmp_path):
@@ -80,7 +80,7 @@ def test_damaged_weights_are_refused(untrained, tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(KaleidoError, match="cannot be loaded"):
-        YoloBackend(folder)
+        YoloBackend(folder, 0.25, 8)
 
 
 def test_weights_of_another_architecture_are_refused(untrained, tmp_path):
@@ -88,7 +88,7 @@ def test_weights_of_another_architecture_are_refused(untrained, tmp_path):
     text = (folder / "model.yaml").read_text().replace("nc: 7", "nc: 9")
     (folder / "model.yaml").write_text(text)
     with pytest.raises(KaleidoError, match="cannot be loaded"):
-        YoloBackend(folder)
+        YoloBackend(folder, 0.25, 8)
 
 
 def test_missing_ultralytics_names_the_extra():
