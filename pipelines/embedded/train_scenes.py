@@ -40,7 +40,6 @@ SETTINGS = {
     "prior.steps": 1_400,
     "prior.batch_size": 64,
     "diffusion.steps": 5_000,
-    "diffusion.learning_rate": 2e-3,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
 

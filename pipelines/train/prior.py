@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
@@ -22,9 +23,15 @@ from pipelines.train.stream import RecordStream
 TOKENIZER_RECORDS = 20_000
 """Records from which a vocabulary is learned."""
 
+MOST_LABELS = 200
+"""Labels of boxes and blobs, up to which they count as a closed set."""
+
 P_ALL_KINDS = 0.5
 """Share of training rows that show every kind; the others show a random subset, so that one prior
 can be asked for any subset."""
+
+
+_TOKEN = re.compile(r"<[^<>]*>")
 
 
 def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> str:
@@ -117,7 +124,8 @@ def _fresh_prior(
     settings: PriorSettings, kinds: Sequence[str], stream: RecordStream, progress: Progress
 ) -> Prior:
     records = stream.batch(0, min(stream.size, TOKENIZER_RECORDS))
-    labels = _labels(records, kinds)
+    # Many different labels are free text, which z may then write as well.
+    labels = sorted(stream.labels) if len(stream.labels) <= MOST_LABELS else ()
     settings = replace(settings, z_kinds=tuple(kinds))
     if settings.pretrained:
         return load_pretrained(settings, labels)
@@ -130,16 +138,6 @@ def _fresh_prior(
 def _texts(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[str]:
     for record in records:
         yield record.caption
-        yield z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
-
-
-def _labels(records: Sequence[Record], kinds: Sequence[str]) -> tuple[str, ...]:
-    """The labels that occur, if they are few enough to be a closed set."""
-    found = {
-        item.label
-        for record in records
-        for kind in kinds
-        if kind in ("boxes", "blobs")
-        for item in getattr(record.latents.get(kind), "items", ())
-    }
-    return tuple(sorted(found)) if len(found) <= 200 else ()
+        z = z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
+        # The tokens of z, numbers above all, are in the vocabulary anyway.
+        yield _TOKEN.sub(" ", z)

@@ -11,6 +11,7 @@ from pipelines.core.manifest import read_manifest
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.core.workspace import Workspace
+from pipelines.latents.items import LabelledList
 from pipelines.latents.reader import latent_manifest, read_joined
 
 WINDOW_SHARDS = 8
@@ -33,6 +34,7 @@ class RecordStream:
         size: Records in an epoch.
         found: Kind -> training records that have it.
         skipped: Training records that have none of the kinds.
+        labels: Every label that occurs in the training records' latents.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
@@ -50,6 +52,7 @@ class RecordStream:
             )
         self.skipped = 0
         self.found = dict.fromkeys(self._kinds, 0)
+        self.labels: set[str] = set()
         self._counts = {path: self._count(path) for path in self._shards}
         self.size = sum(self._counts.values())
         if not self.size:
@@ -122,8 +125,10 @@ class RecordStream:
         for record in read_joined(self._workspace, path, self._kinds):
             if record.meta.get("split") == "heldout":
                 continue
-            for kind in record.latents:
+            for kind, latent in record.latents.items():
                 self.found[kind] += 1
+                if isinstance(latent, LabelledList):
+                    self.labels.update(item.label for item in latent.items)
             if record.latents or not self._kinds:
                 count += 1
             else:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.progress import Progress
-from pipelines.core.stage import Filtered, Stage, StageSpec
+from pipelines.core.stage import Filtered, Ok, Stage, StageSpec
 from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.generate import write_scenes
 from pipelines.engines.local import run_stages
@@ -205,6 +205,33 @@ class NothingFound(Stage):
 
     def __call__(self, records):
         return [Filtered("no object found") for _ in records]
+
+
+def test_a_label_that_few_records_have_can_be_drawn(workspace, monkeypatch) -> None:
+    monkeypatch.setattr("pipelines.train.prior.TOKENIZER_RECORDS", 1)
+    run_stages(workspace, [OwnLabel()])
+    train_prior(_with(workspace, prior__z_kinds=("boxes",)))
+    trained = {
+        record.key for record in RecordStream(workspace, ("boxes",), 0).batch(0, 200)
+    }  # more than an epoch
+    assert set(Prior.load(workspace.models("prior")).labels) == trained
+
+
+def test_the_vocabulary_learns_words_not_numbers_of_z(workspace) -> None:
+    train_prior(workspace)
+    vocabulary = Prior.load(workspace.models("prior")).tokenizer.get_vocab()
+    assert "Ġcircle" in vocabulary
+    digits = [token for token in vocabulary if len(token.strip("<>Ġ")) > 1 and "<" not in token]
+    assert not [token for token in digits if token.strip("Ġ").isdigit()]
+
+
+class OwnLabel(Stage):
+    """A detector that finds in every image a thing of its own kind."""
+
+    spec = StageSpec("own label", 1, "boxes")
+
+    def __call__(self, records):
+        return [Ok(Boxes((Box(record.key, 0, 0, 500, 500),))) for record in records]
 
 
 def test_a_prior_trained_again_does_not_serve_an_older_diffusion_model(workspace) -> None:
