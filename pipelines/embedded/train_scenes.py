@@ -39,7 +39,8 @@ KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
     "prior.steps": 1_400,
     "prior.batch_size": 64,
-    "diffusion.steps": 5_000,
+    "diffusion.steps": 12_000,
+    "diffusion.learning_rate": 5e-4,  # at 1e-3 and above a model without z blows up
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
 
