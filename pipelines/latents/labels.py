@@ -88,7 +88,7 @@ class OpenLabels:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, longest: int) -> None:
         self.longest = longest
         table, self._accepting = _character_table()
-        self._after = _run_tokens(table, _token_texts(tokenizer))
+        self._after = _run_tokens(table, token_texts(tokenizer))
         self._needed = self._tokens_needed(len(table) - 1)
         if self._needed[0] > longest:
             raise LatentError("labels", f"{longest} ordinary tokens cannot write any label.")
@@ -215,7 +215,7 @@ def _character_table() -> tuple[np.ndarray, int]:
     return table, numbers[_TEXT]
 
 
-def _token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+def token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """What each id writes within a label; empty for added tokens and for holes."""
     decoder = tokenizer.backend_tokenizer.decoder
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))

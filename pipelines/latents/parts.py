@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import GRID, SEPARATOR, number
-from pipelines.latents.labels import ClosedLabels, LabelAutomaton, OpenLabels, _token_texts
+from pipelines.latents.labels import ClosedLabels, LabelAutomaton, OpenLabels, token_texts
 from pipelines.latents.sequence import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
@@ -96,4 +96,4 @@ class Alphabet:
     @cached_property
     def texts(self) -> list[str]:
         """What each id writes within text; empty for added tokens and for holes."""
-        return _token_texts(self._tokenizer)
+        return token_texts(self._tokenizer)
