@@ -43,18 +43,16 @@ class Conditioning:
     Attributes:
         tokens: (n, length, context_dim), for cross-attention.
         mask: (n, length), 1 where a token counts.
-        pooled: (n, context_dim), for the time embedding.
         places: (n, length, 4), see `States`; the whole picture where nothing else is known.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor
-    pooled: torch.Tensor
     places: torch.Tensor
 
     def repeat(self, times: int) -> Conditioning:
         """Repeat all rows, in their order, `times` times."""
-        parts = (self.tokens, self.mask, self.pooled, self.places)
+        parts = (self.tokens, self.mask, self.places)
         return Conditioning(*(part.repeat(times, *[1] * (part.dim() - 1)) for part in parts))
 
 
@@ -64,7 +62,7 @@ class Context(ModelMixin, ConfigMixin):
     The two parts are projected, marked by a learned segment embedding and concatenated along the
     sequence (Kaleido, arXiv 2405.21048, section 3). A few bidirectional layers then let tokens of
     z meet: the prior is causal and frozen here, so the first corner of a box has not seen the
-    last one. Caption and z are pooled apart, since a long z would dilute c in a common mean.
+    last one.
 
     A token of an item is told the item's rectangle, as Fourier features (GLIGEN, arXiv
     2301.07093, section 3.1): left to itself the network must first discover that four tokens are
@@ -113,8 +111,6 @@ class Context(ModelMixin, ConfigMixin):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(context_dim)
-        self.pool_caption = nn.Linear(context_dim, context_dim)
-        self.pool_z = nn.Linear(context_dim, context_dim, bias=False)  # no z, no change
 
     def forward(
         self, caption: States, z: States | None = None, drop: torch.Tensor | None = None
@@ -147,12 +143,7 @@ class Context(ModelMixin, ConfigMixin):
             place = torch.where(drop[:, None, None], place.new_tensor(EVERYWHERE), place)
         for layer in self.layers:
             tokens = layer(tokens, src_key_padding_mask=~mask)
-        tokens = self.norm(tokens)
-        length = caption.values.shape[1]
-        pooled = self.pool_caption(_mean(tokens[:, :length], mask[:, :length]))
-        if z is not None:
-            pooled = pooled + self.pool_z(_mean(tokens[:, length:], mask[:, length:]))
-        return Conditioning(tokens, mask.to(tokens.dtype), pooled, place)
+        return Conditioning(self.norm(tokens), mask.to(tokens.dtype), place)
 
     def null(self, count: int) -> Conditioning:
         """The null condition for `count` rows."""
@@ -176,8 +167,3 @@ def _fourier(places: torch.Tensor) -> torch.Tensor:
     octaves = torch.pi * 2.0 ** torch.arange(PLACE_FREQUENCIES, device=places.device)
     phase = (values[..., None] * octaves).flatten(-2)
     return torch.cat([phase.sin(), phase.cos()], -1)
-
-
-def _mean(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weight = mask[..., None].to(tokens.dtype)
-    return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1.0)

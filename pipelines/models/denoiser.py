@@ -10,10 +10,16 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
 
 STEEPEST = 32.0
 """How much the score of a token falls over the width of the image, in the most local head."""
+
+OFFSET_OCTAVES = 3
+"""Octaves of the Fourier features of a patch's place in a rectangle."""
+
+OFFSET_FEATURES = 4 * OFFSET_OCTAVES + 2
+"""Sine and cosine of both coordinates, and the patch's size beside the rectangle's."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +30,86 @@ class PreparedContext:
         keys_values: For each block, keys and values (n, length, width).
         bias: (n, heads, patches, length), added to the attention scores: 0 where a token counts
             and speaks of that patch.
-        pooled: (n, context_dim).
+        offsets: (n, patches, length, OFFSET_FEATURES): where each patch lies in the rectangle
+            that a token speaks of.
     """
 
     keys_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     bias: torch.Tensor
-    pooled: torch.Tensor
+    offsets: torch.Tensor
 
 
-class KeyValueAttnProcessor:
-    """Softmax cross-attention to keys and values that are given, not computed here."""
+class PlacedAttnProcessor(nn.Module):
+    """Cross-attention in which a patch hears what a token says and where it lies in its place.
 
-    def __call__(
+    Keys and values are given, not computed here. The second sum over the same weights is that of
+    relative positions among the values (Shaw et al., arXiv 1803.02155, eq. 3), in two dimensions
+    and relative to the token's rectangle: "star" and "at its upper left" together are a corner,
+    while from the star's and the patch's own coordinates the network would have to learn to
+    subtract and divide first.
+
+    Args:
+        heads: Of the attention.
+        width: Of what comes out.
+    """
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.offset_projection = nn.Linear(heads * OFFSET_FEATURES, width)
+
+    def forward(
         self,
         attn: Attention,
         hidden_states: torch.Tensor,
-        encoder_hidden_states: tuple[torch.Tensor, torch.Tensor],
+        encoder_hidden_states: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor,
     ) -> torch.Tensor:
         """Attend; the arguments are those of diffusers' processors."""
+        *pair, offsets = encoder_hidden_states
         query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        key, value = (
-            part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in encoder_hidden_states
-        )
-        attended = scaled_dot_product_attention(query, key, value, attention_mask)
-        return attn.to_out[0](attended.transpose(1, 2).flatten(2))
+        key, value = (part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in pair)
+        scores = query @ key.transpose(-1, -2) * attn.scale + attention_mask
+        weights = scores.softmax(-1)
+        heard = (weights @ value).transpose(1, 2).flatten(2)
+        lies = (weights.transpose(1, 2) @ offsets).flatten(2)
+        return attn.to_out[0](heard) + self.offset_projection(lies)
+
+
+class PixelHead(nn.Module):
+    """Turns patches into pixels with convolutions that see the noisy image and no seams.
+
+    Args:
+        width: Of the patches' states.
+        patch_size: Side of a patch in pixels, even.
+        channels: At half the picture's resolution, where the convolutions work.
+    """
+
+    def __init__(self, width: int, patch_size: int, channels: int) -> None:
+        super().__init__()
+        self.spread = nn.Linear(width, channels * (patch_size // 2) ** 2)
+        self.upscale = nn.PixelShuffle(patch_size // 2)
+        self.stem = nn.Conv2d(12, channels, 3, padding=1)
+        self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.out = nn.Conv2d(channels, 12, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, patches: torch.Tensor, noisy: torch.Tensor, rows: int) -> torch.Tensor:
+        """Draw the image.
+
+        Args:
+            patches: (n, rows * columns, width).
+            noisy: (n, 3, height, width).
+            rows: Of patches.
+
+        Returns:
+            (n, 3, height, width).
+        """
+        grid = self.spread(patches).transpose(1, 2).unflatten(-1, (rows, -1))
+        x = self.upscale(grid) + self.stem(pixel_unshuffle(noisy, 2))
+        for layer in self.middle:
+            x = x + layer(silu(x))
+        return pixel_shuffle(self.out(silu(x)), 2)
 
 
 class KaleidoTransformer2DModel(SanaTransformer2DModel):
@@ -57,22 +118,22 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
     It differs from its parent in five ways:
 
     * softmax instead of linear self-attention, since few patches make it as cheap and sharper;
-    * the pooled context joins the time embedding (caption and z are pooled apart before);
     * a token that speaks of a rectangle is heard best by the patches that lie in it: as in ALiBi
       (arXiv 2108.12409) the distance lowers the score, more in some heads than in others;
+    * such a patch also hears where in the rectangle it lies (`PlacedAttnProcessor`);
     * the output is the clean image x̂, from which the velocity follows ("Back to basics",
       arXiv 2511.13720: with large patches the clean image lies on a low-dimensional manifold
       that the network can reach, noise and velocity do not);
-    * a small convolution over the assembled picture removes the seams between patches.
+    * a few convolutions at half the resolution turn patches into pixels (`PixelHead`).
 
     Args:
         sample_size: Side of the image in pixels.
-        patch_size: Side of a patch in pixels; it divides `sample_size`.
+        patch_size: Side of a patch in pixels, even; it divides `sample_size`.
         num_layers: Transformer blocks.
         num_attention_heads: Heads of self- and cross-attention.
         attention_head_dim: Width of a head.
         context_dim: Width of the context tokens.
-        seam_channels: Channels of the convolution over the assembled picture.
+        head_channels: Channels of the convolutions that draw the pixels.
     """
 
     @register_to_config
@@ -84,7 +145,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         num_attention_heads: int = 5,
         attention_head_dim: int = 32,
         context_dim: int = 128,
-        seam_channels: int = 16,
+        head_channels: int = 32,
         mlp_ratio: float = 2.5,
     ) -> None:
         width = num_attention_heads * attention_head_dim
@@ -112,31 +173,18 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             num_attention_heads=num_attention_heads,
             attention_head_dim=attention_head_dim,
             context_dim=context_dim,
-            seam_channels=seam_channels,
+            head_channels=head_channels,
             mlp_ratio=mlp_ratio,
         )
         for block in self.transformer_blocks:
             block.attn1.set_processor(SanaAttnProcessor2_0())
-            block.attn2.set_processor(KeyValueAttnProcessor())
-        self.pooled_projection = nn.Linear(context_dim, width)
-        # Without it a model of p(x|c) blows up: the pooled caption alone says how the picture's
-        # uncertain parts are distributed, and its projection, which scales every block, runs away.
-        self.modulation_norm = nn.LayerNorm(width)
-        self.seam = nn.Sequential(
-            nn.Conv2d(6, seam_channels, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(seam_channels, 3, 3, padding=1),
-        )
-        nn.init.zeros_(self.seam[-1].weight)
-        nn.init.zeros_(self.seam[-1].bias)
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+            block.attn2.set_processor(PlacedAttnProcessor(num_attention_heads, width))
+        self.proj_out = PixelHead(width, patch_size, head_channels)
 
     def prepare(
         self,
         tokens: torch.Tensor,
         mask: torch.Tensor,
-        pooled: torch.Tensor,
         places: torch.Tensor,
     ) -> PreparedContext:
         """Compute what does not depend on the noise level.
@@ -144,7 +192,6 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         Args:
             tokens: Context tokens, (n, length, context_dim).
             mask: (n, length), 1 where a token counts.
-            pooled: Pooled context, (n, context_dim).
             places: (n, length, 4), the rectangle (x1, y1, x2, y2) that a token speaks of, in
                 units of the image's side.
         """
@@ -157,9 +204,9 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         padding = (1 - mask.to(places.dtype))[:, None, None] * -10000.0
         heads = self.config.num_attention_heads
         slopes = torch.linspace(0.0, STEEPEST, heads, device=places.device)
-        distance = _distance(places, self.config.sample_size // self.config.patch_size)
-        bias = padding - slopes[:, None, None] * distance[:, None]
-        return PreparedContext(keys_values, bias, pooled)
+        side = self.config.sample_size // self.config.patch_size
+        bias = padding - slopes[:, None, None] * _distance(places, side)[:, None]
+        return PreparedContext(keys_values, bias, _offsets(places, side))
 
     def forward(
         self, hidden_states: torch.Tensor, timestep: torch.Tensor, context: PreparedContext
@@ -175,33 +222,24 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             The predicted clean images x̂, (n, 3, side, side).
         """
         noisy = hidden_states
-        count, _, height, width = noisy.shape
         patch = self.config.patch_size
-        rows, columns = height // patch, width // patch
+        rows, columns = noisy.shape[2] // patch, noisy.shape[3] // patch
         hidden_states = self.patch_embed(noisy)
-        modulation, embedded = self._embed_time(timestep, context.pooled)
+        modulation, embedded = self.time_embed(
+            timestep, batch_size=len(timestep), hidden_dtype=noisy.dtype
+        )
         for block, pair in zip(self.transformer_blocks, context.keys_values, strict=True):
             hidden_states = block(
-                hidden_states, None, pair, context.bias, modulation, rows, columns
+                hidden_states,
+                None,
+                (*pair, context.offsets),
+                context.bias,
+                modulation,
+                rows,
+                columns,
             )
         hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
-        patches = self.proj_out(hidden_states).view(count, rows, columns, patch, patch, 3)
-        image = patches.permute(0, 5, 1, 3, 2, 4).reshape(count, 3, height, width)
-        return image + self.seam(torch.cat([image, noisy], dim=1))
-
-    def _embed_time(
-        self, timestep: torch.Tensor, pooled: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        embedding = self.time_embed
-        embedded = embedding.emb(
-            timestep,
-            resolution=None,
-            aspect_ratio=None,
-            batch_size=len(timestep),
-            hidden_dtype=pooled.dtype,
-        )
-        embedded = self.modulation_norm(embedded + self.pooled_projection(pooled))
-        return embedding.linear(embedding.silu(embedded)), embedded
+        return self.proj_out(hidden_states, noisy, rows)
 
 
 def _distance(places: torch.Tensor, side: int) -> torch.Tensor:
@@ -219,3 +257,29 @@ def _distance(places: torch.Tensor, side: int) -> torch.Tensor:
     beyond = torch.maximum(low - centres[:, None, None], centres[:, None, None] - high).clamp(0.0)
     x, y = beyond[:, None, :, :, 0], beyond[:, :, None, :, 1]
     return torch.hypot(x, y).flatten(1, 2)
+
+
+def _offsets(places: torch.Tensor, side: int) -> torch.Tensor:
+    """Features of where the patches lie in rectangles.
+
+    A patch's centre counts from -1 to 1 within the rectangle and is limited to twice that range:
+    farther out it only matters that a patch lies outside.
+
+    Args:
+        places: (n, length, 4).
+        side: Patches along the image's side.
+
+    Returns:
+        (n, side * side, length, OFFSET_FEATURES).
+    """
+    device = places.device
+    centres = (torch.arange(side, device=device) + 0.5) / side
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    patches = torch.stack([x, y], -1).view(1, -1, 1, 2)
+    low, high = places[:, None, :, :2], places[:, None, :, 2:]
+    size = (high - low).clamp(min=1.0 / (8 * side))
+    inside = ((2.0 * patches - low - high) / size).clamp(-2.0, 2.0)
+    octaves = 0.25 * torch.pi * 2.0 ** torch.arange(OFFSET_OCTAVES, device=device)
+    phase = (inside[..., None] * octaves).flatten(-2)
+    scale = (1.0 / (side * size)).clamp(max=2.0).expand(-1, side * side, -1, -1)
+    return torch.cat([phase.sin(), phase.cos(), scale], -1)

@@ -102,9 +102,7 @@ class Diffusion(nn.Module):
 
     def prepare(self, conditioning: Conditioning) -> PreparedContext:
         """Compute what the denoiser needs of a conditioning at every noise level."""
-        return self.denoiser.prepare(
-            conditioning.tokens, conditioning.mask, conditioning.pooled, conditioning.places
-        )
+        return self.denoiser.prepare(conditioning.tokens, conditioning.mask, conditioning.places)
 
     def forward(
         self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext

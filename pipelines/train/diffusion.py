@@ -167,5 +167,11 @@ def _fresh_model(
             f"the denoiser needs squares whose side {settings.patch_size} divides.",
             "Set data.image_size and write the data again, or set diffusion.patch_size.",
         )
+    if settings.patch_size % 2:
+        raise KaleidoError(
+            f"diffusion.patch_size = {settings.patch_size}",
+            "the denoiser draws at half the resolution first, so patches have an even side.",
+            "Set it to 4 or 8.",
+        )
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
     return build_diffusion(settings, height, prior, kinds)

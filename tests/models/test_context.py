@@ -28,7 +28,6 @@ def test_padded_content_changes_nothing() -> None:
     first, second = context(caption, z), context(caption, other)
     kept = first.mask.bool()
     assert torch.equal(first.tokens[kept], second.tokens[kept])
-    assert torch.equal(first.pooled, second.pooled)
 
 
 @torch.no_grad()
@@ -41,7 +40,6 @@ def test_more_padding_changes_nothing() -> None:
     )
     short, long = context(caption, z), context(caption, longer)
     torch.testing.assert_close(short.tokens, long.tokens[:, :11], atol=1e-6, rtol=0)
-    torch.testing.assert_close(short.pooled, long.pooled, atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
@@ -51,17 +49,15 @@ def test_dropped_rows_equal_the_null_condition() -> None:
     dropped = context(_states(6, 16, 1, 4), _states(9, 32, 2, 5), drop)
     null = context.null(1)
     torch.testing.assert_close(dropped.tokens[0, :1], null.tokens[0])
-    torch.testing.assert_close(dropped.pooled[0], null.pooled[0])
     assert dropped.mask[0].sum() == 1
     assert dropped.mask[1].sum() == 9
 
 
 @torch.no_grad()
-def test_z_reaches_tokens_and_pool() -> None:
+def test_z_reaches_the_tokens_of_the_caption() -> None:
     context = _context()
     caption = _states(6, 16, 1, 6)
     one, two = (context(caption, _states(5, 32, seed, 5)) for seed in (2, 3))
-    assert not torch.allclose(one.pooled, two.pooled)
     assert not torch.allclose(one.tokens[:, :6], two.tokens[:, :6])
 
 
@@ -83,6 +79,6 @@ def test_places_reach_the_tokens_and_the_denoiser() -> None:
 def test_a_conditioning_repeats_all_rows_in_order() -> None:
     one = _context()(_states(6, 16, 1, 6), _states(5, 32, 2, 5))
     twice = one.repeat(2)
-    for name in ("tokens", "mask", "pooled", "places"):
+    for name in ("tokens", "mask", "places"):
         part = getattr(one, name)
         assert torch.equal(getattr(twice, name), torch.cat([part, part]))

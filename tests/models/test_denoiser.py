@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.models.denoiser import KaleidoTransformer2DModel
+from pipelines.models.denoiser import OFFSET_FEATURES, KaleidoTransformer2DModel, PixelHead
 
 
 def _denoiser() -> KaleidoTransformer2DModel:
@@ -17,8 +17,7 @@ def _denoiser() -> KaleidoTransformer2DModel:
         attention_head_dim=16,
         context_dim=24,
     )
-    for parameter in (model.proj_out.weight, model.seam[-1].weight):
-        torch.nn.init.normal_(parameter, std=0.1)
+    torch.nn.init.normal_(model.proj_out.out.weight, std=0.1)
     return model.eval()
 
 
@@ -29,7 +28,7 @@ def _predict(
     noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     time = torch.tensor([200.0, 700.0])
     places = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(*mask.shape, 4)
-    return model(noisy, time, model.prepare(context, mask, torch.ones(2, 24), places))
+    return model(noisy, time, model.prepare(context, mask, places))
 
 
 def test_output_is_an_image_and_starts_at_zero() -> None:
@@ -51,7 +50,7 @@ def test_padded_context_changes_nothing() -> None:
     assert torch.equal(_predict(model, context, mask), _predict(model, other, mask))
 
 
-def test_context_and_pool_matter() -> None:
+def test_the_context_matters() -> None:
     model = _denoiser()
     mask = torch.ones(2, 3)
     one = _predict(model, torch.zeros(2, 3, 24), mask)
@@ -59,17 +58,20 @@ def test_context_and_pool_matter() -> None:
     assert not torch.allclose(one, two)
 
 
+@torch.no_grad()
 def test_patches_are_laid_out_where_they_came_from() -> None:
-    model = _denoiser()
-    torch.nn.init.zeros_(model.proj_out.weight)
-    torch.nn.init.zeros_(model.seam[-1].weight)
-    with torch.no_grad():
-        # The bias paints one pixel of every patch: row 1, column 2, green.
-        model.proj_out.bias.zero_()
-        model.proj_out.bias.view(4, 4, 3)[1, 2, 1] = 1.0
-    out = _predict(model, torch.zeros(2, 3, 24), torch.ones(2, 3))
-    assert out.sum() == 2 * 16
-    assert (out[:, 1, 1::4, 2::4] == 1.0).all()
+    head = PixelHead(width=8, patch_size=4, channels=2)
+    torch.nn.init.zeros_(head.stem.weight)
+    torch.nn.init.normal_(head.out.weight)
+    patches = torch.zeros(1, 16, 8)
+    blank = head(patches, torch.zeros(1, 3, 16, 16), rows=4)
+    patches[0, 1 * 4 + 2] = 1.0  # row 1, column 2
+    changed = (head(patches, torch.zeros(1, 3, 16, 16), rows=4) != blank).any(1)[0]
+    assert changed[4:8, 8:12].all()
+    # Three convolutions at half the resolution reach six pixels beyond the patch.
+    outside = changed.clone()
+    outside[: 8 + 6, 8 - 6 :] = False
+    assert not outside.any()
 
 
 def test_save_and_load_give_the_same_network(tmp_path) -> None:
@@ -84,7 +86,7 @@ def test_save_and_load_give_the_same_network(tmp_path) -> None:
 def test_a_token_is_heard_best_in_its_place() -> None:
     model = _denoiser()  # 4 x 4 patches, 2 heads
     places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.75, 0.5]]])
-    prepared = model.prepare(torch.zeros(1, 2, 24), torch.ones(1, 2), torch.ones(1, 24), places)
+    prepared = model.prepare(torch.zeros(1, 2, 24), torch.ones(1, 2), places)
     assert not prepared.bias[:, 0].any()  # one head hears all alike
     assert not prepared.bias[..., 0].any()  # as do all for a token of the whole picture
     local = prepared.bias[0, 1, :, 1].view(4, 4)
@@ -95,18 +97,26 @@ def test_a_token_is_heard_best_in_its_place() -> None:
     torch.testing.assert_close(local[3, 0], -32.0 * torch.tensor(2 * 0.375**2).sqrt())
 
 
+def test_a_patch_hears_where_it_lies_in_a_tokens_place() -> None:
+    model = _denoiser()  # 4 x 4 patches
+    places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.25, 1.0, 0.75]]])
+    offsets = model.prepare(torch.zeros(1, 3, 24), torch.ones(1, 3), places).offsets
+    assert offsets.shape == (1, 16, 3, OFFSET_FEATURES)
+    # The upper left patch of one rectangle hears what the upper left patch of the other hears.
+    torch.testing.assert_close(offsets[0, 0, 1], offsets[0, 1 * 4 + 2, 2])
+    # A rectangle of twice the size: other patches, and the patch is smaller beside it.
+    assert not torch.allclose(offsets[0, 0, 0], offsets[0, 0, 1])
+    torch.testing.assert_close(offsets[0, 0, :, -1], torch.tensor([0.25, 0.5, 0.5]))
+
+
 @torch.no_grad()
-def test_a_large_pooled_context_cannot_blow_the_network_up() -> None:
+def test_the_place_of_a_token_changes_the_picture() -> None:
     model = _denoiser()
-    noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    places = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, 3, 4)
-    pooled = torch.randn(2, 24, generator=torch.Generator().manual_seed(2))
-    outputs = [
-        model(
-            noisy,
-            torch.tensor([200.0, 700.0]),
-            model.prepare(torch.zeros(2, 3, 24), torch.ones(2, 3), size * pooled, places),
-        )
-        for size in (1e3, 1e6)
-    ]
-    torch.testing.assert_close(*outputs, atol=1e-2, rtol=1e-2)
+    noisy = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    tokens, mask = torch.ones(1, 1, 24), torch.ones(1, 1)
+    # One token only: its weight is 1 wherever it stands, so only the offsets can tell.
+    here, there = (
+        model(noisy, torch.tensor([500.0]), model.prepare(tokens, mask, torch.tensor([[place]])))
+        for place in ([0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0])
+    )
+    assert not torch.allclose(here, there)

@@ -14,7 +14,7 @@ class _Context:
 
 
 class _Constant:
-    """A model that always predicts its pooled condition's value as the clean image."""
+    """A model that always predicts its condition's value as the clean image."""
 
     image_size = 8
     context = _Context()
@@ -28,14 +28,12 @@ class _Constant:
     def __call__(
         self, noisy: torch.Tensor, sigma: torch.Tensor, context: Conditioning
     ) -> torch.Tensor:
-        return context.pooled[:, :, None, None].expand_as(noisy)
+        return context.tokens[..., None].expand_as(noisy)
 
 
 def _conditioning(value: float, count: int) -> Conditioning:
-    pooled = torch.full((count, 1), value)
-    return Conditioning(
-        torch.zeros(count, 1, 1), torch.ones(count, 1), pooled, torch.zeros(count, 1, 4)
-    )
+    tokens = torch.full((count, 1, 1), value)
+    return Conditioning(tokens, torch.ones(count, 1), torch.zeros(count, 1, 4))
 
 
 def test_guidance_extrapolates() -> None:
