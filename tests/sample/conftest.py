@@ -33,7 +33,7 @@ def tiny_diffusion(tiny_prior) -> Diffusion:
     torch.manual_seed(1)
     settings = DiffusionSettings(layers=1, heads=2, head_dim=8, patch_size=4)
     model = build_diffusion(settings, 16, tiny_prior, KINDS)
-    torch.nn.init.normal_(model.denoiser.proj_out.weight, std=0.3)
+    torch.nn.init.normal_(model.denoiser.proj_out.out.weight, std=0.3)
     return model.eval()
 
 
