@@ -37,6 +37,7 @@ RANGES = {
     "palette_colours": Range(1, 8),  # nor more than 8 colours
     "warmup": Range(0),
     "dropout": Range(0, 1),
+    "dropout_steps": Range(0),
     "drop_condition": Range(0, 1),
     "ema": Range(0, 1),
     "cfg": Range(0),
@@ -96,7 +97,8 @@ class PriorSettings:
     d_ff: int = 256
     layers: int = 4
     heads: int = 4
-    dropout: float = 0.0  # more keeps a small set of captions from being learned by heart, slowly
+    dropout: float = 0.1  # so that new captions are understood
+    dropout_steps: int = 0  # steps with dropout, from the first on; then it learns faster without
     vocab_size: int = 2048
     max_caption_tokens: int = 64
     steps: int = 2000

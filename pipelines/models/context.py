@@ -65,8 +65,8 @@ class Context(ModelMixin, ConfigMixin):
     last one.
 
     A token of an item is told the item's rectangle, as Fourier features (GLIGEN, arXiv
-    2301.07093, section 3.1): left to itself the network must first discover that four tokens are
-    a rectangle.
+    2301.07093, section 3.1), and the mean of what the item's tokens say: left to itself the
+    network must first discover that four tokens are a rectangle and a fifth its label.
 
     The null condition is one learned token that counts, not an empty mask: a finite bias on
     every token leaves plain attention over padding.
@@ -91,6 +91,7 @@ class Context(ModelMixin, ConfigMixin):
         super().__init__()
         self.caption_projection = nn.Linear(caption_dim, context_dim)
         self.z_projection = nn.Linear(z_dim, context_dim)
+        self.item_projection = nn.Linear(z_dim, context_dim, bias=False)
         self.segment = nn.Parameter(0.02 * torch.randn(2, context_dim))
         self.null_token = nn.Parameter(0.02 * torch.randn(context_dim))
         self.place_projection = nn.Sequential(
@@ -131,7 +132,8 @@ class Context(ModelMixin, ConfigMixin):
         if z is not None:
             where = _places(z)
             placed = self.place_projection(_fourier(where))
-            parts.append(self.z_projection(z.values) + placed + self.segment[1])
+            of_item = self.item_projection(_item_means(z))
+            parts.append(self.z_projection(z.values) + of_item + placed + self.segment[1])
             masks.append(z.mask)
             places.append(where)
         tokens, mask, place = torch.cat(parts, 1), torch.cat(masks, 1), torch.cat(places, 1)
@@ -158,6 +160,19 @@ def _places(states: States) -> torch.Tensor:
     if states.places is not None:
         return states.places
     return states.values.new_tensor(EVERYWHERE).expand(*states.mask.shape, 4)
+
+
+def _item_means(states: States) -> torch.Tensor:
+    """For each token, the mean over the tokens that share its place: those of its item.
+
+    Returns:
+        (n, length, width), zero for tokens that speak of the whole picture.
+    """
+    places = _places(states)
+    placed = states.mask & (places != places.new_tensor(EVERYWHERE)).any(-1)
+    same = (places[:, :, None] == places[:, None]).all(-1) & placed[:, :, None] & placed[:, None]
+    weights = same.to(states.values.dtype)
+    return (weights / weights.sum(-1, keepdim=True).clamp(min=1.0)) @ states.values
 
 
 def _fourier(places: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,10 @@ import torch
 from diffusers import SanaTransformer2DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import PatchEmbed
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import nn
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
+from torch.nn.functional import layer_norm, pixel_shuffle, pixel_unshuffle, silu
 
 STEEPEST = 32.0
 """How much the score of a token falls over the width of the image, in the most local head."""
@@ -48,6 +49,9 @@ class PlacedAttnProcessor(nn.Module):
     while from the star's and the patch's own coordinates the network would have to learn to
     subtract and divide first.
 
+    The query is normalised, which Sana's is not: states that blocks only ever add to grow, and
+    the scores with them, until training blows up.
+
     Args:
         heads: Of the attention.
         width: Of what comes out.
@@ -66,13 +70,32 @@ class PlacedAttnProcessor(nn.Module):
     ) -> torch.Tensor:
         """Attend; the arguments are those of diffusers' processors."""
         *pair, offsets = encoder_hidden_states
-        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        query = attn.to_q(layer_norm(hidden_states, hidden_states.shape[-1:]))
+        query = query.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
         key, value = (part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in pair)
         scores = query @ key.transpose(-1, -2) * attn.scale + attention_mask
         weights = scores.softmax(-1)
         heard = (weights @ value).transpose(1, 2).flatten(2)
         lies = (weights.transpose(1, 2) @ offsets).flatten(2)
         return attn.to_out[0](heard) + self.offset_projection(lies)
+
+
+class PixelStem(nn.Module):
+    """Reads the noisy image at half its resolution, for the patches and for `PixelHead`.
+
+    Args:
+        channels: Of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(12, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Turn (n, 3, height, width) into (n, channels, height / 2, width / 2)."""
+        features = self.first(pixel_unshuffle(noisy, 2))
+        return features + self.second(silu(features))
 
 
 class PixelHead(nn.Module):
@@ -88,25 +111,24 @@ class PixelHead(nn.Module):
         super().__init__()
         self.spread = nn.Linear(width, channels * (patch_size // 2) ** 2)
         self.upscale = nn.PixelShuffle(patch_size // 2)
-        self.stem = nn.Conv2d(12, channels, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
         self.out = nn.Conv2d(channels, 12, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, patches: torch.Tensor, noisy: torch.Tensor, rows: int) -> torch.Tensor:
+    def forward(self, patches: torch.Tensor, features: torch.Tensor, rows: int) -> torch.Tensor:
         """Draw the image.
 
         Args:
             patches: (n, rows * columns, width).
-            noisy: (n, 3, height, width).
+            features: From `PixelStem`, (n, channels, height / 2, width / 2).
             rows: Of patches.
 
         Returns:
             (n, 3, height, width).
         """
         grid = self.spread(patches).transpose(1, 2).unflatten(-1, (rows, -1))
-        x = self.upscale(grid) + self.stem(pixel_unshuffle(noisy, 2))
+        x = self.upscale(grid) + features
         for layer in self.middle:
             x = x + layer(silu(x))
         return pixel_shuffle(self.out(silu(x)), 2)
@@ -115,8 +137,9 @@ class PixelHead(nn.Module):
 class KaleidoTransformer2DModel(SanaTransformer2DModel):
     """Sana's transformer (arXiv 2410.10629) for small pictures in pixel space.
 
-    It differs from its parent in five ways:
+    It differs from its parent in six ways:
 
+    * patches are made from convolved pixels and overlap (`PixelStem`);
     * softmax instead of linear self-attention, since few patches make it as cheap and sharper;
     * a token that speaks of a rectangle is heard best by the patches that lie in it: as in ALiBi
       (arXiv 2108.12409) the distance lowers the score, more in some heads than in others;
@@ -133,7 +156,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         num_attention_heads: Heads of self- and cross-attention.
         attention_head_dim: Width of a head.
         context_dim: Width of the context tokens.
-        head_channels: Channels of the convolutions that draw the pixels.
+        pixel_channels: Channels of the convolutions that read and draw the pixels.
     """
 
     @register_to_config
@@ -145,7 +168,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         num_attention_heads: int = 5,
         attention_head_dim: int = 32,
         context_dim: int = 128,
-        head_channels: int = 32,
+        pixel_channels: int = 32,
         mlp_ratio: float = 2.5,
     ) -> None:
         width = num_attention_heads * attention_head_dim
@@ -173,13 +196,18 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             num_attention_heads=num_attention_heads,
             attention_head_dim=attention_head_dim,
             context_dim=context_dim,
-            head_channels=head_channels,
+            pixel_channels=pixel_channels,
             mlp_ratio=mlp_ratio,
         )
         for block in self.transformer_blocks:
             block.attn1.set_processor(SanaAttnProcessor2_0())
             block.attn2.set_processor(PlacedAttnProcessor(num_attention_heads, width))
-        self.proj_out = PixelHead(width, patch_size, head_channels)
+        self.pixel_stem = PixelStem(pixel_channels)
+        half, stride = sample_size // 2, patch_size // 2
+        self.patch_embed = PatchEmbed(half, half, stride, pixel_channels, width)
+        # Patches overlap: an edge between two of them is seen by both.
+        self.patch_embed.proj = nn.Conv2d(pixel_channels, width, stride + 2, stride, padding=1)
+        self.proj_out = PixelHead(width, patch_size, pixel_channels)
 
     def prepare(
         self,
@@ -224,7 +252,8 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         noisy = hidden_states
         patch = self.config.patch_size
         rows, columns = noisy.shape[2] // patch, noisy.shape[3] // patch
-        hidden_states = self.patch_embed(noisy)
+        features = self.pixel_stem(noisy)
+        hidden_states = self.patch_embed(silu(features))
         modulation, embedded = self.time_embed(
             timestep, batch_size=len(timestep), hidden_dtype=noisy.dtype
         )
@@ -239,7 +268,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
                 columns,
             )
         hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
-        return self.proj_out(hidden_states, noisy, rows)
+        return self.proj_out(hidden_states, features, rows)
 
 
 def _distance(places: torch.Tensor, side: int) -> torch.Tensor:

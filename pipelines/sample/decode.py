@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 import numpy as np
 import torch
+from transformers import DynamicCache, EncoderDecoderCache, T5ForConditionalGeneration
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.grammar import Grammar
@@ -17,6 +19,10 @@ from pipelines.models.prior import Prior
 ROWS = 16
 """Rows decoded together, always: matrix products of another height round differently, and one
 flipped token would change a whole picture. Missing rows repeat the last one."""
+
+_PARAMETERS = signature(T5ForConditionalGeneration.forward).parameters
+CACHE = "cache" if "cache" in _PARAMETERS else "past_key_values"
+"""What T5 calls its keys and values of earlier tokens; transformers 5.24 renamed it."""
 
 
 @torch.inference_mode()
@@ -76,16 +82,15 @@ def _decode(
     states = [grammar.start() for _ in seeds]
     drawn: list[list[int]] = [[] for _ in seeds]
     ids = torch.full((count, 1), model.config.decoder_start_token_id, device=model.device)
-    cache = None
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())  # grows in place
     while not all(grammar.done(state) for state in states):
         output = model(
             encoder_outputs=(encoded,),
             attention_mask=mask,
             decoder_input_ids=ids,
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE: cache},
         )
-        cache = output.past_key_values
         # A pretrained T5's output layer may be wider than its tokenizer.
         last = output.logits[:, -1, : grammar.vocab_size]
         logits = last.float().cpu().double().numpy() / temperature

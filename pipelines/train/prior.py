@@ -30,6 +30,7 @@ P_ALL_KINDS = 0.5
 """Share of training rows that show every kind; the others show a random subset, so that one prior
 can be asked for any subset."""
 
+Batch = tuple[list[str], list[str], bool]
 
 _TOKEN = re.compile(r"<[^<>]*>")
 
@@ -53,24 +54,35 @@ def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> st
 
 
 class PriorTask:
-    """What the prior brings to the loop."""
+    """What the prior brings to the loop.
 
-    def __init__(self, prior: Prior, stream: RecordStream, seed: int) -> None:
+    Args:
+        prior: It learns.
+        stream: Records.
+        seed: The run's seed.
+        dropout_records: Records at the beginning that are seen with dropout ("early dropout",
+            arXiv 2303.01500).
+    """
+
+    def __init__(
+        self, prior: Prior, stream: RecordStream, seed: int, dropout_records: int = 0
+    ) -> None:
         self.prior, self.model = prior, prior.model
-        self._stream, self._seed = stream, seed
+        self._stream, self._seed, self._dropout_records = stream, seed, dropout_records
 
-    def batch(self, start: int, count: int) -> tuple[list[str], list[str]]:
-        """Captions and z texts."""
+    def batch(self, start: int, count: int) -> Batch:
+        """Captions, z texts, and whether they are seen with dropout."""
         records = self._stream.batch(start, count)
         texts = [
             z_text(record, self.prior.z_kinds, self._seed, start + index)
             for index, record in enumerate(records)
         ]
-        return [record.caption for record in records], texts
+        return [record.caption for record in records], texts, start < self._dropout_records
 
-    def loss(self, batch: tuple[list[str], list[str]], rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """Mean cross-entropy of the tokens of z, in nats."""
-        captions, texts = batch
+        captions, texts, dropout = batch
+        self.model.train(dropout)
         ids, mask = self.prior.tokenize(captions)
         z_ids, z_mask = self.prior.tokenize_z(texts)
         labels = z_ids.masked_fill(~z_mask, -100)
@@ -113,9 +125,9 @@ def train_prior(
         )
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
         kept["data"] = stream.identity
-        summary = train(
-            PriorTask(prior, stream, settings.seed), schedule, checkpoint, kept, "prior", progress
-        )
+        dropout_records = settings.dropout_steps * settings.batch_size
+        task = PriorTask(prior, stream, settings.seed, dropout_records)
+        summary = train(task, schedule, checkpoint, kept, "prior", progress)
         prior.save(workspace.models("prior"))
     return summary
 

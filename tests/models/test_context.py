@@ -82,3 +82,22 @@ def test_a_conditioning_repeats_all_rows_in_order() -> None:
     for name in ("tokens", "mask", "places"):
         part = getattr(one, name)
         assert torch.equal(getattr(twice, name), torch.cat([part, part]))
+
+
+@torch.no_grad()
+def test_a_token_hears_what_the_rest_of_its_item_says() -> None:
+    torch.manual_seed(0)
+    # Without refining layers tokens meet in no other way.
+    context = Context(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
+    z = _states(5, 32, 2, 5)
+    whole, left, right = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]
+    places = torch.tensor([[whole, left, left, right, whole]] * 2)
+    changed = z.values.clone()
+    changed[:, 1] += 1.0
+    first, second = (
+        context(_states(3, 16, 1, 3), States(values, z.mask, places)).tokens[:, 3:]
+        for values in (z.values, changed)
+    )
+    differs = (first != second).any(-1)
+    assert differs[:, 1:3].all()
+    assert not differs[:, [0, 3, 4]].any()

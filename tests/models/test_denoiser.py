@@ -61,17 +61,27 @@ def test_the_context_matters() -> None:
 @torch.no_grad()
 def test_patches_are_laid_out_where_they_came_from() -> None:
     head = PixelHead(width=8, patch_size=4, channels=2)
-    torch.nn.init.zeros_(head.stem.weight)
     torch.nn.init.normal_(head.out.weight)
-    patches = torch.zeros(1, 16, 8)
-    blank = head(patches, torch.zeros(1, 3, 16, 16), rows=4)
+    patches, features = torch.zeros(1, 16, 8), torch.zeros(1, 2, 8, 8)
+    blank = head(patches, features, rows=4)
     patches[0, 1 * 4 + 2] = 1.0  # row 1, column 2
-    changed = (head(patches, torch.zeros(1, 3, 16, 16), rows=4) != blank).any(1)[0]
+    changed = (head(patches, features, rows=4) != blank).any(1)[0]
     assert changed[4:8, 8:12].all()
     # Three convolutions at half the resolution reach six pixels beyond the patch.
     outside = changed.clone()
     outside[: 8 + 6, 8 - 6 :] = False
     assert not outside.any()
+
+
+@torch.no_grad()
+def test_a_pixel_is_seen_by_the_patches_around_it() -> None:
+    model = _denoiser()  # 4 x 4 patches of 4 pixels
+    noisy = torch.zeros(1, 3, 16, 16)
+    blank = model.patch_embed(model.pixel_stem(noisy))
+    noisy[0, :, 4, 8] = 1.0  # the upper left pixel of the patch in row 1, column 2
+    seen = (model.patch_embed(model.pixel_stem(noisy)) != blank).any(-1).view(4, 4)
+    assert seen[:2, 1:3].all()  # patches overlap, and the stem reaches further
+    assert not seen[3].any()
 
 
 def test_save_and_load_give_the_same_network(tmp_path) -> None:

@@ -76,6 +76,15 @@ def test_the_loss_of_the_prior_falls(workspace) -> None:
     assert last.loss < 0.9 * first.loss
 
 
+def test_dropout_ends_after_its_steps(workspace) -> None:
+    settings = {"prior__steps": 1, "prior__dropout": 0.5}
+    losses = [
+        train_prior(_with(workspace, **settings, prior__dropout_steps=steps), restart=True).loss
+        for steps in (0, 1, 2)
+    ]
+    assert losses[0] != losses[1] == losses[2]
+
+
 def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path, monkeypatch) -> None:
     train_prior(workspace)
     whole = load_file(workspace.models("prior") / "model.safetensors")
