@@ -61,6 +61,17 @@ def palette(
     _extract(("palette",), workers, retry_failed, workspace, as_json)
 
 
+@app.command(epilog="Example: kaleido train tokenizer && kaleido extract tokens")
+def tokens(
+    workers: WorkersOption = None,
+    retry_failed: RetryOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write each image as ids of the workspace's visual tokenizer."""
+    _extract(("tokens",), workers, retry_failed, workspace, as_json)
+
+
 @app.command("all", epilog="Example: kaleido extract all --workers 2")
 def every(
     workers: WorkersOption = None,
@@ -68,22 +79,22 @@ def every(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute every kind in one pass: boxes, blobs, palette."""
-    _extract(("boxes", "blobs", "palette"), workers, retry_failed, workspace, as_json)
+    """Compute boxes, blobs and palette in one pass; tokens need a tokenizer trained first."""
+    _extract(None, workers, retry_failed, workspace, as_json)
 
 
 def _extract(
-    kinds: tuple[str, ...],
+    kinds: tuple[str, ...] | None,
     workers: int | None,
     retry_failed: bool,
     path: Path | None,
     as_json: bool,
 ) -> None:
-    from pipelines.extract.run import extract
+    from pipelines.extract.run import READY, extract
 
     workspace = open_workspace(path, {"extract.workers": workers})
     summaries = extract(
-        workspace, kinds, retry_failed=retry_failed, progress=console.ConsoleProgress()
+        workspace, kinds or READY, retry_failed=retry_failed, progress=console.ConsoleProgress()
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
 

@@ -14,7 +14,7 @@ from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.paths import ships
 from pipelines.evaluate.run import evaluate
-from pipelines.extract.run import extract
+from pipelines.extract.run import READY, extract
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 
@@ -76,7 +76,7 @@ def demo(path: Path, progress: Progress = SILENT) -> DemoSummary:
     with step("data", f"1. Drawing {SCENES} captioned scenes."):
         write_scenes(workspace, SCENES, seed=1, progress=progress)
     with step("extract", "2. Extracting boxes, blobs and palettes from the pixels."):
-        extract(workspace, ("boxes", "blobs", "palette"), progress=progress)
+        extract(workspace, READY, progress=progress)
     with step("train", "3. Training the models from scratch, briefly: to show that it works."):
         train_prior(workspace, progress=progress)
         train_diffusion(workspace, progress=progress)

@@ -19,7 +19,7 @@ from pipelines.core.workspace import SETTINGS_FILE, Workspace
 from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.card import write_card
 from pipelines.embedded.paths import ROOT
-from pipelines.extract.run import extract
+from pipelines.extract.run import READY, extract
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.train.diffusion import train_diffusion
@@ -35,7 +35,6 @@ CARDS = {
 }
 SCENES = 30_000
 SEED = 20_240_521
-KINDS = ("boxes", "blobs", "palette")
 SETTINGS = {
     "prior.steps": 3_000,
     "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
@@ -72,7 +71,7 @@ def _run(step: str, workspace: Workspace, threads: int, target: Path, progress: 
     if step == "data":
         write_scenes(workspace, SCENES, seed=SEED, progress=progress)
     elif step == "extract":
-        extract(workspace, KINDS, workers=threads, progress=progress)
+        extract(workspace, READY, workers=threads, progress=progress)
     elif step == "prior":
         train_prior(workspace, progress=progress)
     elif step in ("baseline", "diffusion"):

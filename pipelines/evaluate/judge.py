@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.latents.base import GRID
+from pipelines.models.pixels import to_tensor
 
 STRIDE = 4
 _LEVELS = ((32, 4), (64, 4), (128, 2))  # channels and pooled side of each level in the features
@@ -238,7 +239,7 @@ class Judge:
 
 def to_input(images: np.ndarray, size: int) -> Tensor:
     """Turn uint8 (n, height, width, 3) into float (n, 3, size, size) in [-1, 1]."""
-    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    x = to_tensor(images)
     if x.shape[-2:] != (size, size):
         x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.settings import ExtractSettings
 from pipelines.core.stage import Stage
 from pipelines.core.workspace import Workspace
 
@@ -37,34 +36,35 @@ def extract(
         One summary a kind.
 
     Raises:
-        KaleidoError: If a kind is unknown or the data are missing.
+        InputMissing: If the data, or a model that a kind needs, are missing.
+        KaleidoError: If a kind is unknown.
     """
     from pipelines.engines.local import run_stages
 
-    settings = workspace.settings.extract
-    stages = build_stages(kinds, settings)
-    count = settings.workers if workers is None else workers
+    stages = build_stages(kinds, workspace)
+    count = workspace.settings.extract.workers if workers is None else workers
     return run_stages(workspace, stages, count, retry_failed, progress)
 
 
-def build_stages(kinds: Sequence[str], settings: ExtractSettings) -> list[Stage]:
+def build_stages(kinds: Sequence[str], workspace: Workspace) -> list[Stage]:
     """Build the stages of some kinds, not yet set up; those that need a detector share one.
 
     Raises:
+        InputMissing: If a model that a kind needs was not trained.
         KaleidoError: If no stage makes a kind; the nearest name is offered.
     """
     for kind in kinds:
         if kind not in STAGES:
             raise KaleidoError(kind, "no stage makes this kind of latent.", nearest(kind, STAGES))
-    parts = Parts(settings)
+    parts = Parts(workspace)
     return [STAGES[kind](parts) for kind in dict.fromkeys(kinds)]
 
 
 class Parts:
-    """What stages are built of: the settings, and parts that several stages share."""
+    """What stages are built of: settings, trained models, and parts that several stages share."""
 
-    def __init__(self, settings: ExtractSettings) -> None:
-        self.settings = settings
+    def __init__(self, workspace: Workspace) -> None:
+        self.settings, self.tokenizer = workspace.settings.extract, workspace.models("tokenizer")
 
     @cached_property
     def detector(self) -> Detector:
@@ -94,9 +94,19 @@ def _palette(parts: Parts) -> Stage:
     return PaletteStage(parts.settings.palette_colours)
 
 
+def _tokens(parts: Parts) -> Stage:
+    from pipelines.extract.tokens import TokensStage
+
+    return TokensStage(parts.tokenizer)
+
+
 STAGES: dict[str, Callable[[Parts], Stage]] = {
     "boxes": _boxes,
     "blobs": _blobs,
     "palette": _palette,
+    "tokens": _tokens,
 }
-"""What makes each kind, in the order in which ``all`` computes them."""
+"""What makes each kind."""
+
+READY = ("boxes", "blobs", "palette")
+"""What ``all`` computes: the kinds that need no model trained in the workspace."""

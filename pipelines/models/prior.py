@@ -19,7 +19,9 @@ from pipelines.core.files import atomic_write, replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID, number
+from pipelines.latents.grammar import Grammar
 from pipelines.latents.places import Places
+from pipelines.latents.tokens import Shape
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
 from pipelines.models.context import States
 
@@ -40,6 +42,7 @@ class Prior:
         z_kinds: The kinds it was trained on, in order.
         labels: The closed set of labels that z may use, or empty for any label.
         absent_kinds: Kinds that were asked for, but that no record of its data had.
+        token_shape: Grid and codebook of its data's visual tokens; None if it knows none.
         identity: Hash of the saved weights, tokenizer and facts; empty if it was never saved. A
             diffusion model works only with the prior that it was trained on.
     """
@@ -52,12 +55,14 @@ class Prior:
         z_kinds: Sequence[str],
         labels: Sequence[str] = (),
         absent_kinds: Sequence[str] = (),
+        token_shape: Sequence[int] | None = None,
         identity: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
+        self.token_shape = None if token_shape is None else Shape(*token_shape)
         self._places = Places(tokenizer)
 
     @classmethod
@@ -93,6 +98,7 @@ class Prior:
                 "z_kinds": list(self.z_kinds),
                 "labels": list(self.labels),
                 "absent_kinds": list(self.absent_kinds),
+                "token_shape": self.token_shape,
             }
             parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
             self.identity = fingerprint([sha256_file(path) for path in parts], facts)
@@ -103,6 +109,10 @@ class Prior:
     def width(self) -> int:
         """Width of the encoder's and decoder's hidden states."""
         return int(self.model.config.d_model)
+
+    def grammar(self, kinds: Sequence[str]) -> Grammar:
+        """The grammar of a z of these kinds, with the labels and the token grid of its data."""
+        return Grammar(self.tokenizer, kinds, self.labels or None, shape=self.token_shape)
 
     def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokenize captions: ids (n, length) and bool mask (n, length)."""

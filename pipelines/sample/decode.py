@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, T5ForConditionalGeneration
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.grammar import Grammar
 from pipelines.latents.sequence import require_kinds
 from pipelines.latents.vocabulary import decode_z
 from pipelines.models.context import States
 from pipelines.models.prior import Prior
+
+if TYPE_CHECKING:
+    from pipelines.latents.grammar import Grammar
 
 ROWS = 16
 """Rows decoded together, always: matrix products of another height round differently, and one
@@ -57,7 +60,7 @@ def draw_z(
             f"temperature {temperature:g}, top_p {top_p:g}",
             "a temperature is above 0 and top_p in (0, 1].",
         )
-    grammar = Grammar(prior.tokenizer, kinds, prior.labels or None)
+    grammar = prior.grammar(kinds)
     texts: list[str] = []
     for start in range(0, len(seeds), ROWS):
         chunk = list(seeds[start : start + ROWS])

@@ -9,6 +9,7 @@ import torch
 
 from pipelines.models.context import Conditioning
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.pixels import to_pixels
 
 
 def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
@@ -59,8 +60,7 @@ def draw_images(
             # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).
             clean = guide(clean, model(x, sigma, null), cfg).clamp(-1.0, 1.0)
         x = clean + (following / level) * (x - clean)
-    pixels = ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return to_pixels(x)
 
 
 def _noise(seed: int, side: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ from pipelines.core.settings import DiffusionSettings
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds
 from pipelines.models.diffusion import Diffusion, build_diffusion
+from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
@@ -57,14 +58,13 @@ class DiffusionTask:
         records = self._stream.batch(start, count)
         # Not `record.pixels`, which would keep the decoded image as long as the record.
         pixels = np.stack([decode_image(record.image, record.key) for record in records])
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         texts = []
         if self.model.z_kinds:
             texts = [
                 z_text(record, self.model.z_kinds, self._seed, start + index)
                 for index, record in enumerate(records)
             ]
-        return images, [record.caption for record in records], texts
+        return to_tensor(pixels), [record.caption for record in records], texts
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """Mean squared error of the velocity that follows from x̂.

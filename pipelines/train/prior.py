@@ -115,6 +115,8 @@ def train_prior(
         present = tuple(kind for kind in kinds if stream.found[kind])
         prior = _fresh_prior(settings, present, stream, progress)
         prior.absent_kinds = tuple(kind for kind in kinds if kind not in present)
+        if len(stream.token_shapes) == 1:
+            (prior.token_shape,) = stream.token_shapes
         schedule = Schedule(
             settings.steps,
             settings.batch_size,

@@ -13,6 +13,7 @@ from pipelines.core.seeds import generator
 from pipelines.core.workspace import Workspace
 from pipelines.latents.items import LabelledList
 from pipelines.latents.reader import latent_manifest, read_joined
+from pipelines.latents.tokens import Shape, Tokens
 
 WINDOW_SHARDS = 8
 """Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""
@@ -35,6 +36,7 @@ class RecordStream:
         found: Kind -> training records that have it.
         skipped: Training records that have none of the kinds.
         labels: Every label that occurs in the training records' latents.
+        token_shapes: Every shape that their grids of visual tokens have: one a tokenizer.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
@@ -53,6 +55,7 @@ class RecordStream:
         self.skipped = 0
         self.found = dict.fromkeys(self._kinds, 0)
         self.labels: set[str] = set()
+        self.token_shapes: set[Shape] = set()
         self._counts = {path: self._count(path) for path in self._shards}
         self.size = sum(self._counts.values())
         if not self.size:
@@ -129,6 +132,8 @@ class RecordStream:
                 self.found[kind] += 1
                 if isinstance(latent, LabelledList):
                     self.labels.update(item.label for item in latent.items)
+                elif isinstance(latent, Tokens):
+                    self.token_shapes.add(latent.shape)
             if record.latents or not self._kinds:
                 count += 1
             else:

@@ -19,6 +19,7 @@ from pipelines.core.seeds import derive
 from pipelines.core.settings import TokenizerSettings
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
+from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
@@ -235,8 +236,7 @@ def _fresh_tokenizer(settings: TokenizerSettings, stream: RecordStream) -> Token
 
 def _images(records: Sequence[Record]) -> torch.Tensor:
     # Not `record.pixels`, which would keep the decoded image as long as the record.
-    pixels = np.stack([decode_image(record.image, record.key) for record in records])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return to_tensor(np.stack([decode_image(record.image, record.key) for record in records]))
 
 
 def _held_out(workspace: Workspace) -> Iterator[Record]:

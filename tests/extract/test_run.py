@@ -9,29 +9,29 @@ import pytest
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.data.scenes.generate import make_records
 from pipelines.extract.backends.yolo import YoloBackend
-from pipelines.extract.run import STAGES, extract
+from pipelines.extract.run import READY, STAGES, extract
 from pipelines.latents.kinds import KINDS
 from pipelines.latents.reader import read_joined
 
 
 def test_all_kinds_are_extracted_once(workspace, write_data):
     write_data(list(make_records(6, seed=3)), 3)
-    first = extract(workspace, list(STAGES))
-    assert [summary.kind for summary in first] == list(STAGES)
+    first = extract(workspace, list(READY))
+    assert [summary.kind for summary in first] == list(READY)
     assert all(summary.ok == 6 and summary.skipped == 0 for summary in first)
     records = [
         record
         for shard in workspace.data_shards()
-        for record in read_joined(workspace, shard, list(STAGES))
+        for record in read_joined(workspace, shard, list(READY))
     ]
-    assert all(set(record.latents) == set(STAGES) for record in records)
-    again = extract(workspace, list(STAGES))
+    assert all(set(record.latents) == set(READY) for record in records)
+    again = extract(workspace, list(READY))
     assert all(summary.skipped == 2 for summary in again)
 
 
 def test_boxes_and_blobs_share_one_look_at_each_image(workspace, write_data, monkeypatch):
     write_data(list(make_records(6, seed=3)), 3)
-    apart = [summary for kind in STAGES for summary in extract(workspace, [kind])]
+    apart = [summary for kind in READY for summary in extract(workspace, [kind])]
     expected = latent_files(workspace)
     shutil.rmtree(workspace.root / "latents")
     looks: list[int] = []
@@ -42,10 +42,10 @@ def test_boxes_and_blobs_share_one_look_at_each_image(workspace, write_data, mon
         return predict(self, images)
 
     monkeypatch.setattr(YoloBackend, "predict", count)
-    assert extract(workspace, list(STAGES)) == apart
+    assert extract(workspace, list(READY)) == apart
     assert (looks, latent_files(workspace)) == ([3, 3], expected)
     shutil.rmtree(workspace.latents("blobs"))
-    extract(workspace, list(STAGES))
+    extract(workspace, list(READY))
     assert (looks, latent_files(workspace)) == ([3, 3, 3, 3], expected)
 
 
@@ -56,10 +56,10 @@ def latent_files(workspace):
 
 def test_two_workers_write_the_bytes_of_one(workspace, write_data):
     write_data(list(make_records(4, seed=4)), 2)
-    extract(workspace, list(STAGES))
+    extract(workspace, list(READY))
     one = latent_files(workspace)
     shutil.rmtree(workspace.root / "latents")
-    extract(workspace, list(STAGES), workers=2)
+    extract(workspace, list(READY), workers=2)
     assert latent_files(workspace) == one
 
 

@@ -1,0 +1,105 @@
+"""Tokens: from the pixels, by the tokenizer that the workspace has trained, into the prior."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.core.config import override
+from pipelines.core.errors import InputMissing
+from pipelines.core.images import encode_png
+from pipelines.core.record import Record
+from pipelines.core.stage import Failed, Ok
+from pipelines.core.workspace import Workspace
+from pipelines.data.scenes.generate import write_scenes
+from pipelines.extract.run import extract
+from pipelines.extract.tokens import TokensStage
+from pipelines.latents.reader import read_joined
+from pipelines.latents.sequence import z_from_text
+from pipelines.latents.tokens import Shape
+from pipelines.models.pixels import to_tensor
+from pipelines.models.prior import Prior
+from pipelines.models.tokenizer import Tokenizer
+from pipelines.sample.decode import draw_z
+from pipelines.train.prior import train_prior
+from pipelines.train.tokenizer import train_tokenizer
+
+SETTINGS = {
+    "tokenizer.channels": (8, 8),
+    "tokenizer.codebook_size": 16,
+    "tokenizer.steps": 3,
+    "tokenizer.batch_size": 8,
+    "prior.z_kinds": ("tokens",),
+    "prior.d_model": 32,
+    "prior.d_ff": 32,
+    "prior.layers": 1,
+    "prior.heads": 2,
+    "prior.vocab_size": 1500,
+    "prior.steps": 3,
+    "prior.batch_size": 8,
+}
+
+
+@pytest.fixture
+def scenes(tmp_path) -> Workspace:
+    """Twenty scenes of 16 pixels: grids of 2 x 2 tokens."""
+    workspace = Workspace.init(tmp_path / "workspace")
+    workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
+    write_scenes(workspace, 20, seed=0, size=16, shard_size=10)
+    return workspace
+
+
+def test_ids_are_those_of_the_tokenizer(scenes):
+    train_tokenizer(scenes)
+    (summary,) = extract(scenes, ["tokens"])
+    assert (summary.ok, summary.failed, summary.skipped) == (20, 0, 0)
+    tokenizer = Tokenizer.load(scenes.models("tokenizer"))
+    for shard in scenes.data_shards():
+        for record in read_joined(scenes, shard, ["tokens"]):
+            found = record.latents["tokens"]
+            assert found.shape == (2, 2, 16)
+            (ids,) = tokenizer.encode(to_tensor(record.pixels[None])).flatten(1).tolist()
+            assert list(found.ids) == ids
+
+
+def test_another_tokenizer_makes_other_tokens(scenes):
+    train_tokenizer(scenes)
+    extract(scenes, ["tokens"])
+    (again,) = extract(scenes, ["tokens"])
+    assert again.skipped == 2
+    longer = replace(scenes, settings=override(scenes.settings, {"tokenizer.steps": 5}))
+    train_tokenizer(longer)
+    (changed,) = extract(scenes, ["tokens"])
+    assert changed.skipped == 0
+
+
+def test_without_a_tokenizer_the_command_is_named(scenes):
+    with pytest.raises(InputMissing, match="kaleido train tokenizer"):
+        extract(scenes, ["tokens"])
+
+
+def test_a_picture_of_another_size_fails_alone(scenes):
+    train_tokenizer(scenes)
+    stage = TokensStage(scenes.models("tokenizer"))
+    stage.setup()
+    outcomes = stage([_record("a", 16), _record("b", 24), _record("c", 16)])
+    assert [type(outcome) for outcome in outcomes] == [Ok, Failed, Ok]
+    assert "24 x 24" in outcomes[1].error
+
+
+def test_a_prior_draws_grids_of_the_shape_that_it_learned(scenes):
+    train_tokenizer(scenes)
+    extract(scenes, ["tokens"])
+    train_prior(scenes)
+    prior = Prior.load(scenes.models("prior"))
+    assert prior.token_shape == Shape(2, 2, 16)
+    with torch.inference_mode():
+        texts = draw_z(prior, prior.encode(["a star"]), ("tokens",), [0, 1])
+    assert all(z_from_text(text)["tokens"].shape == (2, 2, 16) for text in texts)
+
+
+def _record(key: str, side: int) -> Record:
+    return Record(key, encode_png(np.full((side, side, 3), 90, np.uint8)), "a star")
