@@ -99,6 +99,15 @@ def show_counts(summary: Any, noun: str, limit: int = 5) -> None:
         line(f"  and {rest:,} more: `kaleido status --failed` names them all")
 
 
+def show_records(records: Sequence[Any]) -> None:
+    """Print records: key, split and caption, and each latent on a line of its own."""
+    for record in records:
+        held_out = " (held out)" if record.split == "heldout" else ""
+        line(f"{record.key}{held_out}: {record.caption}")
+        for kind, text in record.latents.items():
+            line(f"  {kind}: {text}")
+
+
 def show_error(error: KaleidoError | OSError) -> None:
     """Print what is wrong, why, and what mends it."""
     from rich.text import Text

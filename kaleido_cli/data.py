@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.options import JsonOption, SeedOption, WorkspaceOption, open_workspace
+from kaleido_cli.options import (
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    ZOption,
+    open_workspace,
+    split_kinds,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -76,3 +83,31 @@ def folder(
         progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+
+
+@app.command(epilog="Example: kaleido data show --n 12 --z boxes,palette")
+def show(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="Records; else some at random.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Records to draw at random.")] = 8,
+    z: ZOption = None,
+    seed: SeedOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw records with their latents over them into logs/show.png, and list them.
+
+    By default all kinds that are extracted.
+    """
+    from pipelines.data.show import show as run
+
+    summary = run(
+        open_workspace(workspace, {"data.seed": seed}), n, split_kinds(z), tuple(keys or ())
+    )
+    console.show(summary, as_json, _render_shown)
+
+
+def _render_shown(summary: Any) -> None:
+    console.show_records(summary.records)
+    console.line(str(summary.sheet))

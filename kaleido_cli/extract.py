@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,73 +26,93 @@ RetryOption = Annotated[
         "--retry-failed", help="Compute failed records of finished shards again, and only those."
     ),
 ]
+PreviewOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Only look: draw what it finds in N records at random into logs/preview.png.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(epilog="Example: kaleido extract boxes --retry-failed")
 def boxes(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
+    preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find objects and their boxes with the embedded detector."""
-    _extract(("boxes",), workers, retry_failed, workspace, as_json)
+    _extract(("boxes",), workers, retry_failed, preview, workspace, as_json)
 
 
-@app.command(epilog="Example: kaleido extract blobs")
+@app.command(epilog="Example: kaleido extract blobs --preview 8")
 def blobs(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
+    preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit an ellipse to each object's mask."""
-    _extract(("blobs",), workers, retry_failed, workspace, as_json)
+    _extract(("blobs",), workers, retry_failed, preview, workspace, as_json)
 
 
 @app.command(epilog="Example: kaleido extract palette")
 def palette(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
+    preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cluster the colours of each image."""
-    _extract(("palette",), workers, retry_failed, workspace, as_json)
+    _extract(("palette",), workers, retry_failed, preview, workspace, as_json)
 
 
-@app.command(epilog="Example: kaleido train tokenizer && kaleido extract tokens")
+@app.command(epilog="Example: kaleido extract tokens --workers 2")
 def tokens(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
+    preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write each image as ids of the workspace's visual tokenizer."""
-    _extract(("tokens",), workers, retry_failed, workspace, as_json)
+    _extract(("tokens",), workers, retry_failed, preview, workspace, as_json)
 
 
 @app.command("all", epilog="Example: kaleido extract all --workers 2")
 def every(
     workers: WorkersOption = None,
     retry_failed: RetryOption = False,
+    preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute boxes, blobs and palette in one pass; tokens need a tokenizer trained first."""
-    _extract(None, workers, retry_failed, workspace, as_json)
+    _extract(None, workers, retry_failed, preview, workspace, as_json)
 
 
 def _extract(
     kinds: tuple[str, ...] | None,
     workers: int | None,
     retry_failed: bool,
+    preview: int | None,
     path: Path | None,
     as_json: bool,
 ) -> None:
     from pipelines.extract.run import READY, extract
 
     workspace = open_workspace(path, {"extract.workers": workers})
+    if preview is not None:
+        from pipelines.extract.preview import preview as look
+
+        console.show(look(workspace, kinds or READY, preview), as_json, _render_preview)
+        return
     summaries = extract(
         workspace, kinds or READY, retry_failed=retry_failed, progress=console.ConsoleProgress()
     )
@@ -102,3 +122,11 @@ def _extract(
 def _render(summaries: dict[str, object]) -> None:
     for kind, summary in summaries.items():
         console.show_counts(summary, kind)
+
+
+def _render_preview(summary: Any) -> None:
+    console.show_records(summary.records)
+    for key, kind, reason in summary.problems:
+        console.line(f"{key}: no {kind}: {reason}")
+    if summary.sheet is not None:
+        console.line(str(summary.sheet))

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from pipelines.core.sheet import contact_sheet
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import DrawOptions, draw
-from pipelines.sample.sheet import contact_sheet
 
 CAPTIONS = ("two circles and a star", "a heart and a square")
 COLUMNS = 8
@@ -30,7 +30,7 @@ def main() -> None:
             bundle = load_bundle(None, baseline=baseline)
             title = f"{bundle.name.capitalize()}, CFG {CFG:g}: {caption}"
             samples = list(draw(bundle, caption, DrawOptions(n=COLUMNS, cfg=CFG, seed=SEED)))
-            groups.append((title, samples))
+            groups.append((title, [sample.pixels for sample in samples]))
     options.to.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(contact_sheet(groups, COLUMNS)).save(options.to, optimize=True)
 

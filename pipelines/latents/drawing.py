@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.core.sheet import fit_text
 from pipelines.latents.base import GRID
 from pipelines.latents.oklab import oklab_to_srgb
 
@@ -145,7 +146,7 @@ def _draw_label(
     colour: tuple[int, int, int],
 ) -> None:
     """Write the label on a filled ground, above its corner if there is room, inside the image."""
-    text = _fit(_printable(label[:80]), draw, font, size[0] - 2)
+    text = fit_text(_printable(label[:80]), draw, font, size[0] - 2)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 2, bottom - top + 2
     x = round(min(max(0, corner[0]), max(0, size[0] - width)))
@@ -172,13 +173,4 @@ def _wrap(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int, most: in
     if len(lines) > most:
         # The next line with it is too wide, so the last one ends in an ellipsis.
         lines[most - 1 :] = [" ".join(lines[most - 1 : most + 1])]
-    return [_fit(line, draw, font, width) for line in lines]
-
-
-def _fit(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int) -> str:
-    """Cut the text so that it is at most `width` pixels wide; an ellipsis marks the cut."""
-    if draw.textlength(text, font=font) <= width:
-        return text
-    while text and draw.textlength(text + "…", font=font) > width:
-        text = text[:-1]
-    return text + "…"
+    return [fit_text(line, draw, font, width) for line in lines]

@@ -10,16 +10,18 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.shards import read_records
+from pipelines.core.sheet import contact_sheet
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, Sample, draw
-from pipelines.sample.sheet import contact_sheet
 
 SHEET_CAPTIONS = 24
 """Captions that the contact sheet shows, at most."""
@@ -79,7 +81,7 @@ def sample(
             "one to three simple shapes)."
         )
     folder = _new_folder(workspace, name, asked[0])
-    shown: list[tuple[str, list[Sample]]] = []
+    shown: list[tuple[str, list[np.ndarray]]] = []
     lines: list[str] = []
     with progress.task("samples", len(asked) * options.n, "image") as advance:
         for number, caption in enumerate(asked):
@@ -88,7 +90,7 @@ def sample(
                 file = f"{number:04d}-{item.index:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
                 lines.append(_line(file, item, options, bundle.name, bundle.source))
-                group.append(item)
+                group.append(item.pixels)
                 advance(1)
             if number < SHEET_CAPTIONS:
                 shown.append((caption, group))

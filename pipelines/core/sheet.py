@@ -1,0 +1,91 @@
+"""Contact sheets: pictures in titled grids, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+MARGIN = 8
+TITLE = 26
+MIN_SIDE = 128
+"""Small pictures are enlarged to at least this many pixels, without smoothing."""
+
+MAX_SIDE = 512
+"""Large ones are shrunk to this many."""
+
+
+def contact_sheet(
+    groups: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int | None = None
+) -> np.ndarray:
+    """Lay out pictures, one titled grid a group.
+
+    Args:
+        groups: Titles with their pictures, uint8 (height, width, 3); at least one picture in all.
+        columns: Pictures in a row; None makes the grids about square.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = columns or _columns(max(len(pictures) for _, pictures in groups))
+    longest = max(max(each.shape[:2]) for _, pictures in groups for each in pictures)
+    side = min(longest * ceil(MIN_SIDE / longest), MAX_SIDE)
+    width = MARGIN + columns * (side + MARGIN)
+    rows = [ceil(len(pictures) / columns) for _, pictures in groups]
+    height = sum(TITLE + MARGIN + row * (side + MARGIN) for row in rows)
+    sheet = Image.new("RGB", (width, height), (255, 255, 255))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    top = 0
+    for (title, pictures), row_count in zip(groups, rows, strict=True):
+        line = fit_text(" ".join(title.split()), pen, font, width - 2 * MARGIN)
+        pen.text((MARGIN, top + 5), line, (40, 40, 40), font)
+        for index, pixels in enumerate(pictures):
+            row, column = divmod(index, columns)
+            left = MARGIN + column * (side + MARGIN)
+            sheet.paste(
+                _fit_side(pixels, side), (left, top + TITLE + MARGIN + row * (side + MARGIN))
+            )
+        top += TITLE + MARGIN + row_count * (side + MARGIN)
+    return np.asarray(sheet)
+
+
+def enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Enlarge a picture by a whole number, without smoothing, until its longer side has `side`."""
+    times = ceil(side / max(pixels.shape[:2]))
+    return pixels.repeat(times, 0).repeat(times, 1)
+
+
+def fit_text(
+    text: str,
+    pen: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: float,
+) -> str:
+    """Cut a line so that it is at most `width` pixels wide; an ellipsis marks the cut."""
+    if pen.textlength(text, font) <= width:
+        return text
+    while text and pen.textlength(text + "…", font) > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _columns(count: int) -> int:
+    return min(8, ceil(sqrt(count)))
+
+
+def _fit_side(pixels: np.ndarray, side: int) -> Image.Image:
+    """Scale a picture so that its longer side has `side` pixels."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    filter = Image.Resampling.NEAREST if scale >= 1.0 else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize(size, filter)

@@ -1,0 +1,161 @@
+"""Pictures of the data for people to look at: records, each beside its latents drawn over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.images import encode_png
+from pipelines.core.manifest import read_manifest, read_rows
+from pipelines.core.record import Record
+from pipelines.core.seeds import generator
+from pipelines.core.sheet import contact_sheet, enlarge
+from pipelines.core.workspace import Workspace
+from pipelines.latents.base import Latent
+from pipelines.latents.reader import read_joined
+from pipelines.latents.sequence import DEFAULT_ORDER, order_kinds
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SIDE = 256
+"""Pictures are enlarged to at least so many pixels before anything is drawn on them: a label needs
+nine."""
+
+
+@dataclass(frozen=True)
+class ShownRecord:
+    """What is known of a record.
+
+    Attributes:
+        key: Its key.
+        caption: Its caption.
+        split: ``train`` or ``heldout``.
+        latents: Kind -> the latent as text; a kind that the record lacks is absent.
+    """
+
+    key: str
+    caption: str
+    split: str
+    latents: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ShowSummary:
+    """What was shown.
+
+    Attributes:
+        sheet: The picture that was written.
+        records: In its order.
+    """
+
+    sheet: Path
+    records: Sequence[ShownRecord]
+
+
+def show(
+    workspace: Workspace,
+    count: int = 8,
+    kinds: Sequence[str] | None = None,
+    keys: Sequence[str] = (),
+) -> ShowSummary:
+    """Draw records with their latents into ``logs/show.png``.
+
+    Args:
+        workspace: With data.
+        count: Records, drawn at random by ``data.seed``; not used where `keys` are given.
+        kinds: Latents to draw; None takes all that are extracted from every shard that is shown.
+        keys: Show these records.
+
+    Raises:
+        InputMissing: If there are no data, or an asked kind is not extracted.
+        KaleidoError: If no record has a key.
+    """
+    chosen = choose_records(workspace, count, keys)
+    asked = _extracted(workspace, list(chosen)) if kinds is None else order_kinds(kinds)
+    records = list(read_chosen(workspace, chosen, asked))
+    sheet = workspace.logs / "show.png"
+    atomic_write(sheet, encode_png(sheet_of(records, asked)))
+    return ShowSummary(sheet, [describe(record) for record in records])
+
+
+def choose_records(
+    workspace: Workspace, count: int, keys: Sequence[str] = ()
+) -> dict[Path, set[str]]:
+    """Choose records at random by ``data.seed``, or by name.
+
+    Returns:
+        Data shard -> keys, in the order of the data.
+
+    Raises:
+        InputMissing: If there are no data.
+        KaleidoError: If no record has a key.
+    """
+    rows = [
+        (path, row.key)
+        for path in workspace.data_shards()
+        for row in read_rows(path)
+        if row.outcome == "ok"
+    ]
+    if not rows:
+        raise InputMissing(
+            str(workspace.data),
+            "there are no records.",
+            "Run `kaleido data scenes` or `kaleido data folder` first.",
+        )
+    if keys:
+        unknown = sorted(set(keys) - {key for _, key in rows})
+        if unknown:
+            raise KaleidoError(
+                ", ".join(unknown), "no record has this key.", f"One is {rows[0][1]}."
+            )
+        rows = [row for row in rows if row[1] in keys]
+    else:
+        rng = generator(workspace.settings.data.seed, "show", len(rows))
+        places = sorted(rng.permutation(len(rows))[:count].tolist())
+        rows = [rows[place] for place in places]
+    chosen: dict[Path, set[str]] = {}
+    for path, key in rows:
+        chosen.setdefault(path, set()).add(key)
+    return chosen
+
+
+def read_chosen(
+    workspace: Workspace, chosen: Mapping[Path, set[str]], kinds: Sequence[str] = ()
+) -> Iterator[Record]:
+    """Read the records of `choose_records`, joined with their latents."""
+    for path, keys in chosen.items():
+        for record in read_joined(workspace, path, kinds):
+            if record.key in keys:
+                yield record
+
+
+def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
+    """Lay out records: a row each, the picture and then each kind of latent drawn over it."""
+    groups = []
+    for record in records:
+        picture = enlarge(record.pixels, SIDE)
+        latents: list[Latent] = [record.latents[kind] for kind in kinds if kind in record.latents]
+        lacking = [kind for kind in kinds if kind not in record.latents]
+        note = f"   (no {', '.join(lacking)})" if lacking else ""
+        drawn = [picture, *(latent.draw(picture) for latent in latents)]
+        groups.append((f"{record.key}: {record.caption}{note}", drawn))
+    return contact_sheet(groups, 1 + len(kinds))
+
+
+def describe(record: Record) -> ShownRecord:
+    """Say what is known of a record."""
+    latents = {kind: latent.to_text() for kind, latent in record.latents.items()}
+    return ShownRecord(record.key, record.caption, record.meta.get("split", "train"), latents)
+
+
+def _extracted(workspace: Workspace, shards: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(
+        kind
+        for kind in DEFAULT_ORDER
+        if all(read_manifest(workspace.latents(kind) / path.name) for path in shards)
+    )

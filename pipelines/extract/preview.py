@@ -1,0 +1,89 @@
+"""A look at what an extractor sees in some records, before the long run over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.core.files import atomic_write
+from pipelines.core.images import encode_png
+from pipelines.core.record import Record
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage
+from pipelines.core.workspace import Workspace
+from pipelines.data.show import ShownRecord, choose_records, describe, read_chosen, sheet_of
+from pipelines.engines.batches import call_stage, in_batches, unfit
+from pipelines.extract.run import build_stages
+
+
+@dataclass(frozen=True)
+class PreviewSummary:
+    """What the stages made of the records.
+
+    Attributes:
+        sheet: The picture that was written; None if no record can be shown.
+        records: In its order, with the latents as text.
+        problems: (key, kind, reason) where a stage had nothing to say or failed.
+    """
+
+    sheet: Path | None
+    records: Sequence[ShownRecord]
+    problems: Sequence[tuple[str, str, str]]
+
+
+def preview(workspace: Workspace, kinds: Sequence[str], count: int) -> PreviewSummary:
+    """Compute latents of a few records, and draw them into ``logs/preview.png``.
+
+    Nothing is written into ``latents/``.
+
+    Args:
+        workspace: With data.
+        kinds: Kinds of latents.
+        count: Records, drawn at random by ``data.seed``.
+
+    Raises:
+        InputMissing: If the data, or a model that a kind needs, are missing.
+        KaleidoError: If a kind is unknown.
+    """
+    stages = build_stages(kinds, workspace)
+    records = list(read_chosen(workspace, choose_records(workspace, count)))
+    problems: list[tuple[str, str, str]] = []
+    for stage in stages:
+        stage.setup()
+        outcomes = _run(stage, records)
+        pairs = list(zip(records, outcomes, strict=True))
+        kind = stage.spec.output
+        problems += [(record.key, kind, why) for record, each in pairs if (why := _why(each))]
+        records = [_with(record, kind, outcome) for record, outcome in pairs]
+    shown = [record for record in records if unfit(record, ()) is None]
+    sheet = workspace.logs / "preview.png" if shown else None
+    if sheet is not None:
+        atomic_write(sheet, encode_png(sheet_of(shown, list(kinds))))
+    return PreviewSummary(sheet, [describe(record) for record in shown], problems)
+
+
+def _run(stage: Stage, records: Sequence[Record]) -> list[Outcome]:
+    """Call a stage as the engine does: in batches, and not on what it cannot read."""
+    found = {record.key: unfit(record, stage.spec.inputs) for record in records}
+    fit = [record for record in records if found[record.key] is None]
+    for batch in in_batches(fit, stage.spec.batch_size):
+        found |= {
+            record.key: outcome
+            for record, outcome in zip(batch, call_stage(stage, batch), strict=True)
+        }
+    return [outcome for record in records if (outcome := found[record.key]) is not None]
+
+
+def _why(outcome: Outcome) -> str:
+    match outcome:
+        case Filtered(reason):
+            return reason
+        case Failed(error):
+            return error
+    return ""
+
+
+def _with(record: Record, kind: str, outcome: Outcome) -> Record:
+    if not isinstance(outcome, Ok):
+        return record
+    return replace(record, latents={**record.latents, kind: outcome.value})
