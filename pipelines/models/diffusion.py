@@ -78,7 +78,9 @@ class Diffusion(nn.Module):
         }
         with replacing_folder(folder) as fresh:
             for name, part in (("context", self.context), ("denoiser", self.denoiser)):
-                deepcopy(part).to(dtype).save_pretrained(fresh / name)
+                # Cast only where it must be: diffusers comments on every cast.
+                cast = part if part.dtype == dtype else deepcopy(part).to(dtype)
+                cast.save_pretrained(fresh / name)
             atomic_write(fresh / "kaleido.json", (json.dumps(facts, indent=1) + "\n").encode())
 
     @property
