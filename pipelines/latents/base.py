@@ -34,6 +34,12 @@ Place = tuple[float, float, float, float]
 EVERYWHERE: Place = (0.0, 0.0, 1.0, 1.0)
 """The place of a token that speaks of the whole picture: a caption's, a palette's, a marker."""
 
+Tint = tuple[float, float, float, float]
+"""A colour's red, green and blue from -1 to 1, and its share of the picture, above 0."""
+
+NO_TINT: Tint = (0.0, 0.0, 0.0, 0.0)
+"""That of a token that speaks of no colour."""
+
 Word = int | str
 """A token of z as the kinds read it: a number, `SEPARATOR`, or "" for any other."""
 
@@ -107,6 +113,11 @@ class Latent(ABC):
         A part that does not parse is `EVERYWHERE`, as is every token of a kind without places.
         """
         return [EVERYWHERE] * len(words)
+
+    @classmethod
+    def tints(cls, words: Sequence[Word]) -> list[Tint]:
+        """Return the colour that each token of this kind's part of z speaks of, like `places`."""
+        return [NO_TINT] * len(words)
 
     @abstractmethod
     def draw(self, image: np.ndarray) -> np.ndarray:

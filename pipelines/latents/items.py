@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from pipelines.latents.base import (
     EVERYWHERE,
+    NO_TINT,
     SEPARATOR,
     Latent,
     LatentError,
     Place,
+    Tint,
     Word,
     escape,
     number,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Numbers = tuple[int, ...]
 ItemT = TypeVar("ItemT")
+ValueT = TypeVar("ValueT")
 
 _ITEM = re.compile(
     r"(?P<label>[^<>();]*?) ?(?:(?P<tokens><[0-9]{1,4}>(?: ?<[0-9]{1,4}>)*)"
@@ -102,17 +105,34 @@ class ItemList(Latent, Generic[ItemT]):
         return EVERYWHERE
 
     @classmethod
+    def tint(cls, numbers: Numbers) -> Tint:
+        """Colour that an item speaks of; `NO_TINT` for a kind without, as boxes."""
+        return NO_TINT
+
+    @classmethod
     def places(cls, words: Sequence[Word]) -> list[Place]:
         """The place of each token's item, of its label and its numbers alike."""
-        places, start = [EVERYWHERE] * len(words), 0
+        return cls._by_item(words, EVERYWHERE, cls.place)
+
+    @classmethod
+    def tints(cls, words: Sequence[Word]) -> list[Tint]:
+        """The colour of each token's item."""
+        return cls._by_item(words, NO_TINT, cls.tint)
+
+    @classmethod
+    def _by_item(
+        cls, words: Sequence[Word], nothing: ValueT, of_item: Callable[[Numbers], ValueT]
+    ) -> list[ValueT]:
+        """Give every token of an item what its numbers say, and `nothing` to the others."""
+        values, start = [nothing] * len(words), 0
         for index, word in enumerate([*words, SEPARATOR]):
             if word != SEPARATOR:
                 continue
             numbers = tuple(word for word in words[start:index] if isinstance(word, int))
             if len(numbers) == len(cls.number_names):
-                places[start:index] = [cls.place(numbers)] * (index - start)
+                values[start:index] = [of_item(numbers)] * (index - start)
             start = index + 1
-        return places
+        return values
 
     @classmethod
     def grammar(cls, alphabet: Alphabet, end: int) -> ItemGrammar:

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipelines.latents.base import GRID, LatentError
+from pipelines.latents.base import GRID, LatentError, Tint
 from pipelines.latents.drawing import draw_swatches
 from pipelines.latents.items import ItemList, Numbers
-from pipelines.latents.oklab import hex_to_oklab, oklab_to_hex
+from pipelines.latents.oklab import hex_to_oklab, oklab_to_hex, oklab_to_srgb
 
 CHROMA = 0.4
 """OKLab's a and b are kept from -CHROMA to CHROMA; sRGB needs about 0.32."""
@@ -121,6 +121,13 @@ class Palette(ItemList[Colour]):
         left = GRID - sum(colour[3] for colour in before)
         ceiling = before[-1][3] if before else GRID
         return max(1, -(-left // (cls.max_items - len(before)))), min(left, ceiling)
+
+    @classmethod
+    def tint(cls, numbers: Numbers) -> Tint:
+        """The colour as the pictures have it, in sRGB, and its weight."""
+        colour = cls.item(*numbers)
+        red, green, blue = (2.0 * oklab_to_srgb(colour.oklab) - 1.0).tolist()
+        return red, green, blue, colour.weight / GRID
 
     @classmethod
     def may_continue(cls, before: Sequence[Numbers]) -> bool:

@@ -1,20 +1,32 @@
-"""Where in the picture each token of z speaks of: what ties a token to patches of the image."""
+"""Which place and which colour each token of z speaks of: what ties it to pixels of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.latents.base import EVERYWHERE, GRID, SEPARATOR, Latent, Place, Word, number
+from pipelines.latents.base import (
+    EVERYWHERE,
+    GRID,
+    NO_TINT,
+    SEPARATOR,
+    Latent,
+    Place,
+    Tint,
+    Word,
+    number,
+)
 from pipelines.latents.kinds import KINDS
 from pipelines.latents.sequence import MARKERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+ValueT = TypeVar("ValueT")
+
 
 class Places:
-    """Finds the place of every token of z, as its kind says it (`Latent.places`).
+    """Finds place and colour of every token of z, as its kind says them (`Latent.places`).
 
     Args:
         tokenizer: One with the tokens of z.
@@ -33,7 +45,23 @@ class Places:
         Args:
             ids: One row of token ids; what does not parse, markers and padding are `EVERYWHERE`.
         """
-        places = [EVERYWHERE] * len(ids)
+        return self._of_parts(ids, EVERYWHERE, lambda kind, words: kind.places(words))
+
+    def tints(self, ids: Sequence[int]) -> list[Tint]:
+        """The colour that each token of one z speaks of, `NO_TINT` where it speaks of none."""
+        return self._of_parts(ids, NO_TINT, lambda kind, words: kind.tints(words))
+
+    def names(self, ids: Sequence[int]) -> list[bool]:
+        """Whether each token is a word of text, a label's say, and no number or mark."""
+        return [token not in self._words and token not in self._kinds for token in ids]
+
+    def _of_parts(
+        self,
+        ids: Sequence[int],
+        nothing: ValueT,
+        of_part: Callable[[type[Latent], list[Word]], list[ValueT]],
+    ) -> list[ValueT]:
+        values = [nothing] * len(ids)
         kind: type[Latent] | None = None
         start = 0
         for index, token in enumerate([*ids, self._end]):
@@ -41,7 +69,7 @@ class Places:
                 continue
             if kind is not None:
                 words = [self._words.get(token, "") for token in ids[start:index]]
-                places[start:index] = kind.places(words)
+                values[start:index] = of_part(kind, words)
             kind = self._kinds.get(token)
             start = index + 1
-        return places
+        return values

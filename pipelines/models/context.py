@@ -24,16 +24,22 @@ class States:
         mask: bool (n, length), True where a token counts; content elsewhere has no effect.
         places: (n, length, 4), the rectangle (x1, y1, x2, y2) that a token speaks of, in units of
             the image's side; None if every token speaks of the whole picture.
+        tints: (n, length, 4), the colour that a token speaks of: red, green and blue in [-1, 1]
+            and its share of the picture, all 0 where it speaks of none; None if none does.
+        names: bool (n, length), True where a token is a word that names what its place holds;
+            None if no token is.
     """
 
     values: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor | None = None
+    tints: torch.Tensor | None = None
+    names: torch.Tensor | None = None
 
     def expand(self, index: torch.Tensor) -> States:
         """Select (and so repeat) rows."""
-        places = None if self.places is None else self.places[index]
-        return States(self.values[index], self.mask[index], places)
+        parts = (self.values, self.mask, self.places, self.tints, self.names)
+        return States(*(None if part is None else part[index] for part in parts))
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ class Context(ModelMixin, ConfigMixin):
     last one.
 
     A token of an item is told the item's rectangle, as Fourier features (GLIGEN, arXiv
-    2301.07093, section 3.1), and the mean of what the item's tokens say: left to itself the
-    network must first discover that four tokens are a rectangle and a fifth its label.
+    2301.07093, section 3.1), and the item's label: left to itself the network must first discover
+    that four tokens are a rectangle and a fifth names what lies in it. Likewise a token of a colour
+    is told the colour as pixels have it.
 
     The null condition is one learned token that counts, not an empty mask: a finite bias on
     every token leaves plain attention over padding.
@@ -91,7 +98,8 @@ class Context(ModelMixin, ConfigMixin):
         super().__init__()
         self.caption_projection = nn.Linear(caption_dim, context_dim)
         self.z_projection = nn.Linear(z_dim, context_dim)
-        self.item_projection = nn.Linear(z_dim, context_dim, bias=False)
+        self.name_projection = nn.Linear(z_dim, context_dim, bias=False)
+        self.tint_projection = nn.Linear(4, context_dim, bias=False)
         self.segment = nn.Parameter(0.02 * torch.randn(2, context_dim))
         self.null_token = nn.Parameter(0.02 * torch.randn(context_dim))
         self.place_projection = nn.Sequential(
@@ -132,8 +140,12 @@ class Context(ModelMixin, ConfigMixin):
         if z is not None:
             where = _places(z)
             placed = self.place_projection(_fourier(where))
-            of_item = self.item_projection(_item_means(z))
-            parts.append(self.z_projection(z.values) + of_item + placed + self.segment[1])
+            tokens = self.z_projection(z.values) + placed + self.segment[1]
+            if z.names is not None:
+                tokens = tokens + self.name_projection(_item_names(z, where, z.names))
+            if z.tints is not None:
+                tokens = tokens + self.tint_projection(z.tints)
+            parts.append(tokens)
             masks.append(z.mask)
             places.append(where)
         tokens, mask, place = torch.cat(parts, 1), torch.cat(masks, 1), torch.cat(places, 1)
@@ -162,16 +174,15 @@ def _places(states: States) -> torch.Tensor:
     return states.values.new_tensor(EVERYWHERE).expand(*states.mask.shape, 4)
 
 
-def _item_means(states: States) -> torch.Tensor:
-    """For each token, the mean over the tokens that share its place: those of its item.
+def _item_names(states: States, places: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
+    """For each token, the mean over the words that share its place: its item's label.
 
     Returns:
         (n, length, width), zero for tokens that speak of the whole picture.
     """
-    places = _places(states)
     placed = states.mask & (places != places.new_tensor(EVERYWHERE)).any(-1)
-    same = (places[:, :, None] == places[:, None]).all(-1) & placed[:, :, None] & placed[:, None]
-    weights = same.to(states.values.dtype)
+    same = (places[:, :, None] == places[:, None]).all(-1) & placed[:, :, None]
+    weights = (same & (placed & names)[:, None]).to(states.values.dtype)
     return (weights / weights.sum(-1, keepdim=True).clamp(min=1.0)) @ states.values
 
 

@@ -150,7 +150,7 @@ class Prior:
             z_mask: bool (n, length).
 
         Returns:
-            States of width 2 · `width`, with the place of each token.
+            States of width 2 · `width`, with place, colour and name of each token.
         """
         start = torch.full_like(z_ids[:, :1], self.model.config.decoder_start_token_id)
         hidden = self.model.get_decoder()(
@@ -161,8 +161,11 @@ class Prior:
             use_cache=False,
         ).last_hidden_state[:, 1:]
         embedded = self.model.get_input_embeddings()(z_ids)
-        places = [self._places(row) for row in z_ids.tolist()]
-        return States(torch.cat([hidden, embedded], dim=-1), z_mask, hidden.new_tensor(places))
+        rows = z_ids.tolist()
+        places = hidden.new_tensor([self._places(row) for row in rows])
+        tints = hidden.new_tensor([self._places.tints(row) for row in rows])
+        names = torch.tensor([self._places.names(row) for row in rows], device=hidden.device)
+        return States(torch.cat([hidden, embedded], dim=-1), z_mask, places, tints, names)
 
 
 def build_prior(

@@ -1,4 +1,4 @@
-"""Every token of an item knows the item's rectangle, whatever the item's label."""
+"""Every token of an item knows the item's rectangle, or its colour, whatever the item's label."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.latents.base import GRID
+from pipelines.latents.base import EVERYWHERE, GRID, NO_TINT
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import Description
 from pipelines.latents.items import ItemList
-from pipelines.latents.places import EVERYWHERE, Places
+from pipelines.latents.palette import Colour, Palette
+from pipelines.latents.places import Places
 from pipelines.latents.sequence import z_to_text
 from pipelines.latents.tokens import Tokens
 from pipelines.latents.vocabulary import encode_z
@@ -27,6 +28,8 @@ def test_tokens_of_an_item_share_its_place(tokenizer) -> None:
     assert set(places[1:separator]) == {(0.1, 0.2, 0.3, 0.6)}
     assert set(places[separator + 1 : len(ids)]) == {(0.0, 0.0, 1.0, 0.5)}
     assert places[len(ids) :] == [EVERYWHERE] * 2
+    words = [i for i, name in enumerate(Places(tokenizer).names(ids)) if name]
+    assert tokenizer.decode([ids[i] for i in words]).split() == ["red", "star", "ring"]
 
 
 def test_a_visual_token_has_its_cell_and_a_description_none(tokenizer) -> None:
@@ -85,9 +88,24 @@ def test_a_blob_just_fits_into_its_place(numbers: tuple[int, ...]) -> None:
     assert Blobs.place(numbers) == pytest.approx(found, abs=1e-3)
 
 
+def test_a_colour_of_the_palette_is_told_as_pixels_have_it(tokenizer) -> None:
+    palette = Palette.sorted([Colour.from_hex("#ff8000", 700), Colour.from_hex("#0000ff", 300)])
+    z = {"boxes": Boxes((Box("ring", 0, 0, 1000, 500),)), "palette": palette}
+    ids = [*encode_z(tokenizer, z_to_text(z)), tokenizer.eos_token_id, tokenizer.pad_token_id]
+    tints = Places(tokenizer).tints(ids)
+    start = ids.index(tokenizer.convert_tokens_to_ids("<palette>"))
+    assert set(tints[: start + 1] + tints[-2:]) == {NO_TINT}
+    orange, blue = tints[start + 1 : start + 5], tints[start + 6 : -2]
+    assert len(set(orange)) == len(set(blue)) == 1
+    assert orange[0] == pytest.approx((1.0, 0.0, -1.0, 0.7), abs=0.02)
+    assert blue[0] == pytest.approx((-1.0, -1.0, 1.0, 0.3), abs=0.02)
+    assert tints[start + 5] == NO_TINT  # the separator
+
+
 @pytest.mark.parametrize(
     "text", ["<boxes> star <1><2>", "<tokens> <1><2>", "<tokens> <1><2><9><1>", "star <1><2><3><4>"]
 )
 def test_what_does_not_parse_is_everywhere(tokenizer, text) -> None:
     ids = encode_z(tokenizer, text)
     assert set(Places(tokenizer)(ids)) == {EVERYWHERE}
+    assert set(Places(tokenizer).tints(ids)) == {NO_TINT}

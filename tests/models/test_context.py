@@ -85,19 +85,39 @@ def test_a_conditioning_repeats_all_rows_in_order() -> None:
 
 
 @torch.no_grad()
-def test_a_token_hears_what_the_rest_of_its_item_says() -> None:
+def test_a_token_hears_its_items_label() -> None:
     torch.manual_seed(0)
     # Without refining layers tokens meet in no other way.
     context = Context(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
-    z = _states(5, 32, 2, 5)
+    z = _states(6, 32, 2, 6)
     whole, left, right = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]
-    places = torch.tensor([[whole, left, left, right, whole]] * 2)
-    changed = z.values.clone()
-    changed[:, 1] += 1.0
-    first, second = (
-        context(_states(3, 16, 1, 3), States(values, z.mask, places)).tokens[:, 3:]
-        for values in (z.values, changed)
+    places = torch.tensor([[whole, left, left, right, right, whole]] * 2)
+    names = torch.tensor([[False, True, False, True, False, True]] * 2)
+
+    def changed(position: int) -> list[int]:
+        """Which tokens of z change with the one at a position."""
+        other = z.values.clone()
+        other[:, position] += 1.0
+        first, second = (
+            context(_states(3, 16, 1, 3), States(v, z.mask, places, names=names)).tokens[0, 3:]
+            for v in (z.values, other)
+        )
+        return (first != second).any(-1).nonzero().flatten().tolist()
+
+    assert changed(1) == [1, 2]  # a label
+    assert changed(4) == [4]  # a number
+    assert changed(5) == [5]  # a word of the whole picture
+
+
+@torch.no_grad()
+def test_the_colour_of_a_token_reaches_the_context() -> None:
+    context, caption, z = _context(), _states(3, 16, 1, 3), _states(5, 32, 2, 5)
+    blue, red = torch.zeros(2, 5, 4), torch.zeros(2, 5, 4)
+    blue[:, 2], red[:, 2] = (
+        torch.tensor([-1.0, -1.0, 1.0, 0.4]),
+        torch.tensor([1.0, -1.0, -1.0, 0.4]),
     )
-    differs = (first != second).any(-1)
-    assert differs[:, 1:3].all()
-    assert not differs[:, [0, 3, 4]].any()
+    first, second = (
+        context(caption, States(z.values, z.mask, tints=tints)).tokens for tints in (blue, red)
+    )
+    assert not torch.allclose(first, second)
