@@ -113,6 +113,7 @@ class PriorSettings:
 class DiffusionSettings:
     """``[diffusion]``: p(x|z,c), a Sana-style transformer trained by flow matching."""
 
+    pretrained: str = ""  # folder of a diffusion model of these sizes to go on from
     z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
     layers: int = 6
     heads: int = 5

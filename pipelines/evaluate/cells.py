@@ -121,12 +121,7 @@ def bundle_hash(bundle: Bundle) -> str:
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().numpy().tobytes())
-    configs = [
-        # What begins with "_" says where it was loaded from, and by which version.
-        {key: value for key, value in part.config.items() if not key.startswith("_")}
-        for part in (model.context, model.denoiser)
-    ]
-    return fingerprint(bundle.prior.identity, bundle.z_kinds, configs, digest.hexdigest())
+    return fingerprint(bundle.prior.identity, bundle.z_kinds, model.config, digest.hexdigest())
 
 
 def code_hash() -> str:

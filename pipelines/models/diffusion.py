@@ -6,12 +6,14 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from pipelines.core.errors import InputMissing
-from pipelines.core.files import atomic_write, replacing_folder
+from pipelines.core.files import atomic_write, replacing_folder, sha256_file
+from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
 from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
@@ -84,6 +86,16 @@ class Diffusion(nn.Module):
             atomic_write(fresh / "kaleido.json", (json.dumps(facts, indent=1) + "\n").encode())
 
     @property
+    def config(self) -> dict[str, dict[str, Any]]:
+        """Sizes of context and denoiser."""
+        parts = {"context": self.context.config, "denoiser": self.denoiser.config}
+        # What begins with "_" says where it was loaded from, and by which version.
+        return {
+            part: {key: value for key, value in config.items() if not key.startswith("_")}
+            for part, config in parts.items()
+        }
+
+    @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
         return int(self.denoiser.config.sample_size)
@@ -120,6 +132,11 @@ class Diffusion(nn.Module):
             x̂, (n, 3, side, side).
         """
         return self.denoiser(noisy, sigma * TIME_SCALE, context)
+
+
+def weights_id(folder: Path) -> str:
+    """Hash of the weights in a diffusion model's folder."""
+    return fingerprint([sha256_file(path) for path in sorted(folder.rglob("*.safetensors"))])
 
 
 def build_diffusion(

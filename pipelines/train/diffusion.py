@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from pipelines.core.seeds import derive
 from pipelines.core.settings import DiffusionSettings
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds
-from pipelines.models.diffusion import Diffusion, build_diffusion
+from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
 from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.train.checkpoint import drop_checkpoint
@@ -112,7 +113,8 @@ def train_diffusion(
 
     Raises:
         InputMissing: If data, latents or the prior are missing.
-        KaleidoError: If an unfinished run has other settings, or the prior lacks a kind.
+        KaleidoError: If an unfinished run has other settings, the prior lacks a kind, or
+            ``pretrained`` is a model of other sizes.
     """
     settings = workspace.settings.diffusion
     name = "baseline" if baseline else "diffusion"
@@ -139,8 +141,10 @@ def train_diffusion(
         )
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
         kept |= {"prior": prior.identity, "data": stream.identity}
+        if settings.pretrained:  # the weights count, not where they lie
+            kept["pretrained"] = weights_id(Path(settings.pretrained))
         summary = train(task, schedule, checkpoint, kept, name, progress)
-        model.images_seen = summary.images_seen
+        model.images_seen += summary.images_seen
         model.save(workspace.models(name))
     return summary
 
@@ -174,4 +178,20 @@ def _fresh_model(
             "Set it to 4 or 8.",
         )
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
-    return build_diffusion(settings, height, prior, kinds)
+    model = build_diffusion(settings, height, prior, kinds)
+    if settings.pretrained:
+        _go_on_from(Diffusion.load(Path(settings.pretrained)), model, settings.pretrained)
+    return model
+
+
+def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
+    """Give a model the weights of a trained one; kinds and prior may be others."""
+    if trained.config != model.config:
+        raise KaleidoError(
+            f"diffusion.pretrained = {name!r}",
+            f"it is a model of other sizes: {trained.config}, where the settings ask for "
+            f"{model.config}.",
+            "Set the same sizes under [diffusion], or train from scratch.",
+        )
+    model.load_state_dict(trained.state_dict())
+    model.images_seen = trained.images_seen

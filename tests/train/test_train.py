@@ -268,3 +268,23 @@ def test_a_model_knows_how_many_images_it_saw(workspace) -> None:
     train_prior(workspace)
     train_diffusion(workspace)
     assert Diffusion.load(workspace.models("diffusion")).images_seen == 12 * 8
+
+
+def test_training_goes_on_from_a_trained_model(workspace, tmp_path) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    start = tmp_path / "start"
+    shutil.move(workspace.models("diffusion"), start)
+    settings = {"diffusion__pretrained": str(start), "diffusion__steps": 1}
+    tuned = _with(workspace, **settings, diffusion__learning_rate=1e-30)
+    train_diffusion(tuned, restart=True)
+    model, before = Diffusion.load(workspace.models("diffusion")), Diffusion.load(start)
+    assert model.images_seen == (12 + 1) * 8
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+    train_diffusion(_with(workspace, **settings), baseline=True)  # without z, from the same start
+    with pytest.raises(KaleidoError, match="other sizes"):
+        train_diffusion(_with(workspace, **settings, diffusion__layers=2), restart=True)
+    Diffusion.load(workspace.models("baseline")).save(start)
+    with pytest.raises(KaleidoError, match="other settings: pretrained"):
+        train_diffusion(tuned)
