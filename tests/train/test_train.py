@@ -283,8 +283,8 @@ def test_training_goes_on_from_a_trained_model(workspace, tmp_path) -> None:
     for name, value in before.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value)
     train_diffusion(_with(workspace, **settings), baseline=True)  # without z, from the same start
-    with pytest.raises(KaleidoError, match="other sizes"):
-        train_diffusion(_with(workspace, **settings, diffusion__layers=2), restart=True)
     Diffusion.load(workspace.models("baseline")).save(start)
     with pytest.raises(KaleidoError, match="other settings: pretrained"):
         train_diffusion(tuned)
+    with pytest.raises(KaleidoError, match="other sizes"):
+        train_diffusion(_with(workspace, **settings, diffusion__layers=2), restart=True)
