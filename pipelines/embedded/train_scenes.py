@@ -7,8 +7,10 @@ command line; only the settings are larger.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +20,10 @@ from pipelines.core.progress import Progress
 from pipelines.core.workspace import SETTINGS_FILE, Workspace
 from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.card import write_card
+from pipelines.embedded.measure_prior import measure
 from pipelines.embedded.paths import ROOT
+from pipelines.evaluate.compare import BASELINE, KALEIDO
+from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import READY, extract
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
@@ -33,6 +38,10 @@ CARDS = {
         "The same network, parameters, images and schedule as Kaleido's, without z.",
     ),
 }
+LIMITS = (
+    "It knows pictures of one to three simple shapes and captions that name them. Other words mean "
+    "nothing to it."
+)
 SCENES = 30_000
 SEED = 20_240_521
 SETTINGS = {
@@ -40,7 +49,11 @@ SETTINGS = {
     "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
     "diffusion.steps": 8_500,
 }
-STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export")
+STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export", "measure")
+REPORT = "embedded"
+DRAWS = 2_000
+SHOWN = ("frechet", "precision", "recall", "vendi", "mss", "caption", "boxes.of_ceiling")
+"""Metrics on the cards of the diffusion models."""
 
 
 def main() -> None:
@@ -49,14 +62,14 @@ def main() -> None:
     parser.add_argument("workspace", type=Path, nargs="?", default=Path("runs/scenes"))
     parser.add_argument("steps", nargs="*", help=", ".join(STEPS))
     parser.add_argument("--threads", type=int, default=1, help="also workers of extraction")
-    parser.add_argument("--to", type=Path, default=ROOT, help="where `export` writes")
+    parser.add_argument("--history", default="", help="what the cards say of an unusual run")
     options = parser.parse_args()
     if str(options.workspace) in STEPS or not set(options.steps) <= set(STEPS):
         parser.error(f"name a workspace, then steps: {', '.join(STEPS)}")
     torch.set_num_threads(options.threads)
     workspace = _workspace(options.workspace)
     for step in options.steps or STEPS:
-        _run(step, workspace, options.threads, options.to, LineProgress())
+        _run(step, workspace, options.threads, options.history, LineProgress())
 
 
 def _workspace(root: Path) -> Workspace:
@@ -67,7 +80,7 @@ def _workspace(root: Path) -> Workspace:
     return replace(workspace, settings=override(workspace.settings, SETTINGS))
 
 
-def _run(step: str, workspace: Workspace, threads: int, target: Path, progress: Progress) -> None:
+def _run(step: str, workspace: Workspace, threads: int, history: str, progress: Progress) -> None:
     if step == "data":
         write_scenes(workspace, SCENES, seed=SEED, progress=progress)
     elif step == "extract":
@@ -76,32 +89,50 @@ def _run(step: str, workspace: Workspace, threads: int, target: Path, progress: 
         train_prior(workspace, progress=progress)
     elif step in ("baseline", "diffusion"):
         train_diffusion(workspace, baseline=step == "baseline", progress=progress)
+    elif step == "export":
+        export(workspace)
     else:
-        export(workspace, target)
+        measured = measure_shipped(workspace, progress)
+        for name, facts in measured.items():
+            title, purpose = CARDS[name]
+            settings = _settings(workspace, "prior" if name == "prior" else "diffusion")
+            facts = settings | ({"history": history} if history else {}) | facts
+            write_card(ROOT / name, title, purpose, "Apache-2.0", "nox -s embedded", facts, LIMITS)
 
 
-def export(workspace: Workspace, target: Path) -> None:
-    """Write the trained models to `target` in fp16, each with a card."""
+def export(workspace: Workspace, target: Path = ROOT) -> None:
+    """Write the trained models to `target` in fp16."""
     prior = Prior.load(workspace.models("prior"))
     prior.save(target / "prior", torch.float16)
     for name in ("diffusion", "baseline"):
         model = Diffusion.load(workspace.models(name))
         model.prior = prior.identity  # the same weights, rounded
         model.save(target / name, torch.float16)
-    for name, (title, purpose) in CARDS.items():
-        write_card(
-            target / name,
-            title,
-            purpose,
-            "Apache-2.0",
-            "nox -s embedded",
-            _facts(workspace, "prior" if name == "prior" else "diffusion"),
-            "It knows pictures of one to three simple shapes and captions that name them. Other "
-            "words mean nothing to it.",
-        )
 
 
-def _facts(workspace: Workspace, section: str) -> dict[str, object]:
+def measure_shipped(workspace: Workspace, progress: Progress) -> dict[str, dict[str, str]]:
+    """Compare the shipped models in ``reports/embedded``, and draw from the shipped prior.
+
+    Returns:
+        Model -> what its card says, by name.
+    """
+    found = measure(Prior.load(ROOT / "prior"), 0, DRAWS)
+    facts = {"prior": {f"held-out captions: {name}": f"{v:.4g}" for name, v in found.items()}}
+    summary = evaluate(workspace, REPORT, embedded=True, progress=progress)
+    for name, model in (("diffusion", KALEIDO), ("baseline", BASELINE)):
+        facts[name] = {
+            f"CFG {row['cfg']:g}: {row['metric']}": _interval(row)
+            for row in summary.rows
+            if row["model"] == model and row["metric"].partition("[")[0] in SHOWN
+        }
+    return facts
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return f"{row['value']:.3f} (95 % interval {row['low']:.3f} to {row['high']:.3f})"
+
+
+def _settings(workspace: Workspace, section: str) -> dict[str, object]:
     settings = asdict(getattr(workspace.settings, section))
     seen = settings["steps"] * settings["batch_size"]
     return {"scenes": SCENES, "data seed": SEED, "records seen": seen, **settings}
