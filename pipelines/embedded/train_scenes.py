@@ -110,14 +110,15 @@ def export(workspace: Workspace, target: Path = ROOT) -> None:
         model.save(target / name, torch.float16)
 
 
-def measure_shipped(workspace: Workspace, progress: Progress) -> dict[str, dict[str, str]]:
+def measure_shipped(workspace: Workspace, progress: Progress) -> dict[str, dict[str, object]]:
     """Compare the shipped models in ``reports/embedded``, and draw from the shipped prior.
 
     Returns:
         Model -> what its card says, by name.
     """
     found = measure(Prior.load(ROOT / "prior"), 0, DRAWS)
-    facts = {"prior": {f"held-out captions: {name}": f"{v:.4g}" for name, v in found.items()}}
+    facts: dict[str, dict[str, object]] = {}
+    facts["prior"] = {f"held-out captions: {name}": f"{v:.4g}" for name, v in found.items()}
     summary = evaluate(workspace, REPORT, embedded=True, progress=progress)
     for name, model in (("diffusion", KALEIDO), ("baseline", BASELINE)):
         facts[name] = {
