@@ -47,7 +47,7 @@ SEED = 20_240_521
 SETTINGS = {
     "prior.steps": 3_000,
     "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
-    "diffusion.steps": 8_500,
+    "diffusion.steps": 8_900,
 }
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export", "measure")
 REPORT = "embedded"

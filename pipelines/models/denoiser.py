@@ -204,7 +204,8 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             block.attn2.set_processor(PlacedAttnProcessor(num_attention_heads, width))
         self.pixel_stem = PixelStem(pixel_channels)
         half, stride = sample_size // 2, patch_size // 2
-        self.patch_embed = PatchEmbed(half, half, stride, pixel_channels, width)
+        # Normalised: else the noisy pixels' states grow until what z says is lost among them.
+        self.patch_embed = PatchEmbed(half, half, stride, pixel_channels, width, layer_norm=True)
         # Patches overlap: an edge between two of them is seen by both.
         self.patch_embed.proj = nn.Conv2d(pixel_channels, width, stride + 2, stride, padding=1)
         self.proj_out = PixelHead(width, patch_size, pixel_channels)

@@ -49,7 +49,7 @@ class Schedule:
     learning_rate: float
     warmup: int
     seed: int
-    cooldown: float = 0.25
+    cooldown: float = 0.4
     ema: float = 0.999
     weight_decay: float = 0.0
     clip: float = 1.0
