@@ -46,6 +46,7 @@ SCENES = 30_000
 SEED = 20_240_521
 SETTINGS = {
     "prior.steps": 3_000,
+    "prior.dropout": 0.1,
     "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
     "diffusion.steps": 8_900,
 }
