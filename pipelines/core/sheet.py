@@ -48,10 +48,9 @@ def contact_sheet(
         pen.text((MARGIN, top + 5), line, (40, 40, 40), font)
         for index, pixels in enumerate(pictures):
             row, column = divmod(index, columns)
-            left = MARGIN + column * (side + MARGIN)
-            sheet.paste(
-                _fit_side(pixels, side), (left, top + TITLE + MARGIN + row * (side + MARGIN))
-            )
+            x = MARGIN + column * (side + MARGIN)
+            y = top + TITLE + MARGIN + row * (side + MARGIN)
+            sheet.paste(_fit_side(pixels, side), (x, y))
         top += TITLE + MARGIN + row_count * (side + MARGIN)
     return np.asarray(sheet)
 
@@ -87,5 +86,5 @@ def _fit_side(pixels: np.ndarray, side: int) -> Image.Image:
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    filter = Image.Resampling.NEAREST if scale >= 1.0 else Image.Resampling.LANCZOS
-    return Image.fromarray(pixels).resize(size, filter)
+    resample = Image.Resampling.NEAREST if scale >= 1.0 else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize(size, resample)
