@@ -9,6 +9,7 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+from pipelines.core.errors import KaleidoError
 
 app = typer.Typer(
     add_completion=False,
@@ -37,64 +38,37 @@ PreviewOption = Annotated[
 ]
 
 
-@app.command(epilog="Example: kaleido extract boxes --retry-failed")
-def boxes(
-    workers: WorkersOption = None,
-    retry_failed: RetryOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Find objects and their boxes with the embedded detector."""
-    _extract(("boxes",), workers, retry_failed, preview, workspace, as_json)
+COMMANDS = {
+    "boxes": ("Find objects and their boxes with the embedded detector.", "boxes --retry-failed"),
+    "blobs": ("Fit an ellipse to each object's mask.", "blobs --preview 8"),
+    "palette": ("Cluster the colours of each image.", "palette"),
+    "tokens": (
+        "Write each image as ids of the workspace's visual tokenizer.",
+        "tokens --workers 2",
+    ),
+    "all": (
+        "Compute boxes, blobs and palette in one pass; tokens need a tokenizer trained first.",
+        "all --workers 2",
+    ),
+}
+"""Command -> what it does and an example."""
 
 
-@app.command(epilog="Example: kaleido extract blobs --preview 8")
-def blobs(
-    workers: WorkersOption = None,
-    retry_failed: RetryOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit an ellipse to each object's mask."""
-    _extract(("blobs",), workers, retry_failed, preview, workspace, as_json)
+def _add(name: str, purpose: str, example: str) -> None:
+    @app.command(name, help=purpose, epilog=f"Example: kaleido extract {example}")
+    def command(
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        kinds = None if name == "all" else (name,)
+        _extract(kinds, workers, retry_failed, preview, workspace, as_json)
 
 
-@app.command(epilog="Example: kaleido extract palette")
-def palette(
-    workers: WorkersOption = None,
-    retry_failed: RetryOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Cluster the colours of each image."""
-    _extract(("palette",), workers, retry_failed, preview, workspace, as_json)
-
-
-@app.command(epilog="Example: kaleido extract tokens --workers 2")
-def tokens(
-    workers: WorkersOption = None,
-    retry_failed: RetryOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write each image as ids of the workspace's visual tokenizer."""
-    _extract(("tokens",), workers, retry_failed, preview, workspace, as_json)
-
-
-@app.command("all", epilog="Example: kaleido extract all --workers 2")
-def every(
-    workers: WorkersOption = None,
-    retry_failed: RetryOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compute boxes, blobs and palette in one pass; tokens need a tokenizer trained first."""
-    _extract(None, workers, retry_failed, preview, workspace, as_json)
+for _name, (_purpose, _example) in COMMANDS.items():
+    _add(_name, _purpose, _example)
 
 
 def _extract(
@@ -109,6 +83,13 @@ def _extract(
 
     workspace = open_workspace(path, {"extract.workers": workers})
     if preview is not None:
+        for flag, given in (("--workers", workers is not None), ("--retry-failed", retry_failed)):
+            if given:
+                raise KaleidoError(
+                    f"--preview and {flag}",
+                    "a preview looks at a few records in this process and keeps nothing.",
+                    "Give one of the two.",
+                )
         from pipelines.extract.preview import preview as look
 
         console.show(look(workspace, kinds or READY, preview), as_json, _render_preview)

@@ -115,10 +115,12 @@ class DiffusionSettings:
 
     pretrained: str = ""  # folder of a diffusion model of these sizes to go on from
     z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
-    layers: int = 6
-    heads: int = 5
+    image_size: int = 32  # pixels; the data's images are reduced to it, by a whole factor
+    layers: int = 4
+    heads: int = 4
     head_dim: int = 32
-    patch_size: int = 8
+    patch_size: int = 4
+    pixel_channels: int = 48  # of the convolutions around the transformer, a multiple of 8
     drop_condition: float = 0.1  # c and z are dropped together (the paper gives no value)
     steps: int = 2000
     batch_size: int = 16  # records a step

@@ -269,7 +269,8 @@ def _compared(report: Report) -> str:
     captions, seeds = plan["captions"], plan["seeds"]
     images = len(captions) * len(seeds) * plan["n"]
     sources = "; ".join(
-        f"{NAMES[m]} ({source}, z: {', '.join(report.z_kinds[m]) or 'none'})"
+        f"{NAMES[m]} ({source}, {report.images_seen[m]:,} images seen, "
+        f"z: {', '.join(report.z_kinds[m]) or 'none'})"
         for m, source in report.sources.items()
     )
     facts = {

@@ -77,6 +77,7 @@ class Report:
         judge: The judge's name, which names the feature space.
         ceiling: The judge's accuracy on held-out renders, by name.
         sources: Model -> ``workspace`` or ``embedded``.
+        images_seen: Model -> images that it was trained on, repetitions counted.
         z_kinds: Model -> kinds of z that it draws.
         parity: Whether the comparison is sound.
         changes: From CFG 1 to the highest guidance.
@@ -91,6 +92,7 @@ class Report:
     judge: str
     ceiling: Mapping[str, float]
     sources: Mapping[str, str]
+    images_seen: Mapping[str, int]
     z_kinds: Mapping[str, Sequence[str]]
     parity: Parity
     changes: Sequence[Change]

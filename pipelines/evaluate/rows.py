@@ -66,6 +66,7 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
         "plan": report.plan,
         "judge": {"name": report.judge, "ceiling": report.ceiling},
         "sources": report.sources,
+        "images_seen": report.images_seen,
         "void": "" if report.parity.sound else report.parity.reason,
         "parity": asdict(report.parity),
         "changes": [asdict(change) for change in report.changes],

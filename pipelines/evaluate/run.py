@@ -143,14 +143,19 @@ def _load(workspace: Workspace, embedded: bool) -> dict[str, Bundle]:
             "this workspace has not trained it, and an embedded model is no fair match.",
             f"Run `kaleido train diffusion{flag}`.",
         )
-    seen = {m: bundle.diffusion.images_seen for m, bundle in bundles.items()}
-    if len(set(seen.values())) > 1:
+    seen = _images_seen(bundles)
+    if seen[BASELINE] < seen[KALEIDO]:
         raise KaleidoError(
-            "baseline and diffusion model",
-            f"they were not trained on as many images ({seen}), so comparing them says nothing.",
-            "Train the other one as long, with the same --steps and --batch-size.",
+            "the baseline",
+            f"it has seen {seen[BASELINE]:,} images and Kaleido {seen[KALEIDO]:,}, so a comparison "
+            "would flatter Kaleido.",
+            "Train it on as many, or more: `kaleido train diffusion --baseline` with --steps.",
         )
     return bundles
+
+
+def _images_seen(bundles: Mapping[str, Bundle]) -> dict[str, int]:
+    return {model: bundle.diffusion.images_seen for model, bundle in bundles.items()}
 
 
 def _captions(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> list[str]:
@@ -253,6 +258,7 @@ def _compare(
         judge=judge.name,
         ceiling=dict(ceiling),
         sources={model: bundle.source for model, bundle in bundles.items()},
+        images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
         parity=parity(estimates, data),
         changes=changes(estimates),

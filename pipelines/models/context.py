@@ -50,16 +50,14 @@ class Conditioning:
         tokens: (n, length, context_dim), for cross-attention.
         mask: (n, length), 1 where a token counts.
         places: (n, length, 4), see `States`; the whole picture where nothing else is known.
+        names: bool (n, length), True where a token is a word that names what its place holds, and
+            that is not the whole picture.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor
-
-    def repeat(self, times: int) -> Conditioning:
-        """Repeat all rows, in their order, `times` times."""
-        parts = (self.tokens, self.mask, self.places)
-        return Conditioning(*(part.repeat(times, *[1] * (part.dim() - 1)) for part in parts))
+    names: torch.Tensor
 
 
 class Context(ModelMixin, ConfigMixin):
@@ -137,27 +135,33 @@ class Context(ModelMixin, ConfigMixin):
         """
         parts = [self.caption_projection(caption.values) + self.segment[0]]
         masks, places = [caption.mask], [_places(caption)]
+        names = [torch.zeros_like(caption.mask)]
         if z is not None:
             where = _places(z)
             placed = self.place_projection(_fourier(where))
             tokens = self.z_projection(z.values) + placed + self.segment[1]
+            named = torch.zeros_like(z.mask)
             if z.names is not None:
                 tokens = tokens + self.name_projection(_item_names(z, where, z.names))
+                named = z.names & z.mask & _placed(where)
             if z.tints is not None:
                 tokens = tokens + self.tint_projection(z.tints)
             parts.append(tokens)
             masks.append(z.mask)
             places.append(where)
+            names.append(named)
         tokens, mask, place = torch.cat(parts, 1), torch.cat(masks, 1), torch.cat(places, 1)
+        name = torch.cat(names, 1)
         if drop is not None:
             first = torch.zeros_like(mask)
             first[:, 0] = True
             tokens = torch.where(drop[:, None, None], self.null_token.expand_as(tokens), tokens)
             mask = torch.where(drop[:, None], first, mask)
             place = torch.where(drop[:, None, None], place.new_tensor(EVERYWHERE), place)
+            name = name & ~drop[:, None]
         for layer in self.layers:
             tokens = layer(tokens, src_key_padding_mask=~mask)
-        return Conditioning(self.norm(tokens), mask.to(tokens.dtype), place)
+        return Conditioning(self.norm(tokens), mask.to(tokens.dtype), place, name)
 
     def null(self, count: int) -> Conditioning:
         """The null condition for `count` rows."""
@@ -174,13 +178,17 @@ def _places(states: States) -> torch.Tensor:
     return states.values.new_tensor(EVERYWHERE).expand(*states.mask.shape, 4)
 
 
+def _placed(places: torch.Tensor) -> torch.Tensor:
+    return (places != places.new_tensor(EVERYWHERE)).any(-1)
+
+
 def _item_names(states: States, places: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
     """For each token, the mean over the words that share its place: its item's label.
 
     Returns:
         (n, length, width), zero for tokens that speak of the whole picture.
     """
-    placed = states.mask & (places != places.new_tensor(EVERYWHERE)).any(-1)
+    placed = states.mask & _placed(places)
     same = (places[:, :, None] == places[:, None]).all(-1) & placed[:, :, None]
     weights = (same & (placed & names)[:, None]).to(states.values.dtype)
     return (weights / weights.sum(-1, keepdim=True).clamp(min=1.0)) @ states.values

@@ -116,7 +116,9 @@ class Diffusion(nn.Module):
 
     def prepare(self, conditioning: Conditioning) -> PreparedContext:
         """Compute what the denoiser needs of a conditioning at every noise level."""
-        return self.denoiser.prepare(conditioning.tokens, conditioning.mask, conditioning.places)
+        return self.denoiser.prepare(
+            conditioning.tokens, conditioning.mask, conditioning.places, conditioning.names
+        )
 
     def forward(
         self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext
@@ -139,25 +141,23 @@ def weights_id(folder: Path) -> str:
     return fingerprint([sha256_file(path) for path in sorted(folder.rglob("*.safetensors"))])
 
 
-def build_diffusion(
-    settings: DiffusionSettings, image_size: int, prior: Prior, z_kinds: Sequence[str]
-) -> Diffusion:
+def build_diffusion(settings: DiffusionSettings, prior: Prior, z_kinds: Sequence[str]) -> Diffusion:
     """Make an untrained model; the baseline (no kinds) has the same shape and parameters.
 
     Args:
         settings: Sizes.
-        image_size: Side of the images in pixels.
         prior: Whose states it reads.
         z_kinds: Kinds in order.
     """
     width = prior.width
     context = Context(caption_dim=width, z_dim=2 * width, context_dim=width)
     denoiser = KaleidoTransformer2DModel(
-        sample_size=image_size,
+        sample_size=settings.image_size,
         patch_size=settings.patch_size,
         num_layers=settings.layers,
         num_attention_heads=settings.heads,
         attention_head_dim=settings.head_dim,
+        pixel_channels=settings.pixel_channels,
         context_dim=width,
     )
     return Diffusion(context, denoiser, z_kinds, prior.identity)

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.images import decode_image
+from pipelines.core.images import open_image
 from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.core.settings import DiffusionSettings
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds
+from pipelines.models.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
 from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
@@ -57,8 +59,7 @@ class DiffusionTask:
     def batch(self, start: int, count: int) -> Batch:
         """Images in [-1, 1], (n, 3, side, side), captions and z texts (empty for a baseline)."""
         records = self._stream.batch(start, count)
-        # Not `record.pixels`, which would keep the decoded image as long as the record.
-        pixels = np.stack([decode_image(record.image, record.key) for record in records])
+        pixels = np.stack([_reduced(record, self.model.image_size) for record in records])
         texts = []
         if self.model.z_kinds:
             texts = [
@@ -83,7 +84,7 @@ class DiffusionTask:
             if texts:
                 z = self._prior.z_states(caption, *self._prior.tokenize_z(texts))
         drop = torch.rand(len(images), generator=rng, device=device) < self._drop
-        context = self.model.prepare(self.model.context(caption, z, drop).repeat(self._draws))
+        context = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
         # Logit-normal noise levels (arXiv 2403.03206), wide: flat colours are decided far nearer
         # to pure noise than edges are.
@@ -161,27 +162,44 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
     return tuple(kind for kind in prior.z_kinds if kind in asked)
 
 
+def _reduced(record: Record, side: int) -> np.ndarray:
+    # Not `record.pixels`, which would keep the decoded image as long as the record.
+    image = open_image(record.image, record.key)
+    return np.asarray(image.reduce(image.width // side))
+
+
 def _fresh_model(
     settings: DiffusionSettings, stream: RecordStream, prior: Prior, kinds: Sequence[str]
 ) -> Diffusion:
-    height, width = stream.batch(0, 1)[0].pixels.shape[:2]
-    if height != width or height % settings.patch_size:
-        raise KaleidoError(
-            f"images of {width} x {height} pixels",
-            f"the denoiser needs squares whose side {settings.patch_size} divides.",
-            "Set data.image_size and write the data again, or set diffusion.patch_size.",
-        )
-    if settings.patch_size % 2:
-        raise KaleidoError(
-            f"diffusion.patch_size = {settings.patch_size}",
-            "the denoiser draws at half the resolution first, so patches have an even side.",
-            "Set it to 4 or 8.",
-        )
+    _check_sizes(settings, *stream.batch(0, 1)[0].pixels.shape[:2])
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
-    model = build_diffusion(settings, height, prior, kinds)
+    model = build_diffusion(settings, prior, kinds)
     if settings.pretrained:
         _go_on_from(Diffusion.load(Path(settings.pretrained)), model, settings.pretrained)
     return model
+
+
+def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
+    side, patch = settings.image_size, settings.patch_size
+    if height != width or height % side:
+        raise KaleidoError(
+            f"images of {width} x {height} pixels",
+            f"the denoiser draws squares of {side} pixels, so it needs squares of that side or of "
+            "a multiple of it.",
+            "Set diffusion.image_size, or data.image_size and write the data again.",
+        )
+    if patch % 2 or side % patch:
+        raise KaleidoError(
+            f"diffusion.patch_size = {patch}",
+            f"patches need an even side that divides diffusion.image_size = {side}.",
+            "Set it to 4 or 8.",
+        )
+    if settings.pixel_channels % NORM_GROUPS:
+        raise KaleidoError(
+            f"diffusion.pixel_channels = {settings.pixel_channels}",
+            f"channels are normalised in {NORM_GROUPS} groups.",
+            f"Set a multiple of {NORM_GROUPS}.",
+        )
 
 
 def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:

@@ -132,6 +132,12 @@ def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allow
     assert sorted(path.name for path in inside.root.iterdir()) == ["kaleido.toml"]
 
 
+@pytest.mark.parametrize("flag", [("--workers", "2"), ("--retry-failed",)], ids=" ".join)
+def test_a_preview_takes_no_flags_of_a_run(inside, flag):
+    _, err = invoke("extract", "boxes", "--preview", "2", *flag, code=1)
+    assert f"--preview and {flag[0]}: a preview looks at a few records" in err
+
+
 def test_flags_of_data_override_settings(inside):
     invoke("data", "scenes", "--n", "3", "--size", "16", "--seed", "5", "--shard-size", "2")
     first, second = inside.data_shards()

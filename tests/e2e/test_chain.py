@@ -26,7 +26,8 @@ warmup = 1
 layers = 1
 heads = 2
 head_dim = 8
-patch_size = 16
+image_size = 16
+pixel_channels = 8
 steps = 6
 batch_size = 8
 warmup = 1
@@ -88,7 +89,7 @@ def test_sampling_with_the_workspace_models(chain) -> None:
     assert [row["caption"] for row in rows] == ["two circles and a star"] * 3
     assert all(row["z"].startswith("<boxes>") for row in rows)
     for row in rows:
-        assert decode_image((folder / row["file"]).read_bytes()).shape == (64, 64, 3)
+        assert decode_image((folder / row["file"]).read_bytes()).shape == (16, 16, 3)
     height, width, _ = decode_image(Path(summary["sheet"]).read_bytes()).shape
     assert width >= 2 * 128
     assert height >= 2 * 128

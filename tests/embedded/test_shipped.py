@@ -49,7 +49,7 @@ def test_models_belong_together(kaleido):
     baseline = load_bundle(None, baseline=True)
     assert (kaleido.source, baseline.source) == ("embedded", "embedded")
     assert baseline.z_kinds == () != kaleido.z_kinds
-    assert kaleido.diffusion.images_seen == baseline.diffusion.images_seen > 0
+    assert baseline.diffusion.images_seen >= kaleido.diffusion.images_seen > 0
     shapes = [
         {name: value.shape for name, value in bundle.diffusion.state_dict().items()}
         for bundle in (kaleido, baseline)

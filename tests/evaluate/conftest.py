@@ -55,9 +55,9 @@ def tiny_models(tmp_path_factory) -> Path:
     tokenizer = train_tokenizer([scene_of(0, index)[1] for index in range(200)], 1500)
     prior = build_prior(small, tokenizer, SHAPES)
     prior.save(folder / "prior")
-    settings = DiffusionSettings(layers=1, heads=2, head_dim=8, patch_size=4)
+    settings = DiffusionSettings(image_size=16, layers=1, heads=2, head_dim=8, patch_size=4)
     for name, kinds in (("diffusion", KINDS), ("baseline", ())):
-        build_diffusion(settings, 16, prior, kinds).save(folder / name)
+        build_diffusion(settings, prior, kinds).save(folder / name)
     return folder
 
 

@@ -72,6 +72,7 @@ def report(data, reference) -> Report:
         judge="scenes-judge@01234567",
         ceiling={"box": 0.99, "adherence": 0.98},
         sources={"baseline": "embedded", "kaleido": "embedded"},
+        images_seen={"baseline": 2000, "kaleido": 1000},
         z_kinds={"baseline": (), "kaleido": ("boxes",)},
         parity=parity(estimates, real),
         changes=changes(estimates),

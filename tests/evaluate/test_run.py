@@ -103,6 +103,20 @@ def test_without_captions_or_data_it_says_what_to_do(trained):
         evaluate(small(trained))
 
 
+@pytest.mark.parametrize(("baseline", "refused"), [(9, True), (10, False), (20, False)])
+def test_a_baseline_that_saw_fewer_images_is_refused(trained, baseline, refused):
+    for name, seen in (("baseline", baseline), ("diffusion", 10)):
+        path = trained.models(name) / "kaleido.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"images_seen": seen}))
+    captions = ["a star", "two circles"]
+    if refused:
+        with pytest.raises(KaleidoError, match=r"seen 9 images and Kaleido 10.*--baseline"):
+            evaluate(small(trained), captions=captions)
+    else:
+        found = content(evaluate(small(trained), captions=captions))
+        assert found["images_seen"] == {"baseline": baseline, "kaleido": 10}
+
+
 def write_pictures(workspace):
     folder = workspace.root.with_name("pictures")
     folder.mkdir()

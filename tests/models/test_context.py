@@ -76,12 +76,19 @@ def test_places_reach_the_tokens_and_the_denoiser() -> None:
 
 
 @torch.no_grad()
-def test_a_conditioning_repeats_all_rows_in_order() -> None:
-    one = _context()(_states(6, 16, 1, 6), _states(5, 32, 2, 5))
-    twice = one.repeat(2)
-    for name in ("tokens", "mask", "places"):
-        part = getattr(one, name)
-        assert torch.equal(getattr(twice, name), torch.cat([part, part]))
+def test_only_words_with_a_place_of_their_own_are_names() -> None:
+    context = _context()
+    caption, z = _states(6, 16, 1, 6), _states(5, 32, 2, 5)
+    whole, part = [0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.4, 0.6]
+    places = torch.tensor([[part, part, whole, part, part]] * 2)
+    words = torch.tensor([[True, False, True, False, True]] * 2)
+    mask = torch.tensor([[True, True, True, True, False]] * 2)
+    states = States(z.values, mask, places, names=words)
+    drop = torch.tensor([False, True])
+    kept, dropped = context(caption, states, drop).names.tolist()
+    assert kept == [False] * 6 + [True, False, False, False, False]
+    assert dropped == [False] * 11
+    assert not context(caption, z).names.any()
 
 
 @torch.no_grad()

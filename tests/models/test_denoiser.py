@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.models.denoiser import OFFSET_FEATURES, KaleidoTransformer2DModel, PixelHead
+from pipelines.models.denoiser import KaleidoTransformer2DModel
+
+EVERYWHERE = (0.0, 0.0, 1.0, 1.0)
 
 
 def _denoiser() -> KaleidoTransformer2DModel:
@@ -27,8 +29,8 @@ def _predict(
 ) -> torch.Tensor:
     noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     time = torch.tensor([200.0, 700.0])
-    places = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(*mask.shape, 4)
-    return model(noisy, time, model.prepare(context, mask, places))
+    places = torch.tensor(EVERYWHERE).expand(*mask.shape, 4)
+    return model(noisy, time, model.prepare(context, mask, places, torch.zeros_like(mask).bool()))
 
 
 def test_output_is_an_image_and_starts_at_zero() -> None:
@@ -58,32 +60,6 @@ def test_the_context_matters() -> None:
     assert not torch.allclose(one, two)
 
 
-@torch.no_grad()
-def test_patches_are_laid_out_where_they_came_from() -> None:
-    head = PixelHead(width=8, patch_size=4, channels=2)
-    torch.nn.init.normal_(head.out.weight)
-    patches, features = torch.zeros(1, 16, 8), torch.zeros(1, 2, 8, 8)
-    blank = head(patches, features, rows=4)
-    patches[0, 1 * 4 + 2] = 1.0  # row 1, column 2
-    changed = (head(patches, features, rows=4) != blank).any(1)[0]
-    assert changed[4:8, 8:12].all()
-    # Three convolutions at half the resolution reach six pixels beyond the patch.
-    outside = changed.clone()
-    outside[: 8 + 6, 8 - 6 :] = False
-    assert not outside.any()
-
-
-@torch.no_grad()
-def test_a_pixel_is_seen_by_the_patches_around_it() -> None:
-    model = _denoiser()  # 4 x 4 patches of 4 pixels
-    noisy = torch.zeros(1, 3, 16, 16)
-    blank = model.patch_embed(model.pixel_stem(noisy))
-    noisy[0, :, 4, 8] = 1.0  # the upper left pixel of the patch in row 1, column 2
-    seen = (model.patch_embed(model.pixel_stem(noisy)) != blank).any(-1).view(4, 4)
-    assert seen[:2, 1:3].all()  # patches overlap, and the stem reaches further
-    assert not seen[3].any()
-
-
 def test_save_and_load_give_the_same_network(tmp_path) -> None:
     model = _denoiser()
     model.save_pretrained(tmp_path)
@@ -93,30 +69,15 @@ def test_save_and_load_give_the_same_network(tmp_path) -> None:
     assert (tmp_path / "diffusion_pytorch_model.safetensors").is_file()
 
 
-def test_a_token_is_heard_best_in_its_place() -> None:
+@torch.no_grad()
+def test_a_token_of_the_whole_picture_is_heard_alike_everywhere() -> None:
     model = _denoiser()  # 4 x 4 patches, 2 heads
-    places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.75, 0.5]]])
-    prepared = model.prepare(torch.zeros(1, 2, 24), torch.ones(1, 2), places)
-    assert not prepared.bias[:, 0].any()  # one head hears all alike
-    assert not prepared.bias[..., 0].any()  # as do all for a token of the whole picture
-    local = prepared.bias[0, 1, :, 1].view(4, 4)
-    assert local.argmax() == 1 * 4 + 2  # row 1, column 2
-    assert (local == 0.0).sum() == 1
-    # Row 3's centre lies 0.375 below the rectangle, column 0's 0.375 to its left.
-    torch.testing.assert_close(local[3, 2], local[1, 0])
-    torch.testing.assert_close(local[3, 0], -32.0 * torch.tensor(2 * 0.375**2).sqrt())
-
-
-def test_a_patch_hears_where_it_lies_in_a_tokens_place() -> None:
-    model = _denoiser()  # 4 x 4 patches
-    places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.25, 1.0, 0.75]]])
-    offsets = model.prepare(torch.zeros(1, 3, 24), torch.ones(1, 3), places).offsets
-    assert offsets.shape == (1, 16, 3, OFFSET_FEATURES)
-    # The upper left patch of one rectangle hears what the upper left patch of the other hears.
-    torch.testing.assert_close(offsets[0, 0, 1], offsets[0, 1 * 4 + 2, 2])
-    # A rectangle of twice the size: other patches, and the patch is smaller beside it.
-    assert not torch.allclose(offsets[0, 0, 0], offsets[0, 0, 1])
-    torch.testing.assert_close(offsets[0, 0, :, -1], torch.tensor([0.25, 0.5, 0.5]))
+    places = torch.tensor([[EVERYWHERE, (0.5, 0.25, 0.75, 0.5)]])
+    nameless = torch.zeros(1, 2, dtype=torch.bool)
+    bias = model.prepare(torch.zeros(1, 2, 24), torch.ones(1, 2), places, nameless).bias
+    assert not bias[..., 0].any()
+    assert not bias[:, 0].any()  # one head hears all tokens alike
+    assert bias[0, 1, :, 1].view(4, 4).argmax() == 1 * 4 + 2  # row 1, column 2
 
 
 @torch.no_grad()
@@ -124,9 +85,41 @@ def test_the_place_of_a_token_changes_the_picture() -> None:
     model = _denoiser()
     noisy = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     tokens, mask = torch.ones(1, 1, 24), torch.ones(1, 1)
+    nameless = torch.zeros(1, 1, dtype=torch.bool)
     # One token only: its weight is 1 wherever it stands, so only the offsets can tell.
     here, there = (
-        model(noisy, torch.tensor([500.0]), model.prepare(tokens, mask, torch.tensor([[place]])))
+        model(
+            noisy,
+            torch.tensor([500.0]),
+            model.prepare(tokens, mask, torch.tensor([[place]]), nameless),
+        )
         for place in ([0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0])
     )
     assert not torch.allclose(here, there)
+
+
+@torch.no_grad()
+def test_a_name_is_drawn_on_the_layout() -> None:
+    model = _denoiser()
+    tokens, mask = torch.ones(1, 2, 24), torch.ones(1, 2)
+    places = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]])
+    none, first = (
+        model.prepare(tokens, mask, places, torch.tensor([names])).layout
+        for names in ([False, False], [True, False])
+    )
+    assert none.shape == (1, 48, 8, 8)  # at half the resolution
+    assert not none.any()
+    assert first[0, :, :4, :4].any()
+    assert not first[0, :, 5:, 5:].any()
+
+
+@torch.no_grad()
+def test_repeated_contexts_say_the_same() -> None:
+    model = _denoiser()
+    tokens, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
+    places = torch.rand(2, 3, 4).sort(-1).values
+    prepared = model.prepare(tokens, mask, places, torch.ones(2, 3, dtype=torch.bool))
+    noisy, time = torch.randn(2, 3, 16, 16), torch.tensor([200.0, 700.0])
+    once = model(noisy, time, prepared)
+    twice = model(noisy.repeat(2, 1, 1, 1), time.repeat(2), prepared.repeat(2))
+    torch.testing.assert_close(twice, once.repeat(2, 1, 1, 1), rtol=1e-4, atol=1e-4)

@@ -31,8 +31,8 @@ def tiny_prior() -> Prior:
 def tiny_diffusion(tiny_prior) -> Diffusion:
     """A diffusion model of 16 pixels a side whose output depends on its condition."""
     torch.manual_seed(1)
-    settings = DiffusionSettings(layers=1, heads=2, head_dim=8, patch_size=4)
-    model = build_diffusion(settings, 16, tiny_prior, KINDS)
+    settings = DiffusionSettings(image_size=16, layers=1, heads=2, head_dim=8, patch_size=4)
+    model = build_diffusion(settings, tiny_prior, KINDS)
     torch.nn.init.normal_(model.denoiser.proj_out.out.weight, std=0.3)
     return model.eval()
 

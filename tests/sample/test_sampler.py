@@ -33,7 +33,8 @@ class _Constant:
 
 def _conditioning(value: float, count: int) -> Conditioning:
     tokens = torch.full((count, 1, 1), value)
-    return Conditioning(tokens, torch.ones(count, 1), torch.zeros(count, 1, 4))
+    mask = torch.ones(count, 1)
+    return Conditioning(tokens, mask, torch.zeros(count, 1, 4), mask.bool())
 
 
 def test_guidance_extrapolates() -> None:

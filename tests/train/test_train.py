@@ -288,3 +288,33 @@ def test_training_goes_on_from_a_trained_model(workspace, tmp_path) -> None:
         train_diffusion(tuned)
     with pytest.raises(KaleidoError, match="other sizes"):
         train_diffusion(_with(workspace, **settings, diffusion__layers=2), restart=True)
+
+
+def test_images_are_reduced_to_the_denoisers_size(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(_with(workspace, diffusion__image_size=8))
+    model, prior = (
+        Diffusion.load(workspace.models("diffusion")),
+        Prior.load(workspace.models("prior")),
+    )
+    stream = RecordStream(workspace, ("palette",), 0)
+    images, _, _ = DiffusionTask(model, prior, stream, 0.1, 1, 0).batch(0, 2)
+    assert images.shape == (2, 3, 8, 8)
+    whole = torch.tensor(stream.batch(0, 1)[0].pixels).movedim(-1, 0) / 127.5 - 1.0
+    means = torch.nn.functional.avg_pool2d(whole, 2)
+    torch.testing.assert_close(images[0], means, atol=1.0 / 127.5, rtol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"image_size": 12}, "16 x 16 pixels.*squares of 12 pixels"),
+        ({"patch_size": 3}, "diffusion.patch_size = 3"),
+        ({"patch_size": 6}, "diffusion.patch_size = 6"),
+        ({"pixel_channels": 12}, "diffusion.pixel_channels = 12"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(workspace, wrong, named) -> None:
+    train_prior(workspace)
+    with pytest.raises(KaleidoError, match=named):
+        train_diffusion(_with(workspace, **{f"diffusion__{k}": v for k, v in wrong.items()}))

@@ -1,0 +1,94 @@
+"""Convolutions between pixels and the patches of the denoiser's transformer."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
+
+NORM_GROUPS = 8
+"""Groups of channels that are normalised together between convolutions."""
+
+
+class PixelEncoder(nn.Module):
+    """Reads noisy image and layout at half the resolution, with convolutions.
+
+    Args:
+        channels: Of the features.
+        time_width: Of the noise level's embedding.
+        blocks: Residual blocks.
+    """
+
+    def __init__(self, channels: int, time_width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(12, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(_residual_block(channels, time_width) for _ in range(blocks))
+
+    def forward(
+        self, noisy: torch.Tensor, layout: torch.Tensor, time: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute features.
+
+        Args:
+            noisy: (n, 3, height, width).
+            layout: (n, channels, height / 2, width / 2).
+            time: Embedding of the noise level, (n, time_width).
+
+        Returns:
+            (n, channels, height / 2, width / 2).
+        """
+        features = self.first(pixel_unshuffle(noisy, 2)) + layout
+        for block in self.blocks:
+            features = block(features, time)
+        return features
+
+
+class PixelDecoder(nn.Module):
+    """Turns patches into pixels with convolutions, beside what `PixelEncoder` has read.
+
+    Args:
+        width: Of the patches' states and of the noise level's embedding.
+        patch_size: Side of a patch in pixels, even.
+        channels: At half the resolution.
+        blocks: Residual blocks.
+    """
+
+    def __init__(self, width: int, patch_size: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.spread = nn.Linear(width, channels * (patch_size // 2) ** 2)
+        self.upscale = nn.PixelShuffle(patch_size // 2)
+        self.blocks = nn.ModuleList(_residual_block(channels, width) for _ in range(blocks))
+        self.norm = nn.GroupNorm(NORM_GROUPS, channels)
+        self.out = nn.Conv2d(channels, 12, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self, patches: torch.Tensor, features: torch.Tensor, time: torch.Tensor, rows: int
+    ) -> torch.Tensor:
+        """Draw the image.
+
+        Args:
+            patches: (n, rows * columns, width).
+            features: From `PixelEncoder`, (n, channels, height / 2, width / 2).
+            time: Embedding of the noise level, (n, width).
+            rows: Of patches.
+
+        Returns:
+            (n, 3, height, width).
+        """
+        grid = self.spread(patches).transpose(1, 2).unflatten(-1, (rows, -1))
+        x = features + self.upscale(grid)
+        for block in self.blocks:
+            x = block(x, time)
+        return pixel_shuffle(self.out(silu(self.norm(x))), 2)
+
+
+def _residual_block(channels: int, time_width: int) -> ResnetBlock2D:
+    return ResnetBlock2D(
+        in_channels=channels,
+        temb_channels=time_width,
+        groups=NORM_GROUPS,
+        time_embedding_norm="scale_shift",
+    )
