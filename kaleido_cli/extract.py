@@ -39,22 +39,33 @@ PreviewOption = Annotated[
 
 
 COMMANDS = {
-    "boxes": ("Find objects and their boxes with the embedded detector.", "boxes --retry-failed"),
-    "blobs": ("Fit an ellipse to each object's mask.", "blobs --preview 8"),
-    "palette": ("Cluster the colours of each image.", "palette"),
+    "descriptions": (
+        ("description",),
+        "Describe each image with the embedded captioner.",
+        "descriptions --preview 8",
+    ),
+    "boxes": (
+        ("boxes",),
+        "Find objects and their boxes with the embedded detector.",
+        "boxes --retry-failed",
+    ),
+    "blobs": (("blobs",), "Fit an ellipse to each object's mask.", "blobs --preview 8"),
+    "palette": (("palette",), "Cluster the colours of each image.", "palette"),
     "tokens": (
+        ("tokens",),
         "Write each image as ids of the workspace's visual tokenizer.",
         "tokens --workers 2",
     ),
     "all": (
+        None,
         "Compute boxes, blobs and palette in one pass; tokens need a tokenizer trained first.",
         "all --workers 2",
     ),
 }
-"""Command -> what it does and an example."""
+"""Command -> kinds of latents, what it does, and an example."""
 
 
-def _add(name: str, purpose: str, example: str) -> None:
+def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -> None:
     @app.command(name, help=purpose, epilog=f"Example: kaleido extract {example}")
     def command(
         workers: WorkersOption = None,
@@ -63,12 +74,11 @@ def _add(name: str, purpose: str, example: str) -> None:
         workspace: WorkspaceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        kinds = None if name == "all" else (name,)
         _extract(kinds, workers, retry_failed, preview, workspace, as_json)
 
 
-for _name, (_purpose, _example) in COMMANDS.items():
-    _add(_name, _purpose, _example)
+for _name, _facts in COMMANDS.items():
+    _add(_name, *_facts)
 
 
 def _extract(

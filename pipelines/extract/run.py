@@ -100,7 +100,15 @@ def _tokens(parts: Parts) -> Stage:
     return TokensStage(parts.tokenizer)
 
 
+def _descriptions(parts: Parts) -> Stage:
+    from pipelines.embedded.paths import embedded_path
+    from pipelines.extract.descriptions import DescriptionsStage
+
+    return DescriptionsStage(embedded_path("captioner"))
+
+
 STAGES: dict[str, Callable[[Parts], Stage]] = {
+    "description": _descriptions,
     "boxes": _boxes,
     "blobs": _blobs,
     "palette": _palette,

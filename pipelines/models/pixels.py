@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import functional
+
+PADDING = 114 / 255
+"""The grey beside pictures that are no squares, as ultralytics pads them."""
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -16,3 +20,17 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
     """Turn (n, 3, height, width), clamped to [-1, 1], into uint8 (n, height, width, 3)."""
     pixels = ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def fit_square(image: np.ndarray, side: int) -> torch.Tensor:
+    """Scale uint8 (h, w, 3) to a square, padded at the right or below.
+
+    Returns:
+        Float (3, side, side) in [0, 1].
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = (max(round(height * scale), 1), max(round(width * scale), 1))
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float() / 255.0
+    pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=scale < 1.0)
+    return functional.pad(pixels, (0, side - size[1], 0, side - size[0]), value=PADDING)[0]

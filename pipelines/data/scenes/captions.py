@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from pipelines.data.scenes.factors import COLOURS, SHAPES, Scene, SceneObject
+from pipelines.data.scenes.factors import COLOURS, SHAPES, Scene
 
 P_COLOUR_STATED = 0.15
 """Probability that a caption names the colour of one group of like shapes."""
@@ -59,15 +59,6 @@ def read_caption(caption: str) -> Counter[str] | None:
     return found or None
 
 
-def describe_scene(scene: Scene) -> str:
-    """Describe everything about a scene: the truth that captions leave open."""
-    parts = [
-        f"a {item.size} {item.colour} {item.texture} {item.shape} at {_where(item)}"
-        for item in scene.objects
-    ]
-    return f"{'; '.join(parts)}; arranged as {scene.arrangement}; on {scene.background}."
-
-
 def _phrase(shape: str, count: int, colour: str | None) -> str:
     words = [NUMBERS[count], colour, shape if count == 1 else f"{shape}s"]
     if count == 1 and (colour or shape)[0] in "aeiou":
@@ -78,9 +69,3 @@ def _phrase(shape: str, count: int, colour: str | None) -> str:
 def _shared_colour(scene: Scene, shape: str) -> str | None:
     colours = {item.colour for item in scene.objects if item.shape == shape}
     return colours.pop() if len(colours) == 1 else None
-
-
-def _where(item: SceneObject) -> str:
-    row = ("the top", "the middle", "the bottom")[min(int(item.y * 3), 2)]
-    column = ("left", "centre", "right")[min(max(int(item.x * 3), 0), 2)]
-    return f"{row} {column}"

@@ -13,7 +13,8 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.captions import caption_scene, describe_scene
+from pipelines.data.scenes.captions import caption_scene
+from pipelines.data.scenes.descriptions import describe_scene
 from pipelines.data.scenes.draw import Drawing, draw_scene, ellipse_truth
 from pipelines.data.scenes.factors import Scene, sample_scene
 from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data

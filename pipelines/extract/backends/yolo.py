@@ -30,7 +30,6 @@ WEIGHTS = "model.safetensors"
 SAME_OBJECT = 0.6
 """Boxes of a greater IoU are of one object."""
 
-_PADDING = 114 / 255
 _settings_folder: tempfile.TemporaryDirectory[str] | None = None
 
 
@@ -91,6 +90,8 @@ class YoloBackend:
                 network's input and padded to a square.
         """
         import torch
+
+        from pipelines.models.pixels import fit_square
 
         if not images:
             return []
@@ -191,19 +192,6 @@ def drop_training_parts(model: torch.nn.Module) -> torch.nn.Module:
     model.end2end = True  # ultralytics keeps the one-to-many head otherwise
     model.model[-1].fuse()
     return model
-
-
-def fit_square(image: np.ndarray, side: int) -> torch.Tensor:
-    """Scale uint8 (h, w, 3) to a square, padded at the right or below: float (3, side, side)."""
-    import torch
-    from torch.nn import functional
-
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    pixels = torch.tensor(image).permute(2, 0, 1)[None].float() / 255.0
-    pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=scale < 1.0)
-    return functional.pad(pixels, (0, side - size[1], 0, side - size[0]), value=_PADDING)[0]
 
 
 def _load(architecture: str, weights: bytes, name: str) -> torch.nn.Module:

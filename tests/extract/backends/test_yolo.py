@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.extract.backends.yolo import YoloBackend, distinct, fit_square
+from pipelines.extract.backends.yolo import YoloBackend, distinct
 
 
 def images(count: int, height: int = 64, width: int = 64) -> list[np.ndarray]:
@@ -50,16 +50,6 @@ def test_a_picture_does_not_depend_on_its_batch(untrained):
 
 def test_no_pictures_give_no_detections(untrained):
     assert YoloBackend(untrained, 0.25, 8).predict([]) == []
-
-
-def test_a_wide_picture_is_scaled_whole_and_padded():
-    image = np.zeros((32, 64, 3), np.uint8)
-    image[:, 32:] = 255
-    fitted = fit_square(image, 96)
-    assert fitted.shape == (3, 96, 96)
-    assert float(fitted[:, :48, :40].max()) == 0.0
-    assert float(fitted[:, :48, 56:].min()) == 1.0
-    assert fitted[:, 48:].unique().numel() == 1
 
 
 def test_one_object_is_found_once():

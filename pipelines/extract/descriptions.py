@@ -1,0 +1,55 @@
+"""Descriptions: what the captioner sees in each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pipelines.core.record import Record
+from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
+from pipelines.latents.base import LatentError
+from pipelines.latents.description import Description
+from pipelines.models.captioner import Captioner
+from pipelines.models.pixels import fit_square
+
+
+class DescriptionsStage(Stage):
+    """pixels -> `Description`.
+
+    Args:
+        folder: A captioner's folder.
+
+    Raises:
+        InputMissing: If the folder holds no captioner.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._captioner: Captioner | None = None
+        self.spec = StageSpec(
+            name="descriptions-captioner",
+            version=1,
+            output="description",
+            options={"captioner": Captioner.load(folder).identity},
+        )
+
+    def setup(self) -> None:
+        """Load the captioner."""
+        self._captioner = Captioner.load(self._folder)
+
+    def __call__(self, records: Sequence[Record]) -> list[Outcome]:
+        """Describe each record's picture; one of which nothing can be said has failed."""
+        if self._captioner is None:
+            raise RuntimeError("setup() comes before the first batch")
+        side = self._captioner.image_size
+        images = torch.stack([fit_square(record.pixels, side) for record in records])
+        return [_outcome(text) for text in self._captioner.describe(2.0 * images - 1.0)]
+
+
+def _outcome(text: str) -> Outcome:
+    try:
+        return Ok(Description(text))
+    except LatentError as error:
+        return Failed(str(error))
