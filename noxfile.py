@@ -85,8 +85,8 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def embedded(session: nox.Session) -> None:
-    """Train the embedded models in runs/ and ship them, or those named: detector, judge, scenes."""
-    for name in session.posargs or ("detector", "judge", "scenes"):
+    """Train the embedded models in runs/ and ship them, or those named on the command line."""
+    for name in session.posargs or ("detector", "judge", "captioner", "scenes"):
         run_heavy(session, "-m", f"pipelines.embedded.train_{name}")
         if name != "scenes":  # whose recipe ships its three models itself
             made = ROOT / "runs" / name

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first")
 def evaluate(
     captions: Annotated[
-        int | None, typer.Option(min=1, help="Held-out captions.", show_default=False)
+        int | None, typer.Option(help="Held-out captions.", show_default=False)
     ] = None,
     n: Annotated[
         int | None,
@@ -27,7 +27,7 @@ def evaluate(
         typer.Option(metavar="SCALES", help="Guidance scales, with commas: 1,3,7.5."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the sampler.", show_default=False)
+        int | None, typer.Option(help="Steps of the sampler.", show_default=False)
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="SEEDS", help="Seeds, with commas: 0,1,2.")

@@ -24,15 +24,15 @@ app = typer.Typer(
 
 StepsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Training steps (default: the setting).", show_default=False),
+    typer.Option(help="Training steps (default: the setting).", show_default=False),
 ]
 BatchSizeOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Records in a batch (default: the setting).", show_default=False),
+    typer.Option(help="Records in a batch (default: the setting).", show_default=False),
 ]
 LearningRateOption = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Peak learning rate (default: the setting).", show_default=False),
+    typer.Option(help="Peak learning rate (default: the setting).", show_default=False),
 ]
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Begin again; forget an unfinished run.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.record import Record
 
 
@@ -81,3 +82,21 @@ class Stage(ABC):
                 cannot be processed: the engine calls again record by record.
             Exception: If no record is at fault; it ends the run.
         """
+
+
+def set_up(stage: Stage) -> None:
+    """Call a stage's `setup`.
+
+    Raises:
+        KaleidoError: If it fails, whatever a library raised.
+    """
+    try:
+        stage.setup()
+    except KaleidoError:
+        raise
+    except Exception as error:
+        raise KaleidoError(
+            f"extract {stage.spec.output}",
+            f"{stage.spec.name} could not be set up ({type(error).__name__}: {error}).",
+            "`kaleido doctor` checks the installation.",
+        ) from error

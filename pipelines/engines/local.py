@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import remove_leftovers
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.stage import Stage
+from pipelines.core.stage import Stage, set_up
 from pipelines.core.workspace import Workspace
 from pipelines.engines.threads import child_threads, torch_threads
 from pipelines.engines.work import (
@@ -146,7 +146,7 @@ class _Worker:
         stages = [stage for stage in self._stages if stage.spec.output in task.pending]
         for stage in stages:
             if stage.spec.output not in self._ready:
-                stage.setup()
+                set_up(stage)
                 self._ready.add(stage.spec.output)
         with torch_threads(stages[0].spec.resources.get("threads", 1)):
             process_shard(self._workspace, stages, task, advance)

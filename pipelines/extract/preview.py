@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, set_up
 from pipelines.core.workspace import Workspace
 from pipelines.data.show import ShownRecord, choose_records, describe, read_chosen, sheet_of
 from pipelines.engines.batches import call_stage, in_batches, unfit
@@ -49,7 +49,7 @@ def preview(workspace: Workspace, kinds: Sequence[str], count: int) -> PreviewSu
     records = list(read_chosen(workspace, choose_records(workspace, count)))
     problems: list[tuple[str, str, str]] = []
     for stage in stages:
-        stage.setup()
+        set_up(stage)
         outcomes = _run(stage, records)
         pairs = list(zip(records, outcomes, strict=True))
         kind = stage.spec.output

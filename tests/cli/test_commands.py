@@ -93,8 +93,6 @@ def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch):
     [
         ("data", "scenes", "--n", "0"),
         ("data", "scenes", "--n", "many"),
-        ("train", "prior", "--steps", "0"),
-        ("train", "diffusion", "--learning-rate", "-1"),
         ("sample", "a circle", "--guidance", "3"),
         ("sample", "a circle", "a square"),
         ("sample", "a circle", "--captions", "file.txt"),
@@ -114,6 +112,13 @@ def test_options_are_parsed_strictly(inside, arguments):
         (("data", "scenes", "--size", "4"), "data.image_size", "a whole number from 8 to 4096"),
         (("data", "scenes", "--shard-size", "0"), "data.shard_size", "a whole number above 0"),
         (("data", "folder", ".", "--shard-size", "0"), "data.shard_size", "a whole number above 0"),
+        (("train", "prior", "--steps", "0"), "prior.steps", "a whole number above 0"),
+        (
+            ("train", "diffusion", "--learning-rate", "-1"),
+            "diffusion.learning_rate",
+            "a number above 0",
+        ),
+        (("evaluate", "--steps", "0"), "evaluate.steps", "a whole number above 0"),
         (("extract", "all", "--workers", "0"), "extract.workers", "a whole number above 0"),
         (("sample", "a star", "--n", "0"), "sample.n", "a whole number above 0"),
         (("sample", "a star", "--cfg", "-0.5"), "sample.cfg", "a number from 0 up"),
