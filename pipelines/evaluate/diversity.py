@@ -40,14 +40,18 @@ def mss(features: np.ndarray) -> float:
     return float((cosine_matrix(features).sum() - n) / (n * (n - 1)))
 
 
-def vendi(features: np.ndarray) -> float:
+def vendi(features: np.ndarray, order: float = 1.0) -> float:
     """Vendi score of one caption's samples (2210.02410): the effective number of different ones.
 
-    exp of the von Neumann entropy of K / n, K the cosine matrix: ``exp(-Σ λ log λ)``. It lies
-    between 1 (all alike) and n (all orthogonal) and grows with n: compare equal n only.
+    exp of the Rényi entropy of K / n, K the cosine matrix; at order 1 the von Neumann entropy,
+    ``exp(-Σ λ log λ)``. It lies between 1 (all alike) and n (all orthogonal) and grows with n:
+    compare equal n only.
 
     Args:
         features: (n, d), n of 1 or more.
+        order: q of "cousins of the Vendi score" (2310.12952, eq. 3), 0 or more. A small one counts
+            what is rare nearly as much as what is common; infinity gives 1 over the share of the
+            most common.
 
     Raises:
         ValueError: For no sample, or features without a direction.
@@ -56,4 +60,8 @@ def vendi(features: np.ndarray) -> float:
         raise ValueError("a Vendi score needs a sample")
     values = np.linalg.eigvalsh(cosine_matrix(features) / len(features))
     values = values[values > 1e-12]
-    return float(np.exp(-(values * np.log(values)).sum()))
+    if order == 1.0:
+        return float(np.exp(-(values * np.log(values)).sum()))
+    if np.isinf(order):
+        return float(1.0 / values.max())
+    return float((values**order).sum() ** (1.0 / (1.0 - order)))

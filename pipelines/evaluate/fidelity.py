@@ -160,6 +160,39 @@ def membership(
     return _inside(drawn, real, radii(real, k)), _inside(real, drawn, radii(drawn, k))
 
 
+def density_and_coverage(
+    real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Density and coverage (Naeem et al., 2002.09797, eqs. 3 and 4), a value a point.
+
+    Only the real points have balls, so an outlier among the drawn ones cannot reach far, as it
+    can in recall; and a drawn point counts once for every ball that it lies in.
+
+    Args:
+        real: (n, d) features of real images.
+        drawn: (m, d) features of drawn images. Coverage grows with m: keep it equal.
+        k: Neighbours.
+
+    Returns:
+        (m,) real balls around each drawn point, over k; their mean is the density, which can
+        exceed 1. And bool (n,): whether each real point's ball holds a drawn one; their mean is
+        the coverage.
+
+    Raises:
+        ValueError: If there are k real points or fewer.
+    """
+    if len(real) <= k:
+        raise ValueError(f"k = {k} neighbours need more than {k} images, got {len(real)}")
+    reach = radii(real, k)
+    balls = np.zeros(len(drawn))
+    covered = np.zeros(len(real), dtype=bool)
+    for start in range(0, len(drawn), BLOCK):
+        inside = _squared(drawn[start : start + BLOCK], real) <= reach
+        balls[start : start + BLOCK] = inside.sum(1)
+        covered |= inside.any(0)
+    return balls / k, covered
+
+
 def radii(points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """Squared distance of each point to its k-th nearest other: (n,)."""
     out = np.empty(len(points))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from pipelines.evaluate.adherence import agrees, box_adherence, parses, same_count, same_shapes
 from pipelines.evaluate.diversity import mss, vendi
-from pipelines.evaluate.fidelity import Moments, frechet_by_caption, membership
+from pipelines.evaluate.fidelity import (
+    Moments,
+    density_and_coverage,
+    frechet_by_caption,
+    membership,
+)
 from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.kernels import mmd_by_caption
 from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entropy
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.statistics import Estimate, combine
@@ -34,11 +41,12 @@ def measure(
         ceiling: Share of real boxes that the judge finds with the right shape, above 0.
 
     Returns:
-        Estimates by metric. Over all pictures together: ``frechet``, ``precision``, ``recall``.
-        Over the n pictures of a caption under one seed: ``vendi``, ``mss``, ``edges`` (edge energy
+        Estimates by metric. Over all pictures together: ``frechet``, ``mmd``, ``precision``,
+        ``recall``, ``density``, ``coverage.real``. Over the n pictures of a caption under one
+        seed: ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy
         over that of real pictures of the caption) and ``caption`` (share that shows exactly the
         captioned objects: the valid ones). Over the valid ones among them: ``vendi.valid`` and
-        ``mss.valid``, ``entropy.FACTOR`` (nats) and ``coverage.FACTOR``; these say how many
+        the like, ``entropy.FACTOR`` (nats) and ``coverage.FACTOR``; these say how many
         pictures they used and skip groups with too few. Of z, where there is one: see
         `_z_metrics`.
     """
@@ -51,7 +59,8 @@ def measure(
     values = _set_metrics(seen, reference)
     values["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
     values["caption"] = Estimate.mean_of(valid.mean(2))
-    for name, score in (("vendi", vendi), ("mss", mss)):
+    scores = {"vendi": vendi, "vendi.infinity": partial(vendi, order=np.inf), "mss": mss}
+    for name, score in scores.items():
         values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
@@ -69,12 +78,18 @@ def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     moments = [
         [Moments.of(rows.reshape(-1, d)) for rows in each.features] for each in (seen, reference)
     ]
-    distance, pseudo = frechet_by_caption(*moments)
-    precise, recalled = membership(reference.features.reshape(-1, d), seen.features.reshape(-1, d))
+    each = [features.reshape(captions, -1, d) for features in (seen.features, reference.features)]
+    distances = {"frechet": frechet_by_caption(*moments), "mmd": mmd_by_caption(*each)}
+    drawn, real = (features.reshape(-1, d) for features in each)
+    precise, recalled = membership(real, drawn)
+    dense, covered = density_and_coverage(real, drawn)
+    shares = {"precision": precise, "recall": recalled, "density": dense, "coverage.real": covered}
     return {
-        "frechet": Estimate(distance, np.repeat(pseudo[:, None], seeds, axis=1)),
-        "precision": Estimate.mean_of(precise.reshape(captions, seeds, -1).mean(2)),
-        "recall": Estimate.mean_of(recalled.reshape(captions, seeds, -1).mean(2)),
+        name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
+        for name, (value, pseudo) in distances.items()
+    } | {
+        name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
+        for name, points in shares.items()
     }
 
 

@@ -24,10 +24,18 @@ from pipelines.evaluate.statistics import Interval
 TITLES = {
     "vendi": ("Vendi score", "effective number of different samples of a caption"),
     "vendi.valid": ("Vendi score, valid only", "over pictures with exactly the captioned objects"),
+    "vendi.infinity": (
+        "Vendi score, order ∞",
+        "1 over the share of the most common kind of sample",
+    ),
+    "vendi.infinity.valid": ("Vendi, order ∞, valid only", "the same over such pictures"),
     "mss": ("Similarity (MSS)", "mean cosine of two samples of a caption; less is more diverse"),
     "mss.valid": ("Similarity, valid only", "over pictures with exactly the captioned objects"),
     "recall": ("Recall", "share of real pictures that the samples reach"),
     "precision": ("Precision", "share of samples that look real"),
+    "coverage.real": ("Coverage", "share of real pictures that have a sample near them"),
+    "density": ("Density", "how thick the real pictures lie around a sample; 1 is as in the data"),
+    "mmd": ("Kernel distance (MMD²)", "unbiased, cubic kernel: KID's, on these features"),
     "frechet": ("Fréchet distance", "distance to real pictures; less is better"),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
     "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),

@@ -22,6 +22,26 @@ def test_groups_of_copies_count_as_groups_with_their_weights():
     assert mss(rows) == pytest.approx((2 + 20) / (8 * 7))
 
 
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (0.0, 3.0),
+        (0.5, np.sqrt([1 / 8, 2 / 8, 5 / 8]).sum() ** 2),
+        (2.0, 64 / (1 + 4 + 25)),
+        (np.inf, 8 / 5),
+    ],
+)
+def test_orders_have_closed_forms_for_groups_of_copies(order, expected):
+    assert vendi(np.repeat(np.eye(3), [1, 2, 5], axis=0), order) == pytest.approx(expected)
+
+
+def test_a_higher_order_never_scores_more_and_order_one_is_a_limit():
+    rows = np.random.default_rng(0).normal(size=(12, 5))
+    scores = [vendi(rows, order) for order in (0.1, 0.999, 1.0, 1.001, 2.0, 50.0, np.inf)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[1] == pytest.approx(scores[2], rel=1e-3) == pytest.approx(scores[3], rel=1e-3)
+
+
 def test_two_samples_at_an_angle_have_the_closed_form():
     cosine = 0.6
     rows = np.array([[1.0, 0.0], [cosine, 0.8]])

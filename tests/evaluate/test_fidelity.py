@@ -4,6 +4,7 @@ from scipy.linalg import sqrtm
 
 from pipelines.evaluate.fidelity import (
     Moments,
+    density_and_coverage,
     edge_energy,
     frechet_by_caption,
     frechet_distance,
@@ -104,6 +105,30 @@ def test_equal_sets_reach_each_other_and_far_ones_do_not():
     real = rng().normal(size=(30, 3))
     assert precision_recall(real, real) == (1.0, 1.0)
     assert precision_recall(real, real + 1e3) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("block", [7, 1024])
+def test_density_and_coverage_agree_with_brute_force(monkeypatch, block):
+    monkeypatch.setattr("pipelines.evaluate.fidelity.BLOCK", block)
+    real, drawn = rng().normal(size=(60, 3)), rng().normal(0.5, 0.8, size=(40, 3))
+    reach = [np.sort(np.linalg.norm(real - p, axis=1))[3] * (1 + 1e-12) for p in real]
+    inside = np.array(
+        [[np.linalg.norm(d - r) <= b for r, b in zip(real, reach, strict=True)] for d in drawn]
+    )
+    density, coverage = density_and_coverage(real, drawn)
+    np.testing.assert_allclose(density, inside.sum(1) / 3)
+    np.testing.assert_array_equal(coverage, inside.any(0))
+
+
+def test_an_outlier_reaches_far_in_recall_but_not_in_coverage():
+    real = rng().normal(size=(100, 2))
+    drawn = np.concatenate([real[:4] - 20.0, [[1e4, 1e4]]])
+    _, recalled = membership(real, drawn)
+    _, covered = density_and_coverage(real, drawn)
+    assert recalled.all()  # the outlier's third neighbour lies behind them all
+    assert not covered.any()
+    with pytest.raises(ValueError, match="more than 3 images"):
+        density_and_coverage(real[:3], drawn)
 
 
 def test_radii_do_not_count_the_point_itself_and_small_sets_are_refused():

@@ -35,7 +35,9 @@ def test_real_pictures_score_as_real(sound):
     assert sound["caption"] > 0.95
     assert sound["precision"] > 0.7 and sound["recall"] > 0.7
     assert sound["edges"] == pytest.approx(1.0, abs=0.1)
-    assert sound["vendi"] > 4.0
+    assert sound["vendi"] > sound["vendi.infinity"] > 2.0
+    assert sound["density"] == pytest.approx(1.0, abs=0.3) and sound["coverage.real"] > 0.7
+    assert abs(sound["mmd"]) < 0.01
     assert "boxes" not in sound
 
 
@@ -44,7 +46,9 @@ def test_repeated_pictures_cost_diversity_and_recall_but_not_the_caption(judge, 
     got = values(measure(look(repeated, judge), reference, ASKED, CEILING))
     assert got["vendi"] < 3.01 < sound["vendi"]
     assert got["mss"] > sound["mss"] + 0.1
+    assert got["vendi.infinity"] < sound["vendi.infinity"]
     assert got["recall"] < 0.5 * sound["recall"]
+    assert got["coverage.real"] < 0.7 * sound["coverage.real"]
     assert got["entropy.colour"] < sound["entropy.colour"]
     assert got["caption"] > 0.9
 

@@ -169,7 +169,8 @@ def test_every_metric_stands_in_the_table_with_its_interval(report):
         assert TITLES[metric][0].replace("'", "&#x27;") in page
     used = report.data["vendi.valid"]
     assert f"{used.pictures}<small>skipped {used.skipped} of " in page
-    assert "Kaleido (embedded, z: boxes)" in page and "Baseline (embedded, z: none)" in page
+    assert "Kaleido (embedded, 1,000 images seen, z: boxes)" in page
+    assert "Baseline (embedded, 2,000 images seen, z: none)" in page
     low, high = report.data["vendi"].interval().low, report.data["vendi"].interval().high
     assert f"{low:.2f} to {high:.2f}" in page
     assert "kaleido evaluate --name x" in page and "scenes-judge@01234567" in page
