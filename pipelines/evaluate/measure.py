@@ -21,6 +21,7 @@ from pipelines.evaluate.kernels import mmd_by_caption
 from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entropy
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.statistics import Estimate, combine
+from pipelines.evaluate.text import distinct, loops, repetition, self_bleu, words, zipf
 
 Asked = Sequence[Counter[str]]
 """Captioned shapes with their counts, one a caption."""
@@ -59,7 +60,11 @@ def measure(
     values = _set_metrics(seen, reference)
     values["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
     values["caption"] = Estimate.mean_of(valid.mean(2))
-    scores = {"vendi": vendi, "vendi.infinity": partial(vendi, order=np.inf), "mss": mss}
+    scores: dict[str, Callable[[np.ndarray], float]] = {
+        "vendi": vendi,
+        "vendi.infinity": partial(vendi, order=np.inf),
+        "mss": mss,
+    }
     for name, score in scores.items():
         values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
@@ -68,6 +73,7 @@ def measure(
     texts = [z for by_seed in seen.z for group in by_seed for z in group]
     if any(texts):
         values["z.parses"] = _z_share(seen, asked, lambda z, _: parses(z))
+        values |= _text_metrics(seen)
     if any("<boxes>" in z for z in texts):
         values |= _z_metrics(seen, asked, ceiling)
     return values
@@ -118,6 +124,23 @@ def _mode_metric(
     return _by_cell(
         seen, lambda c, s: function(seen.verdicts[c][s], asked[c], factor), valid.sum(2)
     )
+
+
+def _text_metrics(seen: Observed) -> dict[str, Estimate]:
+    """Measure how varied the z of a caption under one seed are, as texts."""
+    groups = [[[words(z) for z in group] for group in by_seed] for by_seed in seen.z]
+    scores: dict[str, Callable[[list[list[str]]], float]] = {
+        "distinct2": lambda texts: distinct(texts, 2),
+        "repeated4": lambda texts: float(np.mean([repetition(text, 4) for text in texts])),
+        "loops": lambda texts: float(np.mean([loops(text) for text in texts])),
+        "self_bleu4": lambda texts: self_bleu(texts, 4),
+        "zipf": zipf,
+    }
+
+    def mean(score: Callable[[list[list[str]]], float]) -> Estimate:
+        return _by_cell(seen, lambda c, s: score(groups[c][s]))
+
+    return {f"z.{name}": mean(score) for name, score in scores.items()}
 
 
 def _z_metrics(seen: Observed, asked: Asked, ceiling: float) -> dict[str, Estimate]:

@@ -1,0 +1,107 @@
+"""Text quality of drawn z: is it varied, or does the language model repeat itself.
+
+The old troubles of language models are repetition and blandness; these numbers are the usual ones.
+A token is a word of the written z: a marker, a separator, a number of the grid, or a word of text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+_TOKEN = re.compile(r"<[^<>\s]+>|[^\s<>]+|[<>]")
+_SMALLEST = 0.1
+"""Stands for no common n-gram in BLEU, as in Chen and Cherry (2014), method 1."""
+
+
+def words(text: str) -> list[str]:
+    """Split a written z: ``<boxes> star <10>`` has three."""
+    return _TOKEN.findall(text)
+
+
+def distinct(texts: Iterable[Sequence[str]], n: int) -> float:
+    """Share of different n-grams among all n-grams of some texts (Li et al., 1510.03055).
+
+    It falls with the amount of text: compare equal numbers of texts only. NaN without any n-gram.
+    """
+    grams = Counter(gram for text in texts for gram in _grams(text, n))
+    return len(grams) / grams.total() if grams else float("nan")
+
+
+def repetition(text: Sequence[str], n: int) -> float:
+    """Share of a text's n-grams that stood in it before (rep-n; Welleck et al., 1908.04319)."""
+    grams = Counter(_grams(text, n))
+    return 1.0 - len(grams) / grams.total() if grams else 0.0
+
+
+def loops(text: Sequence[str], least: int = 2, times: int = 3) -> bool:
+    """Whether a text ends in a phrase said over and over (Holtzman et al., 1904.09751).
+
+    Args:
+        text: Its tokens.
+        least: Tokens of the shortest phrase that counts.
+        times: How often in a row it is said, at least.
+    """
+    return any(
+        list(text[-times * size :]) == list(text[-size:]) * times
+        for size in range(least, len(text) // times + 1)
+    )
+
+
+def self_bleu(texts: Sequence[Sequence[str]], n: int) -> float:
+    """Mean BLEU of each text against all others (Texygen, 1802.01886): 1 if all are alike.
+
+    Args:
+        texts: Two or more.
+        n: Longest n-gram; lengths weigh alike.
+
+    Returns:
+        From 0 to 1; NaN for fewer than two texts.
+    """
+    if len(texts) < 2:
+        return float("nan")
+    counts = [[Counter(_grams(text, size)) for size in range(1, n + 1)] for text in texts]
+    scores = []
+    for index, text in enumerate(texts):
+        others = [*range(index), *range(index + 1, len(texts))]
+        logs = [_log_precision(counts, index, others, size) for size in range(n)]
+        nearest = min((len(texts[i]) for i in others), key=lambda m: (abs(m - len(text)), m))
+        brevity = min(0.0, 1.0 - nearest / max(len(text), 1))
+        scores.append(math.exp(brevity + sum(logs) / n))
+    return float(np.mean(scores))
+
+
+def zipf(texts: Iterable[Sequence[str]]) -> float:
+    """Zipf coefficient: minus the slope of log frequency over log rank, by least squares.
+
+    About 1 in English (Holtzman et al., 1904.09751). NaN for fewer than two different tokens.
+    """
+    counts = sorted(Counter(token for text in texts for token in text).values(), reverse=True)
+    if len(counts) < 2:
+        return float("nan")
+    ranks = np.log(np.arange(1, len(counts) + 1))
+    return -float(np.polyfit(ranks, np.log(counts), 1)[0])
+
+
+def _grams(text: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return list(zip(*(text[start:] for start in range(n)), strict=False))
+
+
+def _log_precision(
+    counts: Sequence[Sequence[Counter[tuple[str, ...]]]],
+    index: int,
+    others: Sequence[int],
+    size: int,
+) -> float:
+    own = counts[index][size]
+    if not own:
+        return math.log(_SMALLEST)
+    common = sum(
+        min(times, max(counts[other][size][gram] for other in others))
+        for gram, times in own.items()
+    )
+    return math.log((common or _SMALLEST) / own.total())
