@@ -39,6 +39,13 @@ def evaluate(
             help="Compare the embedded models, whatever the workspace holds.",
         ),
     ] = False,
+    toy: Annotated[
+        bool,
+        typer.Option(
+            "--toy",
+            help="Draw the paper's toy into reports/toy instead: two classes of two modes.",
+        ),
+    ] = False,
     name: Annotated[str, typer.Option(help="Folder under reports/.")] = "evaluation",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -49,8 +56,6 @@ def evaluate(
     reports/NAME. An interrupted run goes on where it was. Only scenes can be judged: in a workspace
     of other data, --embedded alone works.
     """
-    from pipelines.evaluate.run import evaluate as run
-
     changes = {
         "evaluate.captions": captions,
         "evaluate.n": n,
@@ -58,6 +63,15 @@ def evaluate(
         "evaluate.steps": steps,
         "evaluate.seeds": split_numbers(seeds, "--seeds", int),
     }
+    if toy:
+        if embedded or name != "evaluation" or any(value is not None for value in changes.values()):
+            raise typer.BadParameter("--toy goes with --workspace and --json only.")
+        from pipelines.evaluate.toy_page import evaluate_toy
+
+        console.show(evaluate_toy(open_workspace(workspace)), as_json, _render_toy)
+        return
+    from pipelines.evaluate.run import evaluate as run
+
     summary = run(
         open_workspace(workspace, changes),
         name=name,
@@ -77,6 +91,15 @@ def _render(summary: Any) -> None:
         console.line(f"{summary.reused} of {summary.cells} cells were finished by an earlier run.")
     if summary.void:
         console.line(f"The comparison is void: {summary.void}")
+    console.line(f"Report: {summary.report}")
+
+
+def _render_toy(summary: Any) -> None:
+    rows = [
+        (row["metric"], row["model"], _number(row["cfg"]), _number(row["value"]))
+        for row in summary.rows
+    ]
+    console.table(rows, ("metric", "model", "CFG", "value"))
     console.line(f"Report: {summary.report}")
 
 

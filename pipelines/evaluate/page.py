@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pipelines.evaluate.charts import Line, line_chart
 from pipelines.evaluate.compare import AIMS_CFG, BASELINE, KALEIDO, PARITY_CFG, Check, Estimates
+from pipelines.evaluate.document import document, section, table
 from pipelines.evaluate.report import NAMES, TITLES, Grid, Report, number, verdict
 from pipelines.evaluate.statistics import Interval
 
@@ -29,28 +29,19 @@ TILES = ("vendi", "recall", "mss", "frechet")
 
 def render(report: Report) -> str:
     """Write the page."""
-    style = Path(__file__).with_name("page.css").read_text("utf-8")
     sections = [
         _void(report),
         _head(report),
-        _section("Was the comparison fair?", _parity(report)),
-        _section("What strong guidance changes", _change_table(report)),
-        _section("Aims", _aims(report)),
-        _section("Pictures", _pictures(report)),
-        _section("From weak to strong guidance", _curves(report)),
-        _section("The judge", _judge(report)),
-        _section("All numbers", _numbers(report)),
-        _section("What was compared", _compared(report)),
+        section("Was the comparison fair?", _parity(report)),
+        section("What strong guidance changes", _change_table(report)),
+        section("Aims", _aims(report)),
+        section("Pictures", _pictures(report)),
+        section("From weak to strong guidance", _curves(report)),
+        section("The judge", _judge(report)),
+        section("All numbers", _numbers(report)),
+        section("What was compared", _compared(report)),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        # No script can run and nothing can be fetched, whatever a caption says.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f'<title>Kaleido: baseline against Kaleido</title><link rel="icon" href="data:,">'
-        f"<style>{style}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return document("Kaleido: baseline against Kaleido", sections)
 
 
 def _void(report: Report) -> str:
@@ -161,11 +152,11 @@ def _change_table(report: Report) -> str:
         (TITLES[c.metric][0], *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)))
         for c in report.changes
     ]
-    table = _table(("Metric", "Baseline", "Kaleido", "Kaleido minus baseline"), rows)
+    changes = table(("Metric", "Baseline", "Kaleido", "Kaleido minus baseline"), rows)
     return (
         f"<p>Change from CFG {PARITY_CFG:g} to CFG {report.highest:g}, paired by caption and "
         "seed; 95 % intervals below the values. The last column is the headline: the difference of "
-        f"the two differences.</p>{table}"
+        f"the two differences.</p>{changes}"
     )
 
 
@@ -194,7 +185,7 @@ def _checks(checks: Iterable[Check], sound: bool = True) -> str:
         )
         for check in checks
     ]
-    return _table(("Condition", "Value", "Bound", "Outcome"), rows)
+    return table(("Condition", "Value", "Bound", "Outcome"), rows)
 
 
 def _outcome(check: Check) -> str:
@@ -224,7 +215,7 @@ def _judge(report: Report) -> str:
         "<p>A second detector, of another architecture than the one that made the training "
         "latents and trained on other scenes, scores adherence and modes. Its own accuracy on "
         "real, held-out renders is the ceiling of what any model can score.</p>"
-        + _table(("Ceiling", ""), rows)
+        + table(("Ceiling", ""), rows)
     )
 
 
@@ -247,7 +238,7 @@ def _numbers(report: Report) -> str:
         "equal n on equal features. None of them is an FID. Entropies, modes covered and what is "
         "called valid are of pictures in which the judge finds exactly the captioned objects. The "
         "fewer a model has of them, the lower the Vendi score that it can reach over them.</p>"
-        + _table(header, rows)
+        + table(header, rows)
     )
 
 
@@ -290,20 +281,6 @@ def _compared(report: Report) -> str:
     return (
         f'<dl>{listed}</dl><h3>Captions</h3><ol class="captions">{items}</ol>'
         f"<h3>To make this page again</h3><pre><code>{escape(report.command)}</code></pre>"
-    )
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out cells that are HTML already."""
-    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
     )
 
 

@@ -319,3 +319,12 @@ def test_captions_from_a_slow_pipe_are_waited_for_when_asked(inside):
             timeout=120,
         )
     assert "line 1 of standard input: the caption has 3,000 characters" in done.stderr
+
+
+def test_the_toy_takes_no_options_of_an_evaluation(inside):
+    for option in (("--n", "4"), ("--embedded",), ("--name", "mine")):
+        _, err = invoke("evaluate", "--toy", *option, code=2)
+        assert "--toy goes with --workspace and --json only" in err
+    out, _ = invoke("evaluate", "--toy")
+    assert (inside.reports("toy") / "index.html").is_file()
+    assert "entropy.mode" in out

@@ -1,0 +1,135 @@
+"""The paper's toy: two classes of two modes each, drawn with ever stronger guidance.
+
+Every distribution is a mixture of equal Gaussians in the plane, so the best possible denoiser is
+known in closed form and nothing is trained: what collapses here collapses by guidance alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipelines.core.seeds import derive
+from pipelines.evaluate.compare import BASELINE, KALEIDO
+from pipelines.sample.sampler import guide
+
+CLASSES = ("left", "right")
+MODES = torch.tensor([[[-2.0, 0.9], [-0.7, -0.9]], [[2.0, 0.9], [0.7, -0.9]]], dtype=torch.float64)
+"""(class, mode, 2). The lower modes lie near each other, so they tell less about the class."""
+
+SPREAD = 0.3
+"""Standard deviation of a mode."""
+
+SCALES = (1.0, 5.0, 8.0, 25.0)
+STEPS = 100
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of one model at one guidance scale.
+
+    Attributes:
+        model: ``baseline``, p(x|c), or ``kaleido``, p(z|c) p(x|z,c), z being the mode.
+        scale: Guidance scale.
+        points: By seed and class, (n, 2).
+    """
+
+    model: str
+    scale: float
+    points: Sequence[Sequence[torch.Tensor]]
+
+    def entropies(self) -> list[float]:
+        """Entropy of the modes of a class in nats, by seed; log 2 if both are drawn alike."""
+        return [
+            sum(_entropy(_nearest(points, c)) for c, points in enumerate(by_class)) / len(CLASSES)
+            for by_class in self.points
+        ]
+
+    def distances(self) -> list[float]:
+        """Mean distance from the nearest mode of the class in its standard deviations, by seed."""
+        return [
+            sum(_distance(points, c) for c, points in enumerate(by_class)) / len(CLASSES)
+            for by_class in self.points
+        ]
+
+
+def draw_toy(
+    n: int = 500, seeds: Sequence[int] = (0, 1, 2), scales: Sequence[float] = SCALES
+) -> list[Drawn]:
+    """Draw both models at all scales.
+
+    Args:
+        n: Samples a class and seed.
+        seeds: Of noise and z.
+        scales: Guidance scales.
+    """
+    return [
+        Drawn(
+            model,
+            scale,
+            [
+                [
+                    _draw(model, number, scale, n, derive(seed, "toy", name))
+                    for number, name in enumerate(CLASSES)
+                ]
+                for seed in seeds
+            ],
+        )
+        for scale in scales
+        for model in (BASELINE, KALEIDO)
+    ]
+
+
+def clean_estimate(x: torch.Tensor, sigma: float, weights: torch.Tensor) -> torch.Tensor:
+    """E[x | x_σ] for x_σ = (1 − σ) x + σ ε and x from a mixture of the modes.
+
+    Args:
+        x: x_σ, (n, 2).
+        sigma: Noise level in (0, 1].
+        weights: (n, classes, modes), each row's weights of the modes.
+
+    Returns:
+        (n, 2).
+    """
+    kept = 1.0 - sigma
+    variance = (kept * SPREAD) ** 2 + sigma**2
+    gaps = x[:, None, None] - kept * MODES
+    logits = weights.log() - gaps.square().sum(-1) / (2.0 * variance)
+    shares = logits.flatten(1).softmax(1).view_as(weights)
+    means = MODES + kept * SPREAD**2 / variance * gaps
+    return (shares[..., None] * means).sum((1, 2))
+
+
+def _draw(model: str, number: int, scale: float, n: int, seed: int) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 2, generator=rng, dtype=torch.float64)
+    condition = torch.zeros(n, *MODES.shape[:2], dtype=torch.float64)
+    if model == BASELINE:
+        condition[:, number] = 1.0
+    else:
+        z = torch.randint(MODES.shape[1], (n,), generator=rng)  # p(z|c), unguided
+        condition[torch.arange(n), number, z] = 1.0
+    anything = torch.ones_like(condition)
+    levels = torch.linspace(1.0, 0.0, STEPS + 1, dtype=torch.float64).tolist()
+    for level, following in zip(levels[:-1], levels[1:], strict=True):
+        clean = guide(
+            clean_estimate(x, level, condition), clean_estimate(x, level, anything), scale
+        )
+        x = clean + following / level * (x - clean)
+    return x
+
+
+def _nearest(points: torch.Tensor, number: int) -> torch.Tensor:
+    return torch.cdist(points, MODES[number]).argmin(1)
+
+
+def _distance(points: torch.Tensor, number: int) -> float:
+    return float(torch.cdist(points, MODES[number]).min(1).values.mean()) / SPREAD
+
+
+def _entropy(labels: torch.Tensor) -> float:
+    shares = labels.bincount(minlength=MODES.shape[1]) / len(labels)
+    return -sum(share * math.log(share) for share in shares.tolist() if share)
