@@ -85,6 +85,66 @@ def folder(
     console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
 
 
+@app.command(epilog="Example: kaleido data table train.parquet --caption-column text")
+def table(
+    path: Annotated[
+        Path, typer.Argument(help="A .parquet, .csv, .tsv or .jsonl file, or a folder of Parquet.")
+    ],
+    image_column: Annotated[
+        str | None,
+        typer.Option(help="Column of paths, or in Parquet of bytes.", show_default=False),
+    ] = None,
+    caption_column: Annotated[
+        str | None, typer.Option(help="Column of captions.", show_default=False)
+    ] = None,
+    shard_size: ShardSizeOption = None,
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a table of images and captions.
+
+    Paths count from the table's folder. Without column names the usual ones are looked for: image,
+    file, path and so on, and caption or text. What cannot be used is counted and recorded with its
+    reason.
+    """
+    from pipelines.data.table import write_table
+
+    summary = write_table(
+        open_workspace(workspace, {"data.shard_size": shard_size}),
+        path,
+        image_column,
+        caption_column,
+        overwrite=overwrite,
+        progress=console.ConsoleProgress(),
+    )
+    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+
+
+@app.command(epilog="Example: kaleido data webdataset ~/laion/shards")
+def webdataset(
+    path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read shards in webdataset's layout, as img2dataset writes them.
+
+    A row is an image, a caption (.txt, or caption or text in the .json), and perhaps a licence in
+    the .json. What cannot be used is counted and recorded with its reason, a shard that is cut off
+    too; no shard is changed.
+    """
+    from pipelines.data.webdataset import write_webdataset
+
+    summary = write_webdataset(
+        open_workspace(workspace),
+        path,
+        overwrite=overwrite,
+        progress=console.ConsoleProgress(),
+    )
+    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+
+
 @app.command(epilog="Example: kaleido data show --n 12 --z boxes,palette")
 def show(
     keys: Annotated[

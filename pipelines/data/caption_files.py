@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -87,30 +87,36 @@ def find_table(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_table(path: Path) -> Iterator[TableRow]:
+def read_table(
+    path: Path,
+    files: Sequence[str] = FILE_COLUMNS,
+    captions: Sequence[str] = CAPTION_COLUMNS,
+) -> Iterator[TableRow]:
     """Read a table of images and captions, row by row.
 
     Args:
-        path: JSON Lines, or CSV or TSV with a header. The image's column is one of `FILE_COLUMNS`,
-            the caption's one of `CAPTION_COLUMNS`.
+        path: JSON Lines, or CSV or TSV with a header.
+        files: Names of the image's column; the first that there is counts.
+        captions: Likewise of the caption's.
 
     Raises:
         KaleidoError: If the file cannot be read or its header lacks a column.
     """
     try:
-        yield from _read_json(path) if path.suffix == ".jsonl" else _read_csv(path)
+        read = _read_json if path.suffix == ".jsonl" else _read_csv
+        yield from read(path, files, captions)
     except OSError as error:
         raise KaleidoError(str(path), f"it cannot be read ({error.strerror}).") from error
 
 
-def _read_json(path: Path) -> Iterator[TableRow]:
+def _read_json(path: Path, files: Sequence[str], captions: Sequence[str]) -> Iterator[TableRow]:
     with path.open("rb") as file:
         for line, data in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), 1):
             if len(data) > MAX_BYTES:
                 _skip_line(file)
                 yield TableRow(line, "", "", f"the line is over {MAX_BYTES:,} bytes.")
             elif data.strip():
-                yield _json_row(line, data)
+                yield _json_row(line, data, files, captions)
 
 
 def _skip_line(file: BinaryIO) -> None:
@@ -118,7 +124,7 @@ def _skip_line(file: BinaryIO) -> None:
         pass
 
 
-def _json_row(line: int, data: bytes) -> TableRow:
+def _json_row(line: int, data: bytes, files: Sequence[str], captions: Sequence[str]) -> TableRow:
     try:
         # Undecodable bytes become lone surrogates, so that only their own row fails.
         values = json.loads(data.decode("utf-8-sig", "surrogateescape"))
@@ -126,16 +132,16 @@ def _json_row(line: int, data: bytes) -> TableRow:
         return TableRow(line, "", "", f"the line is not JSON ({error}).")
     if not isinstance(values, dict):
         return TableRow(line, "", "", "the line is not a JSON object.")
-    return _row(line, _first(values, FILE_COLUMNS), _first(values, CAPTION_COLUMNS))
+    return _row(line, _first(values, files), _first(values, captions))
 
 
-def _read_csv(path: Path) -> Iterator[TableRow]:
+def _read_csv(path: Path, files: Sequence[str], captions: Sequence[str]) -> Iterator[TableRow]:
     delimiter = "\t" if path.suffix == ".tsv" else ","
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         header = _next(reader)
         columns = [name.strip() for name in header] if isinstance(header, list) else []
-        for wanted in (FILE_COLUMNS, CAPTION_COLUMNS):
+        for wanted in (files, captions):
             if not set(wanted) & set(columns):
                 raise KaleidoError(
                     str(path),
@@ -147,9 +153,7 @@ def _read_csv(path: Path) -> Iterator[TableRow]:
                 yield TableRow(reader.line_num, "", "", f"the row cannot be read ({cells}).")
             elif cells:
                 values = dict(zip(columns, cells, strict=False))
-                yield _row(
-                    reader.line_num, _first(values, FILE_COLUMNS), _first(values, CAPTION_COLUMNS)
-                )
+                yield _row(reader.line_num, _first(values, files), _first(values, captions))
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | csv.Error | None:
@@ -159,7 +163,7 @@ def _next(reader: Iterator[list[str]]) -> list[str] | csv.Error | None:
         return error
 
 
-def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _first(values: dict[str, Any], names: Sequence[str]) -> Any:
     return next((values[name] for name in names if name in values), None)
 
 

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image
-
+from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord, KaleidoError
-from pipelines.core.images import encode_png, open_image
 from pipelines.core.manifest import OutcomeName, RowOutcome
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
-from pipelines.core.seeds import derive
 from pipelines.core.settings import DataSettings
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import (
@@ -30,16 +23,18 @@ from pipelines.data.caption_files import (
     read_caption,
     read_table,
 )
+from pipelines.data.convert import (
+    MAX_BYTES,
+    SUFFIXES,
+    UNREADABLE,
+    Keys,
+    plain,
+    read_image,
+    to_record,
+)
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 
 VERSION = 2
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-UNREADABLE = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".jp2", ".tga", ".ico")
-"""Images by their name, of kinds that we do not decode: recorded as failed."""
-MAX_BYTES = 200_000_000
-"""Largest image file that is read."""
-HELDOUT_SHARE = 10
-"""One image in so many is held out."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def write_folder(
     }
     plans = (
         ShardPlan([_mark(item) for item in part], len(part), partial(_rows, part, settings))
-        for part in _parts(inputs, size)
+        for part in in_batches(inputs, size)
     )
     source = Source("data folder", VERSION, options)
     return write_data(workspace, source, plans, len(inputs), overwrite, progress)
@@ -144,25 +139,6 @@ def list_inputs(root: Path) -> list[Input]:
     return inputs
 
 
-class Keys:
-    """Makes unique keys from paths: the path itself where it is safe, else with a short hash."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-
-    def make(self, name: str) -> str:
-        """Return a key for the path `name`, its suffix left out."""
-        stem = str(PurePosixPath(name).with_suffix(""))
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:60]
-        key, changed, repeat = safe, safe != stem, 0
-        while changed or key in self._used:
-            mark = f"{name}\0{repeat}".encode("utf-8", "surrogatepass")
-            key = f"{safe}-{hashlib.sha256(mark).hexdigest()[:10]}"
-            changed, repeat = False, repeat + 1
-        self._used.add(key)
-        return key
-
-
 def _check_folder(root: Path, workspace: Workspace) -> None:
     if not root.is_dir():
         why = "it is not a folder." if root.exists() else "the folder does not exist."
@@ -201,13 +177,7 @@ def _file_input(root: Path, image: PurePosixPath, text: PurePosixPath | None, ke
 
 
 def _outcome(keys: Keys, name: str, outcome: OutcomeName, reason: str) -> RowOutcome:
-    return RowOutcome(keys.make(name), outcome, _plain(f"{name}: {reason}"))
-
-
-def _parts(inputs: list[Input], size: int) -> Iterator[list[Input]]:
-    rest = iter(inputs)
-    while part := list(islice(rest, size)):
-        yield part
+    return RowOutcome(keys.make(name), outcome, plain(f"{name}: {reason}"))
 
 
 def _mark(item: Input) -> list[str]:
@@ -236,7 +206,7 @@ def _rows(inputs: Iterable[Input], settings: DataSettings) -> Iterator[Row]:
         try:
             yield _record(item, settings)
         except BadRecord as error:
-            yield RowOutcome(item.key, "failed", _plain(f"{item.name}: {error.why}"))
+            yield RowOutcome(item.key, "failed", plain(f"{item.name}: {error.why}"))
 
 
 def _record(item: Item, settings: DataSettings) -> Record:
@@ -244,44 +214,5 @@ def _record(item: Item, settings: DataSettings) -> Record:
         caption = read_caption(item.caption, settings.max_caption)
     else:
         caption = clean_caption(item.caption, item.name, settings.max_caption)
-    data = _read_image(item.image)
-    # By the file's bytes: all captions of an image, and all its copies, are on one side.
-    heldout = derive(0, "split", hashlib.sha256(data).hexdigest()) % HELDOUT_SHARE == 0
-    meta = {
-        "source": "folder",
-        "file": _plain(item.name),
-        "licence": "unknown",
-        "split": "heldout" if heldout else "train",
-    }
-    with warnings.catch_warnings():
-        # Pillow's remarks on odd metadata would be one line an image.
-        warnings.simplefilter("ignore")
-        image = open_image(data, item.name)
-    return Record(item.key, encode_png(square(image, settings.image_size)), caption, meta)
-
-
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """Crop to the central square and resize with antialiasing: uint8 (size, size, 3)."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Cropped first: resize(box=...) would let the pixels outside of the box bleed into the edge.
-    centre = image.crop((left, top, left + side, top + side))
-    return np.asarray(centre.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _read_image(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            raise BadRecord(path.name, "the image does not exist.")
-        if not path.is_file():
-            raise BadRecord(path.name, "it is not a plain file.")
-        if path.stat().st_size > MAX_BYTES:
-            raise BadRecord(path.name, f"the file is over {MAX_BYTES:,} bytes.")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise BadRecord(path.name, f"the file cannot be read ({error}).") from error
-
-
-def _plain(text: str) -> str:
-    """Replace what is not UTF-8 in a file's name."""
-    return text.encode("utf-8", "replace").decode()
+    data = read_image(item.image)
+    return to_record(item.key, item.name, data, caption, "folder", settings)

@@ -75,7 +75,7 @@ def write_data(
     workspace: Workspace,
     source: Source,
     plans: Iterable[ShardPlan],
-    total: int,
+    total: int | None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
@@ -85,7 +85,7 @@ def write_data(
         workspace: Where to write.
         source: What makes the rows.
         plans: The shards, in order.
-        total: Input rows of all shards together, for the progress bar.
+        total: Input rows of all shards together, for the progress bar; None if it is not known.
         overwrite: Replace data that another source, or other options, made.
         progress: Listener.
 

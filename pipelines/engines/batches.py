@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.record import Record
@@ -16,13 +15,6 @@ ROW_ERRORS = (BadRecord, LatentError, ValueError, ArithmeticError, LookupError)
 Any other error (no memory, a library that is missing or breaks) says nothing of the record, and as
 a failed row it would look as if it did: it ends the run.
 """
-
-
-def in_batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Cut records into lists of `size`; the last one may be shorter."""
-    iterator = iter(records)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def unfit(record: Record, inputs: Sequence[str]) -> Outcome | None:

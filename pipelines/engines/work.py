@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from pipelines.core.batches import in_batches
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
@@ -25,7 +26,7 @@ from pipelines.core.record import Record
 from pipelines.core.shards import read_shard, write_shard
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
 from pipelines.core.workspace import Workspace
-from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, in_batches, unfit
+from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, unfit
 from pipelines.latents.kinds import latent_class
 from pipelines.latents.reader import latent_extension, latent_manifest, read_joined
 

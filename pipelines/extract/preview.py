@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.core.batches import in_batches
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, set_up
 from pipelines.core.workspace import Workspace
 from pipelines.data.show import ShownRecord, choose_records, describe, read_chosen, sheet_of
-from pipelines.engines.batches import call_stage, in_batches, unfit
+from pipelines.engines.batches import call_stage, unfit
 from pipelines.extract.run import build_stages
 
 

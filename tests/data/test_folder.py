@@ -15,7 +15,8 @@ from pipelines.core.files import sha256_file
 from pipelines.core.manifest import read_manifest, read_rows
 from pipelines.core.shards import check_key, read_records
 from pipelines.core.workspace import Workspace
-from pipelines.data.folder import Keys, square, write_folder
+from pipelines.data.convert import Keys, square
+from pipelines.data.folder import write_folder
 from pipelines.data.scenes.generate import write_scenes
 
 

@@ -1,0 +1,116 @@
+"""Turning what strangers captioned into records: every source of images does it alike."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from pipelines.core.errors import BadRecord
+from pipelines.core.images import encode_png, open_image
+from pipelines.core.record import Record
+from pipelines.core.seeds import derive
+from pipelines.core.settings import DataSettings
+
+MAX_BYTES = 200_000_000
+"""Largest image file that is read."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+UNREADABLE = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".jp2", ".tga", ".ico")
+"""Images by their name, of kinds that we do not decode: recorded as failed."""
+
+HELDOUT_SHARE = 10
+"""One image in so many is held out."""
+
+
+class Keys:
+    """Makes unique keys from paths: the path itself where it is safe, else with a short hash."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def make(self, name: str) -> str:
+        """Return a key for the path `name`, its suffix left out."""
+        stem = str(PurePosixPath(name).with_suffix(""))
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:60]
+        key, changed, repeat = safe, safe != stem, 0
+        while changed or key in self._used:
+            mark = f"{name}\0{repeat}".encode("utf-8", "surrogatepass")
+            key = f"{safe}-{hashlib.sha256(mark).hexdigest()[:10]}"
+            changed, repeat = False, repeat + 1
+        self._used.add(key)
+        return key
+
+
+def to_record(
+    key: str,
+    name: str,
+    data: bytes,
+    caption: str,
+    source: str,
+    settings: DataSettings,
+    licence: str = "unknown",
+) -> Record:
+    """Decode an image and make it a record of the workspace's size.
+
+    Args:
+        key: The record's key.
+        name: What to call the image, in errors and in the record.
+        data: The encoded image.
+        caption: Clean, see `pipelines.data.caption_files.clean_caption`.
+        source: Where it comes from: ``folder``, ``webdataset``.
+        settings: ``data.image_size``.
+        licence: The image's.
+
+    Raises:
+        BadRecord: If the image cannot be read.
+    """
+    # By the file's bytes: all captions of an image, and all its copies, are on one side.
+    heldout = derive(0, "split", hashlib.sha256(data).hexdigest()) % HELDOUT_SHARE == 0
+    meta = {
+        "source": source,
+        "file": plain(name),
+        "licence": licence,
+        "split": "heldout" if heldout else "train",
+    }
+    with warnings.catch_warnings():
+        # Pillow's remarks on odd metadata would be one line an image.
+        warnings.simplefilter("ignore")
+        image = open_image(data, name)
+    return Record(key, encode_png(square(image, settings.image_size)), caption, meta)
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """Crop to the central square and resize with antialiasing: uint8 (size, size, 3)."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    # Cropped first: resize(box=...) would let the pixels outside of the box bleed into the edge.
+    centre = image.crop((left, top, left + side, top + side))
+    return np.asarray(centre.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def plain(text: str) -> str:
+    """Replace what is not UTF-8 in a name."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def read_image(path: Path) -> bytes:
+    """Read an image file's bytes.
+
+    Raises:
+        BadRecord: If it is missing, no plain file, too large, or cannot be read.
+    """
+    try:
+        if not path.exists():
+            raise BadRecord(path.name, "the image does not exist.")
+        if not path.is_file():
+            raise BadRecord(path.name, "it is not a plain file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadRecord(path.name, f"the file is over {MAX_BYTES:,} bytes.")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadRecord(path.name, f"the file cannot be read ({error}).") from error

@@ -1,0 +1,93 @@
+"""Rows of images and captions, from wherever they stream, as data shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pipelines.core.batches import in_batches
+from pipelines.core.errors import BadRecord
+from pipelines.core.manifest import RowOutcome
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
+from pipelines.core.settings import DataSettings
+from pipelines.core.workspace import Workspace
+from pipelines.data.caption_files import clean_caption
+from pipelines.data.convert import plain, to_record
+from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as it comes.
+
+    Attributes:
+        key: The record's key.
+        name: What to call the row in errors and in the record.
+        image: The encoded image; empty if there is none.
+        caption: UTF-8 bytes or text, not cleaned.
+        problem: Why the row cannot be used; empty if it can.
+    """
+
+    key: str
+    name: str
+    image: bytes = b""
+    caption: bytes | str = ""
+    problem: str = ""
+
+
+def write_rows(
+    workspace: Workspace,
+    source: Source,
+    kind: str,
+    rows: Iterable[RawRow],
+    total: int | None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DataSummary:
+    """Write a stream of rows as data shards of ``data.shard_size``; one shard is held at a time.
+
+    The stream is read whole every time, and each shard's rows are hashed: one whose rows are as
+    before is skipped, whatever else has changed.
+
+    Args:
+        workspace: Where to write.
+        source: What makes the rows.
+        kind: The ``source`` that records name.
+        rows: Read once, in order; their keys differ.
+        total: How many there are, or None.
+        overwrite: Replace data of another source.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If `data/` holds other data and `overwrite` is false.
+    """
+    settings = workspace.settings.data
+    plans = (
+        ShardPlan([_hash(row) for row in part], len(part), partial(_rows, part, kind, settings))
+        for part in in_batches(rows, settings.shard_size)
+    )
+    return write_data(workspace, source, plans, total, overwrite, progress)
+
+
+def _hash(row: RawRow) -> list[str]:
+    caption = row.caption if isinstance(row.caption, bytes) else repr(row.caption).encode()
+    digests = [hashlib.sha256(part).hexdigest() for part in (row.image, caption)]
+    return [row.key, plain(row.name), plain(row.problem), *digests]
+
+
+def _rows(part: Sequence[RawRow], kind: str, settings: DataSettings) -> Iterator[Row]:
+    for row in part:
+        try:
+            yield _record(row, kind, settings)
+        except BadRecord as error:
+            yield RowOutcome(row.key, "failed", plain(f"{row.name}: {error.why}"))
+
+
+def _record(row: RawRow, kind: str, settings: DataSettings) -> Record:
+    if row.problem:
+        raise BadRecord(row.name, row.problem)
+    caption = clean_caption(row.caption, row.name, settings.max_caption)
+    return to_record(row.key, row.name, row.image, caption, kind, settings)

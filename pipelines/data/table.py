@@ -1,0 +1,155 @@
+"""A table of images and captions, Parquet, CSV or JSON Lines, as data shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.workspace import Workspace
+from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS, read_table
+from pipelines.data.convert import read_image
+from pipelines.data.rows import RawRow, write_rows
+from pipelines.data.writer import DataSummary, Source
+
+VERSION = 1
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
+BYTE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "image_bytes")
+"""Columns of Parquet that may hold the image itself; `FILE_COLUMNS` hold its path."""
+
+BATCH = 64
+"""Rows of Parquet held at once."""
+
+
+def write_table(
+    workspace: Workspace,
+    path: Path,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DataSummary:
+    """Write a table's rows as data shards.
+
+    An image is a path, from the table's folder on or absolute, or in Parquet its bytes, alone or as
+    ``{"bytes": …, "path": …}``, as Hugging Face's datasets writes them. Images become RGB, are
+    cropped to the central square and resized to ``data.image_size``. What cannot be used is
+    recorded with its reason; the run goes on.
+
+    Args:
+        workspace: Where to write.
+        path: A file of one of `SUFFIXES`, or a folder of Parquet files.
+        image_column: Column of the images; by default one of `BYTE_COLUMNS` or `FILE_COLUMNS`.
+        caption_column: Column of the captions; by default one of `CAPTION_COLUMNS`.
+        overwrite: Replace data of another source.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If the table cannot be read or lacks a column, or `data/` holds other data.
+    """
+    files = _files(path.resolve())
+    images = (image_column,) if image_column else (*BYTE_COLUMNS, *FILE_COLUMNS)
+    captions = (caption_column,) if caption_column else CAPTION_COLUMNS
+    settings = workspace.settings.data
+    options = {
+        "table": str(path.resolve()),
+        "image_size": settings.image_size,
+        "max_caption": settings.max_caption,
+        "image_column": image_column or "",
+        "caption_column": caption_column or "",
+    }
+    source = Source("data table", VERSION, options)
+    if files[0].suffix == ".parquet":
+        total = sum(_parquet(file).metadata.num_rows for file in files)
+        rows = chain.from_iterable(_parquet_rows(file, images, captions) for file in files)
+    else:
+        total = None
+        rows = chain(_text_rows(files[0], images, captions))
+    return write_rows(workspace, source, "table", rows, total, overwrite, progress)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(path.glob("*.parquet"))
+    else:
+        files = [path] * (path.is_file() and path.suffix in SUFFIXES)
+    if not files:
+        raise KaleidoError(
+            str(path),
+            "there is no table here.",
+            f"Name a file ending in {', '.join(SUFFIXES)}, or a folder of Parquet files.",
+        )
+    return files
+
+
+def _text_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> Iterator[RawRow]:
+    for number, row in enumerate(read_table(path, images, captions)):
+        key, name = f"{_stem(path)}-{number:08d}", row.file or f"line {row.line} of {path.name}"
+        if row.reason:
+            yield RawRow(key, name, problem=row.reason)
+        else:
+            yield _with_image(key, name, path.parent / row.file, row.caption)
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise KaleidoError(
+            str(path), f"it is not readable Parquet ({error}).", "Fetch it again, or remove it."
+        ) from error
+
+
+def _parquet_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> Iterator[RawRow]:
+    file = _parquet(path)
+    known = file.schema_arrow.names
+    columns = [_column(path, known, names) for names in (images, captions)]
+    number = 0
+    # Without threads: the end of pyarrow's pools aborts one short program in three.
+    for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
+        for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
+            key = f"{_stem(path)}-{number:08d}"
+            yield _parquet_row(key, path, number, image.as_py(), caption.as_py())
+            number += 1
+
+
+def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) -> RawRow:
+    name = f"row {number} of {path.name}"
+    if not isinstance(caption, str | bytes):
+        return RawRow(key, name, problem="it has no caption.")
+    if isinstance(image, dict):
+        image = image.get("bytes") or image.get("path")
+    if isinstance(image, bytes):
+        return RawRow(key, name, image, caption)
+    if isinstance(image, str) and image:
+        return _with_image(key, image, path.parent / image, caption)
+    return RawRow(key, name, problem="it has no image.")
+
+
+def _with_image(key: str, name: str, file: Path, caption: bytes | str) -> RawRow:
+    try:
+        return RawRow(key, name, read_image(file), caption)
+    except BadRecord as error:
+        return RawRow(key, name, problem=error.why)
+
+
+def _column(path: Path, known: Sequence[str], names: Sequence[str]) -> str:
+    found = next((name for name in names if name in known), None)
+    if found is None:
+        raise KaleidoError(
+            str(path),
+            f"it has none of the columns {', '.join(names)}.",
+            f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
+        )
+    return found
+
+
+def _stem(path: Path) -> str:
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in path.stem)
+    return kept[:50]

@@ -1,0 +1,130 @@
+"""`data table`: Parquet with bytes or paths, CSV and JSON Lines."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipelines.core.config import override
+from pipelines.core.errors import KaleidoError
+from pipelines.core.manifest import read_rows
+from pipelines.core.shards import read_records
+from pipelines.data.table import write_table
+
+
+def picture(value=0) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10), (value, 100, 200)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "set"
+    (folder / "png").mkdir(parents=True)
+    for index in range(3):
+        (folder / "png" / f"{index}.png").write_bytes(picture(40 * index))
+    return folder
+
+
+def records_of(workspace):
+    return [record for path in workspace.data_shards() for record in read_records(path)]
+
+
+def failures(workspace):
+    rows = [row for path in workspace.data_shards() for row in read_rows(path)]
+    return {row.key: row.reason for row in rows if row.outcome == "failed"}
+
+
+def write_parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_with_bytes(workspace, tmp_path):
+    pictures, texts = [picture(40 * i) for i in range(5)], [f"a {i}" for i in range(5)]
+    path = write_parquet(tmp_path / "one.parquet", image=pictures, text=texts)
+    summary = write_table(workspace, path)
+    assert (summary.ok, summary.failed) == (5, 0)
+    records = records_of(workspace)
+    assert [record.caption for record in records] == texts
+    assert records[3].key == "one-00000003"
+    assert (records[3].pixels == (120, 100, 200)).all()
+    assert records[3].meta["source"] == "table"
+
+
+def test_parquet_as_datasets_writes_it_and_a_folder_of_it(workspace, images):
+    rows = [
+        {"bytes": picture(7), "path": "x.png"},
+        {"bytes": None, "path": "png/1.png"},
+        {"bytes": None, "path": None},
+    ]
+    for name in ("a", "b"):
+        write_parquet(images / f"{name}.parquet", image=rows, caption=["one", "two", "three"])
+    summary = write_table(workspace, images)
+    assert (summary.ok, summary.failed) == (4, 2)
+    assert [record.pixels[0, 0, 0] for record in records_of(workspace)] == [7, 40, 7, 40]
+    assert failures(workspace)["a-00000002"].endswith("it has no image.")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_named_columns_and_paths_from_the_tables_folder_on(workspace, images, suffix):
+    path = images / f"list{suffix}"
+    rows = [("png/0.png", "a"), (str(images / "png" / "1.png"), "b"), ("png/9.png", "c")]
+    if suffix == ".csv":
+        path.write_text("where,what\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    elif suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"where": a, "what": b}) + "\n" for a, b in rows))
+    else:
+        write_parquet(path, where=[a for a, _ in rows], what=[b for _, b in rows])
+    summary = write_table(workspace, path, "where", "what")
+    assert (summary.ok, summary.failed) == (2, 1)
+    assert [record.caption for record in records_of(workspace)] == ["a", "b"]
+    assert "the image does not exist" in failures(workspace)["list-00000002"]
+
+
+def test_bad_rows_cost_themselves(workspace, tmp_path):
+    path = write_parquet(
+        tmp_path / "bad.parquet",
+        image=[picture(), b"no image", None, picture()],
+        caption=[None, "b", "c", " "],
+    )
+    assert write_table(workspace, path).failed == 4
+    reasons = list(failures(workspace).values())
+    for reason, part in zip(
+        reasons, ("no caption", "known format", "no image", "is empty"), strict=True
+    ):
+        assert part in reason
+        assert reason.startswith("row ")
+
+
+def test_only_shards_whose_rows_changed_are_written_again(workspace, tmp_path):
+    pictures, captions = [picture(i) for i in range(6)], [f"a {i}" for i in range(6)]
+    settings = override(workspace.settings, {"data.shard_size": 2})
+    workspace = replace(workspace, settings=settings)
+    path = tmp_path / "one.parquet"
+    write_parquet(path, image=pictures, caption=captions)
+    assert write_table(workspace, path).skipped == 0
+    captions[3] = "another"
+    write_parquet(path, image=pictures, caption=captions)
+    summary = write_table(workspace, path)
+    assert (summary.shards, summary.skipped, summary.ok) == (3, 2, 6)
+    assert records_of(workspace)[3].caption == "another"
+
+
+def test_what_is_no_table_is_named(workspace, tmp_path):
+    (tmp_path / "no.parquet").write_bytes(b"no parquet")
+    with pytest.raises(KaleidoError, match="not readable Parquet"):
+        write_table(workspace, tmp_path / "no.parquet")
+    with pytest.raises(KaleidoError, match=r"no table here.*\.jsonl"):
+        write_table(workspace, tmp_path / "nowhere.xls")
+    path = write_parquet(tmp_path / "one.parquet", picture=[picture()], words=["a"])
+    with pytest.raises(KaleidoError, match=r"none of the columns.*picture, words.*--image-column"):
+        write_table(workspace, path)
+    assert not workspace.data_shards()

@@ -1,0 +1,176 @@
+"""`data webdataset`: shards that others wrote, whole, odd or cut off."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pytest
+import webdataset
+from PIL import Image
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import sha256_file
+from pipelines.core.manifest import read_rows
+from pipelines.core.shards import read_records
+from pipelines.data.webdataset import write_webdataset
+
+
+def picture(value=0, form="JPEG", size=(20, 10)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, 100, 200)).save(buffer, form)
+    return buffer.getvalue()
+
+
+def write_tar(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def rows_of(number, count=3):
+    for index in range(count):
+        key = f"{number:05d}{index:04d}"
+        yield f"{key}.jpg", picture(20 * index + number)
+        yield f"{key}.txt", f"a  picture {key}\n".encode()
+        yield f"{key}.json", json.dumps({"url": "u", "license": "CC0", "caption": "no"}).encode()
+
+
+@pytest.fixture
+def shards(tmp_path):
+    for number in range(2):
+        write_tar(tmp_path / "shards" / f"{number:05d}.tar", rows_of(number))
+    return tmp_path / "shards"
+
+
+def records_of(workspace):
+    return [record for path in workspace.data_shards() for record in read_records(path)]
+
+
+def failures(workspace):
+    return {
+        row.key: row.reason
+        for path in workspace.data_shards()
+        for row in read_rows(path)
+        if row.outcome == "failed"
+    }
+
+
+def test_img2datasets_shards_become_data_shards_one_for_one(workspace, shards):
+    summary = write_webdataset(workspace, shards)
+    assert (summary.shards, summary.ok, summary.failed) == (2, 6, 0)
+    first = records_of(workspace)[0]
+    assert (first.key, first.caption) == ("00000-000000000", "a picture 000000000")
+    assert (first.meta["source"], first.meta["licence"]) == ("webdataset", "CC0")
+    assert first.pixels.shape == (64, 64, 3)
+    assert {record.meta["split"] for record in records_of(workspace)} <= {"train", "heldout"}
+
+
+def test_what_webdataset_itself_writes_is_read(workspace, tmp_path):
+    path = tmp_path / "its.own.tar"
+    with path.open("wb") as file, webdataset.TarWriter(file) as writer:
+        writer.write({"__key__": "sub/one", "png": picture(3, "PNG"), "txt": "a star"})
+    write_webdataset(workspace, path)
+    (record,) = records_of(workspace)
+    assert (record.key, record.caption, record.meta["file"]) == ("its-own-one", "a star", "sub/one")
+
+
+def test_shards_are_not_changed_and_finished_ones_are_skipped(workspace, shards):
+    before = {path: (sha256_file(path), path.stat().st_mtime_ns) for path in shards.iterdir()}
+    write_webdataset(workspace, shards)
+    again = write_webdataset(workspace, shards)
+    assert (again.skipped, again.ok) == (2, 6)
+    write_tar(shards / "00001.tar", rows_of(1, 4))
+    changed = write_webdataset(workspace, shards)
+    assert (changed.skipped, changed.ok) == (1, 7)
+    (shards / "00001.tar").unlink()
+    assert write_webdataset(workspace, shards).ok == 3
+    path = shards / "00000.tar"
+    assert (sha256_file(path), path.stat().st_mtime_ns) == before[path]
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("a.txt", b"a star")], "it has no image."),
+        ([("a.jpg", picture())], "it has no caption."),
+        ([("a.jpg", b"no image"), ("a.txt", b"a star")], "not an image of a known format"),
+        ([("a.jpg", picture()), ("a.txt", b" \n")], "the caption is empty"),
+        ([("a.jpg", picture()), ("a.txt", b"\xff\xfe")], "not UTF-8"),
+        ([("a.jpg", picture()), ("a.txt", b"x" * 2_000_000)], "its txt is over 1,000,000 bytes"),
+        ([("a.jpg", picture()), ("a.txt", b"x"), ("a.json", b"{")], "its json cannot be read"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_row_costs_itself_and_is_named(workspace, tmp_path, members, reason):
+    good = [("b.png", picture(1, "PNG")), ("b.json", b'{"caption": "a heart"}')]
+    summary = write_webdataset(workspace, write_tar(tmp_path / "one.tar", [*members, *good]))
+    assert (summary.ok, summary.failed) == (1, 1)
+    assert records_of(workspace)[0].caption == "a heart"
+    assert reason in failures(workspace)["one-a"]
+    assert failures(workspace)["one-a"].startswith("one.tar/a: ")
+
+
+def test_unknown_members_links_and_folders_are_passed_over(workspace, tmp_path):
+    path = tmp_path / "one.tar"
+    with tarfile.open(path, "w") as tar:
+        for kind, name in ((tarfile.DIRTYPE, "x.jpg"), (tarfile.SYMTYPE, "y.txt")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        for name, data in (("a.cls", b"7"), ("a.JPG", picture()), ("a.txt", b"a star")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert write_webdataset(workspace, path).ok == 1
+
+
+@pytest.mark.parametrize("share", [0.3, 0.55, 0.8])
+def test_a_shard_that_is_cut_off_gives_whole_rows_only_and_says_so(workspace, tmp_path, share):
+    whole = write_tar(tmp_path / "whole.tar", rows_of(0, 6)).read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    path = tmp_path / "cut.tar"
+    path.write_bytes(whole[: int(end * share)])
+    summary = write_webdataset(workspace, path)
+    assert 0 < summary.ok < 6
+    assert summary.failed == 1
+    (reason,) = failures(workspace).values()
+    assert reason.startswith("cut.tar/cut.tar after the last row: the shard ")
+    assert [record.caption for record in records_of(workspace)] == [
+        f"a picture 00000{index:04d}" for index in range(summary.ok)
+    ]
+
+
+def test_a_cut_between_two_members_is_seen_too(workspace, tmp_path):
+    with tarfile.open(tmp_path / "cut.tar", "w") as tar:
+        for name, data in rows_of(0, 2):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        end = tar.offset
+    data = (tmp_path / "cut.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(data[:end])
+    summary = write_webdataset(workspace, tmp_path / "cut.tar")
+    assert (summary.ok, summary.failed) == (2, 1)
+    assert "its end mark is missing" in next(iter(failures(workspace).values()))
+
+
+@pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])
+def test_what_is_no_tar_is_refused_before_anything_is_written(workspace, tmp_path, data):
+    (tmp_path / "one.tar").write_bytes(data)
+    with pytest.raises(KaleidoError, match=r"one\.tar.*not a readable tar"):
+        write_webdataset(workspace, tmp_path / "one.tar")
+    assert not workspace.data_shards()
+
+
+def test_a_path_without_shards_and_the_workspaces_own_are_named(workspace, shards, tmp_path):
+    with pytest.raises(KaleidoError, match=r"there is no \.tar here"):
+        write_webdataset(workspace, tmp_path / "nowhere")
+    write_webdataset(workspace, shards)
+    with pytest.raises(KaleidoError, match="the workspace's own shards"):
+        write_webdataset(workspace, workspace.data)
