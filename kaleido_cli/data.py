@@ -17,6 +17,9 @@ from kaleido_cli.options import (
     split_kinds,
 )
 
+LISTED = 5
+"""Rows of each finding that are printed; --json gives all."""
+
 app = typer.Typer(
     add_completion=False,
     help="Bring images and captions into the workspace.",
@@ -145,6 +148,18 @@ def webdataset(
     console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
 
 
+@app.command(epilog="Example: kaleido data check --json")
+def check(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Look for what spoils training: copies, copies across the split, repeated captions.
+
+    Images are copies if they look alike, in whatever format or size. Nothing is changed.
+    """
+    from pipelines.data.check import check_data
+
+    summary = check_data(open_workspace(workspace), progress=console.ConsoleProgress())
+    console.show(summary, as_json, _render_checked)
+
+
 @app.command(epilog="Example: kaleido data show --n 12 --z boxes,palette")
 def show(
     keys: Annotated[
@@ -166,6 +181,23 @@ def show(
         open_workspace(workspace, {"data.seed": seed}), n, split_kinds(z), tuple(keys or ())
     )
     console.show(summary, as_json, _render_shown)
+
+
+def _render_checked(summary: Any) -> None:
+    splits = ", ".join(f"{count:,} {split}" for split, count in summary.splits.items())
+    console.line(f"{summary.records:,} records ({splits}); {summary.failed:,} input rows failed")
+    console.line(f"{len(summary.copies):,} images look like an earlier one")
+    for copy in summary.copies[:LISTED]:
+        console.line(f"  {copy.key} like {copy.of}")
+    console.line(f"{len(summary.leaks):,} of them lie on the other side of the split")
+    for copy in summary.leaks[:LISTED]:
+        console.line(f"  {copy.key} ({copy.splits[1]}) like {copy.of} ({copy.splits[0]})")
+    console.line(f"{len(summary.repeated):,} captions are those of several records")
+    for caption, count in summary.repeated[:LISTED]:
+        console.line(f"  {count:,} times: {caption}")
+    console.line(f"{len(summary.short):,} captions have a single word")
+    licences = ", ".join(f"{count:,} {name}" for name, count in summary.licences.items())
+    console.line(f"licences: {licences}")
 
 
 def _render_shown(summary: Any) -> None:

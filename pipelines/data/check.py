@@ -1,0 +1,167 @@
+"""What a look at the data should find before hours are spent on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from pipelines.core.errors import InputMissing
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.shards import read_records
+from pipelines.core.status import status
+from pipelines.core.workspace import Workspace
+
+BITS = 3
+"""Images whose hashes differ in so many of 64 bits are candidates; fewer bands would miss some."""
+
+LEVELS = 6.0
+"""They are copies if their colours also differ by no more on average, of 255."""
+
+FEW_WORDS = 2
+"""Captions of fewer words say little."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An image that looks like an earlier one.
+
+    Attributes:
+        key: The record's key.
+        of: The earlier record's.
+        splits: Their splits, the earlier one's first.
+        caption: Whether their captions are equal too.
+    """
+
+    key: str
+    of: str
+    splits: tuple[str, str]
+    caption: bool
+
+
+@dataclass
+class CheckSummary:
+    """What was found.
+
+    Attributes:
+        records: Records looked at.
+        failed: Input rows that gave none, see `kaleido status --failed`.
+        copies: Images that look like earlier ones.
+        repeated: Captions that several records have, with their number, the most frequent first.
+        short: Keys of records whose caption has fewer than `FEW_WORDS` words.
+        licences: Licence -> records.
+        splits: Split -> records.
+    """
+
+    records: int = 0
+    failed: int = 0
+    copies: list[Copy] = field(default_factory=list)
+    repeated: list[tuple[str, int]] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+    licences: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def leaks(self) -> list[Copy]:
+        """Copies on the other side of the split than what they are copies of."""
+        return [copy for copy in self.copies if len(set(copy.splits)) > 1]
+
+
+def check_data(workspace: Workspace, progress: Progress = SILENT) -> CheckSummary:
+    """Look through the data shards, one after another.
+
+    Args:
+        workspace: With data.
+        progress: Listener.
+
+    Raises:
+        InputMissing: If there are no data.
+    """
+    shards = workspace.data_shards()
+    if not shards:
+        raise InputMissing(str(workspace.data), "there are no data.", "Run `kaleido data …` first.")
+    counts = status(workspace)["data"]
+    summary = CheckSummary(failed=counts["failed"])
+    captions: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    seen: list[tuple[str, str, str]] = []
+    finder = CopyFinder()
+    with progress.task("data check", counts["ok"], unit="record") as advance:
+        for record in (record for path in shards for record in read_records(path)):
+            split = str(record.meta.get("split", "train"))
+            captions[record.caption] += 1
+            licences[str(record.meta.get("licence", "unknown"))] += 1
+            splits[split] += 1
+            if len(record.caption.split()) < FEW_WORDS:
+                summary.short.append(record.key)
+            earlier = finder.add(record.pixels)
+            if earlier is not None:
+                of, its_split, its_caption = seen[earlier]
+                same = its_caption == record.caption
+                summary.copies.append(Copy(record.key, of, (its_split, split), same))
+            seen.append((record.key, split, record.caption))
+            advance()
+    summary.records = len(seen)
+    summary.repeated = [(caption, n) for caption, n in captions.most_common() if n > 1]
+    summary.licences, summary.splits = dict(licences.most_common()), dict(splits)
+    return summary
+
+
+class CopyFinder:
+    """Finds images that look like earlier ones: hashes by bands, then colours.
+
+    Two hashes of 64 bits that differ in at most 3 have one of four bands of 16 bits in common, so
+    only those need be compared.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = np.zeros(1024, np.uint64)
+        self._colours = np.zeros((1024, 48), np.float32)
+        self._count = 0
+        self._bands: list[dict[int, list[int]]] = [{} for _ in range(BITS + 1)]
+
+    def add(self, pixels: np.ndarray) -> int | None:
+        """Take in an image, uint8 (height, width, 3); return the number of the first like it."""
+        value, colours = dhash(pixels), thumbnail(pixels)
+        near = self._nearest(value, colours)
+        number = self._count
+        if number == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
+            self._colours = np.concatenate([self._colours, np.zeros_like(self._colours)])
+        self._hashes[number], self._colours[number] = value, colours
+        self._count += 1
+        if near is None:  # a copy need not be found again: what it is a copy of will be
+            for band, key in zip(self._bands, _bands(value), strict=True):
+                band.setdefault(key, []).append(number)
+        return near
+
+    def _nearest(self, value: int, colours: np.ndarray) -> int | None:
+        found = [band.get(key, []) for band, key in zip(self._bands, _bands(value), strict=True)]
+        candidates = np.unique(np.concatenate([np.array(part, np.int64) for part in found]))
+        far = np.bitwise_count(self._hashes[candidates] ^ np.uint64(value))
+        candidates = candidates[far <= BITS]
+        gaps = np.abs(self._colours[candidates] - colours).mean(axis=1)
+        candidates = candidates[gaps <= LEVELS]
+        return int(candidates[0]) if len(candidates) else None
+
+
+def dhash(pixels: np.ndarray) -> int:
+    """Hash an image by whether brightness rises from each of 8 x 8 cells to the next: 64 bits."""
+    grey = Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX)
+    values = np.asarray(grey).astype(np.int16)
+    return int.from_bytes(np.packbits(values[:, 1:] > values[:, :-1]).tobytes(), "big")
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """Colours of 4 x 4 cells: float32 (48,), from 0 to 255."""
+    small = Image.fromarray(pixels).resize((4, 4), Image.Resampling.BOX)
+    return np.asarray(small).astype(np.float32).ravel()
+
+
+def _bands(value: int) -> Iterator[int]:
+    for shift in range(0, 64, 16):
+        yield (value >> shift) & 0xFFFF

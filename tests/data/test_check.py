@@ -1,0 +1,103 @@
+"""`data check`: copies, leaks between splits, captions and licences."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.core.errors import InputMissing
+from pipelines.data.check import BITS, CopyFinder, check_data, dhash
+from pipelines.data.folder import write_folder
+
+
+def noise(seed, size=32) -> np.ndarray:
+    cells = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)
+    return np.asarray(Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def as_jpeg(pixels, quality=70) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def test_a_copy_is_found_in_another_size_format_and_brightness():
+    finder = CopyFinder()
+    assert [finder.add(noise(seed)) for seed in range(30)] == [None] * 30
+    assert finder.add(noise(7)) == 7
+    assert finder.add(as_jpeg(noise(7))) == 7
+    assert finder.add(noise(7, size=80)) == 7
+    assert finder.add(np.clip(noise(7).astype(int) + 4, 0, 255).astype(np.uint8)) == 7
+
+
+def test_other_colours_are_no_copy_though_brightness_rises_alike():
+    finder = CopyFinder()
+    flat = np.zeros((16, 16, 3), np.uint8)
+    assert finder.add(flat) is None
+    assert dhash(flat) == dhash(flat + 90)
+    assert finder.add(flat + 90) is None
+    assert finder.add(flat + 2) == 0
+
+
+def test_bands_find_all_that_differ_in_few_bits():
+    rng = np.random.default_rng(0)
+    colours = np.zeros(48, np.float32)
+    for _ in range(200):
+        finder = CopyFinder()
+        value = int(rng.integers(0, 2**63))
+        finder._hashes[0], finder._count = value, 1
+        for band, shift in zip(finder._bands, range(0, 64, 16), strict=True):
+            band[(value >> shift) & 0xFFFF] = [0]
+        flips = rng.choice(64, BITS + 1, replace=False)
+        near = value ^ sum(1 << int(bit) for bit in flips[:BITS])
+        assert finder._nearest(near, colours) == 0
+        assert finder._nearest(near ^ (1 << int(flips[BITS])), colours) is None
+
+
+def test_more_images_than_fit_at_first():
+    finder = CopyFinder()
+    for seed in range(1100):
+        finder.add(noise(seed, 9))
+    assert finder.add(noise(1050, 9)) == 1050
+
+
+@pytest.fixture
+def checked(workspace, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(40):  # a tenth is held out, by the file's hash: some copies cross over
+        for copy in range(2):
+            name = f"{index:02d}-{'ab'[copy]}"
+            Image.fromarray(noise(index)).save(folder / f"{name}.png", compress_level=1 + copy)
+            (folder / f"{name}.txt").write_text(f"picture {index if index else 'twice'} {copy}")
+    (folder / "01-b.txt").write_text("picture 1 0")
+    (folder / "02-a.txt").write_text("word")
+    (folder / "broken.png").write_bytes(b"")
+    (folder / "broken.txt").write_text("a star")
+    write_folder(workspace, folder)
+    return check_data(workspace)
+
+
+def test_copies_and_leaks_are_named(checked):
+    assert (checked.records, checked.failed) == (80, 1)
+    assert [(copy.key, copy.of) for copy in checked.copies] == [
+        (f"{index:02d}-b", f"{index:02d}-a") for index in range(40)
+    ]
+    assert [copy.key for copy in checked.copies if copy.caption] == ["01-b"]
+    assert checked.leaks == [copy for copy in checked.copies if copy.splits[0] != copy.splits[1]]
+    assert 0 < len(checked.leaks) < 20
+    assert sum(checked.splits.values()) == 80
+
+
+def test_captions_and_licences_are_counted(checked):
+    assert checked.repeated == [("picture 1 0", 2)]
+    assert checked.short == ["02-a"]
+    assert checked.licences == {"unknown": 80}
+
+
+def test_without_data_it_names_the_command(workspace):
+    with pytest.raises(InputMissing, match="kaleido data"):
+        check_data(workspace)
