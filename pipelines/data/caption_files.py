@@ -146,7 +146,8 @@ def _read_csv(path: Path, files: Sequence[str], captions: Sequence[str]) -> Iter
                 raise KaleidoError(
                     str(path),
                     f"its header has none of the columns {', '.join(wanted)}.",
-                    f"It has: {', '.join(columns) or 'nothing'}.",
+                    f"It has: {', '.join(columns) or 'nothing'}. `kaleido data table` takes other "
+                    "names by --image-column and --caption-column.",
                 )
         while (cells := _next(reader)) is not None:
             if isinstance(cells, csv.Error):

@@ -35,7 +35,8 @@ class Keys:
 
     def make(self, name: str) -> str:
         """Return a key for the path `name`, its suffix left out."""
-        stem = str(PurePosixPath(name).with_suffix(""))
+        path = PurePosixPath(name)
+        stem = str(path.with_suffix("")) if path.name else name
         safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:60]
         key, changed, repeat = safe, safe != stem, 0
         while changed or key in self._used:
@@ -96,6 +97,17 @@ def square(image: Image.Image, size: int) -> np.ndarray:
 def plain(text: str) -> str:
     """Replace what is not UTF-8 in a name."""
     return text.encode("utf-8", "replace").decode()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file that `read_image` would read; else the reason why not."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return "not read"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        return f"unreadable: {error}"
 
 
 def read_image(path: Path) -> bytes:

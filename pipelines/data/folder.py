@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ from pipelines.data.caption_files import (
     read_table,
 )
 from pipelines.data.convert import (
-    MAX_BYTES,
     SUFFIXES,
     UNREADABLE,
     Keys,
+    hash_file,
     plain,
     read_image,
     to_record,
@@ -184,18 +183,8 @@ def _mark(item: Input) -> list[str]:
     """Return everything that a row depends on: its key, and the hashes of its files."""
     if isinstance(item, RowOutcome):
         return [item.key, item.outcome, item.reason]
-    caption = _hash(item.caption) if isinstance(item.caption, Path) else repr(item.caption)
-    return [item.key, item.name, _hash(item.image), caption]
-
-
-def _hash(path: Path) -> str:
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return "not read"
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        return f"unreadable: {error}"
+    caption = hash_file(item.caption) if isinstance(item.caption, Path) else repr(item.caption)
+    return [item.key, item.name, hash_file(item.image), caption]
 
 
 def _rows(inputs: Iterable[Input], settings: DataSettings) -> Iterator[Row]:

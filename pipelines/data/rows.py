@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord
@@ -15,7 +16,7 @@ from pipelines.core.record import Record
 from pipelines.core.settings import DataSettings
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import clean_caption
-from pipelines.data.convert import plain, to_record
+from pipelines.data.convert import hash_file, plain, read_image, to_record
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 
 
@@ -26,14 +27,14 @@ class RawRow:
     Attributes:
         key: The record's key.
         name: What to call the row in errors and in the record.
-        image: The encoded image; empty if there is none.
+        image: The encoded image, or the file that holds it.
         caption: UTF-8 bytes or text, not cleaned.
         problem: Why the row cannot be used; empty if it can.
     """
 
     key: str
     name: str
-    image: bytes = b""
+    image: bytes | Path = b""
     caption: bytes | str = ""
     problem: str = ""
 
@@ -47,8 +48,9 @@ def write_rows(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
-    """Write a stream of rows as data shards of ``data.shard_size``; one shard is held at a time.
+    """Write a stream of rows as data shards of ``data.shard_size``.
 
+    Encoded images that the rows hold themselves are in memory for up to two shards at a time.
     The stream is read whole every time, and each shard's rows are hashed: one whose rows are as
     before is skipped, whatever else has changed.
 
@@ -74,8 +76,13 @@ def write_rows(
 
 def _hash(row: RawRow) -> list[str]:
     caption = row.caption if isinstance(row.caption, bytes) else repr(row.caption).encode()
-    digests = [hashlib.sha256(part).hexdigest() for part in (row.image, caption)]
-    return [row.key, plain(row.name), plain(row.problem), *digests]
+    image = (
+        hash_file(row.image)
+        if isinstance(row.image, Path)
+        else hashlib.sha256(row.image).hexdigest()
+    )
+    words = hashlib.sha256(caption).hexdigest()
+    return [row.key, plain(row.name), plain(row.problem), image, words]
 
 
 def _rows(part: Sequence[RawRow], kind: str, settings: DataSettings) -> Iterator[Row]:
@@ -90,4 +97,5 @@ def _record(row: RawRow, kind: str, settings: DataSettings) -> Record:
     if row.problem:
         raise BadRecord(row.name, row.problem)
     caption = clean_caption(row.caption, row.name, settings.max_caption)
-    return to_record(row.key, row.name, row.image, caption, kind, settings)
+    image = read_image(row.image) if isinstance(row.image, Path) else row.image
+    return to_record(row.key, row.name, image, caption, kind, settings)

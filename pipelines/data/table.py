@@ -7,11 +7,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS, read_table
-from pipelines.data.convert import read_image
 from pipelines.data.rows import RawRow, write_rows
 from pipelines.data.writer import DataSummary, Source
 
@@ -62,11 +61,16 @@ def write_table(
         "caption_column": caption_column or "",
     }
     source = Source("data table", VERSION, options)
+    total: int | None = None
     if files[0].suffix == ".parquet":
+        for file in files:  # before any data are replaced
+            _columns(file, images, captions)
         total = sum(_parquet(file).metadata.num_rows for file in files)
-        rows = chain.from_iterable(_parquet_rows(file, images, captions) for file in files)
+        rows = chain.from_iterable(
+            _parquet_rows(file, number, images, captions) for number, file in enumerate(files)
+        )
     else:
-        total = None
+        next(read_table(files[0], images, captions), None)
         rows = chain(_text_rows(files[0], images, captions))
     return write_rows(workspace, source, "table", rows, total, overwrite, progress)
 
@@ -87,11 +91,8 @@ def _files(path: Path) -> list[Path]:
 
 def _text_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> Iterator[RawRow]:
     for number, row in enumerate(read_table(path, images, captions)):
-        key, name = f"{_stem(path)}-{number:08d}", row.file or f"line {row.line} of {path.name}"
-        if row.reason:
-            yield RawRow(key, name, problem=row.reason)
-        else:
-            yield _with_image(key, name, path.parent / row.file, row.caption)
+        key, name = f"row-{number:08d}", row.file or f"line {row.line} of {path.name}"
+        yield RawRow(key, name, path.parent / row.file, row.caption, row.reason)
 
 
 def _parquet(path: Path) -> Any:
@@ -101,26 +102,58 @@ def _parquet(path: Path) -> Any:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise KaleidoError(
-            str(path), f"it is not readable Parquet ({error}).", "Fetch it again, or remove it."
-        ) from error
+        raise _unreadable(path, error) from error
 
 
-def _parquet_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> Iterator[RawRow]:
-    file = _parquet(path)
-    known = file.schema_arrow.names
-    columns = [_column(path, known, names) for names in (images, captions)]
+def _unreadable(path: Path, error: Exception) -> KaleidoError:
+    return KaleidoError(
+        str(path), f"it is not readable Parquet ({error}).", "Fetch it again, or remove it."
+    )
+
+
+def _columns(path: Path, images: Sequence[str], captions: Sequence[str]) -> list[str]:
+    """Return the names of the image's and the caption's column.
+
+    Raises:
+        KaleidoError: If there is none, or two of the name.
+    """
+    known = _parquet(path).schema_arrow.names
+    found = []
+    for names in (images, captions):
+        name = next((name for name in names if known.count(name) == 1), None)
+        if name is None:
+            raise KaleidoError(
+                str(path),
+                f"it has none of the columns {', '.join(names)}, or two of a name.",
+                f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
+            )
+        found.append(name)
+    return found
+
+
+def _parquet_rows(
+    path: Path, file: int, images: Sequence[str], captions: Sequence[str]
+) -> Iterator[RawRow]:
+    import pyarrow as pa
+
+    columns = _columns(path, images, captions)
     number = 0
-    # Without threads: the end of pyarrow's pools aborts one short program in three.
-    for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
-        for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
-            key = f"{_stem(path)}-{number:08d}"
-            yield _parquet_row(key, path, number, image.as_py(), caption.as_py())
-            number += 1
+    try:
+        # Without threads: the end of pyarrow's pools aborts one short program in three.
+        for batch in _parquet(path).iter_batches(BATCH, columns=columns, use_threads=False):
+            for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
+                yield _parquet_row(f"row-{file:04d}-{number:08d}", path, number, image, caption)
+                number += 1
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) -> RawRow:
     name = f"row {number} of {path.name}"
+    try:
+        image, caption = image.as_py(), caption.as_py()
+    except UnicodeDecodeError:
+        return RawRow(key, name, problem="its text is not UTF-8.")
     if not isinstance(caption, str | bytes):
         return RawRow(key, name, problem="it has no caption.")
     if isinstance(image, dict):
@@ -128,28 +161,5 @@ def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) ->
     if isinstance(image, bytes):
         return RawRow(key, name, image, caption)
     if isinstance(image, str) and image:
-        return _with_image(key, image, path.parent / image, caption)
+        return RawRow(key, image, path.parent / image, caption)
     return RawRow(key, name, problem="it has no image.")
-
-
-def _with_image(key: str, name: str, file: Path, caption: bytes | str) -> RawRow:
-    try:
-        return RawRow(key, name, read_image(file), caption)
-    except BadRecord as error:
-        return RawRow(key, name, problem=error.why)
-
-
-def _column(path: Path, known: Sequence[str], names: Sequence[str]) -> str:
-    found = next((name for name in names if name in known), None)
-    if found is None:
-        raise KaleidoError(
-            str(path),
-            f"it has none of the columns {', '.join(names)}.",
-            f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
-        )
-    return found
-
-
-def _stem(path: Path) -> str:
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in path.stem)
-    return kept[:50]

@@ -7,9 +7,9 @@ unpickle, and returns part of a row, without an error, where a tar is cut off.
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -30,7 +30,10 @@ VERSION = 1
 CAPTIONS = ("txt", "caption", "text")
 """Extensions of a caption, the first one first; then a key of ``CAPTION_COLUMNS`` in the JSON."""
 
+TEXTS = (*CAPTIONS, "json")
 LICENCES = ("licence", "license")
+DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError)
+"""What reading a damaged tar may raise."""
 
 
 @dataclass
@@ -95,7 +98,7 @@ def list_shards(root: Path, workspace: Workspace) -> list[Path]:
         raise KaleidoError(
             str(root), "there is no .tar here.", "Name a shard, or a folder that holds shards."
         )
-    if shards[0].is_relative_to(workspace.root):
+    if any(shards[0].is_relative_to(own) for own in (workspace.data, workspace.root / "latents")):
         raise KaleidoError(
             str(root), "these are the workspace's own shards.", "Name those of another set."
         )
@@ -103,7 +106,7 @@ def list_shards(root: Path, workspace: Workspace) -> list[Path]:
 
 
 def count_groups(path: Path) -> int:
-    """Count a shard's rows by its headers; of one that is cut off, those before the cut.
+    """Count a shard's rows by its headers; of one that is damaged, those before the damage.
 
     Raises:
         KaleidoError: If it is no tar.
@@ -111,74 +114,82 @@ def count_groups(path: Path) -> int:
     try:
         with tarfile.open(path, "r:") as tar:
             names: set[str] = set()
-            try:
-                for member in tar:
-                    names.add(_split(member.name)[0])
-            except tarfile.TarError:
-                pass  # `read_groups` reports it
+            with suppress(*DAMAGE):  # `read_groups` reports it
+                names.update(name for _, name, _ in _members(tar))
             return len(names)
-    except (tarfile.TarError, OSError) as error:
+    except DAMAGE as error:
         raise KaleidoError(
             str(path), f"it is not a readable tar ({error}).", "Fetch it again, or remove it."
         ) from error
 
 
 def read_groups(path: Path) -> Iterator[Group]:
-    """Read a shard's rows; if it is cut off, the last one says so and has no members.
+    """Read a shard's rows; if it is damaged, the last one says so and has no members.
 
-    What is not a plain file, and what we have no use for, is passed over. A tar that lacks its end
-    mark is cut off, though tarfile reads it without a word.
+    A tar that lacks its end mark is cut off, though tarfile reads it without a word, and so it does
+    where a header in the middle is damaged: then the row before may be half a row and is dropped.
     """
     group: Group | None = None
     problem = ""
     with tarfile.open(path, "r:") as tar:
         try:
-            for member in tar:
-                name, extension = _split(member.name)
-                if not member.isfile() or not extension:
-                    continue
+            for member, name, extension in _members(tar):
                 if group is None or group.name != name:
                     if group is not None:
                         yield group
                     group = Group(name)
                 _take(group, extension, member, tar)
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except DAMAGE as error:
             problem = f"the shard cannot be read further ({error})."
-            group = None  # perhaps half of a row
         end = tar.offset
-    if not problem and not _has_end(path, end):
-        problem = "the shard is cut off: its end mark is missing."
-    if group is not None:
+    whole = not problem and _ends(path, end)
+    if group is not None and whole:
         yield group
+    if not problem and not whole:
+        problem = "the shard is cut off or damaged: its end mark is missing."
+    elif not problem and _goes_on(path, end):
+        problem = "there is more behind the shard's end mark; is it several tars in one?"
     if problem:
         yield Group(f"{path.name} after the last row", problem=problem)
 
 
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
+    """Yield the members that we have a use for, with the row's name and the extension."""
+    for member in tar:
+        if member.size < 0:  # tarfile would go round for ever
+            raise tarfile.ReadError("a member has a negative size")
+        folder, _, file = member.name.rpartition("/")
+        stem, _, extension = file.partition(".")  # as webdataset: at the first dot
+        extension = extension.lower()
+        if member.isfile() and stem and (extension in TEXTS or f".{extension}" in SUFFIXES):
+            yield member, f"{folder}/{stem}".lstrip("/"), extension
+
+
 def _take(group: Group, extension: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
-    if extension not in (*CAPTIONS, "json") and f".{extension}" not in SUFFIXES:
-        return
-    limit = MAX_BYTES if f".{extension}" in SUFFIXES else MAX_TEXT
+    limit = MAX_TEXT if extension in TEXTS else MAX_BYTES
     if member.size > limit:
         group.problem = f"its {extension} is over {limit:,} bytes."
-        return
-    file = tar.extractfile(member)
-    data = file.read() if file is not None else b""
-    if len(data) < member.size:
-        raise tarfile.ReadError("unexpected end of data")
-    group.members[extension] = data
+    elif extension in group.members:
+        group.problem = f"it has two members {extension}."
+    else:
+        file = tar.extractfile(member)
+        data = file.read() if file is not None else b""
+        if len(data) < member.size:
+            raise tarfile.ReadError("unexpected end of data")
+        group.members[extension] = data
 
 
-def _has_end(path: Path, offset: int) -> bool:
+def _ends(path: Path, offset: int) -> bool:
     with path.open("rb") as file:
         file.seek(offset)
-        return len(file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE
+        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Split as webdataset does: at the first dot of the file's name."""
-    folder, _, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
-    return f"{folder}/{stem}".lstrip("/"), extension.lower()
+def _goes_on(path: Path, offset: int) -> bool:
+    """Whether anything but padding follows the end mark."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return any(any(part) for part in iter(partial(file.read, 2**20), b""))
 
 
 def _mark(path: Path) -> list[Any]:
@@ -188,9 +199,9 @@ def _mark(path: Path) -> list[Any]:
 
 def _rows(path: Path, settings: DataSettings) -> Iterator[Row]:
     keys = Keys()
-    prefix = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)[:30]
     for group in read_groups(path):
-        key = keys.make(f"{prefix}-{PurePosixPath(group.name).name}")
+        # The shard's name is part of what a long key is hashed of, so keys of shards differ.
+        key = keys.make(f"{path.stem.replace('.', '-')}-{PurePosixPath(group.name).name}")
         try:
             yield _record(key, group, settings)
         except BadRecord as error:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent
 
 
 def embedded_path(name: str) -> Path:
-    """The folder of a shipped model: detector, judge, prior, diffusion or baseline.
+    """The folder of a shipped model: detector, judge, captioner, prior, diffusion or baseline.
 
     Raises:
         InputMissing: If this installation does not contain it.
@@ -20,7 +20,7 @@ def embedded_path(name: str) -> Path:
         raise InputMissing(
             name,
             "this version ships no such model.",
-            "Train one in a workspace: `kaleido train prior`, then `kaleido train diffusion`.",
+            "Install Kaleido again, or make it: `nox -s embedded` in a clone.",
         )
     return folder
 

@@ -18,7 +18,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive, generator
 from pipelines.data.scenes.descriptions import describe_scene, read_description
 from pipelines.data.scenes.draw import draw_scene
-from pipelines.data.scenes.factors import sample_scene
+from pipelines.data.scenes.factors import Scene, sample_scene
 from pipelines.embedded.card import write_card
 from pipelines.models.captioner import Captioner, build_captioner
 from pipelines.models.pixels import to_tensor
@@ -59,17 +59,22 @@ class CaptionerTask:
 
 def draw_example(seed: int, purpose: str, index: int, split: str = "train") -> Example:
     """Draw scene number `index` of a purpose: uint8 (side, side, 3) and a description."""
+    scene, text = _describe(seed, purpose, index, split)
+    return draw_scene(scene, SIZE).pixels, text
+
+
+def _describe(seed: int, purpose: str, index: int, split: str = "train") -> tuple[Scene, str]:
     rng = generator(seed, purpose, index)
     scene = sample_scene(rng)
     while scene.split != split:
         scene = sample_scene(rng)
-    return draw_scene(scene, SIZE).pixels, describe_scene(scene, rng)
+    return scene, describe_scene(scene, rng)
 
 
 def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> Captioner:
     """Train a captioner on so many scenes, or go on from the checkpoint."""
     torch.manual_seed(derive(seed, "captioner-init"))
-    texts = [draw_example(seed, "captioner", index)[1] for index in range(VOCABULARY_SCENES)]
+    texts = [_describe(seed, "captioner", index)[1] for index in range(VOCABULARY_SCENES)]
     captioner = build_captioner(texts, SIZE)
     schedule = Schedule(
         steps=max(images // BATCH, 1),

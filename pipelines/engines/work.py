@@ -27,7 +27,7 @@ from pipelines.core.shards import read_shard, write_shard
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
 from pipelines.core.workspace import Workspace
 from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, unfit
-from pipelines.latents.kinds import latent_class
+from pipelines.latents.kinds import extract_command, latent_class
 from pipelines.latents.reader import latent_extension, latent_manifest, read_joined
 
 
@@ -121,7 +121,7 @@ def _task(
     for kind in specs[0].inputs:
         manifest = latent_manifest(workspace, data_shard, kind)
         path = workspace.latents(kind) / data_shard.name
-        inputs[kind] = _verified(path, manifest, f"Run `kaleido extract {kind}`.")
+        inputs[kind] = _verified(path, manifest, f"Run `{extract_command(kind)}`.")
     pending, retried = {}, set()
     for spec in specs:
         output = (spec.output, latent_class(spec.output).version)

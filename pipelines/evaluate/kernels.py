@@ -14,10 +14,11 @@ def polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarray]:
     """Squared maximum mean discrepancy under `polynomial`, with each caption's pseudo-value.
 
-    The unbiased estimate (Gretton et al., 2012, eq. 3): its expectation does not depend on the
-    number of images, and for equal distributions it is 0, so it can be negative. On Inception's
-    features it is the KID; on any other it is not. Sums are kept a pair of captions, so that no
-    kernel matrix of all images is held, and leaving out a caption costs nothing.
+    The captions are given, not drawn, so the images are independent only given their captions. The
+    estimate is unbiased for that: pairs of one caption (an image with itself left out, Gretton et
+    al., 2012, eq. 3) weigh as much as pairs of two. For equal distributions its expectation is 0
+    whatever the number of images, so it can be negative. On Inception's features it is the KID's
+    distance; on any other it is not.
 
     Args:
         drawn: (captions, n, d) features of drawn images, n of 2 or more.
@@ -32,28 +33,25 @@ def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarr
     """
     if min(drawn.shape[1], real.shape[1]) < 2:
         raise ValueError("an unbiased distance needs two images a caption or more")
-    sums = [_sums(drawn, drawn), _sums(real, real), _sums(drawn, real)]
-    sizes = drawn.shape[1], real.shape[1]
-    count = len(drawn)
-    everyone = np.ones(count, dtype=bool)
-    whole = _estimate(sums, everyone, sizes)
+    gaps = _means(drawn) + _means(real) - 2.0 * _means_between(drawn, real)
+    count = len(gaps)
+    whole = float(gaps.mean())
     if count < 2:
         return whole, np.full(count, np.nan)
-    without = np.array([_estimate(sums, np.arange(count) != i, sizes) for i in range(count)])
+    everyone = np.arange(count)
+    without = np.array([gaps[np.ix_(everyone != i, everyone != i)].mean() for i in everyone])
     return whole, count * whole - (count - 1) * without
 
 
-def _sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sum the kernel over each pair of captions, an image with itself left out: (c, c)."""
-    out = np.array([[polynomial(x, y).sum() for y in b] for x in a])
-    if a is b:
-        out -= np.diag([np.trace(polynomial(x, x)) for x in a])
-    return out
+def _means(features: np.ndarray) -> np.ndarray:
+    """Mean kernel of each pair of captions, over pairs of different images: (c, c)."""
+    means = _means_between(features, features)
+    n = features.shape[1]
+    selves = np.array([np.trace(polynomial(rows, rows)) for rows in features])
+    own = (np.diag(means) * n * n - selves) / (n * (n - 1))
+    means[np.diag_indices_from(means)] = own
+    return means
 
 
-def _estimate(sums: list[np.ndarray], kept: np.ndarray, sizes: tuple[int, int]) -> float:
-    within_drawn, within_real, between = (table[np.ix_(kept, kept)].sum() for table in sums)
-    n, m = (kept.sum() * size for size in sizes)
-    return float(
-        within_drawn / (n * (n - 1)) + within_real / (m * (m - 1)) - 2.0 * between / (n * m)
-    )
+def _means_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([[polynomial(x, y).mean() for y in b] for x in a])

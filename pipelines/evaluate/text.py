@@ -68,10 +68,11 @@ def self_bleu(texts: Sequence[Sequence[str]], n: int) -> float:
     scores = []
     for index, text in enumerate(texts):
         others = [*range(index), *range(index + 1, len(texts))]
-        logs = [_log_precision(counts, index, others, size) for size in range(n)]
+        sizes = range(min(n, len(text)))  # a text of two words has no 3-gram to be found or missed
+        logs = [_log_precision(counts, index, others, size) for size in sizes]
         nearest = min((len(texts[i]) for i in others), key=lambda m: (abs(m - len(text)), m))
         brevity = min(0.0, 1.0 - nearest / max(len(text), 1))
-        scores.append(math.exp(brevity + sum(logs) / n))
+        scores.append(math.exp(brevity + sum(logs) / max(len(logs), 1)))
     return float(np.mean(scores))
 
 
@@ -98,8 +99,6 @@ def _log_precision(
     size: int,
 ) -> float:
     own = counts[index][size]
-    if not own:
-        return math.log(_SMALLEST)
     common = sum(
         min(times, max(counts[other][size][gram] for other in others))
         for gram, times in own.items()

@@ -24,3 +24,8 @@ def latent_class(kind: str) -> type[Latent]:
     if kind not in KINDS:
         raise LatentError(kind, "there is no such kind of latent.", nearest(kind, KINDS))
     return KINDS[kind]
+
+
+def extract_command(kind: str) -> str:
+    """The command that computes a kind."""
+    return f"kaleido extract {'descriptions' if kind == 'description' else kind}"

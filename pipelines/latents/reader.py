@@ -12,7 +12,7 @@ from pipelines.core.record import Record
 from pipelines.core.shards import read_records, read_shard
 from pipelines.core.workspace import Workspace
 from pipelines.latents.base import Latent
-from pipelines.latents.kinds import latent_class
+from pipelines.latents.kinds import extract_command, latent_class
 
 
 def read_joined(
@@ -54,7 +54,7 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     """
     path = workspace.latents(kind) / data_shard.name
     manifest, data = read_manifest(path), read_manifest(data_shard)
-    command = f"Run `kaleido extract {kind}`."
+    command = f"Run `{extract_command(kind)}`."
     if manifest is None:
         raise InputMissing(str(path), f"the {kind} of this shard are not extracted.", command)
     if data is None or manifest.inputs.get("data") != data.sha256:
@@ -86,7 +86,7 @@ class _Latents:
             raise self._error(f"row {self._next[0]!r} is not in the data, or out of order.")
 
     def _error(self, why: str) -> KaleidoError:
-        return KaleidoError(str(self._path), why, f"Run `kaleido extract {self._kind}` again.")
+        return KaleidoError(str(self._path), why, f"Run `{extract_command(self._kind)}` again.")
 
 
 def latent_extension(kind: str) -> str:

@@ -61,7 +61,11 @@ class Captioner:
         """
         facts = folder / FACTS
         if not facts.is_file():
-            raise InputMissing(str(folder), "there is no captioner here.")
+            raise InputMissing(
+                str(folder),
+                "there is no captioner here.",
+                "`nox -s embedded -- captioner` makes one.",
+            )
         with without_bars():
             model = VisionEncoderDecoderModel.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True

@@ -6,18 +6,20 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from pipelines.core.errors import InputMissing
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write, replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
 from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
 from pipelines.models.prior import Prior
+
+PartT = TypeVar("PartT", Context, KaleidoTransformer2DModel)
 
 TIME_SCALE = 1000.0
 """The denoiser's timestep is the noise level σ in [0, 1] times this."""
@@ -60,15 +62,15 @@ class Diffusion(nn.Module):
 
         Raises:
             InputMissing: If the folder holds no model.
+            KaleidoError: If it is a model of another version of Kaleido.
         """
         facts = folder / "kaleido.json"
         if not facts.is_file():
             raise InputMissing(
                 str(folder), "there is no trained diffusion model here.", f"Run `{command}` first."
             )
-        options = {"torch_dtype": torch.float32, "use_safetensors": True}
-        context = Context.from_pretrained(folder / "context", **options)
-        denoiser = KaleidoTransformer2DModel.from_pretrained(folder / "denoiser", **options)
+        context = _load(Context, folder / "context")
+        denoiser = _load(KaleidoTransformer2DModel, folder / "denoiser")
         return cls(context, denoiser, **json.loads(facts.read_text(encoding="utf-8"))).eval()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -134,6 +136,19 @@ class Diffusion(nn.Module):
             x̂, (n, 3, side, side).
         """
         return self.denoiser(noisy, sigma * TIME_SCALE, context)
+
+
+def _load(cls: type[PartT], folder: Path) -> PartT:
+    part, info = cls.from_pretrained(
+        folder, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    if info["missing_keys"] or info["unexpected_keys"]:
+        raise KaleidoError(
+            str(folder),
+            "another version of Kaleido made it: its layers are not those of this version.",
+            "Train it again, with --restart.",
+        )
+    return part
 
 
 def weights_id(folder: Path) -> str:

@@ -11,6 +11,8 @@ from PIL import Image
 from pipelines.core.errors import InputMissing
 from pipelines.data.check import BITS, CopyFinder, check_data, dhash
 from pipelines.data.folder import write_folder
+from pipelines.data.scenes.draw import draw_scene
+from pipelines.data.scenes.generate import scene_of
 
 
 def noise(seed, size=32) -> np.ndarray:
@@ -18,7 +20,7 @@ def noise(seed, size=32) -> np.ndarray:
     return np.asarray(Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def as_jpeg(pixels, quality=70) -> np.ndarray:
+def as_jpeg(pixels, quality) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
@@ -28,7 +30,7 @@ def test_a_copy_is_found_in_another_size_format_and_brightness():
     finder = CopyFinder()
     assert [finder.add(noise(seed)) for seed in range(30)] == [None] * 30
     assert finder.add(noise(7)) == 7
-    assert finder.add(as_jpeg(noise(7))) == 7
+    assert finder.add(as_jpeg(noise(7, size=96), 85)) == 7
     assert finder.add(noise(7, size=80)) == 7
     assert finder.add(np.clip(noise(7).astype(int) + 4, 0, 255).astype(np.uint8)) == 7
 
@@ -42,15 +44,22 @@ def test_other_colours_are_no_copy_though_brightness_rises_alike():
     assert finder.add(flat + 2) == 0
 
 
+def test_scenes_that_differ_are_no_copies_and_their_copies_are_found():
+    finder = CopyFinder()
+    pictures = [draw_scene(scene_of(0, index)[0], 64).pixels for index in range(150)]
+    assert [finder.add(picture) for picture in pictures] == [None] * 150
+    for index, picture in enumerate(pictures[:20]):
+        assert finder.add(as_jpeg(picture, 90)) == index
+
+
 def test_bands_find_all_that_differ_in_few_bits():
     rng = np.random.default_rng(0)
-    colours = np.zeros(48, np.float32)
+    colours = np.zeros(192, np.uint8)
     for _ in range(200):
         finder = CopyFinder()
         value = int(rng.integers(0, 2**63))
         finder._hashes[0], finder._count = value, 1
-        for band, shift in zip(finder._bands, range(0, 64, 16), strict=True):
-            band[(value >> shift) & 0xFFFF] = [0]
+        finder._bands = {(shift, (value >> shift) & 0xFFFF): [0] for shift in range(0, 64, 16)}
         flips = rng.choice(64, BITS + 1, replace=False)
         near = value ^ sum(1 << int(bit) for bit in flips[:BITS])
         assert finder._nearest(near, colours) == 0
@@ -86,9 +95,9 @@ def test_copies_and_leaks_are_named(checked):
     assert [(copy.key, copy.of) for copy in checked.copies] == [
         (f"{index:02d}-b", f"{index:02d}-a") for index in range(40)
     ]
-    assert [copy.key for copy in checked.copies if copy.caption] == ["01-b"]
-    assert checked.leaks == [copy for copy in checked.copies if copy.splits[0] != copy.splits[1]]
+    assert [copy.key for copy in checked.copies if copy.same_caption] == ["01-b"]
     assert 0 < len(checked.leaks) < 20
+    assert all(set(copy.splits) == {"train", "heldout"} for copy in checked.leaks)
     assert sum(checked.splits.values()) == 80
 
 

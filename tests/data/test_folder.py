@@ -54,6 +54,13 @@ def test_pixels_are_those_of_the_image(workspace, folder):
     assert (pixels == (40, 100, 200)).all()
 
 
+@pytest.mark.parametrize("name", ["/", ".", ".."])
+def test_a_table_may_name_what_is_no_file(workspace, folder, name):
+    (folder / "captions.csv").write_text(f"file,caption\n{name},a star\n")
+    summary = write_folder(workspace, folder)
+    assert (summary.ok, summary.failed) == (4, 1)
+
+
 def test_the_input_is_not_modified(workspace, folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     before = [(path, sha256_file(path), path.stat().st_mtime_ns) for path in files]

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,7 +55,7 @@ def test_parquet_with_bytes(workspace, tmp_path):
     assert (summary.ok, summary.failed) == (5, 0)
     records = records_of(workspace)
     assert [record.caption for record in records] == texts
-    assert records[3].key == "one-00000003"
+    assert records[3].key == "row-0000-00000003"
     assert (records[3].pixels == (120, 100, 200)).all()
     assert records[3].meta["source"] == "table"
 
@@ -70,7 +71,7 @@ def test_parquet_as_datasets_writes_it_and_a_folder_of_it(workspace, images):
     summary = write_table(workspace, images)
     assert (summary.ok, summary.failed) == (4, 2)
     assert [record.pixels[0, 0, 0] for record in records_of(workspace)] == [7, 40, 7, 40]
-    assert failures(workspace)["a-00000002"].endswith("it has no image.")
+    assert failures(workspace)["row-0000-00000002"].endswith("it has no image.")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -86,7 +87,7 @@ def test_named_columns_and_paths_from_the_tables_folder_on(workspace, images, su
     summary = write_table(workspace, path, "where", "what")
     assert (summary.ok, summary.failed) == (2, 1)
     assert [record.caption for record in records_of(workspace)] == ["a", "b"]
-    assert "the image does not exist" in failures(workspace)["list-00000002"]
+    assert "the image does not exist" in next(iter(failures(workspace).values()))
 
 
 def test_bad_rows_cost_themselves(workspace, tmp_path):
@@ -128,3 +129,25 @@ def test_what_is_no_table_is_named(workspace, tmp_path):
     with pytest.raises(KaleidoError, match=r"none of the columns.*picture, words.*--image-column"):
         write_table(workspace, path)
     assert not workspace.data_shards()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_a_wrong_column_replaces_nothing(workspace, tmp_path, suffix):
+    path = write_parquet(tmp_path / "one.parquet", image=[picture()], text=["a"])
+    write_table(workspace, path)
+    if suffix == ".csv":
+        path = tmp_path / "one.csv"
+        path.write_text("image,text\n0.png,a\n")
+    with pytest.raises(KaleidoError, match="txet"):
+        write_table(workspace, path, caption_column="txet", overwrite=True)
+    assert len(workspace.data_shards()) == 1
+
+
+def test_text_that_is_not_utf8_costs_its_row(workspace, tmp_path):
+    offsets, letters = np.array([0, 2, 3], np.int32), b"\xff\xfea"
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
+    words = pa.Array.from_buffers(pa.string(), 2, buffers)
+    path = write_parquet(tmp_path / "one.parquet", image=[picture(), picture(1)], text=words)
+    summary = write_table(workspace, path)
+    assert (summary.ok, summary.failed) == (1, 1)
+    assert "not UTF-8" in next(iter(failures(workspace).values()))

@@ -156,8 +156,58 @@ def test_a_cut_between_two_members_is_seen_too(workspace, tmp_path):
     data = (tmp_path / "cut.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(data[:end])
     summary = write_webdataset(workspace, tmp_path / "cut.tar")
-    assert (summary.ok, summary.failed) == (2, 1)
+    # The last row looks whole, but nobody can tell.
+    assert (summary.ok, summary.failed) == (1, 1)
     assert "its end mark is missing" in next(iter(failures(workspace).values()))
+
+
+def test_a_damaged_header_in_the_middle_is_told_of(workspace, tmp_path):
+    path = write_tar(tmp_path / "one.tar", rows_of(0, 6))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"000000003.jpg")] ^= 1
+    path.write_bytes(data)
+    summary = write_webdataset(workspace, path)
+    assert (summary.ok, summary.failed) == (2, 1)
+    assert "cut off or damaged" in next(iter(failures(workspace).values()))
+
+
+def test_several_tars_in_one_are_told_of(workspace, tmp_path):
+    one, two = (write_tar(tmp_path / f"{n}.tar", rows_of(n)) for n in range(2))
+    path = tmp_path / "both.tar"
+    path.write_bytes(one.read_bytes() + two.read_bytes())
+    summary = write_webdataset(workspace, path)
+    assert (summary.ok, summary.failed) == (3, 1)
+    assert "several tars in one" in next(iter(failures(workspace).values()))
+
+
+def test_a_negative_size_ends_the_reading(workspace, tmp_path):
+    path = write_tar(tmp_path / "one.tar", rows_of(0, 2))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"000000001.jpg")
+    data[at + 124 : at + 136] = b"\xff" * 12  # -1, in base 256
+    data[at + 148 : at + 156] = b" " * 8
+    checksum = sum(data[at : at + 512])
+    data[at + 148 : at + 156] = b"%06o\0 " % checksum
+    path.write_bytes(data)
+    summary = write_webdataset(workspace, path)
+    assert (summary.ok, summary.failed) == (0, 1)
+    assert "negative size" in next(iter(failures(workspace).values()))
+
+
+def test_keys_of_shards_differ_though_their_names_begin_alike(workspace, tmp_path):
+    for number in range(2):
+        name = f"a-very-long-name-of-a-set-of-pictures-{'x' * 40}-{number:05d}.tar"
+        write_tar(tmp_path / "set" / name, [("0.jpg", picture(number)), ("0.txt", b"a star")])
+    write_webdataset(workspace, tmp_path / "set")
+    assert len({record.key for record in records_of(workspace)}) == 2
+
+
+def test_a_member_that_comes_twice_and_files_beside_are_told_apart(workspace, tmp_path):
+    members = [("README.md", b"x"), ("._a.jpg", b"x"), ("a.jpg", picture()), ("a.txt", b"a star")]
+    twice = [("b.jpg", picture()), ("b.jpg", picture(9)), ("b.txt", b"a star")]
+    summary = write_webdataset(workspace, write_tar(tmp_path / "one.tar", members + twice))
+    assert (summary.ok, summary.failed) == (1, 1)
+    assert "two members jpg" in failures(workspace)["one-b"]
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])

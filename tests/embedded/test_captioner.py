@@ -64,7 +64,7 @@ def _shapes(text):
     ]
 
 
-def test_the_recipe_runs_resumes_and_writes_a_card(tmp_path, monkeypatch, capsys):
+def test_the_recipe_runs_and_writes_a_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_captioner, "BATCH", 4)
     monkeypatch.setattr(train_captioner, "HELD_OUT", 4)
     monkeypatch.setattr(train_captioner, "VOCABULARY_SCENES", 50)

@@ -10,25 +10,30 @@ def rows(seed, shape, mean=0.0):
     return np.random.default_rng(seed).normal(mean, 1.0, shape)
 
 
+def kernel(x, y):
+    return (np.dot(x, y) / len(x) + 1.0) ** 3
+
+
 def plain(a, b):
     """Write out Gretton's eq. 3."""
-
-    def k(x, y):
-        return (np.dot(x, y) / len(x) + 1.0) ** 3
-
     n, m = len(a), len(b)
-    within_a = sum(k(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    within_b = sum(k(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    between = sum(k(x, y) for x in a for y in b) / (n * m)
-    return within_a + within_b - 2.0 * between
+    within_a = sum(kernel(a[i], a[j]) for i in range(n) for j in range(n) if i != j)
+    within_b = sum(kernel(b[i], b[j]) for i in range(m) for j in range(m) if i != j)
+    between = sum(kernel(x, y) for x in a for y in b)
+    return within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2.0 * between / (n * m)
 
 
-def test_it_is_what_the_formula_says():
+def test_of_one_caption_it_is_grettons_estimate():
+    drawn, real = rows(0, (1, 4, 5)), rows(1, (1, 6, 5), 0.5)
+    assert mmd_by_caption(drawn, real)[0] == pytest.approx(plain(drawn[0], real[0]))
+
+
+def test_leaving_out_a_caption_is_what_it_says():
     drawn, real = rows(0, (3, 4, 5)), rows(1, (3, 6, 5), 0.5)
     value, pseudo = mmd_by_caption(drawn, real)
-    assert value == pytest.approx(plain(drawn.reshape(-1, 5), real.reshape(-1, 5)))
-    left = plain(drawn[1:].reshape(-1, 5), real[1:].reshape(-1, 5))
-    assert pseudo[0] == pytest.approx(3 * value - 2 * left)
+    for index in range(3):
+        left = mmd_by_caption(np.delete(drawn, index, 0), np.delete(real, index, 0))[0]
+        assert pseudo[index] == pytest.approx(3 * value - 2 * left)
 
 
 def test_the_kernel_is_kids():
@@ -38,22 +43,31 @@ def test_the_kernel_is_kids():
 
 
 def test_its_expectation_is_zero_for_equal_distributions_whatever_the_size():
-    for size in (2, 20):
+    captions = 2.0 * rows(9, (4, 1, 3))  # images of one caption are alike
+    for size in (2, 10):
         values = [
-            mmd_by_caption(rows(2 * s, (2, size, 4)), rows(2 * s + 1, (2, size, 4)))[0]
-            for s in range(300)
+            mmd_by_caption(
+                captions + rows(2 * seed, (4, size, 3)), captions + rows(2 * seed + 1, (4, size, 3))
+            )[0]
+            for seed in range(400)
         ]
         assert abs(np.mean(values)) < 4.0 * np.std(values) / np.sqrt(len(values))
         assert min(values) < 0.0
 
 
+def test_a_set_against_itself_and_against_a_copy_score_alike():
+    features = rows(0, (3, 5, 4))
+    one, copy = mmd_by_caption(features, features), mmd_by_caption(features, features.copy())
+    assert one[0] == copy[0]
+
+
 def test_for_gaussians_of_one_dimension_it_has_a_closed_form():
     # E (xy + 1)³ for x, y of means a, b and deviation 1.
-    def kernel(a, b):
+    def mean(a, b):
         first, second, third = a * b, (a * a + 1) * (b * b + 1), (a**3 + 3 * a) * (b**3 + 3 * b)
         return third + 3 * second + 3 * first + 1
 
-    expected = kernel(0, 0) + kernel(1, 1) - 2 * kernel(0, 1)
+    expected = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
     found, _ = mmd_by_caption(rows(0, (1, 3000, 1)), rows(1, (1, 3000, 1), 1.0))
     assert found == pytest.approx(expected, rel=0.1)
 

@@ -60,6 +60,10 @@ def test_self_bleu_by_hand():
     assert self_bleu([["a", "b"], ["a", "b", "c", "d"]], 2) == pytest.approx((short + long) / 2)
 
 
+def test_texts_shorter_than_the_n_grams_are_alike_too():
+    assert self_bleu([["a", "b"]] * 3, 4) == pytest.approx(1.0)
+
+
 def test_different_texts_have_a_low_self_bleu():
     texts = [[f"{i}{j}" for j in range(10)] for i in range(4)]
     assert self_bleu(texts, 4) < 0.02

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -318,3 +318,14 @@ def test_sizes_that_do_not_fit_are_named(workspace, wrong, named) -> None:
     train_prior(workspace)
     with pytest.raises(KaleidoError, match=named):
         train_diffusion(_with(workspace, **{f"diffusion__{k}": v for k, v in wrong.items()}))
+
+
+def test_a_model_of_another_version_is_refused_whole(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    path = workspace.models("diffusion") / "denoiser" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["pixel_stem.first.weight"] = weights.pop("pixel_encoder.first.weight")
+    save_file(weights, path)
+    with pytest.raises(KaleidoError, match=r"denoiser: another version.*--restart"):
+        Diffusion.load(workspace.models("diffusion"))
