@@ -54,6 +54,12 @@ def sample(
         float | None,
         typer.Option(help="Guidance scale; 1 is none.", show_default=False),
     ] = None,
+    cfg_end: Annotated[
+        float | None,
+        typer.Option(
+            help="Noise level, from 1 down to 0, at which guidance ends.", show_default=False
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default=False)
     ] = None,
@@ -86,6 +92,7 @@ def sample(
     changes = {
         "sample.n": n,
         "sample.cfg": cfg,
+        "sample.cfg_end": cfg_end,
         "sample.steps": steps,
         "sample.seed": seed,
         "sample.batch_size": batch_size,
@@ -102,6 +109,7 @@ def sample(
     options = DrawOptions(
         n=settings.n,
         cfg=settings.cfg,
+        cfg_end=settings.cfg_end,
         steps=settings.steps,
         seed=settings.seed,
         temperature=settings.temperature,

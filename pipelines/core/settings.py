@@ -41,6 +41,7 @@ RANGES = {
     "drop_condition": Range(0, 1),
     "ema": Range(0, 1),
     "cfg": Range(0),
+    "cfg_end": Range(0, 1),
     "top_p": Range(0, 1, above=True),
     "seed": Range(),
     "seeds": Range(),
@@ -138,6 +139,7 @@ class SampleSettings:
 
     n: int = 16  # samples a caption
     cfg: float = 7.5  # guidance scale g; 1 is plain conditional
+    cfg_end: float = 0.5  # noise level, from 0 to 1, below which nothing is guided; 0 guides all
     steps: int = 30
     temperature: float = 1.0  # of the prior
     top_p: float = 1.0  # of the prior

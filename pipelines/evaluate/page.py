@@ -269,7 +269,7 @@ def _compared(report: Report) -> str:
         "Pictures": f"{images} for each model and scale: {len(captions)} captions, "
         f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
         "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "
-        f"top-p {plan['top_p']:g}",
+        f"top-p {plan['top_p']:g}; x guided down to a noise level of {plan['cfg_end']:g}",
         "Reference": "as many real renders, drawn from the data's distribution given each caption; "
         "“real pictures” are a second such set",
         "Features": f"{escape(report.judge)}: three levels of the judge pooled to coarse grids, "

@@ -64,6 +64,7 @@ class Plan:
     seeds: tuple[int, ...]
     temperature: float
     top_p: float
+    cfg_end: float
 
 
 def evaluate(
@@ -106,6 +107,7 @@ def evaluate(
         settings.seeds,
         workspace.settings.sample.temperature,
         workspace.settings.sample.top_p,
+        workspace.settings.sample.cfg_end,
     )
     _check(plan)
     folder = workspace.reports(name)
@@ -227,6 +229,7 @@ def _sources(
                 steps=plan.steps,
                 temperature=plan.temperature,
                 top_p=plan.top_p,
+                cfg_end=plan.cfg_end,
                 batch_size=min(plan.n, MOST_AT_ONCE),
             )
             facts = {"model": bundle_hash(bundle), "options": asdict(options)}

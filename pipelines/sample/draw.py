@@ -39,6 +39,7 @@ class DrawOptions:
     Attributes:
         n: Samples of each caption.
         cfg: Guidance scale of the image; z is never guided.
+        cfg_end: Noise level in [0, 1] below which nothing is guided.
         steps: Steps of the sampler.
         seed: With the caption and the sample's number it decides z and noise.
         temperature: Of the prior.
@@ -49,6 +50,7 @@ class DrawOptions:
 
     n: int = 16
     cfg: float = 7.5
+    cfg_end: float = 0.5
     steps: int = 30
     seed: int = 0
     temperature: float = 1.0
@@ -79,8 +81,7 @@ def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]
             encoded,
             [texts[index] for index in chunk],
             [derive(options.seed, "noise", keys[index]) for index in chunk],
-            options.cfg,
-            options.steps,
+            options,
         )
         for index, image in zip(chunk, pixels, strict=True):
             yield Sample(caption, index, texts[index], image)
@@ -92,8 +93,7 @@ def draw_given(
     caption: States,
     texts: Sequence[str],
     seeds: Sequence[int],
-    cfg: float,
-    steps: int,
+    options: DrawOptions,
 ) -> np.ndarray:
     """Draw images for given z.
 
@@ -102,8 +102,7 @@ def draw_given(
         caption: Encoder states of one caption, (1, length, width).
         texts: One z an image, as text; all empty for a baseline.
         seeds: One noise seed an image.
-        cfg: Guidance scale.
-        steps: Sampler steps.
+        options: Guidance and steps.
 
     Returns:
         uint8 (n, side, side, 3).
@@ -112,4 +111,7 @@ def draw_given(
     z = None
     if bundle.z_kinds:
         z = bundle.prior.z_states(rows, *bundle.prior.tokenize_z(texts))
-    return draw_images(bundle.diffusion, bundle.diffusion.context(rows, z), seeds, cfg, steps)
+    conditioning = bundle.diffusion.context(rows, z)
+    return draw_images(
+        bundle.diffusion, conditioning, seeds, options.cfg, options.steps, options.cfg_end
+    )

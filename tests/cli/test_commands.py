@@ -122,6 +122,7 @@ def test_options_are_parsed_strictly(inside, arguments):
         (("extract", "all", "--workers", "0"), "extract.workers", "a whole number above 0"),
         (("sample", "a star", "--n", "0"), "sample.n", "a whole number above 0"),
         (("sample", "a star", "--cfg", "-0.5"), "sample.cfg", "a number from 0 up"),
+        (("sample", "a star", "--cfg-end", "1.5"), "sample.cfg_end", "a number from 0 to 1"),
         (("sample", "a star", "--steps", "0"), "sample.steps", "a whole number above 0"),
         (("sample", "a star", "--batch-size", "0"), "sample.batch_size", "a whole number above 0"),
         (("sample", "a star", "--temperature", "0"), "sample.temperature", "a number above 0"),

@@ -68,6 +68,7 @@ def report(data, reference) -> Report:
             "seeds": (0, 1),
             "temperature": 1.0,
             "top_p": 1.0,
+            "cfg_end": 0.5,
         },
         judge="scenes-judge@01234567",
         ceiling={"box": 0.99, "adherence": 0.98},

@@ -50,6 +50,16 @@ def test_the_flow_ends_at_the_predicted_image() -> None:
     assert (images == round(1.5 * 127.5)).all()
 
 
+def test_guidance_ends_at_a_noise_level() -> None:
+    given = _conditioning(0.2, 2)
+    for end, value in ((0.0, 1.6), (1.0, 1.2)):  # the last step decides: it is guided, or it is not
+        images = draw_images(_Constant(), given, [1, 2], cfg=3.0, steps=4, cfg_end=end)
+        assert (abs(images.astype(int) - round(value * 127.5)) <= 1).all()
+    unguided = draw_images(_Constant(), given, [1, 2], cfg=1.0, steps=4)
+    ended = draw_images(_Constant(), given, [1, 2], cfg=3.0, steps=4, cfg_end=0.6)
+    assert (ended == unguided).all()
+
+
 def test_guidance_scales_the_condition_against_null() -> None:
     images = draw_images(_Constant(), _conditioning(0.2, 2), [1, 2], cfg=3.0, steps=4)
     assert (abs(images.astype(int) - round(1.6 * 127.5)) <= 1).all()
