@@ -10,6 +10,7 @@ import typer
 from kaleido_cli import console
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 from pipelines.core.errors import KaleidoError
+from pipelines.embedded.paths import ships
 
 app = typer.Typer(
     add_completion=False,
@@ -78,7 +79,8 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
 
 
 for _name, _facts in COMMANDS.items():
-    _add(_name, *_facts)
+    if _name != "descriptions" or ships("captioner"):
+        _add(_name, *_facts)
 
 
 def _extract(
