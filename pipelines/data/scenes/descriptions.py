@@ -51,13 +51,13 @@ def describe_scene(scene: Scene, rng: np.random.Generator | None = None) -> str:
 
     Args:
         scene: Of at most six objects.
-        rng: Chooses the wordings and the order of the objects; without it they are the first and
-            the scene's.
+        rng: Chooses the wordings; the objects then stand in reading order, which a captioner can
+            know from the picture. Without it the wordings are the first, the order the scene's.
     """
     items: Sequence[SceneObject] = scene.objects
     frame, wordings = FRAMES[0], [OBJECTS[0]] * len(items)
     if rng is not None:
-        items = [items[int(index)] for index in rng.permutation(len(items))]
+        items = sorted(items, key=_place)
         frame = FRAMES[int(rng.integers(len(FRAMES)))]
         wordings = [OBJECTS[int(rng.integers(len(OBJECTS)))] for _ in items]
     words = [
@@ -66,8 +66,8 @@ def describe_scene(scene: Scene, rng: np.random.Generator | None = None) -> str:
             colour=item.colour,
             texture=item.texture,
             shape=item.shape,
-            row=ROWS[min(int(item.y * 3), 2)],
-            column=COLUMNS[min(max(int(item.x * 3), 0), 2)],
+            row=ROWS[_place(item)[0]],
+            column=COLUMNS[_place(item)[1]],
         )
         for wording, item in zip(wordings, items, strict=True)
     ]
@@ -77,6 +77,10 @@ def describe_scene(scene: Scene, rng: np.random.Generator | None = None) -> str:
         background=scene.background,
         number=f"{NUMBERS[len(items) - 1].capitalize()} shape{'s' * (len(items) > 1)}",
     )
+
+
+def _place(item: SceneObject) -> tuple[int, int]:
+    return min(max(int(item.y * 3), 0), 2), min(max(int(item.x * 3), 0), 2)
 
 
 def read_description(text: str) -> Counter[tuple[str, ...]]:
