@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def write_table(
     }
     source = Source("data table", VERSION, options)
     total: int | None = None
+    rows: Iterable[RawRow]
     if files[0].suffix == ".parquet":
         for file in files:  # before any data are replaced
             _columns(file, images, captions)
@@ -71,7 +72,7 @@ def write_table(
         )
     else:
         next(read_table(files[0], images, captions), None)
-        rows = chain(_text_rows(files[0], images, captions))
+        rows = _text_rows(files[0], images, captions)
     return write_rows(workspace, source, "table", rows, total, overwrite, progress)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +18,10 @@ from transformers import (
 )
 
 from pipelines.core.errors import InputMissing
-from pipelines.core.files import atomic_write, replacing_folder, sha256_file
-from pipelines.core.fingerprint import fingerprint
-from pipelines.models.prior import without_bars
+from pipelines.models.saved import FACTS, save_with_facts, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-FACTS = "kaleido.json"
-"""What transformers' own files do not say; its presence says that the folder is whole."""
 
 BEGIN, END, PADDING = "<s>", "</s>", "<pad>"
 
@@ -78,15 +72,8 @@ class Captioner:
 
         `identity` becomes that of the weights as they are written.
         """
-        with replacing_folder(folder) as fresh:
-            with without_bars():
-                deepcopy(self.model).to(dtype).save_pretrained(fresh)
-            self.tokenizer.save_pretrained(fresh)
-            facts: dict[str, object] = {"max_tokens": self.max_tokens}
-            parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
-            self.identity = fingerprint([sha256_file(path) for path in parts], facts)
-            facts["identity"] = self.identity
-            atomic_write(fresh / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+        facts = {"max_tokens": self.max_tokens}
+        self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
 
     @property
     def image_size(self) -> int:

@@ -15,7 +15,7 @@ MARGIN = 1.25
 class LayoutMap(nn.Module):
     """Draws every named item into its rectangle, as a sum of cosines that its token chooses.
 
-    Attention tells a patch of eight pixels what stands there; an outline is made of pixels. So a
+    Attention tells a patch what stands there; an outline is made of pixels. So a
     layout is also given as a picture (as SpaText, arXiv 2211.14305, gives its regions): channels
     that hold 0 where nothing is named and, within a rectangle, a small pattern that belongs to
     what is named, at any size. Where rectangles overlap the map holds the mean.

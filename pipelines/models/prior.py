@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
-from transformers.utils import logging as transformers_logging
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.files import atomic_write, replacing_folder, sha256_file
-from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID, number
 from pipelines.latents.grammar import Grammar
@@ -24,12 +19,10 @@ from pipelines.latents.places import Places
 from pipelines.latents.tokens import Shape
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
 from pipelines.models.context import States
+from pipelines.models.saved import FACTS, save_with_facts, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-FACTS = "kaleido.json"
-"""What transformers' own files do not say; its presence says that the folder is whole."""
 
 
 class Prior:
@@ -89,21 +82,14 @@ class Prior:
 
         `identity` becomes that of the weights as they are written.
         """
-        with replacing_folder(folder) as fresh:
-            with without_bars():
-                deepcopy(self.model).to(dtype).save_pretrained(fresh)
-            self.tokenizer.save_pretrained(fresh)
-            facts: dict[str, object] = {
-                "max_caption_tokens": self.max_caption_tokens,
-                "z_kinds": list(self.z_kinds),
-                "labels": list(self.labels),
-                "absent_kinds": list(self.absent_kinds),
-                "token_shape": self.token_shape,
-            }
-            parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
-            self.identity = fingerprint([sha256_file(path) for path in parts], facts)
-            facts["identity"] = self.identity
-            atomic_write(fresh / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+        facts = {
+            "max_caption_tokens": self.max_caption_tokens,
+            "z_kinds": list(self.z_kinds),
+            "labels": list(self.labels),
+            "absent_kinds": list(self.absent_kinds),
+            "token_shape": self.token_shape,
+        }
+        self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
 
     @property
     def width(self) -> int:
@@ -233,18 +219,6 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
     _smooth_numbers(model, tokenizer)
     model.encoder.block.requires_grad_(False)
     return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Keep transformers' progress bars off a user's screen while a small file is read."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 @torch.no_grad()

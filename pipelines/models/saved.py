@@ -1,0 +1,64 @@
+"""A transformers model with its tokenizer and our own facts in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from pipelines.core.files import atomic_write, replacing_folder, sha256_file
+from pipelines.core.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+FACTS = "kaleido.json"
+"""What transformers' own files do not say; its presence says that the folder is whole."""
+
+
+def save_with_facts(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    facts: Mapping[str, object],
+    dtype: torch.dtype,
+) -> str:
+    """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
+
+    Args:
+        folder: Replaced as a whole.
+        model: It keeps its precision.
+        tokenizer: The model's.
+        facts: JSON values; the identity is added.
+        dtype: Of the saved weights.
+
+    Returns:
+        The identity: a hash of the weights as they are written, of the tokenizer and of the facts.
+    """
+    with replacing_folder(folder) as fresh:
+        with without_bars():
+            deepcopy(model).to(dtype).save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
+        identity = fingerprint([sha256_file(path) for path in parts], dict(facts))
+        content = {**facts, "identity": identity}
+        atomic_write(fresh / FACTS, (json.dumps(content, indent=1) + "\n").encode())
+    return identity
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers' progress bars off a user's screen while a small file is read."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
