@@ -124,6 +124,54 @@ def table(
     console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
 
 
+@app.command(epilog="Example: kaleido data hub nlphuji/flickr30k --split test --limit 5000")
+def hub(
+    name: Annotated[
+        str, typer.Argument(help="A Hugging Face dataset, or the folder of a local one.")
+    ],
+    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "train",
+    config: Annotated[
+        str | None, typer.Option(help="Its configuration, if several.", show_default=False)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit.", show_default=False)
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Column of images.", show_default=False)
+    ] = None,
+    caption_column: Annotated[
+        str | None, typer.Option(help="Column of captions.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Rows to read (default: all).", show_default=False)
+    ] = None,
+    shard_size: ShardSizeOption = None,
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stream a Hugging Face dataset (extra: hub).
+
+    Nothing but the rows read is downloaded, and no code of the dataset is run. A row with several
+    captions gives a record for each.
+    """
+    from pipelines.data.hub import write_hub
+
+    summary = write_hub(
+        open_workspace(workspace, {"data.shard_size": shard_size}),
+        name,
+        split,
+        config,
+        revision,
+        image_column,
+        caption_column,
+        limit,
+        overwrite=overwrite,
+        progress=console.ConsoleProgress(),
+    )
+    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+
+
 @app.command(epilog="Example: kaleido data webdataset ~/laion/shards")
 def webdataset(
     path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],

@@ -21,6 +21,7 @@ PACKAGES = {
     "pyarrow": "outcomes of rows",
     "ultralytics": "extract boxes and blobs (extra: yolo)",
     "torchvision": "extract boxes and blobs (extra: yolo)",
+    "datasets": "data hub (extra: hub)",
 }
 EMBEDDED = ("detector", "judge", "prior", "diffusion", "baseline")
 

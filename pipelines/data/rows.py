@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord
@@ -37,6 +38,29 @@ class RawRow:
     image: bytes | Path = b""
     caption: bytes | str = ""
     problem: str = ""
+
+    @classmethod
+    def of_cells(cls, key: str, name: str, image: Any, caption: Any, folder: Path) -> RawRow:
+        """Make a row of a table's two cells, whatever they hold.
+
+        Args:
+            key: The record's key.
+            name: What to call the row.
+            image: Its bytes, its path, or both as ``{"bytes": …, "path": …}``.
+            caption: Text.
+            folder: Where relative paths count from.
+        """
+        if not isinstance(caption, str | bytes):
+            return cls(key, name, problem="it has no caption.")
+        if isinstance(image, dict):
+            image = image.get("bytes") or image.get("path")
+        if isinstance(image, bytes):
+            return cls(key, name, image, caption)
+        if isinstance(image, str) and "://" in image:
+            return cls(key, name, problem="its image is an address, and none is fetched.")
+        if isinstance(image, str) and image:
+            return cls(key, image, folder / image, caption)
+        return cls(key, name, problem="it has no image.")
 
 
 def write_rows(

@@ -155,12 +155,4 @@ def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) ->
         image, caption = image.as_py(), caption.as_py()
     except UnicodeDecodeError:
         return RawRow(key, name, problem="its text is not UTF-8.")
-    if not isinstance(caption, str | bytes):
-        return RawRow(key, name, problem="it has no caption.")
-    if isinstance(image, dict):
-        image = image.get("bytes") or image.get("path")
-    if isinstance(image, bytes):
-        return RawRow(key, name, image, caption)
-    if isinstance(image, str) and image:
-        return RawRow(key, image, path.parent / image, caption)
-    return RawRow(key, name, problem="it has no image.")
+    return RawRow.of_cells(key, name, image, caption, path.parent)

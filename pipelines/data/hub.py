@@ -1,0 +1,142 @@
+"""A Hugging Face dataset, by name or local path, streamed into data shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.workspace import Workspace
+from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS
+from pipelines.data.rows import RawRow, write_rows
+from pipelines.data.table import BYTE_COLUMNS
+from pipelines.data.writer import DataSummary, Source
+
+VERSION = 1
+INSTALL = "Install it with `pip install 'kaleido-diffusion[hub]'`."
+DISK_MARKERS = ("dataset_info.json", "dataset_dict.json")
+"""A folder that ``save_to_disk`` wrote holds one of these."""
+
+
+def write_hub(
+    workspace: Workspace,
+    name: str,
+    split: str = "train",
+    config: str | None = None,
+    revision: str | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DataSummary:
+    """Write a dataset's rows as data shards, without downloading it whole.
+
+    A row whose caption is a list gives one record for each. Images are the bytes that the dataset
+    holds, or the local file that it names; they are treated as `pipelines.data.table` treats them.
+    No code of the dataset's repository is run.
+
+    Args:
+        workspace: Where to write.
+        name: A dataset's name on the hub, a folder of data files, or what ``save_to_disk`` wrote.
+        split: Of the dataset; which records are held out is decided as for all other sources.
+        config: Name of the dataset's configuration, where it has several.
+        revision: Branch, tag or commit; a commit makes the run repeatable.
+        image_column: Column of the images; by default the first of the usual names.
+        caption_column: Column of the captions; likewise.
+        limit: Rows to read, or None for all.
+        overwrite: Replace data of another source.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If the package ``datasets`` is missing, the dataset cannot be opened or read,
+            it lacks a column, or `data/` holds other data.
+    """
+    settings = workspace.settings.data
+    options = {
+        "dataset": str(Path(name).resolve()) if Path(name).exists() else name,
+        "split": split,
+        "config": config or "",
+        "revision": revision or "",
+        "image_size": settings.image_size,
+        "max_caption": settings.max_caption,
+        "image_column": image_column or "",
+        "caption_column": caption_column or "",
+        "limit": limit or 0,
+    }
+    with _explained(name):
+        dataset = _open(name, split, config, revision)
+        image = _column(dataset, image_column, (*BYTE_COLUMNS, *FILE_COLUMNS), name)
+        caption = _column(dataset, caption_column, CAPTION_COLUMNS, name)
+        # Only what is used is read: other columns may be large.
+        dataset = _undecoded(dataset.select_columns([image, caption]), image)
+        if limit is not None:
+            dataset = dataset.take(limit)
+    rows = _rows(dataset, name, image, caption)
+    source = Source("data hub", VERSION, options)
+    return write_rows(workspace, source, "hub", rows, None, overwrite, progress)
+
+
+def _open(name: str, split: str, config: str | None, revision: str | None) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise KaleidoError("datasets", "this package is not installed.", INSTALL) from error
+    folder = Path(name)
+    if not any((folder / marker).is_file() for marker in DISK_MARKERS):
+        return datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
+    found = datasets.load_from_disk(name)
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise ValueError(f"no split {split!r}; it has: {', '.join(found)}")
+        found = found[split]
+    return found.to_iterable_dataset()
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what `datasets` raises, whose classes follow no common base, into our error."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        reason = str(error).strip().rstrip(".").replace("\n", " ")
+        raise KaleidoError(
+            name,
+            f"the dataset cannot be read: {reason}.",
+            "Check its name, --split, --config and --revision, and the connection; what was "
+            "written stays, and the same command goes on.",
+        ) from error
+
+
+def _column(dataset: Any, asked: str | None, usual: Sequence[str], name: str) -> str:
+    known = list(dataset.column_names or next(iter(dataset)))
+    found = next((column for column in ([asked] if asked else usual) if column in known), None)
+    if found is None:
+        raise KaleidoError(
+            name,
+            f"it has none of the columns {', '.join([asked] if asked else usual)}.",
+            f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
+        )
+    return found
+
+
+def _undecoded(dataset: Any, column: str) -> Any:
+    """Keep images encoded: they are decoded once, where a bad one is recorded."""
+    from datasets import Image
+
+    if isinstance((dataset.features or {}).get(column), Image):
+        return dataset.cast_column(column, Image(decode=False))
+    return dataset
+
+
+def _rows(dataset: Any, name: str, image: str, caption: str) -> Iterator[RawRow]:
+    with _explained(name):
+        for number, row in enumerate(dataset):
+            captions = row[caption] if isinstance(row[caption], list) else [row[caption]]
+            for index, text in enumerate(captions or [None]):
+                key = f"row-{number:08d}" + (f"-{index}" if len(captions) > 1 else "")
+                row_name = f"row {number} of {name}"
+                yield RawRow.of_cells(key, row_name, row[image], text, Path())
