@@ -21,6 +21,7 @@ COMMANDS = {
     "sample": "Draw pictures of captions.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",
     "status": "Show what the workspace holds.",
+    "clean": "Remove what killed and replaced runs have left.",
     "config": "Show the settings and where each comes from.",
     "doctor": "Show versions, devices and what is installed.",
     "demo": "Run the whole chain, small, in a new workspace.",

@@ -1,0 +1,44 @@
+"""`kaleido clean`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from kaleido_cli import console
+from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+
+app = typer.Typer(add_completion=False)
+
+LISTED = 20
+"""Leftovers that are printed; --json gives all."""
+
+
+@app.command(epilog="Example: kaleido clean --yes")
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what is listed.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what no manifest claims: unfinished shards, temporary files of killed runs.
+
+    Nothing is removed without --yes. Files that Kaleido did not name stay.
+    """
+    from pipelines.core.clean import clean as run
+
+    console.show(run(open_workspace(workspace), remove=yes), as_json, _render)
+
+
+def _render(summary: Any) -> None:
+    for item in summary.leftovers[:LISTED]:
+        console.line(f"{item.path}: {item.reason}, {item.bytes:,} bytes")
+    if (rest := len(summary.leftovers) - LISTED) > 0:
+        console.line(f"and {rest:,} more")
+    count = f"{len(summary.leftovers):,} leftovers, {summary.bytes:,} bytes"
+    if not summary.leftovers:
+        console.line("Nothing is left over.")
+    elif summary.removed:
+        console.line(f"Removed {count}.")
+    else:
+        console.line(f"{count}. Remove them with `kaleido clean --yes`.")
