@@ -28,6 +28,9 @@ RetryOption = Annotated[
         "--retry-failed", help="Compute failed records of finished shards again, and only those."
     ),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only tell which shards would be computed, and why.")
+]
 PreviewOption = Annotated[
     int | None,
     typer.Option(
@@ -71,11 +74,12 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
     def command(
         workers: WorkersOption = None,
         retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
         preview: PreviewOption = None,
         workspace: WorkspaceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        _extract(kinds, workers, retry_failed, preview, workspace, as_json)
+        _extract(kinds, workers, retry_failed, dry_run, preview, workspace, as_json)
 
 
 for _name, _facts in COMMANDS.items():
@@ -87,15 +91,21 @@ def _extract(
     kinds: tuple[str, ...] | None,
     workers: int | None,
     retry_failed: bool,
+    dry_run: bool,
     preview: int | None,
     path: Path | None,
     as_json: bool,
 ) -> None:
-    from pipelines.extract.run import READY, extract
+    from pipelines.extract.run import READY, extract, plan
 
     workspace = open_workspace(path, {"extract.workers": workers})
     if preview is not None:
-        for flag, given in (("--workers", workers is not None), ("--retry-failed", retry_failed)):
+        flags = {
+            "--workers": workers is not None,
+            "--retry-failed": retry_failed,
+            "--dry-run": dry_run,
+        }
+        for flag, given in flags.items():
             if given:
                 raise KaleidoError(
                     f"--preview and {flag}",
@@ -106,6 +116,10 @@ def _extract(
 
         console.show(look(workspace, kinds or READY, preview), as_json, _render_preview)
         return
+    if dry_run:
+        plans = plan(workspace, kinds or READY, retry_failed)
+        console.show({item.kind: item for item in plans}, as_json, _render_plans)
+        return
     summaries = extract(
         workspace, kinds or READY, retry_failed=retry_failed, progress=console.ConsoleProgress()
     )
@@ -115,6 +129,16 @@ def _extract(
 def _render(summaries: dict[str, object]) -> None:
     for kind, summary in summaries.items():
         console.show_counts(summary, kind)
+
+
+def _render_plans(plans: dict[str, Any]) -> None:
+    for kind, item in plans.items():
+        console.line(
+            f"{kind}: {item.pending:,} of {item.shards:,} shards to compute, "
+            f"{item.records:,} records"
+        )
+        for reason, count in item.reasons.items():
+            console.line(f"  {count:,} shards: {reason}")
 
 
 def _render_preview(summary: Any) -> None:

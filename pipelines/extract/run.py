@@ -12,6 +12,7 @@ from pipelines.core.stage import Stage
 from pipelines.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pipelines.engines.plan import Plan
     from pipelines.engines.work import RunSummary
     from pipelines.extract.detection import Detector
 
@@ -44,6 +45,19 @@ def extract(
     stages = build_stages(kinds, workspace)
     count = workspace.settings.extract.workers if workers is None else workers
     return run_stages(workspace, stages, count, retry_failed, progress)
+
+
+def plan(workspace: Workspace, kinds: Sequence[str], retry_failed: bool = False) -> list[Plan]:
+    """Find what `extract` would compute, and why, without loading a model or writing a file.
+
+    Args:
+        workspace: As for `extract`, like `kinds` and `retry_failed`; it raises the same errors.
+        kinds: Kinds of latents.
+        retry_failed: Also count the failed rows of shards that are up to date.
+    """
+    from pipelines.engines.plan import plan_stages
+
+    return plan_stages(workspace, build_stages(kinds, workspace), retry_failed)
 
 
 def build_stages(kinds: Sequence[str], workspace: Workspace) -> list[Stage]:

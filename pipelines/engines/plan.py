@@ -1,0 +1,100 @@
+"""What a run would do, without doing it: `kaleido extract --dry-run`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.core.manifest import Manifest, read_manifest
+from pipelines.core.stage import Stage, StageSpec
+from pipelines.core.workspace import Workspace
+from pipelines.engines.work import ShardTask, passes, plan_pass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do for one kind of latent.
+
+    Attributes:
+        kind: The kind.
+        shards: All shards.
+        pending: Shards that would be computed.
+        records: Records in those shards; of them only the failed ones, where those are retried.
+        reasons: Why, with the number of shards.
+    """
+
+    kind: str
+    shards: int
+    pending: int
+    records: int
+    reasons: Mapping[str, int]
+
+
+def plan_stages(
+    workspace: Workspace, stages: Sequence[Stage], retry_failed: bool = False
+) -> list[Plan]:
+    """Find what `pipelines.engines.local.run_stages` would compute, and why; nothing is written.
+
+    Args:
+        workspace: Where the data and the latents lie.
+        stages: In order, each of another kind; they are not set up.
+        retry_failed: As for the run.
+
+    Raises:
+        InputMissing: If the data or an input kind is missing; names the command that makes it.
+        KaleidoError: If an input shard is damaged.
+    """
+    plans = []
+    for group in passes(stages):
+        specs = [stage.spec for stage in group]
+        tasks = plan_pass(workspace, specs, retry_failed)
+        plans += [_plan(workspace, spec, tasks) for spec in specs]
+    return plans
+
+
+def _plan(workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask]) -> Plan:
+    records, reasons = 0, Counter[str]()
+    for task in tasks:
+        if spec.output not in task.pending:
+            continue
+        made = read_manifest(workspace.latents(spec.output) / task.data_shard.name)
+        if made is not None and spec.output in task.retried:
+            records += made.counts["failed"]
+            reasons["failed records are computed again"] += 1
+        else:
+            records += task.records
+            reasons[_reason(made, spec, task)] += 1
+    return Plan(spec.output, len(tasks), reasons.total(), records, dict(reasons))
+
+
+def _reason(made: Manifest | None, spec: StageSpec, task: ShardTask) -> str:
+    if made is None:
+        return "not extracted yet"
+    changed = [name for name, digest in task.inputs.items() if made.inputs.get(name) != digest]
+    if changed:
+        return f"{', '.join(changed)} changed"
+    if made.stage != spec.name:
+        return f"made by {made.stage}, now {spec.name}"
+    if differences := _differences(made.options, spec.options):
+        return f"options changed: {', '.join(differences)}"
+    if made.fingerprint != task.pending[spec.output]:
+        return "another version of Kaleido made it"
+    return "its files are damaged or missing"
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    new = json.loads(json.dumps(dict(new)))  # as the manifest has them: lists for tuples
+    names = sorted({*old, *new})
+    return [
+        f"{name} {_short(old.get(name))} -> {_short(new.get(name))}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 16 else f"{text[:15]}…"

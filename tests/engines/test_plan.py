@@ -1,0 +1,89 @@
+"""`extract --dry-run`: it says what a run then does, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+
+from kaleido_cli.__main__ import main
+from pipelines.core.config import override
+from pipelines.core.errors import InputMissing
+from pipelines.core.manifest import read_manifest
+from pipelines.data.scenes.generate import make_records
+from pipelines.extract.run import extract, plan
+
+
+def files(workspace):
+    return {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*") if path.is_file()}
+
+
+def reasons(workspace, **options):
+    (item,) = plan(workspace, ["palette"], **options)
+    assert item.pending == sum(item.reasons.values())
+    return dict(item.reasons)
+
+
+@pytest.fixture
+def filled(workspace, write_data):
+    write_data(list(make_records(6, seed=3)), 3)
+    return workspace
+
+
+def test_a_plan_is_what_a_run_then_does(filled):
+    before = files(filled)
+    (item,) = plan(filled, ["palette"])
+    assert (item.shards, item.pending, item.records) == (2, 2, 6)
+    assert item.reasons == {"not extracted yet": 2}
+    assert files(filled) == before
+    assert extract(filled, ["palette"])[0].skipped == 0
+    (item,) = plan(filled, ["palette"])
+    assert (item.shards, item.pending, item.records, item.reasons) == (2, 0, 0, {})
+
+
+def test_every_reason_is_told(filled, write_data):
+    extract(filled, ["palette"])
+    colours = filled.settings.extract.palette_colours
+    changed = override(filled.settings, {"extract.palette_colours": colours - 1})
+    (reason,) = reasons(replace(filled, settings=changed))
+    assert reason.startswith("options changed: ")
+    assert f" {colours} -> {colours - 1}" in reason
+
+    first, second = (filled.latents("palette") / path.name for path in filled.data_shards())
+    first.with_suffix(".parquet").unlink()
+    assert reasons(filled) == {"its files are damaged or missing": 1}
+    text = json.loads(second.with_suffix(".json").read_text())
+    second.with_suffix(".json").write_text(json.dumps(text | {"fingerprint": "0" * 64}))
+    assert reasons(filled)["another version of Kaleido made it"] == 1
+    write_data(list(make_records(6, seed=4)), 3)
+    assert reasons(filled) == {"data changed": 2}
+
+
+def test_only_failed_records_are_counted_where_they_are_retried(filled):
+    extract(filled, ["palette"])
+    path = filled.latents("palette") / filled.data_shards()[0].name
+    text = json.loads(path.with_suffix(".json").read_text())
+    text["counts"] = {"ok": 2, "filtered": 0, "failed": 1}
+    path.with_suffix(".json").write_text(json.dumps(text))
+    assert read_manifest(path).counts["failed"] == 1
+    assert reasons(filled) == {}
+    assert reasons(filled, retry_failed=True) == {"failed records are computed again": 1}
+    assert plan(filled, ["palette"], retry_failed=True)[0].records == 1
+
+
+def test_without_data_the_command_that_makes_them_is_named(workspace):
+    with pytest.raises(InputMissing, match="kaleido data"):
+        plan(workspace, ["palette"])
+
+
+def test_command(filled, monkeypatch, capsys):
+    arguments = ["extract", "all", "--dry-run", "--workspace", str(filled.root)]
+    monkeypatch.setattr(sys, "argv", ["kaleido", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr().out
+    assert "palette: 2 of 2 shards to compute, 6 records" in printed
+    assert "not extracted yet" in printed
+    assert not (filled.root / "latents").exists()
