@@ -16,6 +16,7 @@ from kaleido_cli.options import (
     open_workspace,
     split_kinds,
 )
+from pipelines.core.errors import KaleidoError
 
 LISTED = 5
 """Rows of each finding that are printed; --json gives all."""
@@ -196,16 +197,49 @@ def webdataset(
     console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
 
 
-@app.command(epilog="Example: kaleido data check --json")
-def check(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+@app.command(epilog="Example: kaleido data check --fix ../clean-ws")
+def check(
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the data without copies and leaks into the workspace there.",
+            show_default=False,
+        ),
+    ] = None,
+    licences: Annotated[
+        str | None,
+        typer.Option(
+            "--licences", help="With --fix: the licences to keep, by commas.", show_default=False
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Look for what spoils training: copies, copies across the split, repeated captions.
 
-    Images are copies if they look alike, in whatever format or size. Nothing is changed.
+    Images are copies if they look alike, in whatever format or size. The workspace is not changed;
+    with --fix another one, new or known, gets what is worth keeping.
     """
     from pipelines.data.check import check_data
 
-    summary = check_data(open_workspace(workspace), progress=console.ConsoleProgress())
-    console.show(summary, as_json, _render_checked)
+    if fix is None and (licences is not None or overwrite):
+        raise KaleidoError(
+            "--licences or --overwrite",
+            "a check alone writes no data.",
+            "Add --fix with the folder of another workspace.",
+        )
+    source, progress = open_workspace(workspace), console.ConsoleProgress()
+    found = check_data(source, progress)
+    if fix is None:
+        console.show(found, as_json, _render_checked)
+        return
+    from pipelines.data.filter import write_filtered
+
+    names = None if licences is None else [name.strip() for name in licences.split(",")]
+    summary = write_filtered(source, fix, found, names, overwrite, progress)
+    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
 
 
 @app.command(epilog="Example: kaleido data show --n 12 --z boxes,palette")

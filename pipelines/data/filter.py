@@ -1,0 +1,112 @@
+"""A workspace's data without what `data check` found, written into another workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.manifest import RowOutcome, read_manifest, read_rows
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.shards import read_records
+from pipelines.core.workspace import SETTINGS_FILE, Workspace
+from pipelines.data.check import CheckSummary
+from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+
+VERSION = 1
+
+
+def write_filtered(
+    workspace: Workspace,
+    target: Path,
+    found: CheckSummary,
+    licences: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> DataSummary:
+    """Write the records that are worth training on; the workspace itself is not changed.
+
+    Left out are copies that have an earlier record's caption too, copies of a record on the other
+    side of the split, and other licences than those named. A further caption of an image is kept,
+    on its side of the split. What is left out is recorded as filtered, with its reason. Latents
+    have to be extracted anew.
+
+    Args:
+        workspace: Where the data lie.
+        target: Folder of the other workspace; a new one gets this one's settings.
+        found: What `check_data` found in these data.
+        licences: Licences to keep, as the records name them, or None for all.
+        overwrite: Replace data of another source in `target`.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If `target` is the workspace itself or holds other data, or no record has a
+            licence that was named.
+    """
+    if target.resolve() == workspace.root:
+        raise KaleidoError(
+            str(target), "these are the data that were checked.", "Name another folder."
+        )
+    unknown = sorted(set(licences or ()) - set(found.licences))
+    if unknown:
+        raise KaleidoError(
+            ", ".join(unknown),
+            "no record has this licence.",
+            f"The data have: {', '.join(found.licences)}.",
+        )
+    reasons = _reasons(found)
+    shards = workspace.data_shards()
+    keys = [{row.key for row in read_rows(path)} for path in shards]
+    plans = (
+        ShardPlan(
+            [_digest(path), sorted(reasons.keys() & mine)],
+            len(mine),
+            partial(_rows, path, reasons, licences),
+        )
+        for path, mine in zip(shards, keys, strict=True)
+    )
+    options = {"workspace": str(workspace.root), "licences": sorted(licences or ())}
+    source = Source("data check --fix", VERSION, options)
+    total = sum(len(mine) for mine in keys)
+    return write_data(_opened(workspace, target), source, plans, total, overwrite, progress)
+
+
+def _opened(workspace: Workspace, target: Path) -> Workspace:
+    if not (target / SETTINGS_FILE).exists():
+        Workspace.init(target)
+        atomic_write(target / SETTINGS_FILE, (workspace.root / SETTINGS_FILE).read_bytes())
+    return Workspace.find(explicit=target)
+
+
+def _reasons(found: CheckSummary) -> dict[str, str]:
+    reasons = {}
+    for copy in found.copies:
+        if copy.splits[0] != copy.splits[1]:
+            reasons[copy.key] = f"it looks like {copy.of}, on the other side of the split."
+        elif copy.same_caption:
+            reasons[copy.key] = f"it looks like {copy.of}, and has its caption."
+    return reasons
+
+
+def _digest(path: Path) -> str:
+    manifest = read_manifest(path)
+    return manifest.sha256 if manifest else ""
+
+
+def _rows(path: Path, reasons: Mapping[str, str], licences: Sequence[str] | None) -> Iterator[Row]:
+    """The shard's rows in their order; those that gave no record before keep their outcome."""
+    records = read_records(path)
+    for row in read_rows(path):
+        if row.outcome != "ok":
+            yield row
+            continue
+        record = next(records)
+        licence = str(record.meta.get("licence", "unknown"))
+        if row.key in reasons:
+            yield RowOutcome(row.key, "filtered", reasons[row.key])
+        elif licences is not None and licence not in licences:
+            yield RowOutcome(row.key, "filtered", f"its licence is {licence}.")
+        else:
+            yield record
