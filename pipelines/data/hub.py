@@ -98,10 +98,16 @@ def _open(name: str, split: str, config: str | None, revision: str | None) -> An
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn what `datasets` raises, whose classes follow no common base, into our error."""
+    """Turn what `datasets` raises into our error.
+
+    It passes on whatever its readers, the hub's client and the network raise, and those have no
+    common base.
+    """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, LookupError) as error:
+    except KaleidoError:
+        raise
+    except Exception as error:
         reason = str(error).strip().rstrip(".").replace("\n", " ")
         raise KaleidoError(
             name,

@@ -41,7 +41,7 @@ def measure(prior: Prior, seed: int, draws: int) -> dict[str, float]:
         ``tokens``: mean length; ``draws``: how many.
     """
     kept: dict[str, list[float]] = {"parse": [], "agree": [], "distinct": [], "tokens": []}
-    for caption in _captions(seed, max(draws // ROWS, 1)):
+    for caption in captions(seed, max(draws // ROWS, 1)):
         with torch.inference_mode():
             encoded = prior.encode([caption])
         seeds = [derive(seed, "measure prior", f"{index}:{caption}") for index in range(ROWS)]
@@ -55,7 +55,7 @@ def measure(prior: Prior, seed: int, draws: int) -> dict[str, float]:
     return {**means, "draws": len(kept["parse"])}
 
 
-def _captions(seed: int, count: int) -> Iterator[str]:
+def captions(seed: int, count: int) -> Iterator[str]:
     """Different captions of scenes of held-out combinations."""
     seen: set[str] = set()
     rng = generator(seed, "measure prior", "captions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -55,16 +55,39 @@ def draw_images(
     count = len(x)
     context = model.prepare(conditioning)
     null = model.prepare(model.context.null(count)) if cfg != 1.0 else None
-    levels = model.shift(torch.linspace(1.0, 0.0, steps + 1, device=device))
-    for level, following in zip(levels[:-1], levels[1:], strict=True):
+
+    def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sigma = level.expand(count)
         clean = model(x, sigma, context)
         if null is not None and level >= cfg_end:
             # Without a limit, strong guidance leaves the range of pixels and burns the image out
             # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).
             clean = guide(clean, model(x, sigma, null), cfg).clamp(-1.0, 1.0)
+        return clean
+
+    levels = model.shift(torch.linspace(1.0, 0.0, steps + 1, device=device))
+    return to_pixels(integrate(predict, x, levels))
+
+
+def integrate(
+    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    levels: torch.Tensor,
+) -> torch.Tensor:
+    """Follow the flow from noisy images to clean ones by Euler's method.
+
+    Args:
+        predict: Gives x̂ of x at a noise level, a scalar tensor.
+        x: Images at the first level, (n, 3, side, side).
+        levels: Noise levels in [0, 1], falling; the last is 0 for clean images.
+
+    Returns:
+        Images at the last level.
+    """
+    for level, following in zip(levels[:-1], levels[1:], strict=True):
+        clean = predict(x, level)
         x = clean + (following / level) * (x - clean)
-    return to_pixels(x)
+    return x
 
 
 def _noise(seed: int, side: int) -> torch.Tensor:
