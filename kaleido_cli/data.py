@@ -14,7 +14,7 @@ from kaleido_cli.options import (
     WorkspaceOption,
     ZOption,
     open_workspace,
-    split_kinds,
+    split_names,
 )
 from pipelines.core.errors import KaleidoError
 
@@ -30,6 +30,13 @@ app = typer.Typer(
 ShardSizeOption = Annotated[
     int | None,
     typer.Option(help="Records in a shard (default: data.shard_size).", show_default=False),
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column of images: paths, or in Parquet bytes.", show_default=False),
+]
+CaptionColumnOption = Annotated[
+    str | None, typer.Option(help="Column of captions.", show_default=False)
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace data of another source or other options.")
@@ -61,7 +68,7 @@ def scenes(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    console.show(summary, as_json, lambda result: console.show_counts(result, "scenes"))
+    _show_written(summary, as_json, "scenes")
 
 
 @app.command(epilog="Example: kaleido data folder ~/pictures")
@@ -86,7 +93,7 @@ def folder(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+    _show_written(summary, as_json)
 
 
 @app.command(epilog="Example: kaleido data table train.parquet --caption-column text")
@@ -94,13 +101,8 @@ def table(
     path: Annotated[
         Path, typer.Argument(help="A .parquet, .csv, .tsv or .jsonl file, or a folder of Parquet.")
     ],
-    image_column: Annotated[
-        str | None,
-        typer.Option(help="Column of paths, or in Parquet of bytes.", show_default=False),
-    ] = None,
-    caption_column: Annotated[
-        str | None, typer.Option(help="Column of captions.", show_default=False)
-    ] = None,
+    image_column: ImageColumnOption = None,
+    caption_column: CaptionColumnOption = None,
     shard_size: ShardSizeOption = None,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -122,7 +124,7 @@ def table(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+    _show_written(summary, as_json)
 
 
 @app.command(epilog="Example: kaleido data hub nlphuji/flickr30k --split test --limit 5000")
@@ -137,12 +139,8 @@ def hub(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit.", show_default=False)
     ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(help="Column of images.", show_default=False)
-    ] = None,
-    caption_column: Annotated[
-        str | None, typer.Option(help="Column of captions.", show_default=False)
-    ] = None,
+    image_column: ImageColumnOption = None,
+    caption_column: CaptionColumnOption = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Rows to read (default: all).", show_default=False)
     ] = None,
@@ -170,7 +168,7 @@ def hub(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+    _show_written(summary, as_json)
 
 
 @app.command(epilog="Example: kaleido data webdataset ~/laion/shards")
@@ -194,7 +192,7 @@ def webdataset(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+    _show_written(summary, as_json)
 
 
 @app.command(epilog="Example: kaleido data check --fix ../clean-ws")
@@ -237,9 +235,8 @@ def check(
         return
     from pipelines.data.filter import write_filtered
 
-    names = None if licences is None else [name.strip() for name in licences.split(",")]
-    summary = write_filtered(source, fix, found, names, overwrite, progress)
-    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+    summary = write_filtered(source, fix, found, split_names(licences), overwrite, progress)
+    _show_written(summary, as_json)
 
 
 @app.command(epilog="Example: kaleido data show --n 12 --z boxes,palette")
@@ -260,9 +257,13 @@ def show(
     from pipelines.data.show import show as run
 
     summary = run(
-        open_workspace(workspace, {"data.seed": seed}), n, split_kinds(z), tuple(keys or ())
+        open_workspace(workspace, {"data.seed": seed}), n, split_names(z), tuple(keys or ())
     )
     console.show(summary, as_json, _render_shown)
+
+
+def _show_written(summary: Any, as_json: bool, noun: str = "records") -> None:
+    console.show(summary, as_json, lambda result: console.show_counts(result, noun))
 
 
 def _render_checked(summary: Any) -> None:

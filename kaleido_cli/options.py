@@ -48,9 +48,9 @@ def open_workspace(path: Path | None, changes: Mapping[str, Any] | None = None) 
     return replace(workspace, settings=override(workspace.settings, changes or {}))
 
 
-def split_kinds(text: str | None) -> tuple[str, ...] | None:
-    """Split what ``--z`` says at its commas."""
-    return tuple(kind.strip() for kind in text.split(",")) if text is not None else None
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """Split names at their commas: kinds of latents, licences."""
+    return tuple(name.strip() for name in text.split(",")) if text is not None else None
 
 
 def split_numbers(

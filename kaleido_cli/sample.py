@@ -20,7 +20,7 @@ from kaleido_cli.options import (
     WorkspaceOption,
     ZOption,
     open_workspace,
-    split_kinds,
+    split_names,
 )
 
 app = typer.Typer(add_completion=False)
@@ -115,7 +115,7 @@ def sample(
         temperature=settings.temperature,
         top_p=settings.top_p,
         batch_size=settings.batch_size,
-        z_kinds=split_kinds(z),
+        z_kinds=split_names(z),
     )
     summary = draw(opened, asked, options, name, baseline, console.ConsoleProgress())
     console.show(summary, as_json, _render)

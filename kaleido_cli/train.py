@@ -13,7 +13,7 @@ from kaleido_cli.options import (
     WorkspaceOption,
     ZOption,
     open_workspace,
-    split_kinds,
+    split_names,
 )
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ def prior(
     from pipelines.train.prior import train_prior
 
     changes = _changes("prior", steps, batch_size, learning_rate, seed)
-    changes["prior.z_kinds"] = split_kinds(z)
+    changes["prior.z_kinds"] = split_names(z)
     summary = train_prior(
         open_workspace(workspace, changes), restart=restart, progress=console.ConsoleProgress()
     )
@@ -99,7 +99,7 @@ def diffusion(
     from pipelines.train.diffusion import train_diffusion
 
     changes = _changes("diffusion", steps, batch_size, learning_rate, seed)
-    changes["diffusion.z_kinds"] = split_kinds(z)
+    changes["diffusion.z_kinds"] = split_names(z)
     summary = train_diffusion(
         open_workspace(workspace, changes),
         baseline=baseline,

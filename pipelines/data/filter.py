@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.core.manifest import RowOutcome, read_manifest, read_rows
+from pipelines.core.manifest import Manifest, RowOutcome, read_manifest, read_rows
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import SETTINGS_FILE, Workspace
@@ -56,20 +56,12 @@ def write_filtered(
             "no record has this licence.",
             f"The data have: {', '.join(found.licences)}.",
         )
-    reasons = _reasons(found)
-    shards = workspace.data_shards()
-    keys = [{row.key for row in read_rows(path)} for path in shards]
-    plans = (
-        ShardPlan(
-            [_digest(path), sorted(reasons.keys() & mine)],
-            len(mine),
-            partial(_rows, path, reasons, licences),
-        )
-        for path, mine in zip(shards, keys, strict=True)
-    )
+    manifests = {path: read_manifest(path) for path in workspace.data_shards()}
+    shards = {path: manifest for path, manifest in manifests.items() if manifest}
+    total = sum(sum(manifest.counts.values()) for manifest in shards.values())
+    plans = _plans(shards, _reasons(found), licences)
     options = {"workspace": str(workspace.root), "licences": sorted(licences or ())}
     source = Source("data check --fix", VERSION, options)
-    total = sum(len(mine) for mine in keys)
     return write_data(_opened(workspace, target), source, plans, total, overwrite, progress)
 
 
@@ -90,9 +82,14 @@ def _reasons(found: CheckSummary) -> dict[str, str]:
     return reasons
 
 
-def _digest(path: Path) -> str:
-    manifest = read_manifest(path)
-    return manifest.sha256 if manifest else ""
+def _plans(
+    shards: Mapping[Path, Manifest], reasons: Mapping[str, str], licences: Sequence[str] | None
+) -> Iterator[ShardPlan]:
+    for path, manifest in shards.items():
+        keys = [row.key for row in read_rows(path)]
+        left_out = [[key, reasons[key]] for key in keys if key in reasons]
+        rows = partial(_rows, path, reasons, licences)
+        yield ShardPlan([manifest.sha256, left_out], len(keys), rows)
 
 
 def _rows(path: Path, reasons: Mapping[str, str], licences: Sequence[str] | None) -> Iterator[Row]:
