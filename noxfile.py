@@ -19,6 +19,8 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = ROOT / ".nox" / "heavy"
+TESTED_EXTRAS = ("yolo", "hub", "emoji")
+TESTED = f"[{','.join(TESTED_EXTRAS)},dev]"
 LIGHT_REQUIREMENTS = ("typer", "rich")
 """What the command line's own modules import."""
 ENVIRONMENT = {
@@ -99,13 +101,13 @@ def minimums(session: nox.Session) -> None:
     oldest = [re.sub(r">=([\d.]+).*", r"==\1.*", line) for line in needed()]
     constraints = Path(session.create_tmp()) / "minimums.txt"
     constraints.write_text("\n".join(oldest) + "\n")
-    session.install("-e", ".[yolo,hub,dev]", "--constraint", str(constraints))
+    session.install("-e", f".{TESTED}", "--constraint", str(constraints))
     session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
 
 
 def needed() -> list[str]:
     """Return the requirements of the installed program, extras included."""
-    return PROJECT["dependencies"] + EXTRAS["yolo"] + EXTRAS["hub"]
+    return PROJECT["dependencies"] + [line for name in TESTED_EXTRAS for line in EXTRAS[name]]
 
 
 def requirements(*names: str) -> list[str]:
@@ -125,6 +127,8 @@ def run_heavy(session: nox.Session, *arguments: str) -> None:
     state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     if not installed.is_file() or installed.read_text() != state:
         session.run(sys.executable, "-m", "venv", str(HEAVY), external=True)
-        session.run(python, "-m", "pip", "install", "-e", f"{ROOT}[yolo,hub,dev]", external=True)
+        session.run(
+            python, "-m", "pip", "install", "-e", f"{ROOT}[yolo,hub,emoji,dev]", external=True
+        )
         installed.write_text(state)
     session.run(python, *arguments, env=ENVIRONMENT, external=True)

@@ -31,6 +31,10 @@ ShardSizeOption = Annotated[
     int | None,
     typer.Option(help="Records in a shard (default: data.shard_size).", show_default=False),
 ]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(help="Side in pixels (default: data.image_size).", show_default=False),
+]
 ImageColumnOption = Annotated[
     str | None,
     typer.Option(help="Column of images: paths, or in Parquet bytes.", show_default=False),
@@ -48,10 +52,7 @@ def scenes(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of scenes.")] = 2000,
     seed: SeedOption = None,
     shard_size: ShardSizeOption = None,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Side in pixels (default: data.image_size).", show_default=False),
-    ] = None,
+    size: SizeOption = None,
     hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -169,6 +170,44 @@ def hub(
         progress=console.ConsoleProgress(),
     )
     _show_written(summary, as_json)
+
+
+@app.command(epilog="Example: kaleido data emoji --split concept")
+def emoji(
+    styles: Annotated[
+        str | None,
+        typer.Option(
+            help="noto, fluent, twemoji, openmoji, emojione, by commas (default: all).",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="What is held out: drawings (pair), or concepts in all styles.")
+    ] = "pair",
+    seed: SeedOption = None,
+    shard_size: ShardSizeOption = None,
+    size: SizeOption = None,
+    overwrite: OverwriteOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch openly licensed emoji, each concept drawn by several artists (extra: emoji).
+
+    Icon sets of the npm registry are fetched once by npm, at pinned versions, and checked. A
+    caption has the concept's name and tags, never the style; licence and credit are kept with
+    each drawing.
+    """
+    from pipelines.data.emoji.write import write_emoji
+
+    changes = {"data.seed": seed, "data.shard_size": shard_size, "data.image_size": size}
+    summary = write_emoji(
+        open_workspace(workspace, changes),
+        split_names(styles) or (),
+        split,
+        overwrite=overwrite,
+        progress=console.ConsoleProgress(),
+    )
+    _show_written(summary, as_json, "drawings")
 
 
 @app.command(epilog="Example: kaleido data webdataset ~/laion/shards")

@@ -76,6 +76,11 @@ class Workspace:
         return self.root / "data"
 
     @property
+    def downloads(self) -> Path:
+        """What was fetched, kept as it came."""
+        return self.root / "downloads"
+
+    @property
     def logs(self) -> Path:
         """Logs of training runs."""
         return self.root / "logs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from pipelines.core.errors import BadRecord
 from pipelines.core.images import encode_png, open_image
+from pipelines.core.manifest import RowOutcome
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.core.settings import DataSettings
@@ -83,6 +85,14 @@ def to_record(
         warnings.simplefilter("ignore")
         image = open_image(data, name)
     return Record(key, encode_png(square(image, settings.image_size)), caption, meta)
+
+
+def attempt(key: str, name: str, make: Callable[[], Record]) -> Record | RowOutcome:
+    """Make a record; an image or caption that cannot be used gives a failed row with the reason."""
+    try:
+        return make()
+    except BadRecord as error:
+        return RowOutcome(key, "failed", plain(f"{name}: {error.why}"))
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pipelines.core.batches import in_batches
-from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.errors import KaleidoError
 from pipelines.core.manifest import OutcomeName, RowOutcome
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
@@ -26,6 +26,7 @@ from pipelines.data.convert import (
     SUFFIXES,
     UNREADABLE,
     Keys,
+    attempt,
     hash_file,
     plain,
     read_image,
@@ -191,11 +192,8 @@ def _rows(inputs: Iterable[Input], settings: DataSettings) -> Iterator[Row]:
     for item in inputs:
         if isinstance(item, RowOutcome):
             yield item
-            continue
-        try:
-            yield _record(item, settings)
-        except BadRecord as error:
-            yield RowOutcome(item.key, "failed", plain(f"{item.name}: {error.why}"))
+        else:
+            yield attempt(item.key, item.name, partial(_record, item, settings))
 
 
 def _record(item: Item, settings: DataSettings) -> Record:

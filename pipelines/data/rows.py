@@ -11,13 +11,12 @@ from typing import Any
 
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord
-from pipelines.core.manifest import RowOutcome
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.settings import DataSettings
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import clean_caption
-from pipelines.data.convert import hash_file, plain, read_image, to_record
+from pipelines.data.convert import attempt, hash_file, plain, read_image, to_record
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 
 
@@ -111,10 +110,7 @@ def _hash(row: RawRow) -> list[str]:
 
 def _rows(part: Sequence[RawRow], kind: str, settings: DataSettings) -> Iterator[Row]:
     for row in part:
-        try:
-            yield _record(row, kind, settings)
-        except BadRecord as error:
-            yield RowOutcome(row.key, "failed", plain(f"{row.name}: {error.why}"))
+        yield attempt(row.key, row.name, partial(_record, row, kind, settings))
 
 
 def _record(row: RawRow, kind: str, settings: DataSettings) -> Record:

@@ -16,14 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
-from pipelines.core.manifest import RowOutcome
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.settings import DataSettings
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, clean_caption
 from pipelines.data.caption_files import MAX_BYTES as MAX_TEXT
-from pipelines.data.convert import MAX_BYTES, SUFFIXES, Keys, plain, to_record
+from pipelines.data.convert import MAX_BYTES, SUFFIXES, Keys, attempt, plain, to_record
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 
 VERSION = 1
@@ -202,10 +201,8 @@ def _rows(path: Path, settings: DataSettings) -> Iterator[Row]:
     for group in read_groups(path):
         # The shard's name is part of what a long key is hashed of, so keys of shards differ.
         key = keys.make(f"{path.stem.replace('.', '-')}-{PurePosixPath(group.name).name}")
-        try:
-            yield _record(key, group, settings)
-        except BadRecord as error:
-            yield RowOutcome(key, "failed", plain(f"{path.name}/{group.name}: {error.why}"))
+        name = f"{path.name}/{group.name}"
+        yield attempt(key, name, partial(_record, key, group, settings))
 
 
 def _record(key: str, group: Group, settings: DataSettings) -> Record:

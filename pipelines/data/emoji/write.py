@@ -1,0 +1,138 @@
+"""Emoji as data shards: one concept drawn by several artists, real drawings with open licences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from pipelines.core.batches import in_batches
+from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.images import encode_png, open_image
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.record import Record
+from pipelines.core.seeds import derive, generator
+from pipelines.core.settings import DataSettings
+from pipelines.core.workspace import Workspace
+from pipelines.data.convert import HELDOUT_SHARE, attempt
+from pipelines.data.emoji.captions import caption_concept
+from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, Style, read_drawings
+from pipelines.data.emoji.packages import Package
+from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+
+VERSION = 1
+"""Raised when equal options give other records."""
+
+SPLITS = ("pair", "concept")
+INSTALL = "Install it with `pip install 'kaleido-diffusion[emoji]'`."
+WHITE = "#ffffff"
+
+
+def write_emoji(
+    workspace: Workspace,
+    styles: Sequence[str] = (),
+    split: str = "pair",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+    known: Sequence[Style] = STYLES,
+    labels: Package = LABELS,
+) -> DataSummary:
+    """Fill ``data/`` with emoji, rasterised on white at ``data.image_size``.
+
+    Packages are fetched once, into ``downloads/``.
+
+    Args:
+        workspace: Where to write.
+        styles: Names of styles; empty for all.
+        split: ``pair`` holds out single drawings, whose concept other styles show; ``concept``
+            holds out concepts, in all styles.
+        overwrite: Replace data of another source or other options.
+        progress: Listener.
+        known: The styles that there are.
+        labels: Package of the concepts' names.
+
+    Raises:
+        KaleidoError: If a style or split is unknown, a package cannot be had, or ``data/`` holds
+            other data.
+    """
+    settings = workspace.settings.data
+    chosen = _choose(styles, known)
+    if split not in SPLITS:
+        raise KaleidoError(f"split {split!r}", "it is unknown.", f"Use {' or '.join(SPLITS)}.")
+    _require_resvg()
+    drawings = read_drawings(workspace.downloads, labels, chosen)
+    options = {
+        "styles": [style.name for style in chosen],
+        "split": split,
+        "seed": settings.seed,
+        "image_size": settings.image_size,
+        "packages": [str(package) for package in (labels, *(s.package for s in chosen))],
+    }
+    plans = (
+        ShardPlan([d.key for d in part], len(part), partial(_rows, part, split, settings))
+        for part in in_batches(drawings, settings.shard_size)
+    )
+    source = Source("emoji", VERSION, options)
+    return write_data(workspace, source, plans, len(drawings), overwrite, progress)
+
+
+def _choose(names: Sequence[str], known: Sequence[Style]) -> list[Style]:
+    by_name = {style.name: style for style in known}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise KaleidoError(
+            ", ".join(unknown), "there is no such style.", f"Choose among {', '.join(by_name)}."
+        )
+    return [style for style in known if not names or style.name in names]
+
+
+def _require_resvg() -> None:
+    try:
+        import resvg_py  # noqa: F401
+    except ImportError as error:
+        raise KaleidoError("resvg-py", "this package is not installed.", INSTALL) from error
+
+
+def _rows(part: Sequence[Drawing], split: str, settings: DataSettings) -> Iterator[Row]:
+    for drawing in part:
+        yield attempt(drawing.key, drawing.key, partial(_record, drawing, split, settings))
+
+
+def _record(drawing: Drawing, split: str, settings: DataSettings) -> Record:
+    concept = drawing.concept
+    unit = drawing.key if split == "pair" else concept.code
+    heldout = derive(0, "split", unit) % HELDOUT_SHARE == 0
+    meta = {
+        "source": "emoji",
+        "file": drawing.key,
+        "licence": drawing.licence,
+        "credit": drawing.credit,
+        "split": "heldout" if heldout else "train",
+        "concept": concept.label,
+        "style": drawing.style,
+    }
+    pixels = rasterise(drawing.svg, settings.image_size, drawing.key)
+    caption = caption_concept(concept, generator(settings.seed, "emoji caption", drawing.key))
+    return Record(drawing.key, encode_png(pixels), caption, meta)
+
+
+def rasterise(svg: str, size: int, name: str) -> np.ndarray:
+    """Draw an SVG on white: uint8 (size, size, 3).
+
+    Raises:
+        BadRecord: If it cannot be drawn, or is not square.
+    """
+    import resvg_py
+
+    try:
+        # Without the system's fonts a text would differ, or fail, from machine to machine.
+        data = resvg_py.svg_to_bytes(
+            svg_string=svg, width=size, height=size, background=WHITE, skip_system_fonts=True
+        )
+    except ValueError as error:
+        raise BadRecord(name, f"it cannot be drawn ({error}).") from error
+    pixels = np.asarray(open_image(data, name))
+    if pixels.shape != (size, size, 3):
+        raise BadRecord(name, f"it is not square: {pixels.shape[1]} x {pixels.shape[0]}.")
+    return pixels
