@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
 from pipelines.embedded.paths import ships
 
@@ -26,6 +26,22 @@ RetryOption = Annotated[
     bool,
     typer.Option(
         "--retry-failed", help="Compute failed records of finished shards again, and only those."
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A detector's folder, or its name on the Hugging Face hub (default: the embedded "
+        "one, which knows scenes).",
+        show_default=False,
+    ),
+]
+FindOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What an open-vocabulary detector looks for, by commas (default: what the caption "
+        "names).",
+        show_default=False,
     ),
 ]
 DryRunOption = Annotated[
@@ -50,8 +66,8 @@ COMMANDS = {
     ),
     "boxes": (
         ("boxes",),
-        "Find objects and their boxes with the embedded detector.",
-        "boxes --retry-failed",
+        "Find objects and their boxes.",
+        "boxes --model PekingU/rtdetr_v2_r50vd",
     ),
     "blobs": (("blobs",), "Fit an ellipse to each object's mask.", "blobs --preview 8"),
     "palette": (("palette",), "Cluster the colours of each image.", "palette"),
@@ -69,9 +85,12 @@ COMMANDS = {
 """Command -> kinds of latents, what it does, and an example."""
 
 
+DETECTING = ("boxes", "blobs", "all")
+"""Commands that need a detector."""
+
+
 def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -> None:
-    @app.command(name, help=purpose, epilog=f"Example: kaleido extract {example}")
-    def command(
+    def plain(
         workers: WorkersOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
@@ -79,7 +98,28 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
         workspace: WorkspaceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        _extract(kinds, workers, retry_failed, dry_run, preview, workspace, as_json)
+        changes = {"extract.workers": workers}
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    def detecting(
+        model: ModelOption = None,
+        find: FindOption = None,
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        changes = {
+            "extract.workers": workers,
+            "extract.boxes_model": model,
+            "extract.boxes_find": split_names(find),
+        }
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    command = detecting if name in DETECTING else plain
+    app.command(name, help=purpose, epilog=f"Example: kaleido extract {example}")(command)
 
 
 for _name, _facts in COMMANDS.items():
@@ -89,7 +129,7 @@ for _name, _facts in COMMANDS.items():
 
 def _extract(
     kinds: tuple[str, ...] | None,
-    workers: int | None,
+    changes: dict[str, Any],
     retry_failed: bool,
     dry_run: bool,
     preview: int | None,
@@ -98,10 +138,10 @@ def _extract(
 ) -> None:
     from pipelines.extract.run import READY, extract, plan
 
-    workspace = open_workspace(path, {"extract.workers": workers})
+    workspace = open_workspace(path, changes)
     if preview is not None:
         flags = {
-            "--workers": workers is not None,
+            "--workers": changes["extract.workers"] is not None,
             "--retry-failed": retry_failed,
             "--dry-run": dry_run,
         }

@@ -66,6 +66,8 @@ class ExtractSettings:
     """``[extract]``: the stages that compute latents."""
 
     workers: int = 1  # local processes
+    boxes_model: str = ""  # a detector's folder or name on the hub; empty: the one for scenes
+    boxes_find: tuple[str, ...] = ()  # what an open vocabulary looks for; empty: what captions name
     boxes_confidence: float = 0.25  # detections below this score are dropped
     boxes_max: int = 8  # the most confident ones are kept
     palette_colours: int = 6
@@ -117,7 +119,7 @@ class DiffusionSettings:
     pretrained: str = ""  # folder of a diffusion model of these sizes to go on from
     z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
     image_size: int = 32  # pixels; the data's images are reduced to it, by a whole factor
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     head_dim: int = 32
     patch_size: int = 4

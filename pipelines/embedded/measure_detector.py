@@ -9,7 +9,8 @@ import numpy as np
 
 from pipelines.data.scenes.factors import SHAPES
 from pipelines.embedded.examples_detector import Target, draw_example
-from pipelines.extract.backends.yolo import Detections, YoloBackend
+from pipelines.extract.backends.base import Detections
+from pipelines.extract.backends.yolo import YoloBackend
 
 TEST_SCENES = 1000
 BATCH = 32
@@ -51,6 +52,8 @@ def match(detections: Detections, targets: Sequence[Target]) -> tuple[list[bool]
     Returns:
         Whether each detection hit a target, and the mask IoU of each hit.
     """
+    if detections.masks is None:
+        raise ValueError("the detector that is shipped draws masks")
     free = list(range(len(targets)))
     hits, mask_ious = [], []
     for box, label, mask in zip(detections.boxes, detections.labels, detections.masks, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome
-from pipelines.extract.backends.yolo import Detections
+from pipelines.extract.backends.base import Detections
 from pipelines.extract.detection import NOTHING, DetectorStage
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.base import GRID
@@ -23,11 +23,13 @@ class BlobsStage(DetectorStage):
 
     output = "blobs"
     version = 2
+    needs_masks = True
 
     def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
         """Fit ellipses to all masks of a batch at once; an empty mask is left out."""
-        kept = [np.flatnonzero((each.masks >= 0.5).any((1, 2))) for each in found]
-        masks = [each.masks[indices] for each, indices in zip(found, kept, strict=True)]
+        drawn = [each.masks for each in found if each.masks is not None]
+        kept = [np.flatnonzero((masks >= 0.5).any((1, 2))) for masks in drawn]
+        masks = [all_of[indices] for all_of, indices in zip(drawn, kept, strict=True)]
         ends = np.cumsum([len(indices) for indices in kept])
         parts = np.split(fit_ellipses(_stack(masks)), ends[:-1])
         return [

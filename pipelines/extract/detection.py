@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
-from pipelines.extract.backends.yolo import Detections, YoloBackend, weights_id
+from pipelines.extract.backends.base import Detections, DetectorBackend
+from pipelines.extract.backends.model import DetectorModel
 
 NOTHING = Filtered("no object found")
 
@@ -19,31 +20,29 @@ class Detector:
     """A detector that several stages share; it looks at a batch once, whoever asks.
 
     Args:
-        folder: The detector's folder, see `YoloBackend`.
+        model: Which one.
         confidence: Detections below this score are dropped, from 0 to 1.
         max_objects: The most confident ones are kept.
 
     Attributes:
+        model: Which one.
         options: Everything that its finds depend on, as JSON values.
-
-    Raises:
-        KaleidoError: If the folder holds no weights.
     """
 
-    def __init__(self, folder: Path, confidence: float, max_objects: int) -> None:
-        self._folder, self._confidence, self._max_objects = folder, confidence, max_objects
-        self._backend: YoloBackend | None = None
+    def __init__(self, model: DetectorModel, confidence: float, max_objects: int) -> None:
+        self.model, self._confidence, self._max_objects = model, confidence, max_objects
+        self._backend: DetectorBackend | None = None
         self._last: tuple[list[Record], list[Detections]] = ([], [])
         self.options = {
-            "weights": weights_id(folder),
+            "weights": model.identity,
             "confidence": confidence,
             "max_objects": max_objects,
-        }
+        } | ({"prompts": list(model.prompts)} if model.prompts else {})
 
     def setup(self) -> None:
         """Load the weights, once."""
         if self._backend is None:
-            self._backend = YoloBackend(self._folder, self._confidence, self._max_objects)
+            self._backend = self.model.load(self._confidence, self._max_objects)
 
     def find(self, records: Sequence[Record]) -> list[Detections]:
         """Find each record's objects, in the order of `in_order`.
@@ -54,7 +53,8 @@ class Detector:
             raise RuntimeError("setup() comes before the first batch")
         asked = list(records)
         if list(map(id, asked)) != list(map(id, self._last[0])):
-            found = self._backend.predict([record.pixels for record in asked])
+            images, captions = zip(*((each.pixels, each.caption) for each in asked), strict=True)
+            found = self._backend.predict(images, captions)
             pairs = zip(found, asked, strict=True)
             self._last = (asked, [in_order(each, record.caption) for each, record in pairs])
         return self._last[1]
@@ -65,11 +65,18 @@ class DetectorStage(Stage):
 
     output: ClassVar[str]
     version: ClassVar[int]
+    needs_masks: ClassVar[bool] = False
 
     def __init__(self, detector: Detector) -> None:
+        if self.needs_masks and not detector.model.has_masks:
+            raise KaleidoError(
+                f"extract {self.output}",
+                f"{detector.model.folder} finds boxes without masks, and {self.output} need masks.",
+                "Name a model for instance segmentation, or extract boxes alone.",
+            )
         self._detector = detector
         self.spec = StageSpec(
-            name=f"{self.output}-yolo",
+            name=f"{self.output}-{detector.model.family}",
             version=self.version,
             output=self.output,
             options=detector.options,
@@ -98,12 +105,7 @@ def in_order(detections: Detections, caption: str) -> Detections:
     centres = detections.boxes[:, :2] + detections.boxes[:, 2:]
     mentions = [first_mention(label, caption) for label in detections.labels]
     order = sorted(range(len(mentions)), key=lambda i: (mentions[i], *centres[i].tolist(), -i))
-    return Detections(
-        boxes=detections.boxes[order],
-        scores=detections.scores[order],
-        labels=tuple(detections.labels[i] for i in order),
-        masks=detections.masks[order],
-    )
+    return detections.take(order)
 
 
 def first_mention(label: str, caption: str) -> int:

@@ -82,12 +82,15 @@ class Parts:
 
     @cached_property
     def detector(self) -> Detector:
-        """The embedded detector."""
+        """The detector of the settings; by default the embedded one."""
         from pipelines.embedded.paths import embedded_path
+        from pipelines.extract.backends.model import find_detector
         from pipelines.extract.detection import Detector
 
-        folder = embedded_path("detector")
-        return Detector(folder, self.settings.boxes_confidence, self.settings.boxes_max)
+        settings = self.settings
+        name = settings.boxes_model or str(embedded_path("detector"))
+        model = find_detector(name, settings.boxes_find)
+        return Detector(model, settings.boxes_confidence, settings.boxes_max)
 
 
 def _boxes(parts: Parts) -> Stage:

@@ -15,7 +15,8 @@ from pipelines.embedded.examples_detector import Target, draw_example, make_batc
 from pipelines.embedded.measure_detector import average_precision, match, measure
 from pipelines.embedded.paths import embedded_path
 from pipelines.embedded.train_detector import export, learn, new_model
-from pipelines.extract.backends.yolo import Detections, YoloBackend
+from pipelines.extract.backends.base import Detections
+from pipelines.extract.backends.yolo import YoloBackend
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):

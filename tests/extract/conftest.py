@@ -1,12 +1,19 @@
-"""A detector that has learnt nothing, written by the recipe's own export."""
+"""Detectors that have learnt nothing: YOLO by the recipe's export, and transformers' classes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+import transformers as tf
 
 from pipelines.embedded.train_detector import export, new_model
+
+NAMES = {"id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
+SIZE = {"height": 64, "width": 64}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "red", "disc", "square", "a"]
 
 
 @pytest.fixture(scope="session")
@@ -14,4 +21,141 @@ def untrained(tmp_path_factory) -> Path:
     """Return the folder of an untrained detector."""
     folder = tmp_path_factory.mktemp("untrained")
     export(folder, new_model(), images=0, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rtdetr(tmp_path_factory):
+    """Finds boxes of cats and dogs."""
+    backbone = tf.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 8, 8],
+        depths=[1, 1, 1, 1],
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = tf.RTDetrConfig(
+        backbone_config=backbone,
+        encoder_in_channels=[8, 8, 8],
+        decoder_in_channels=[16, 16, 16],
+        d_model=16,
+        encoder_hidden_dim=16,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        decoder_layers=1,
+        num_queries=6,
+        num_denoising=0,
+        **NAMES,
+    )
+    processor = tf.RTDetrImageProcessor(size=SIZE)
+    return _save(tmp_path_factory, tf.RTDetrForObjectDetection, config, processor)
+
+
+@pytest.fixture(scope="session")
+def mask2former(tmp_path_factory):
+    """Finds masks of cats and dogs."""
+    config = tf.Mask2FormerConfig(
+        backbone_config=_swin(["stage1", "stage2", "stage3", "stage4"]),
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        encoder_feedforward_dim=16,
+        dim_feedforward=16,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=2,
+        num_queries=5,
+        **NAMES,
+    )
+    processor = tf.Mask2FormerImageProcessor(size=SIZE)
+    return _save(tmp_path_factory, tf.Mask2FormerForUniversalSegmentation, config, processor)
+
+
+@pytest.fixture(scope="session")
+def grounding_dino(tmp_path_factory):
+    """Finds boxes of what it is asked for."""
+    words = tmp_path_factory.mktemp("words") / "vocab.txt"
+    words.write_text("\n".join(WORDS))
+    text = tf.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+    )
+    config = tf.GroundingDinoConfig(
+        backbone_config=_swin(["stage2", "stage3", "stage4"]),
+        text_config=text.to_dict(),
+        num_queries=6,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_text_len=16,
+        num_feature_levels=4,
+    )
+    processor = tf.GroundingDinoProcessor(
+        tf.GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 128}),
+        tf.BertTokenizer(vocab=str(words)),
+    )
+    return _save(tmp_path_factory, tf.GroundingDinoForObjectDetection, config, processor)
+
+
+@pytest.fixture(scope="session")
+def owlv2(tmp_path_factory):
+    """Likewise, of another architecture."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    marks = ["!", *letters, *(f"{letter}</w>" for letter in letters)]
+    marks += ["<|startoftext|>", "<|endoftext|>"]
+    folder = tmp_path_factory.mktemp("letters")
+    (folder / "vocab.json").write_text(json.dumps({mark: i for i, mark in enumerate(marks)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    config = tf.Owlv2Config(
+        text_config=size
+        | {
+            "vocab_size": len(marks),
+            "max_position_embeddings": 16,
+            "bos_token_id": len(marks) - 2,
+            "eos_token_id": len(marks) - 1,
+        },
+        vision_config=size | {"image_size": 64, "patch_size": 16},
+        projection_dim=16,
+    )
+    tokenizer = tf.CLIPTokenizer(
+        vocab=str(folder / "vocab.json"),
+        merges=str(folder / "merges.txt"),
+        pad_token="!",
+        model_max_length=16,
+    )
+    processor = tf.Owlv2Processor(tf.Owlv2ImageProcessor(size=SIZE), tokenizer)
+    return _save(tmp_path_factory, tf.Owlv2ForObjectDetection, config, processor)
+
+
+def _swin(stages):
+    return tf.SwinConfig(
+        image_size=32,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 1, 1],
+        window_size=2,
+        out_features=stages,
+    )
+
+
+def _save(tmp_path_factory, network, config, processor):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp(network.__name__)
+    network(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder

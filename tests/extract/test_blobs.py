@@ -10,6 +10,7 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
 from pipelines.data.scenes.generate import make_records, mask_from_runs
 from pipelines.embedded.paths import embedded_path
+from pipelines.extract.backends.model import find_detector
 from pipelines.extract.blobs import BlobsStage, to_blob
 from pipelines.extract.boxes import BoxesStage
 from pipelines.extract.detection import Detector, DetectorStage
@@ -25,7 +26,7 @@ def ready(stage: DetectorStage) -> DetectorStage:
 @pytest.fixture(scope="module")
 def extracted():
     records = list(make_records(48, seed=22))
-    detector = Detector(embedded_path("detector"), 0.25, 8)
+    detector = Detector(find_detector(str(embedded_path("detector"))), 0.25, 8)
     return records, ready(BoxesStage(detector))(records), ready(BlobsStage(detector))(records)
 
 
@@ -64,7 +65,7 @@ def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
     wide = Record("wide", encode_png(pixels), "noise")
     square = next(make_records(1, seed=3))
-    stage = ready(BlobsStage(Detector(untrained, 0.0, 8)))
+    stage = ready(BlobsStage(Detector(find_detector(str(untrained)), 0.0, 8)))
     failed, ok = stage([wide, square])
     assert failed == Failed("blobs need a square image; this one has 64 x 32 pixels")
     assert [ok] == stage([square])

@@ -9,7 +9,8 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Ok
 from pipelines.data.scenes.generate import make_records
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.yolo import Detections
+from pipelines.extract.backends.base import Detections
+from pipelines.extract.backends.model import find_detector
 from pipelines.extract.boxes import BoxesStage, to_boxes
 from pipelines.extract.detection import Detector, DetectorStage
 from pipelines.latents.boxes import Box, Boxes
@@ -22,7 +23,7 @@ def ready(stage: DetectorStage) -> DetectorStage:
 
 def test_boxes_of_scenes_are_those_that_were_drawn():
     records = list(make_records(48, seed=21))
-    stage = ready(BoxesStage(Detector(embedded_path("detector"), 0.25, 8)))
+    stage = ready(BoxesStage(Detector(find_detector(str(embedded_path("detector"))), 0.25, 8)))
     asked = found = 0
     for record, outcome in zip(records, stage(records), strict=True):
         boxes = outcome.value.items if isinstance(outcome, Ok) else ()
@@ -37,14 +38,14 @@ def test_boxes_of_scenes_are_those_that_were_drawn():
 
 
 def test_an_empty_picture_is_filtered():
-    stage = ready(BoxesStage(Detector(embedded_path("detector"), 0.25, 8)))
+    stage = ready(BoxesStage(Detector(find_detector(str(embedded_path("detector"))), 0.25, 8)))
     pixels = np.full((64, 64, 3), (250, 246, 236), np.uint8)
     (outcome,) = stage([Record("empty", encode_png(pixels), "nothing")])
     assert outcome == Filtered("no object found")
 
 
 def test_boxes_at_the_border_stay_on_the_grid(untrained):
-    stage = ready(BoxesStage(Detector(untrained, 0.0, 8)))
+    stage = ready(BoxesStage(Detector(find_detector(str(untrained)), 0.0, 8)))
     outcomes = stage(list(make_records(4, seed=2)))
     assert all(isinstance(outcome, Ok) for outcome in outcomes)
     for outcome in outcomes:
@@ -54,7 +55,9 @@ def test_boxes_at_the_border_stay_on_the_grid(untrained):
 
 def test_other_weights_or_thresholds_are_another_stage(untrained):
     def options(folder, confidence=0.25, max_objects=8):
-        return BoxesStage(Detector(folder, confidence, max_objects)).spec.options
+        return BoxesStage(
+            Detector(find_detector(str(folder)), confidence, max_objects)
+        ).spec.options
 
     assert options(untrained) == options(untrained)
     assert options(untrained) != options(embedded_path("detector"))

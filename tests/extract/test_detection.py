@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.extract.backends.yolo import Detections
+from pipelines.extract.backends.base import Detections
 from pipelines.extract.detection import first_mention, in_order
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.manifest import read_manifest
 from pipelines.data.scenes.generate import make_records
 from pipelines.extract.backends.yolo import YoloBackend
 from pipelines.extract.run import READY, STAGES, extract
@@ -37,9 +40,9 @@ def test_boxes_and_blobs_share_one_look_at_each_image(workspace, write_data, mon
     looks: list[int] = []
     predict = YoloBackend.predict
 
-    def count(self, images):
+    def count(self, images, captions):
         looks.append(len(images))
-        return predict(self, images)
+        return predict(self, images, captions)
 
     monkeypatch.setattr(YoloBackend, "predict", count)
     assert extract(workspace, list(READY)) == apart
@@ -75,3 +78,32 @@ def test_an_unknown_kind_is_answered_with_the_nearest(workspace):
 def test_missing_data_are_named(workspace):
     with pytest.raises(InputMissing, match="kaleido data"):
         extract(workspace, ["palette"])
+
+
+def test_a_detector_of_ones_own(workspace, write_data, rtdetr):
+    write_data(list(make_records(4, seed=3)), 2)
+    changes = {"extract.boxes_model": str(rtdetr), "extract.boxes_confidence": 0.0}
+    own = replace(workspace, settings=override(workspace.settings, changes))
+    (summary,) = extract(own, ["boxes"])
+    assert summary.ok == 4
+    shard = workspace.data_shards()[0]
+    labels = {
+        box.label
+        for record in read_joined(workspace, shard, ["boxes"])
+        for box in record.latents["boxes"].items
+    }
+    assert labels <= {"cat", "dog"}
+    assert read_manifest(workspace.latents("boxes") / shard.name).stage == "boxes-detection"
+    assert extract(own, ["boxes"])[0].skipped == 2
+    assert extract(workspace, ["boxes"])[0].skipped == 0  # another detector, other latents
+    with pytest.raises(KaleidoError, match="boxes without masks"):
+        extract(own, ["blobs"])
+
+
+def test_blobs_of_another_networks_masks(workspace, write_data, mask2former):
+    write_data(list(make_records(4, seed=3)), 2)
+    changes = {"extract.boxes_model": str(mask2former), "extract.boxes_confidence": 0.0}
+    own = replace(workspace, settings=override(workspace.settings, changes))
+    summaries = extract(own, ["boxes", "blobs"])
+    assert [summary.ok + summary.filtered for summary in summaries] == [4, 4]
+    assert summaries[0].ok > 0

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,33 +20,13 @@ import numpy as np
 from PIL import Image
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import sha256_file
+from pipelines.extract.backends.base import Detections, distinct
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.safetensors"
-SAME_OBJECT = 0.6
-"""Boxes of a greater IoU are of one object."""
-
 _settings_folder: tempfile.TemporaryDirectory[str] | None = None
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image of height h and width w, the most certain first.
-
-    Attributes:
-        boxes: float32 (k, 4), x1, y1, x2, y2 in pixels, within the image.
-        scores: float32 (k,), from 0 to 1.
-        labels: k class names.
-        masks: float32 (k, h, w), each pixel's probability of belonging to the object.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: tuple[str, ...]
-    masks: np.ndarray
 
 
 class YoloBackend:
@@ -82,12 +61,12 @@ class YoloBackend:
             ) from error
         self._model = _load(architecture, weights, str(folder))
 
-    def predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Find objects.
+    def predict(
+        self, images: Sequence[np.ndarray], captions: Sequence[str] = ()
+    ) -> list[Detections]:
+        """Find objects; captions say nothing to it.
 
-        Args:
-            images: uint8 arrays (h, w, 3), RGB, of any sizes; each is scaled by itself to the
-                network's input and padded to a square.
+        Each image is scaled by itself to the network's input and padded to a square.
         """
         import torch
 
@@ -123,31 +102,6 @@ class YoloBackend:
             labels=tuple(self.names[int(index)] for index in rows[:, 5]),
             masks=_decode_masks(rows[:, 6:], prototypes, boxes, shape).numpy(),
         )
-
-
-def distinct(boxes: np.ndarray) -> list[int]:
-    """Indices of the boxes (k, 4) that overlap no earlier kept one by more than `SAME_OBJECT`."""
-    kept: list[int] = []
-    for index, box in enumerate(boxes):
-        others = boxes[kept]
-        sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-        both = np.maximum(sides, 0.0).prod(1)
-        areas = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
-        if not (both > SAME_OBJECT * (areas - both)).any():
-            kept.append(index)
-    return kept
-
-
-def weights_id(folder: Path) -> str:
-    """SHA-256 of a detector's weights, for fingerprints.
-
-    Raises:
-        KaleidoError: If there are none.
-    """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise KaleidoError(str(path), "the detector's weights are missing.", "Fetch them again.")
-    return sha256_file(path)
 
 
 def import_ultralytics(name: str) -> ModuleType:

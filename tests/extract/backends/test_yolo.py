@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.extract.backends.yolo import YoloBackend, distinct
+from pipelines.extract.backends.base import distinct
+from pipelines.extract.backends.yolo import YoloBackend
 
 
 def images(count: int, height: int = 64, width: int = 64) -> list[np.ndarray]:

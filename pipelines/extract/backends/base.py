@@ -1,0 +1,66 @@
+"""What a detector gives, whatever library it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+SAME_OBJECT = 0.6
+"""Boxes of a greater IoU are of one object."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image of height h and width w, the most certain first.
+
+    Attributes:
+        boxes: float32 (k, 4), x1, y1, x2, y2 in pixels, within the image.
+        scores: float32 (k,), from 0 to 1.
+        labels: k class names.
+        masks: float32 (k, h, w), each pixel's probability of belonging to the object; None from a
+            detector that draws no masks.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: tuple[str, ...]
+    masks: np.ndarray | None = None
+
+    def take(self, indices: Sequence[int]) -> Detections:
+        """Select objects, in the order of `indices`."""
+        chosen = list(indices)
+        return Detections(
+            self.boxes[chosen],
+            self.scores[chosen],
+            tuple(self.labels[index] for index in chosen),
+            None if self.masks is None else self.masks[chosen],
+        )
+
+
+class DetectorBackend(Protocol):
+    """A loaded detector."""
+
+    def predict(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+        """Find objects.
+
+        Args:
+            images: uint8 arrays (h, w, 3), RGB, of any sizes.
+            captions: One an image, for detectors that look for what a text names.
+        """
+        ...
+
+
+def distinct(boxes: np.ndarray) -> list[int]:
+    """Indices of the boxes (k, 4) that overlap no earlier kept one by more than `SAME_OBJECT`."""
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        others = boxes[kept]
+        sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+        both = np.maximum(sides, 0.0).prod(1)
+        areas = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
+        if not (both > SAME_OBJECT * (areas - both)).any():
+            kept.append(index)
+    return kept

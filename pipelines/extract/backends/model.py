@@ -1,0 +1,146 @@
+"""Which detector a name means, known before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import sha256_file
+from pipelines.core.fingerprint import fingerprint
+from pipelines.extract.backends.base import DetectorBackend
+from pipelines.extract.phrases import NounPhrases, installed_parser
+
+WITH_MASKS = ("yolo", "segmentation")
+"""Families whose detections have masks."""
+
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""What is fetched of a model on the hub; pickles and code are not."""
+
+_OPEN = ("grounding-dino", "mm-grounding-dino", "owlvit", "owlv2")
+"""``model_type`` of transformers' open-vocabulary detectors whose processors take phrases."""
+
+
+@dataclass(frozen=True)
+class DetectorModel:
+    """A detector's folder and what kind it is.
+
+    Attributes:
+        folder: Where its files lie.
+        family: ``yolo``, ``detection``, ``open`` (vocabulary) or ``segmentation``.
+        identity: Hash of its weights and configuration, and of what finds its phrases.
+        prompts: What an open-vocabulary detector looks for; empty for the caption's noun phrases.
+    """
+
+    folder: Path
+    family: str
+    identity: str
+    prompts: tuple[str, ...] = ()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether its detections have masks."""
+        return self.family in WITH_MASKS
+
+    def load(self, confidence: float, max_detections: int) -> DetectorBackend:
+        """Load the weights.
+
+        Args:
+            confidence: Detections below this score are dropped, from 0 to 1.
+            max_detections: The most certain ones are kept.
+
+        Raises:
+            KaleidoError: If a library is missing, or the folder does not hold such a model.
+        """
+        if self.family == "yolo":
+            from pipelines.extract.backends.yolo import YoloBackend
+
+            return YoloBackend(self.folder, confidence, max_detections)
+        from pipelines.extract.backends import pretrained
+
+        if self.family == "open":
+            phrases = (lambda _: self.prompts) if self.prompts else NounPhrases()
+            return pretrained.OpenDetector(self.folder, confidence, max_detections, phrases)
+        kinds = {
+            "detection": pretrained.ObjectDetector,
+            "segmentation": pretrained.InstanceSegmenter,
+        }
+        return kinds[self.family](self.folder, confidence, max_detections)
+
+
+def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
+    """Find a detector: a folder, or a model of the Hugging Face hub, which is fetched.
+
+    Args:
+        name: A folder with a YOLO of `pipelines.extract.backends.yolo` or a model of transformers,
+            or a name on the hub.
+        prompts: What an open-vocabulary detector shall look for.
+
+    Raises:
+        KaleidoError: If there is no such model, it cannot be fetched or detects nothing, `prompts`
+            are given to a detector of a closed vocabulary, or an open one has neither prompts nor
+            spaCy's model.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _fetch(name)
+    family = _family(folder)
+    if prompts and family != "open":
+        raise KaleidoError(
+            "--find",
+            f"{name} finds the classes that it was trained on, and no others.",
+            "Name an open-vocabulary detector, OWLv2 or Grounding DINO say, with --model.",
+        )
+    parts = sorted(path for pattern in FILES for path in folder.glob(pattern))
+    if not any(path.suffix == ".safetensors" for path in parts):
+        raise KaleidoError(
+            str(folder),
+            "it has no weights as safetensors, and pickles are not read.",
+            "Save the model again with save_pretrained.",
+        )
+    if family == "yolo":
+        parts = [folder / "model.safetensors"]
+    parser = installed_parser() if family == "open" and not prompts else ()
+    identity = fingerprint([[path.name, sha256_file(path)] for path in parts], parser)
+    return DetectorModel(folder, family, identity, tuple(prompts))
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except Exception as error:  # the hub's client raises errors of many libraries
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise KaleidoError(
+            name,
+            f"it is no folder, and cannot be had from the hub ({reason}).",
+            "Check the name and the connection.",
+        ) from error
+
+
+def _family(folder: Path) -> str:
+    if (folder / "model.yaml").is_file():
+        return "yolo"
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        kind, architecture = str(config.get("model_type")), str(config["architectures"][0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise KaleidoError(
+            str(folder),
+            f"this is not a detector's folder ({type(error).__name__}: {error}).",
+            "It needs config.json and model.safetensors, as save_pretrained writes them.",
+        ) from error
+    if kind in _OPEN:
+        return "open"
+    if architecture.endswith("ForObjectDetection"):
+        return "detection"
+    if architecture.endswith(("ForUniversalSegmentation", "ForInstanceSegmentation")):
+        return "segmentation"
+    raise KaleidoError(
+        str(folder),
+        f"a {architecture} finds no objects.",
+        "Use a model for object detection or instance segmentation.",
+    )

@@ -1,0 +1,197 @@
+"""Detectors of transformers: DETR and its kin, open-vocabulary ones, and instance segmentation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.core.errors import KaleidoError
+from pipelines.extract.backends.base import Detections, distinct
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PretrainedBackend(ABC):
+    """A detector and its processor, loaded from a folder without running any code of its own.
+
+    Args:
+        folder: What ``save_pretrained`` wrote of a model and its processor.
+        confidence: Detections of a lower score are dropped.
+        max_detections: The most certain ones are kept.
+
+    Raises:
+        KaleidoError: If the folder does not hold such a model.
+    """
+
+    auto_model: str
+    auto_processor = "AutoImageProcessor"
+
+    def __init__(self, folder: Path, confidence: float, max_detections: int) -> None:
+        import torch
+        import transformers
+
+        from pipelines.models.saved import without_bars
+
+        self.confidence, self.max_detections = confidence, max_detections
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            processor, model = (
+                getattr(transformers, name) for name in (self.auto_processor, self.auto_model)
+            )
+            self._processor = processor.from_pretrained(folder, **options)
+            with without_bars():
+                network = model.from_pretrained(folder, use_safetensors=True, **options)
+        except Exception as error:  # transformers raises whatever its many classes raise
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise KaleidoError(
+                str(folder),
+                f"the detector cannot be loaded ({type(error).__name__}: {reason}).",
+                "It needs config.json, model.safetensors and a processor's configuration.",
+            ) from error
+        self._model = network.eval().requires_grad_(False).to(self._device)
+
+    def predict(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+        """Find objects, see `DetectorBackend`."""
+        import torch
+
+        if not images:
+            return []
+        on_gpu = self._device.type == "cuda"
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+            found = self._detect(images, captions)
+        return [
+            self._best(each, image.shape[:2]) for each, image in zip(found, images, strict=True)
+        ]
+
+    @abstractmethod
+    def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+        """Detections of at least the wanted confidence, in any order."""
+
+    def _best(self, found: Detections, shape: tuple[int, ...]) -> Detections:
+        """Sort by score, drop second boxes of one object, and cut at the image's border."""
+        found = found.take(np.argsort(-found.scores, kind="stable").tolist())
+        found = found.take(distinct(found.boxes)[: self.max_detections])
+        limit = np.array([shape[1], shape[0]] * 2, np.float32)
+        boxes = np.clip(found.boxes, 0.0, limit).astype(np.float32)
+        return Detections(boxes, found.scores, found.labels, found.masks)
+
+    def _inputs(self, images: Sequence[np.ndarray], **texts: Any) -> Any:
+        # Copies, since the pixels of a record are not to be written, and torch warns of that.
+        copies = [np.array(image) for image in images]
+        return self._processor(images=copies, return_tensors="pt", **texts).to(self._device)
+
+
+class ObjectDetector(PretrainedBackend):
+    """A closed vocabulary: RT-DETR, D-FINE, DETR, YOLOS and others."""
+
+    auto_model = "AutoModelForObjectDetection"
+
+    def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+        outputs = self._model(**self._inputs(images))
+        sizes = [image.shape[:2] for image in images]
+        found = self._processor.post_process_object_detection(
+            outputs, threshold=self.confidence, target_sizes=sizes
+        )
+        return [_detections(each, self._names(each["labels"])) for each in found]
+
+    def _names(self, indices: torch.Tensor) -> list[str]:
+        return [self._model.config.id2label[int(index)] for index in indices]
+
+
+class OpenDetector(PretrainedBackend):
+    """An open vocabulary: Grounding DINO, OWLv2 and others, asked for phrases of the caption.
+
+    Args:
+        folder: As for `PretrainedBackend`, like `confidence` and `max_detections`.
+        phrases: Gives the phrases to look for in the picture of a caption.
+    """
+
+    auto_model = "AutoModelForZeroShotObjectDetection"
+    auto_processor = "AutoProcessor"
+
+    def __init__(
+        self,
+        folder: Path,
+        confidence: float,
+        max_detections: int,
+        phrases: Callable[[str], Sequence[str]],
+    ) -> None:
+        super().__init__(folder, confidence, max_detections)
+        self._phrases = phrases
+
+    def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+        # One by one: each picture has its own phrases, and their number differs.
+        return [self._ground(*pair) for pair in zip(images, captions, strict=True)]
+
+    def _ground(self, image: np.ndarray, caption: str) -> Detections:
+        phrases = list(self._phrases(caption))
+        if not phrases:
+            return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
+        options: dict[str, Any] = {}
+        if "grounding" in self._model.config.model_type:
+            # One text for all phrases; a label is what of it a box answers to, perhaps nothing.
+            inputs = self._inputs([image], text=". ".join(phrases) + ".")
+            options["input_ids"] = inputs["input_ids"]
+        else:
+            inputs = self._inputs([image], text=[phrases])
+            options["text_labels"] = [phrases]
+        (found,) = self._processor.post_process_grounded_object_detection(
+            self._model(**inputs),
+            threshold=self.confidence,
+            target_sizes=[image.shape[:2]],
+            **options,
+        )
+        every = _detections(found, found["text_labels"])
+        return every.take([index for index, label in enumerate(every.labels) if label])
+
+
+class InstanceSegmenter(PretrainedBackend):
+    """Masks, and boxes around them: Mask2Former, MaskFormer and others."""
+
+    auto_model = "AutoModelForUniversalSegmentation"
+
+    def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+        outputs = self._model(**self._inputs(images))
+        found = self._processor.post_process_instance_segmentation(
+            outputs,
+            threshold=self.confidence,
+            target_sizes=[image.shape[:2] for image in images],
+            return_binary_maps=True,
+        )
+        return [self._of(each, image) for each, image in zip(found, images, strict=True)]
+
+    def _of(self, found: dict[str, Any], image: np.ndarray) -> Detections:
+        height, width = image.shape[:2]
+        segments = found["segments_info"]
+        masks = np.zeros((0, height, width), np.float32)
+        if segments:
+            masks = _array(found["segmentation"]).reshape(-1, height, width)
+        names = self._model.config.id2label
+        every = Detections(
+            np.array([_around(mask) for mask in masks], np.float32).reshape(-1, 4),
+            np.array([segment["score"] for segment in segments], np.float32),
+            tuple(names[int(segment["label_id"])] for segment in segments),
+            masks,
+        )
+        return every.take([index for index, mask in enumerate(masks) if mask.any()])
+
+
+def _detections(found: dict[str, Any], labels: Sequence[str]) -> Detections:
+    return Detections(_array(found["boxes"]), _array(found["scores"]), tuple(labels))
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.float().cpu().numpy().astype(np.float32)
+
+
+def _around(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
