@@ -9,17 +9,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.core.files import TEMPORARY
 from pipelines.core.manifest import read_manifest
 from pipelines.core.workspace import Workspace
 
-PLACES = ("models", "reports", "logs")
+PLACES = ("downloads", "models", "reports", "logs")
 """Folders in which killed runs leave temporary files; shards are looked at by their manifests.
 
 Not ``samples``: no lock says whether a run is drawing there.
 """
 
-_TEMPORARY = re.compile(r"(?P<target>checkpoint|.+(?=\.\d+\.))(\.\d+)?\.(?P<kind>tmp|old)")
-"""Names that `core.files` gives, and training gives beside its checkpoint."""
+_CHECKPOINT = re.compile(r"(?P<target>checkpoint)\.(?P<kind>tmp|old)")
+"""Names that training gives beside its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,12 @@ def _purposes(workspace: Workspace) -> list[str]:
     return sorted({"data", *names, *training, *evaluating})
 
 
+def _temporary_name(name: str) -> re.Match[str] | None:
+    return TEMPORARY.fullmatch(name) or _CHECKPOINT.fullmatch(name)
+
+
 def _target(name: str) -> str:
-    match = _TEMPORARY.fullmatch(name)
+    match = _temporary_name(name)
     return match["target"] if match else name
 
 
@@ -112,7 +117,7 @@ def _of_shards(folder: Path, data: set[str] | None) -> Iterator[Leftover]:
     for path in _inside(folder):
         if path.is_dir():
             continue
-        if _TEMPORARY.fullmatch(path.name):
+        if _temporary_name(path.name):
             yield _leftover(path, "a temporary file of a run that was killed")
         elif not re.fullmatch(r"\d{6}\.(tar|parquet|json)", path.name):
             continue
@@ -124,7 +129,7 @@ def _of_shards(folder: Path, data: set[str] | None) -> Iterator[Leftover]:
 
 def _temporary(folder: Path) -> Iterator[Leftover]:
     for path in _inside(folder):
-        match = _TEMPORARY.fullmatch(path.name)
+        match = _temporary_name(path.name)
         if match is None:
             if path.is_dir():
                 yield from _temporary(path)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+TEMPORARY = re.compile(r"(?P<target>.+)\.\d+\.(?P<kind>tmp|old)")
+"""Names of files and folders that are not finished, or are being replaced."""
 
 
 @contextmanager
@@ -58,7 +62,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed run left in `folder`; call it under the lock."""
     for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def sha256_file(path: Path) -> str:

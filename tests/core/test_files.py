@@ -34,8 +34,9 @@ def test_an_error_leaves_the_old_bytes_and_no_temporary_file(tmp_path):
 def test_remove_leftovers_removes_only_temporary_files(tmp_path):
     (tmp_path / "000000.tar.123.tmp").write_bytes(b"half")
     (tmp_path / "000000.tar").write_bytes(b"whole")
+    (tmp_path / "notes.tmp").write_bytes(b"a user's own")
     remove_leftovers(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["000000.tar"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["000000.tar", "notes.tmp"]
 
 
 def test_sha256_file(tmp_path):
