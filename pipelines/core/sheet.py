@@ -21,13 +21,14 @@ MAX_SIDE = 512
 
 
 def contact_sheet(
-    groups: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int | None = None
+    groups: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int | None = None, across: int = 1
 ) -> np.ndarray:
     """Lay out pictures, one titled grid a group.
 
     Args:
         groups: Titles with their pictures, uint8 (height, width, 3); at least one picture in all.
-        columns: Pictures in a row; None makes the grids about square.
+        columns: Pictures in a row of a group; None makes the grids about square.
+        across: Groups side by side.
 
     Returns:
         uint8 (height, width, 3).
@@ -38,20 +39,24 @@ def contact_sheet(
     longest = max(max(each.shape[:2]) for _, pictures in groups for each in pictures)
     side = min(longest * ceil(MIN_SIDE / longest), MAX_SIDE)
     width = MARGIN + columns * (side + MARGIN)
-    rows = [ceil(len(pictures) / columns) for _, pictures in groups]
-    height = sum(TITLE + MARGIN + row * (side + MARGIN) for row in rows)
-    sheet = Image.new("RGB", (width, height), (255, 255, 255))
+    bands = [groups[start : start + across] for start in range(0, len(groups), across)]
+    rows = [max(ceil(len(pictures) / columns) for _, pictures in band) for band in bands]
+    heights = [TITLE + MARGIN + count * (side + MARGIN) for count in rows]
+    size = width * min(across, len(groups)), sum(heights)
+    sheet = Image.new("RGB", size, (255, 255, 255))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
     top = 0
-    for (title, pictures), row_count in zip(groups, rows, strict=True):
-        line = fit_text(" ".join(title.split()), pen, font, width - 2 * MARGIN)
-        pen.text((MARGIN, top + 5), line, (40, 40, 40), font)
-        for index, pixels in enumerate(pictures):
-            row, column = divmod(index, columns)
-            x = MARGIN + column * (side + MARGIN)
-            y = top + TITLE + MARGIN + row * (side + MARGIN)
-            sheet.paste(_fit_side(pixels, side), (x, y))
-        top += TITLE + MARGIN + row_count * (side + MARGIN)
+    for band, height in zip(bands, heights, strict=True):
+        for place, (title, pictures) in enumerate(band):
+            left = place * width + MARGIN
+            line = fit_text(" ".join(title.split()), pen, font, width - 2 * MARGIN)
+            pen.text((left, top + 5), line, (40, 40, 40), font)
+            for index, pixels in enumerate(pictures):
+                row, column = divmod(index, columns)
+                x = left + column * (side + MARGIN)
+                y = top + TITLE + MARGIN + row * (side + MARGIN)
+                sheet.paste(_fit_side(pixels, side), (x, y))
+        top += height
     return np.asarray(sheet)
 
 

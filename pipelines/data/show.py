@@ -22,6 +22,9 @@ from pipelines.latents.sequence import DEFAULT_ORDER, order_kinds
 if TYPE_CHECKING:
     import numpy as np
 
+ABREAST = 4
+"""Pictures in a row of a sheet, about."""
+
 SIDE = 256
 """Pictures are enlarged to at least so many pixels before anything is drawn on them: a label needs
 nine."""
@@ -135,7 +138,10 @@ def read_chosen(
 
 
 def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
-    """Lay out records: a row each, the picture and then each kind of latent drawn over it."""
+    """Lay out records: the picture and then each kind of latent drawn over it.
+
+    Records stand side by side as far as some `ABREAST` pictures make a row.
+    """
     groups = []
     for record in records:
         picture = enlarge(record.pixels, SIDE)
@@ -144,7 +150,8 @@ def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
         note = f"   (no {', '.join(lacking)})" if lacking else ""
         drawn = [picture, *(latent.draw(picture) for latent in latents)]
         groups.append((f"{record.key}: {record.caption}{note}", drawn))
-    return contact_sheet(groups, 1 + len(kinds))
+    columns = 1 + len(kinds)
+    return contact_sheet(groups, columns, across=max(ABREAST // columns, 1))
 
 
 def describe(record: Record) -> ShownRecord:

@@ -24,6 +24,20 @@ def test_every_picture_stands_in_its_cell():
     assert (sheet[below : below + 128, MARGIN + cell :] == 255).all()
 
 
+def test_groups_stand_side_by_side():
+    first, second, third = (_picture(64, 64, level) for level in (10, 60, 90))
+    groups = [("one", [first]), ("two", [second]), ("three", [third])]
+    sheet = contact_sheet(groups, columns=1, across=2)
+    cell, top = 128 + 2 * MARGIN, TITLE + MARGIN
+    height = top + 128 + MARGIN
+    assert sheet.shape == (2 * height, 2 * cell, 3)
+    assert (sheet[top : top + 128, cell + MARGIN : cell + MARGIN + 128] == 60).all()
+    below = height + top
+    assert (sheet[below : below + 128, MARGIN : MARGIN + 128] == 90).all()
+    assert (sheet[height:, cell:] == 255).all()
+    assert contact_sheet(groups[:1], columns=1, across=2).shape == (height, cell, 3)
+
+
 def test_large_and_oblong_pictures_are_shrunk_whole():
     sheet = contact_sheet([("a", [_picture(2000, 1000, 30)])])
     assert sheet.shape[1] == 2 * MARGIN + MAX_SIDE

@@ -18,7 +18,7 @@ def test_records_are_drawn_with_all_that_is_extracted(workspace):
     summary = show(workspace, count=3)
     assert summary.sheet == workspace.logs / "show.png"
     height, width, _ = decode_image(summary.sheet.read_bytes()).shape
-    assert height > width  # three rows of a picture and its palette
+    assert height > width / 2  # two pairs of a picture and its palette, then the third
     assert len({record.key for record in summary.records}) == 3
     for record in summary.records:
         assert set(record.latents) == {"palette"}

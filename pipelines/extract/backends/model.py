@@ -116,7 +116,7 @@ def _fetch(name: str) -> Path:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise KaleidoError(
             name,
-            f"it is no folder, and cannot be had from the hub ({reason}).",
+            f"there is no such folder, and the hub does not give it ({reason}).",
             "Check the name and the connection.",
         ) from error
 
