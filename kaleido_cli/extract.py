@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,6 @@ import typer
 from kaleido_cli import console
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
-from pipelines.embedded.paths import ships
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +44,22 @@ FindOption = Annotated[
         show_default=False,
     ),
 ]
+CaptionerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A vision-language model's folder, or its name on the Hugging Face hub.",
+        show_default=False,
+    ),
+]
+PromptOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A text file with the question, {caption} where the caption belongs (default: asks "
+        "for 50 to 80 words).",
+        show_default=False,
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only tell which shards would be computed, and why.")
 ]
@@ -61,8 +77,8 @@ PreviewOption = Annotated[
 COMMANDS = {
     "descriptions": (
         ("description",),
-        "Describe each image with the embedded captioner.",
-        "descriptions --preview 8",
+        "Describe each image by a vision-language model.",
+        "descriptions --model Salesforce/blip-image-captioning-base",
     ),
     "boxes": (
         ("boxes",),
@@ -118,13 +134,33 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
         }
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
-    command = detecting if name in DETECTING else plain
+    def describing(
+        model: CaptionerOption = None,
+        prompt: PromptOption = None,
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        changes = {
+            "extract.workers": workers,
+            "extract.descriptions_model": model,
+            "extract.descriptions_prompt": None if prompt is None else str(prompt),
+        }
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    command: Callable[..., None] = plain
+    if name in DETECTING:
+        command = detecting
+    elif name == "descriptions":
+        command = describing
     app.command(name, help=purpose, epilog=f"Example: kaleido extract {example}")(command)
 
 
 for _name, _facts in COMMANDS.items():
-    if _name != "descriptions" or ships("captioner"):
-        _add(_name, *_facts)
+    _add(_name, *_facts)
 
 
 def _extract(

@@ -71,6 +71,8 @@ class ExtractSettings:
     boxes_confidence: float = 0.25  # detections below this score are dropped
     boxes_max: int = 8  # the most confident ones are kept
     palette_colours: int = 6
+    descriptions_model: str = ""  # a vision-language model's folder or name on the hub
+    descriptions_prompt: str = ""  # a text file with the question; empty: 50 to 80 words
 
 
 @dataclass(frozen=True)

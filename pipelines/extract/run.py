@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import KaleidoError, nearest
@@ -118,9 +119,20 @@ def _tokens(parts: Parts) -> Stage:
 
 
 def _descriptions(parts: Parts) -> Stage:
-    from pipelines.embedded.paths import embedded_path
+    from pipelines.embedded.paths import embedded_path, ships
     from pipelines.extract.descriptions import DescriptionsStage
+    from pipelines.extract.recaption import PROMPT, RecaptionStage
 
+    settings = parts.settings
+    if settings.descriptions_model:
+        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else PROMPT
+        return RecaptionStage(settings.descriptions_model, prompt)
+    if not ships("captioner"):
+        raise KaleidoError(
+            "extract descriptions",
+            "no captioner is shipped yet.",
+            "Name a vision-language model with --model: its folder, or its name on the hub.",
+        )
     return DescriptionsStage(embedded_path("captioner"))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as tf
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from pipelines.embedded.train_detector import export, new_model
 
@@ -159,3 +161,81 @@ def _save(tmp_path_factory, network, config, processor):
     network(config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def blip(tmp_path_factory):
+    """Begins from the picture alone."""
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    words = tmp_path_factory.mktemp("blip-words") / "vocab.txt"
+    words.write_text("\n".join(WORDS))
+    text = size | {
+        "vocab_size": len(WORDS),
+        "encoder_hidden_size": 16,
+        "max_position_embeddings": 256,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+        "pad_token_id": 0,
+    }
+    config = tf.BlipConfig(text_config=text, vision_config=size | {"image_size": 32})
+    processor = tf.BlipProcessor(
+        tf.BlipImageProcessor(size={"height": 32, "width": 32}), tf.BertTokenizer(vocab=str(words))
+    )
+    return _save(tmp_path_factory, tf.BlipForConditionalGeneration, config, processor)
+
+
+CHAT = (
+    "{% for message in messages %}<user>{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}</user>{% endfor %}<bot>"
+)
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory):
+    """Is asked by a prompt, in a chat."""
+    letters = [chr(code) for code in range(32, 127)]
+    marks = ["<pad>", "<s>", "</s>", "<image>", "<user>", "</user>", "<bot>"]
+    vocabulary = {token: i for i, token in enumerate([*marks, *letters])}
+    inner = Tokenizer(BPE(vocab=vocabulary, merges=[], unk_token=" "))
+    inner.add_special_tokens(marks)
+    tokenizer = tf.PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=marks[3:],
+    )
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = tf.LlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**size, image_size=32, patch_size=16),
+        text_config=tf.LlamaConfig(
+            **size,
+            vocab_size=len(vocabulary),
+            num_key_value_heads=2,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+        ),
+        image_token_index=vocabulary["<image>"],
+    )
+    processor = tf.LlavaProcessor(
+        tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+    )
+    return _save(tmp_path_factory, tf.LlavaForConditionalGeneration, config, processor)

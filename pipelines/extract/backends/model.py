@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.extract.backends.base import DetectorBackend
+from pipelines.extract.backends.hub import model_folder, model_identity
 from pipelines.extract.phrases import NounPhrases, installed_parser
 
 WITH_MASKS = ("yolo", "segmentation")
 """Families whose detections have masks."""
-
-FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-"""What is fetched of a model on the hub; pickles and code are not."""
 
 _OPEN = ("grounding-dino", "mm-grounding-dino", "owlvit", "owlv2")
 """``model_type`` of transformers' open-vocabulary detectors whose processors take phrases."""
@@ -83,9 +80,7 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
             are given to a detector of a closed vocabulary, or an open one has neither prompts nor
             spaCy's model.
     """
-    folder = Path(name)
-    if not folder.is_dir():
-        folder = _fetch(name)
+    folder = model_folder(name)
     family = _family(folder)
     if prompts and family != "open":
         raise KaleidoError(
@@ -93,32 +88,9 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
             f"{name} finds the classes that it was trained on, and no others.",
             "Name an open-vocabulary detector, OWLv2 or Grounding DINO say, with --model.",
         )
-    parts = sorted(path for pattern in FILES for path in folder.glob(pattern))
-    if not any(path.suffix == ".safetensors" for path in parts):
-        raise KaleidoError(
-            str(folder),
-            "it has no weights as safetensors, and pickles are not read.",
-            "Save the model again with save_pretrained.",
-        )
-    if family == "yolo":
-        parts = [folder / "model.safetensors"]
     parser = installed_parser() if family == "open" and not prompts else ()
-    identity = fingerprint([[path.name, sha256_file(path)] for path in parts], parser)
+    identity = fingerprint(model_identity(folder), parser)
     return DetectorModel(folder, family, identity, tuple(prompts))
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except Exception as error:  # the hub's client raises errors of many libraries
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise KaleidoError(
-            name,
-            f"there is no such folder, and the hub does not give it ({reason}).",
-            "Check the name and the connection.",
-        ) from error
 
 
 def _family(folder: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.backends.base import Detections, distinct
+from pipelines.extract.backends.hub import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +49,9 @@ class PretrainedBackend(ABC):
             with without_bars():
                 network = model.from_pretrained(folder, use_safetensors=True, **options)
         except Exception as error:  # transformers raises whatever its many classes raise
-            reason = str(error).strip().splitlines()[0].rstrip(".")
             raise KaleidoError(
                 str(folder),
-                f"the detector cannot be loaded ({type(error).__name__}: {reason}).",
+                f"the detector cannot be loaded ({type(error).__name__}: {first_line(error)}).",
                 "It needs config.json, model.safetensors and a processor's configuration.",
             ) from error
         self._model = network.eval().requires_grad_(False).to(self._device)

@@ -1,0 +1,102 @@
+"""Vision-language models of transformers, asked to describe pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.core.errors import KaleidoError
+from pipelines.extract.backends.hub import first_line
+
+MAX_TOKENS = 200
+"""Of an answer: about 130 English words."""
+
+
+class Recaptioner:
+    """A model for image and text to text, with its processor; no code of its own is run.
+
+    One with a chat template is asked by a prompt; another, BLIP say, begins from the picture.
+
+    Args:
+        folder: What ``save_pretrained`` wrote of both.
+        prompt: Question, with ``{caption}`` where the caption belongs.
+
+    Raises:
+        KaleidoError: If the folder does not hold such a model.
+    """
+
+    def __init__(self, folder: Path, prompt: str) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        from pipelines.models.saved import without_bars
+
+        self._prompt = prompt
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self._processor = AutoProcessor.from_pretrained(folder, **options)
+            with without_bars():
+                model = AutoModelForImageTextToText.from_pretrained(
+                    folder, use_safetensors=True, dtype=dtype, **options
+                )
+        except Exception as error:  # transformers raises whatever its many classes raise
+            raise KaleidoError(
+                str(folder),
+                f"the model cannot be loaded ({type(error).__name__}: {first_line(error)}).",
+                "It needs to be one for image and text to text (BLIP, Qwen-VL, LLaVA …), with its "
+                "processor.",
+            ) from error
+        self._model = model.eval().requires_grad_(False).to(self._device)
+        self._chats = getattr(self._processor, "chat_template", None) is not None
+        tokenizer = self._processor.tokenizer
+        marks = {*tokenizer.all_special_tokens, getattr(self._processor, "image_token", None)}
+        self._marks = [mark for mark in marks if mark]
+        # A batch's answers begin at one place only if shorter questions are padded before.
+        tokenizer.padding_side = "left"
+
+    def describe(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[str]:
+        """Describe pictures, deterministically.
+
+        Args:
+            images: uint8 arrays (h, w, 3), RGB.
+            captions: One an image. They are data: what they say is quoted, not followed.
+        """
+        import torch
+        from PIL import Image
+
+        pictures = [Image.fromarray(image) for image in images]
+        with torch.inference_mode():
+            inputs = self._inputs(pictures, captions).to(self._device, self._model.dtype)
+            answer = self._model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)
+        if self._chats:
+            answer = answer[:, inputs["input_ids"].shape[1] :]
+        texts: list[str] = self._processor.batch_decode(answer, skip_special_tokens=True)
+        return texts
+
+    def _inputs(self, pictures: Sequence[Any], captions: Sequence[str]) -> Any:
+        if not self._chats:
+            return self._processor(images=list(pictures), return_tensors="pt")
+        chats = [
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+            for question in map(self._ask, captions)
+        ]
+        questions = [
+            self._processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats
+        ]
+        return self._processor(
+            images=[[picture] for picture in pictures],
+            text=questions,
+            padding=True,
+            return_tensors="pt",
+        )
+
+    def _ask(self, caption: str) -> str:
+        """The prompt about a caption, whose words cannot end the user's turn or name a picture."""
+        for mark in self._marks:
+            caption = caption.replace(mark, " ")
+        return self._prompt.replace("{caption}", caption)
