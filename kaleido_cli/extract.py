@@ -12,6 +12,8 @@ from kaleido_cli import console
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
 
+Command = Callable[..., None]
+
 app = typer.Typer(
     add_completion=False,
     help="Compute latents from the images. Shards that are up to date are skipped.",
@@ -101,12 +103,8 @@ COMMANDS = {
 """Command -> kinds of latents, what it does, and an example."""
 
 
-DETECTING = ("boxes", "blobs", "all")
-"""Commands that need a detector."""
-
-
-def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -> None:
-    def plain(
+def _plain(kinds: tuple[str, ...] | None) -> Command:
+    def command(
         workers: WorkersOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
@@ -117,7 +115,11 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
         changes = {"extract.workers": workers}
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
-    def detecting(
+    return command
+
+
+def _detecting(kinds: tuple[str, ...] | None) -> Command:
+    def command(
         model: ModelOption = None,
         find: FindOption = None,
         workers: WorkersOption = None,
@@ -134,7 +136,11 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
         }
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
-    def describing(
+    return command
+
+
+def _describing(kinds: tuple[str, ...] | None) -> Command:
+    def command(
         model: CaptionerOption = None,
         prompt: PromptOption = None,
         workers: WorkersOption = None,
@@ -151,16 +157,20 @@ def _add(name: str, kinds: tuple[str, ...] | None, purpose: str, example: str) -
         }
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
-    command: Callable[..., None] = plain
-    if name in DETECTING:
-        command = detecting
-    elif name == "descriptions":
-        command = describing
-    app.command(name, help=purpose, epilog=f"Example: kaleido extract {example}")(command)
+    return command
 
 
-for _name, _facts in COMMANDS.items():
-    _add(_name, *_facts)
+MAKERS = {
+    "boxes": _detecting,
+    "blobs": _detecting,
+    "all": _detecting,
+    "descriptions": _describing,
+}
+"""Commands with a model of the user's choice; the others are `_plain`."""
+
+for _name, (_kinds, _purpose, _example) in COMMANDS.items():
+    _register = app.command(_name, help=_purpose, epilog=f"Example: kaleido extract {_example}")
+    _register(MAKERS.get(_name, _plain)(_kinds))
 
 
 def _extract(
