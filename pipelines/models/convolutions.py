@@ -44,34 +44,75 @@ class PixelEncoder(nn.Module):
         return features
 
 
+class PatchBlock(nn.Module):
+    """A residual block of convolutions over the grid of patches.
+
+    Args:
+        width: Of the patches' states and of the noise level's embedding.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.block = _residual_block(width, width)
+
+    def forward(self, patches: torch.Tensor, time: torch.Tensor, rows: int) -> torch.Tensor:
+        """Let neighbouring patches meet.
+
+        Args:
+            patches: (n, rows * columns, width).
+            time: Embedding of the noise level, (n, width).
+            rows: Of patches.
+
+        Returns:
+            As `patches`.
+        """
+        grid = patches.transpose(1, 2).unflatten(-1, (rows, -1))
+        return self.block(grid, time).flatten(2).transpose(1, 2)
+
+
 class PixelDecoder(nn.Module):
     """Turns patches into pixels with convolutions, beside what `PixelEncoder` has read.
+
+    The last block works at full resolution and sees the noisy image again: an edge that half the
+    resolution has to rebuild is there to be kept.
 
     Args:
         width: Of the patches' states and of the noise level's embedding.
         patch_size: Side of a patch in pixels, even.
         channels: At half the resolution.
-        blocks: Residual blocks.
+        blocks: Residual blocks at half the resolution.
+        fine_channels: At full resolution.
     """
 
-    def __init__(self, width: int, patch_size: int, channels: int, blocks: int) -> None:
+    def __init__(
+        self, width: int, patch_size: int, channels: int, blocks: int, fine_channels: int
+    ) -> None:
         super().__init__()
         self.spread = nn.Linear(width, channels * (patch_size // 2) ** 2)
         self.upscale = nn.PixelShuffle(patch_size // 2)
         self.blocks = nn.ModuleList(_residual_block(channels, width) for _ in range(blocks))
-        self.norm = nn.GroupNorm(NORM_GROUPS, channels)
-        self.out = nn.Conv2d(channels, 12, 3, padding=1)
+        self.read = nn.Conv2d(3, fine_channels, 3, padding=1)
+        self.rise = nn.Conv2d(channels, 4 * fine_channels, 1)
+        self.fine = _residual_block(fine_channels, width)
+        self.norm = nn.GroupNorm(NORM_GROUPS, fine_channels)
+        self.out = nn.Conv2d(fine_channels, 3, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(
-        self, patches: torch.Tensor, features: torch.Tensor, time: torch.Tensor, rows: int
+        self,
+        patches: torch.Tensor,
+        features: torch.Tensor,
+        noisy: torch.Tensor,
+        time: torch.Tensor,
+        rows: int,
     ) -> torch.Tensor:
         """Draw the image.
 
         Args:
             patches: (n, rows * columns, width).
             features: From `PixelEncoder`, (n, channels, height / 2, width / 2).
+            noisy: (n, 3, height, width).
             time: Embedding of the noise level, (n, width).
             rows: Of patches.
 
@@ -82,13 +123,18 @@ class PixelDecoder(nn.Module):
         x = features + self.upscale(grid)
         for block in self.blocks:
             x = block(x, time)
-        return pixel_shuffle(self.out(silu(self.norm(x))), 2)
+        x = self.fine(self.read(noisy) + pixel_shuffle(self.rise(silu(x)), 2), time)
+        return self.out(silu(self.norm(x)))
 
 
 def _residual_block(channels: int, time_width: int) -> ResnetBlock2D:
-    return ResnetBlock2D(
+    """A block that at first changes nothing (as in "Diffusion models beat GANs", 2105.05233)."""
+    block = ResnetBlock2D(
         in_channels=channels,
         temb_channels=time_width,
         groups=NORM_GROUPS,
         time_embedding_norm="scale_shift",
     )
+    nn.init.zeros_(block.conv2.weight)
+    nn.init.zeros_(block.conv2.bias)
+    return block

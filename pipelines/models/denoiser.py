@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import silu
 
 from pipelines.models.attention import PlacedAttnProcessor, distance, offsets
-from pipelines.models.convolutions import PixelDecoder, PixelEncoder
+from pipelines.models.convolutions import PatchBlock, PixelDecoder, PixelEncoder
 from pipelines.models.layout import LayoutMap
 
 STEEPEST = 32.0
@@ -55,11 +55,12 @@ class PreparedContext:
 class KaleidoTransformer2DModel(SanaTransformer2DModel):
     """Sana's transformer (arXiv 2410.10629) for small pictures in pixel space.
 
-    It differs from its parent in seven ways:
+    It differs from its parent in eight ways:
 
     * residual convolutions at half the resolution stand before and after the transformer, as in
-      U-ViT ("simple diffusion", arXiv 2301.11093, section 3.3): an object spans two or three
-      patches, and its outline is made of pixels;
+      U-ViT ("simple diffusion", arXiv 2301.11093, section 3.3), and at last some at full
+      resolution: an object spans two or three patches, and its outline is made of pixels;
+    * others stand between the blocks, on the grid of patches: an outline must close across them;
     * what z names is also drawn for them, on a map (`LayoutMap`);
     * patches overlap, and are normalised before the first block;
     * softmax instead of linear self-attention, since few patches make it as cheap and sharper;
@@ -79,6 +80,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         context_dim: Width of the context tokens.
         pixel_channels: Channels of the convolutions at half the resolution, a multiple of 8.
         pixel_blocks: Residual blocks before the transformer; there is one more after it.
+        fine_channels: Channels of the convolutions at full resolution, a multiple of 8.
     """
 
     @register_to_config
@@ -86,12 +88,13 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         self,
         sample_size: int = 32,
         patch_size: int = 4,
-        num_layers: int = 4,
+        num_layers: int = 2,
         num_attention_heads: int = 4,
         attention_head_dim: int = 32,
         context_dim: int = 128,
         pixel_channels: int = 48,
         pixel_blocks: int = 2,
+        fine_channels: int = 32,
         mlp_ratio: float = 2.5,
     ) -> None:
         width = num_attention_heads * attention_head_dim
@@ -121,6 +124,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             context_dim=context_dim,
             pixel_channels=pixel_channels,
             pixel_blocks=pixel_blocks,
+            fine_channels=fine_channels,
             mlp_ratio=mlp_ratio,
         )
         for block in self.transformer_blocks:
@@ -134,7 +138,10 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         self.patch_embed = PatchEmbed(half, half, stride, pixel_channels, width, layer_norm=True)
         # Patches overlap: an edge between two of them is seen by both.
         self.patch_embed.proj = nn.Conv2d(pixel_channels, width, stride + 2, stride, padding=1)
-        self.proj_out = PixelDecoder(width, patch_size, pixel_channels, pixel_blocks + 1)
+        self.patch_blocks = nn.ModuleList(PatchBlock(width) for _ in range(num_layers + 1))
+        self.proj_out = PixelDecoder(
+            width, patch_size, pixel_channels, pixel_blocks + 1, fine_channels
+        )
 
     def prepare(
         self,
@@ -189,7 +196,10 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         )
         features = self.pixel_encoder(noisy, context.layout, embedded)
         hidden_states = self.patch_embed(silu(features))
-        for block, pair in zip(self.transformer_blocks, context.keys_values, strict=True):
+        hidden_states = self.patch_blocks[0](hidden_states, embedded, rows)
+        for block, pair, patch_block in zip(
+            self.transformer_blocks, context.keys_values, self.patch_blocks[1:], strict=True
+        ):
             hidden_states = block(
                 hidden_states,
                 None,
@@ -199,5 +209,6 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
                 rows,
                 columns,
             )
+            hidden_states = patch_block(hidden_states, embedded, rows)
         hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
-        return self.proj_out(hidden_states, features, embedded, rows)
+        return self.proj_out(hidden_states, features, noisy, embedded, rows)

@@ -139,15 +139,19 @@ class Diffusion(nn.Module):
 
 
 def _load(cls: type[PartT], folder: Path) -> PartT:
-    part, info = cls.from_pretrained(
-        folder, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    other = KaleidoError(
+        str(folder),
+        "another version of Kaleido made it: its layers are not those of this version.",
+        "Train it again, with --restart.",
     )
-    if info["missing_keys"] or info["unexpected_keys"]:
-        raise KaleidoError(
-            str(folder),
-            "another version of Kaleido made it: its layers are not those of this version.",
-            "Train it again, with --restart.",
+    try:
+        part, info = cls.from_pretrained(
+            folder, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
+    except ValueError as error:  # layers of the same name and another shape
+        raise other from error
+    if info["missing_keys"] or info["unexpected_keys"]:
+        raise other
     return part
 
 

@@ -24,7 +24,7 @@ from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import DrawOptions, draw
-from pipelines.train.diffusion import DiffusionTask, train_diffusion
+from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
 from pipelines.train.prior import train_prior, z_text
 from pipelines.train.stream import RecordStream
 
@@ -157,6 +157,27 @@ def test_noise_and_dropping_follow_from_the_generator(workspace) -> None:
     assert losses[0] == losses[1] != losses[2]
     assert batch[0].shape == (8, 3, 16, 16)
     assert -1.0 <= batch[0].min() < batch[0].max() <= 1.0
+
+
+def test_levels_are_spread_evenly_and_weighed(workspace, monkeypatch) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    model = Diffusion.load(workspace.models("diffusion"))
+    prior, stream = Prior.load(workspace.models("prior")), RecordStream(workspace, ("palette",), 0)
+    task = DiffusionTask(model, prior, stream, 0.5, 2, 0)
+    batch = task.batch(0, 8)
+    levels = []
+
+    def off_by_a_tenth(self, noisy, sigma, context):
+        levels.append(sigma)
+        return batch[0].repeat(2, 1, 1, 1) + 0.1
+
+    monkeypatch.setattr(Diffusion, "forward", off_by_a_tenth)
+    loss = task.loss(batch, torch.Generator().manual_seed(0))
+    edges = model.shift(torch.linspace(0.0, 1.0, 17))
+    assert ((levels[0] >= edges[:-1]) & (levels[0] <= edges[1:])).all()
+    weights = (1.0 - levels[0]) / levels[0].clamp(min=MIN_SIGMA)
+    torch.testing.assert_close(loss, 0.01 * weights.mean(), rtol=1e-3, atol=0)
 
 
 def test_random_subsets_show_every_kind_and_never_none(workspace) -> None:
@@ -320,12 +341,18 @@ def test_sizes_that_do_not_fit_are_named(workspace, wrong, named) -> None:
         train_diffusion(_with(workspace, **{f"diffusion__{k}": v for k, v in wrong.items()}))
 
 
-def test_a_model_of_another_version_is_refused_whole(workspace) -> None:
+@pytest.mark.parametrize("changed", ["name", "shape"])
+def test_a_model_of_another_version_is_refused_whole(workspace, changed) -> None:
     train_prior(workspace)
     train_diffusion(workspace)
     path = workspace.models("diffusion") / "denoiser" / "diffusion_pytorch_model.safetensors"
     weights = load_file(path)
-    weights["pixel_stem.first.weight"] = weights.pop("pixel_encoder.first.weight")
+    first = weights.pop("pixel_encoder.first.weight")
+    weights |= (
+        {"pixel_stem.first.weight": first}
+        if changed == "name"
+        else {"pixel_encoder.first.weight": first[:, :6].contiguous()}
+    )
     save_file(weights, path)
     with pytest.raises(KaleidoError, match=r"denoiser: another version.*--restart"):
         Diffusion.load(workspace.models("diffusion"))
