@@ -152,6 +152,7 @@ def _load(cls: type[PartT], folder: Path) -> PartT:
         raise other from error
     if info["missing_keys"] or info["unexpected_keys"]:
         raise other
+    part.register_to_config(_name_or_path="")  # where it lay here is nobody's business elsewhere
     return part
 
 

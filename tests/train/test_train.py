@@ -341,6 +341,14 @@ def test_sizes_that_do_not_fit_are_named(workspace, wrong, named) -> None:
         train_diffusion(_with(workspace, **{f"diffusion__{k}": v for k, v in wrong.items()}))
 
 
+def test_a_saved_model_does_not_tell_where_it_was_loaded_from(workspace, tmp_path) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    Diffusion.load(workspace.models("diffusion")).save(tmp_path / "copy")
+    for config in (tmp_path / "copy").rglob("config.json"):
+        assert str(workspace.root) not in config.read_text()
+
+
 @pytest.mark.parametrize("changed", ["name", "shape"])
 def test_a_model_of_another_version_is_refused_whole(workspace, changed) -> None:
     train_prior(workspace)
