@@ -127,8 +127,6 @@ def run_heavy(session: nox.Session, *arguments: str) -> None:
     state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     if not installed.is_file() or installed.read_text() != state:
         session.run(sys.executable, "-m", "venv", str(HEAVY), external=True)
-        session.run(
-            python, "-m", "pip", "install", "-e", f"{ROOT}[yolo,hub,emoji,dev]", external=True
-        )
+        session.run(python, "-m", "pip", "install", "-e", f"{ROOT}{TESTED}", external=True)
         installed.write_text(state)
     session.run(python, *arguments, env=ENVIRONMENT, external=True)

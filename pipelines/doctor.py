@@ -22,6 +22,8 @@ PACKAGES = {
     "ultralytics": "extract boxes and blobs (extra: yolo)",
     "torchvision": "extract boxes and blobs (extra: yolo)",
     "datasets": "data hub (extra: hub)",
+    "resvg-py": "data emoji (extra: emoji)",
+    "spacy": "phrases for open-vocabulary detectors (extra: spacy)",
 }
 EMBEDDED = ("detector", "judge", "prior", "diffusion", "baseline")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.core.batches import in_batches
+
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
@@ -39,7 +41,7 @@ def contact_sheet(
     longest = max(max(each.shape[:2]) for _, pictures in groups for each in pictures)
     side = min(longest * ceil(MIN_SIDE / longest), MAX_SIDE)
     width = MARGIN + columns * (side + MARGIN)
-    bands = [groups[start : start + across] for start in range(0, len(groups), across)]
+    bands = list(in_batches(groups, across))
     rows = [max(ceil(len(pictures) / columns) for _, pictures in band) for band in bands]
     heights = [TITLE + MARGIN + count * (side + MARGIN) for count in rows]
     size = width * min(across, len(groups)), sum(heights)

@@ -73,18 +73,23 @@ def to_record(
         BadRecord: If the image cannot be read.
     """
     # By the file's bytes: all captions of an image, and all its copies, are on one side.
-    heldout = derive(0, "split", hashlib.sha256(data).hexdigest()) % HELDOUT_SHARE == 0
+    split = split_of(hashlib.sha256(data).hexdigest())
     meta = {
         "source": source,
         "file": plain(name),
         "licence": licence,
-        "split": "heldout" if heldout else "train",
+        "split": split,
     }
     with warnings.catch_warnings():
         # Pillow's remarks on odd metadata would be one line an image.
         warnings.simplefilter("ignore")
         image = open_image(data, name)
     return Record(key, encode_png(square(image, settings.image_size)), caption, meta)
+
+
+def split_of(unit: str) -> str:
+    """The split, ``train`` or ``heldout``, of everything that shares `unit`."""
+    return "heldout" if derive(0, "split", unit) % HELDOUT_SHARE == 0 else "train"
 
 
 def attempt(key: str, name: str, make: Callable[[], Record]) -> Record | RowOutcome:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.extras import import_extra
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS
-from pipelines.data.rows import RawRow, write_rows
+from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.table import BYTE_COLUMNS
 from pipelines.data.writer import DataSummary, Source
 
 VERSION = 1
-INSTALL = "Install it with `pip install 'kaleido-diffusion[hub]'`."
 DISK_MARKERS = ("dataset_info.json", "dataset_dict.json")
 """A folder that ``save_to_disk`` wrote holds one of these."""
 
@@ -81,10 +81,7 @@ def write_hub(
 
 
 def _open(name: str, split: str, config: str | None, revision: str | None) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise KaleidoError("datasets", "this package is not installed.", INSTALL) from error
+    datasets = import_extra("datasets", "hub")
     folder = Path(name)
     if not any((folder / marker).is_file() for marker in DISK_MARKERS):
         return datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
@@ -119,14 +116,7 @@ def _explained(name: str) -> Iterator[None]:
 
 def _column(dataset: Any, asked: str | None, usual: Sequence[str], name: str) -> str:
     known = list(dataset.column_names or next(iter(dataset)))
-    found = next((column for column in ([asked] if asked else usual) if column in known), None)
-    if found is None:
-        raise KaleidoError(
-            name,
-            f"it has none of the columns {', '.join([asked] if asked else usual)}.",
-            f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
-        )
-    return found
+    return find_column(name, known, [asked] if asked else usual)
 
 
 def _undecoded(dataset: Any, column: str) -> Any:

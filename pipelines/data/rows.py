@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.batches import in_batches
-from pipelines.core.errors import BadRecord
+from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.settings import DataSettings
@@ -95,6 +95,22 @@ def write_rows(
         for part in in_batches(rows, settings.shard_size)
     )
     return write_data(workspace, source, plans, total, overwrite, progress)
+
+
+def find_column(where: str, known: Sequence[str], names: Sequence[str]) -> str:
+    """Return the first of `names` that is one, and only one, of the known columns.
+
+    Raises:
+        KaleidoError: If there is none; names `where` the columns are.
+    """
+    for name in names:
+        if known.count(name) == 1:
+            return name
+    raise KaleidoError(
+        where,
+        f"it has none of the columns {', '.join(names)}, or two of a name.",
+        f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
+    )
 
 
 def _hash(row: RawRow) -> list[str]:

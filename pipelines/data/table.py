@@ -11,7 +11,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS, read_table
-from pipelines.data.rows import RawRow, write_rows
+from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.writer import DataSummary, Source
 
 VERSION = 1
@@ -119,17 +119,7 @@ def _columns(path: Path, images: Sequence[str], captions: Sequence[str]) -> list
         KaleidoError: If there is none, or two of the name.
     """
     known = _parquet(path).schema_arrow.names
-    found = []
-    for names in (images, captions):
-        name = next((name for name in names if known.count(name) == 1), None)
-        if name is None:
-            raise KaleidoError(
-                str(path),
-                f"it has none of the columns {', '.join(names)}, or two of a name.",
-                f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
-            )
-        found.append(name)
-    return found
+    return [find_column(str(path), known, names) for names in (images, captions)]
 
 
 def _parquet_rows(

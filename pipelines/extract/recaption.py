@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.backends.hub import model_folder, model_identity
@@ -50,7 +50,7 @@ class RecaptionStage(Stage):
             batch_size=BATCH,
             options={
                 "model": model_identity(self._folder),
-                "prompt": hashlib.sha256(self._question.encode()).hexdigest(),
+                "prompt": fingerprint(self._question),
             },
         )
 

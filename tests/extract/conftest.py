@@ -15,6 +15,12 @@ from pipelines.embedded.train_detector import export, new_model
 
 NAMES = {"id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
 SIZE = {"height": 64, "width": 64}
+TINY = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "red", "disc", "square", "a"]
 
 
@@ -77,14 +83,9 @@ def mask2former(tmp_path_factory):
 @pytest.fixture(scope="session")
 def grounding_dino(tmp_path_factory):
     """Finds boxes of what it is asked for."""
-    words = tmp_path_factory.mktemp("words") / "vocab.txt"
-    words.write_text("\n".join(WORDS))
     text = tf.BertConfig(
         vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
+        **TINY,
         max_position_embeddings=64,
     )
     config = tf.GroundingDinoConfig(
@@ -103,7 +104,7 @@ def grounding_dino(tmp_path_factory):
     )
     processor = tf.GroundingDinoProcessor(
         tf.GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 128}),
-        tf.BertTokenizer(vocab=str(words)),
+        _words(tmp_path_factory),
     )
     return _save(tmp_path_factory, tf.GroundingDinoForObjectDetection, config, processor)
 
@@ -117,21 +118,15 @@ def owlv2(tmp_path_factory):
     folder = tmp_path_factory.mktemp("letters")
     (folder / "vocab.json").write_text(json.dumps({mark: i for i, mark in enumerate(marks)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    size = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
     config = tf.Owlv2Config(
-        text_config=size
+        text_config=TINY
         | {
             "vocab_size": len(marks),
             "max_position_embeddings": 16,
             "bos_token_id": len(marks) - 2,
             "eos_token_id": len(marks) - 1,
         },
-        vision_config=size | {"image_size": 64, "patch_size": 16},
+        vision_config=TINY | {"image_size": 64, "patch_size": 16},
         projection_dim=16,
     )
     tokenizer = tf.CLIPTokenizer(
@@ -142,6 +137,13 @@ def owlv2(tmp_path_factory):
     )
     processor = tf.Owlv2Processor(tf.Owlv2ImageProcessor(size=SIZE), tokenizer)
     return _save(tmp_path_factory, tf.Owlv2ForObjectDetection, config, processor)
+
+
+def _words(tmp_path_factory):
+    """A tokenizer that knows `WORDS`."""
+    file = tmp_path_factory.mktemp("words") / "vocab.txt"
+    file.write_text("\n".join(WORDS))
+    return tf.BertTokenizer(vocab=str(file))
 
 
 def _swin(stages):
@@ -166,15 +168,7 @@ def _save(tmp_path_factory, network, config, processor):
 @pytest.fixture(scope="session")
 def blip(tmp_path_factory):
     """Begins from the picture alone."""
-    size = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    words = tmp_path_factory.mktemp("blip-words") / "vocab.txt"
-    words.write_text("\n".join(WORDS))
-    text = size | {
+    text = TINY | {
         "vocab_size": len(WORDS),
         "encoder_hidden_size": 16,
         "max_position_embeddings": 256,
@@ -183,9 +177,9 @@ def blip(tmp_path_factory):
         "sep_token_id": 3,
         "pad_token_id": 0,
     }
-    config = tf.BlipConfig(text_config=text, vision_config=size | {"image_size": 32})
+    config = tf.BlipConfig(text_config=text, vision_config=TINY | {"image_size": 32})
     processor = tf.BlipProcessor(
-        tf.BlipImageProcessor(size={"height": 32, "width": 32}), tf.BertTokenizer(vocab=str(words))
+        tf.BlipImageProcessor(size={"height": 32, "width": 32}), _words(tmp_path_factory)
     )
     return _save(tmp_path_factory, tf.BlipForConditionalGeneration, config, processor)
 

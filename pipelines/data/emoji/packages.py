@@ -57,14 +57,15 @@ def fetch(package: Package, folder: Path) -> Path:
         KaleidoError: If npm is missing or fails, or the tarball is not the pinned one.
     """
     path = folder / package.file
-    if not path.is_file():
+    if path.is_file():
+        _check(package, path)
+    else:
         with tempfile.TemporaryDirectory() as place:  # no settings of a project lie there
             _pack(package, Path(place))
             fresh = Path(place) / package.file
             _check(package, fresh)
             folder.mkdir(parents=True, exist_ok=True)
             atomic_write(path, fresh.read_bytes())
-    _check(package, path)
     return path
 
 

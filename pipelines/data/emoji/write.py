@@ -9,13 +9,14 @@ import numpy as np
 
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.extras import import_extra
 from pipelines.core.images import encode_png, open_image
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
-from pipelines.core.seeds import derive, generator
+from pipelines.core.seeds import generator
 from pipelines.core.settings import DataSettings
 from pipelines.core.workspace import Workspace
-from pipelines.data.convert import HELDOUT_SHARE, attempt
+from pipelines.data.convert import attempt, split_of
 from pipelines.data.emoji.captions import caption_concept
 from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, Style, read_drawings
 from pipelines.data.emoji.packages import Package
@@ -25,7 +26,6 @@ VERSION = 1
 """Raised when equal options give other records."""
 
 SPLITS = ("pair", "concept")
-INSTALL = "Install it with `pip install 'kaleido-diffusion[emoji]'`."
 WHITE = "#ffffff"
 
 
@@ -60,7 +60,7 @@ def write_emoji(
     chosen = _choose(styles, known)
     if split not in SPLITS:
         raise KaleidoError(f"split {split!r}", "it is unknown.", f"Use {' or '.join(SPLITS)}.")
-    _require_resvg()
+    import_extra("resvg_py", "emoji")  # missing, it is told before anything is fetched
     drawings = read_drawings(workspace.downloads, labels, chosen)
     options = {
         "styles": [style.name for style in chosen],
@@ -87,13 +87,6 @@ def _choose(names: Sequence[str], known: Sequence[Style]) -> list[Style]:
     return [style for style in known if not names or style.name in names]
 
 
-def _require_resvg() -> None:
-    try:
-        import resvg_py  # noqa: F401
-    except ImportError as error:
-        raise KaleidoError("resvg-py", "this package is not installed.", INSTALL) from error
-
-
 def _rows(part: Sequence[Drawing], split: str, settings: DataSettings) -> Iterator[Row]:
     for drawing in part:
         yield attempt(drawing.key, drawing.key, partial(_record, drawing, split, settings))
@@ -101,14 +94,12 @@ def _rows(part: Sequence[Drawing], split: str, settings: DataSettings) -> Iterat
 
 def _record(drawing: Drawing, split: str, settings: DataSettings) -> Record:
     concept = drawing.concept
-    unit = drawing.key if split == "pair" else concept.code
-    heldout = derive(0, "split", unit) % HELDOUT_SHARE == 0
     meta = {
         "source": "emoji",
         "file": drawing.key,
         "licence": drawing.licence,
         "credit": drawing.credit,
-        "split": "heldout" if heldout else "train",
+        "split": split_of(drawing.key if split == "pair" else concept.code),
         "concept": concept.label,
         "style": drawing.style,
     }

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
 
+if TYPE_CHECKING:
+    import torch
+
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """What is fetched and what counts of a model; pickles and code do not."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A processor and a network, ready for inference, and where the network is."""
+
+    processor: Any
+    network: Any
+    device: torch.device
 
 
 def model_folder(name: str) -> Path:
@@ -28,7 +42,7 @@ def model_folder(name: str) -> Path:
     except Exception as error:  # the hub's client raises errors of many libraries
         raise KaleidoError(
             name,
-            f"there is no such folder, and the hub does not give it ({first_line(error)}).",
+            f"there is no such folder, and the hub does not give it ({_first_line(error)}).",
             "Check the name and the connection.",
         ) from error
 
@@ -49,7 +63,46 @@ def model_identity(folder: Path) -> str:
     return fingerprint([[path.name, sha256_file(path)] for path in parts])
 
 
-def first_line(error: Exception) -> str:
+def load_model(
+    folder: Path, processor: str, network: str, what: str, needs: str, gpu_dtype: str = ""
+) -> Loaded:
+    """Load a processor and a network for inference, onto the GPU if there is one.
+
+    Args:
+        folder: What ``save_pretrained`` wrote of both; no code of its own is run.
+        processor: Name of transformers' class, an ``Auto…`` one.
+        network: Likewise.
+        what: What an error calls the network.
+        needs: What an error says that the folder needs.
+        gpu_dtype: Of the weights on a GPU, with fp32 elsewhere; empty takes transformers' choice.
+
+    Raises:
+        KaleidoError: If the folder does not hold both.
+    """
+    import torch
+    import transformers
+
+    from pipelines.models.saved import without_bars
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    dtype = {"dtype": gpu_dtype if device.type == "cuda" else "float32"} if gpu_dtype else {}
+    try:
+        reader = getattr(transformers, processor).from_pretrained(folder, **options)
+        with without_bars():
+            model = getattr(transformers, network).from_pretrained(
+                folder, use_safetensors=True, **options, **dtype
+            )
+    except Exception as error:  # transformers raises whatever its many classes raise
+        raise KaleidoError(
+            str(folder),
+            f"the {what} cannot be loaded ({type(error).__name__}: {_first_line(error)}).",
+            needs,
+        ) from error
+    return Loaded(reader, model.eval().requires_grad_(False).to(device), device)
+
+
+def _first_line(error: Exception) -> str:
     """The first line of what a library says, without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.core.errors import KaleidoError
 from pipelines.extract.backends.base import Detections, distinct
-from pipelines.extract.backends.hub import first_line
+from pipelines.extract.backends.hub import load_model
 
 if TYPE_CHECKING:
     import torch
@@ -33,28 +32,10 @@ class PretrainedBackend(ABC):
     auto_processor = "AutoImageProcessor"
 
     def __init__(self, folder: Path, confidence: float, max_detections: int) -> None:
-        import torch
-        import transformers
-
-        from pipelines.models.saved import without_bars
-
         self.confidence, self.max_detections = confidence, max_detections
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            processor, model = (
-                getattr(transformers, name) for name in (self.auto_processor, self.auto_model)
-            )
-            self._processor = processor.from_pretrained(folder, **options)
-            with without_bars():
-                network = model.from_pretrained(folder, use_safetensors=True, **options)
-        except Exception as error:  # transformers raises whatever its many classes raise
-            raise KaleidoError(
-                str(folder),
-                f"the detector cannot be loaded ({type(error).__name__}: {first_line(error)}).",
-                "It needs config.json, model.safetensors and a processor's configuration.",
-            ) from error
-        self._model = network.eval().requires_grad_(False).to(self._device)
+        needs = "It needs config.json, model.safetensors and a processor's configuration."
+        loaded = load_model(folder, self.auto_processor, self.auto_model, "detector", needs)
+        self._processor, self._model, self._device = loaded.processor, loaded.network, loaded.device
 
     def predict(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
         """Find objects, see `DetectorBackend`."""
@@ -86,6 +67,9 @@ class PretrainedBackend(ABC):
         copies = [np.array(image) for image in images]
         return self._processor(images=copies, return_tensors="pt", **texts).to(self._device)
 
+    def _names(self, indices: Iterable[int]) -> list[str]:
+        return [self._model.config.id2label[int(index)] for index in indices]
+
 
 class ObjectDetector(PretrainedBackend):
     """A closed vocabulary: RT-DETR, D-FINE, DETR, YOLOS and others."""
@@ -99,9 +83,6 @@ class ObjectDetector(PretrainedBackend):
             outputs, threshold=self.confidence, target_sizes=sizes
         )
         return [_detections(each, self._names(each["labels"])) for each in found]
-
-    def _names(self, indices: torch.Tensor) -> list[str]:
-        return [self._model.config.id2label[int(index)] for index in indices]
 
 
 class OpenDetector(PretrainedBackend):
@@ -172,11 +153,10 @@ class InstanceSegmenter(PretrainedBackend):
         masks = np.zeros((0, height, width), np.float32)
         if segments:
             masks = _array(found["segmentation"]).reshape(-1, height, width)
-        names = self._model.config.id2label
         every = Detections(
             np.array([_around(mask) for mask in masks], np.float32).reshape(-1, 4),
             np.array([segment["score"] for segment in segments], np.float32),
-            tuple(names[int(segment["label_id"])] for segment in segments),
+            tuple(self._names(segment["label_id"] for segment in segments)),
             masks,
         )
         return every.take([index for index, mask in enumerate(masks) if mask.any()])

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core.errors import KaleidoError
-from pipelines.extract.backends.hub import first_line
+from pipelines.extract.backends.hub import load_model
 
 MAX_TOKENS = 200
 """Of an answer: about 130 English words."""
@@ -29,29 +28,17 @@ class Recaptioner:
     """
 
     def __init__(self, folder: Path, prompt: str) -> None:
-        import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        from pipelines.models.saved import without_bars
-
         self._prompt = prompt
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            self._processor = AutoProcessor.from_pretrained(folder, **options)
-            with without_bars():
-                model = AutoModelForImageTextToText.from_pretrained(
-                    folder, use_safetensors=True, dtype=dtype, **options
-                )
-        except Exception as error:  # transformers raises whatever its many classes raise
-            raise KaleidoError(
-                str(folder),
-                f"the model cannot be loaded ({type(error).__name__}: {first_line(error)}).",
-                "It needs to be one for image and text to text (BLIP, Qwen-VL, LLaVA …), with its "
-                "processor.",
-            ) from error
-        self._model = model.eval().requires_grad_(False).to(self._device)
+        loaded = load_model(
+            folder,
+            "AutoProcessor",
+            "AutoModelForImageTextToText",
+            "model",
+            "It needs to be one for image and text to text (BLIP, Qwen-VL, LLaVA …), with its "
+            "processor.",
+            gpu_dtype="bfloat16",
+        )
+        self._processor, self._model, self._device = loaded.processor, loaded.network, loaded.device
         self._chats = getattr(self._processor, "chat_template", None) is not None
         tokenizer = self._processor.tokenizer
         marks = {*tokenizer.all_special_tokens, getattr(self._processor, "image_token", None)}

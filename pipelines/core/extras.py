@@ -1,0 +1,24 @@
+"""Packages that only an extra installs."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from pipelines.core.errors import KaleidoError
+
+
+def import_extra(module: str, extra: str) -> ModuleType:
+    """Import a module of a package that the extra `extra` installs.
+
+    Raises:
+        KaleidoError: If it is not installed; names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise KaleidoError(
+            module.replace("_", "-"),
+            "this package is not installed.",
+            f"Install it with `pip install 'kaleido-diffusion[{extra}]'`.",
+        ) from error

@@ -1,0 +1,19 @@
+"""A package that is missing is named with its extra."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.extras import import_extra
+
+
+def test_an_installed_module_is_returned():
+    assert import_extra("json", "hub") is json
+
+
+def test_a_missing_one_is_named_with_the_mend():
+    with pytest.raises(KaleidoError, match=r"no-such-package: .*\[emoji\]"):
+        import_extra("no_such_package", "emoji")
