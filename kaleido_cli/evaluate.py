@@ -32,6 +32,14 @@ def evaluate(
     seeds: Annotated[
         str | None, typer.Option(metavar="SEEDS", help="Seeds, with commas: 0,1,2.")
     ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Measure data of any kind, in the features of this vision model of transformers "
+            "(DINOv2, CLIP, SigLIP): a folder or a name on the hub.",
+        ),
+    ] = None,
     embedded: Annotated[
         bool,
         typer.Option(
@@ -53,10 +61,11 @@ def evaluate(
     """Compare Kaleido with the baseline at several guidance scales, and write a report.
 
     The defaults are the workspace's settings under evaluate. An HTML page and report.json go to
-    reports/NAME. An interrupted run goes on where it was. Only scenes can be judged: in a workspace
-    of other data, --embedded alone works.
+    reports/NAME. An interrupted run goes on where it was. A judge looks at scenes; other data are
+    compared with held-out pictures, in the features of a network that --features names.
     """
     changes = {
+        "evaluate.features": features,
         "evaluate.captions": captions,
         "evaluate.n": n,
         "evaluate.cfg": split_numbers(cfg, "--cfg", float),

@@ -155,6 +155,7 @@ class SampleSettings:
 class EvaluateSettings:
     """``[evaluate]``: comparing baseline and Kaleido."""
 
+    features: str = ""  # a vision model of transformers, folder or name; "": the judge of scenes
     captions: int = 16  # with fewer than 2 there are no intervals
     n: int = 16  # samples a caption and seed, at least 2
     cfg: tuple[float, ...] = (1.0, 3.0, 7.5)

@@ -12,8 +12,8 @@ from pipelines.data.scenes.generate import scene_of
 from pipelines.sample.run import heldout_captions
 
 _MEND = (
-    "Compare the embedded models with `kaleido evaluate --embedded`, or train on "
-    "`kaleido data scenes` in another workspace."
+    "Name a network to measure in, of transformers, by folder or name: --features "
+    "facebook/dinov2-base. Or compare the embedded models: --embedded."
 )
 
 
@@ -30,9 +30,9 @@ def require_scenes(workspace: Workspace) -> None:
         if manifest.stage != "scenes":
             raise KaleidoError(
                 str(workspace.data),
-                f"it holds data of `{manifest.stage}`, and evaluation can judge scenes only: its "
-                "judge knows no other objects, and its reference pictures are drawn from the "
-                "scenes' distribution.",
+                f"it holds data of `{manifest.stage}`, and the judge knows scenes only: no "
+                "other objects, and its reference pictures are drawn from the scenes' "
+                "distribution.",
                 _MEND,
             )
         if manifest.options.get("hard"):

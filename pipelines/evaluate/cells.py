@@ -23,7 +23,7 @@ from pipelines.sample.bundle import Bundle
 
 _CODE = (
     *("core/seeds.py", "data/scenes", "latents", "models", "sample"),
-    *(f"evaluate/{name}.py" for name in ("fidelity", "judge", "observe", "reference")),
+    *(f"evaluate/{name}.py" for name in ("fidelity", "judge", "networks", "observe", "reference")),
 )
 """Files and folders of `pipelines` that decide what is in a cell."""
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 
+def unit(features: np.ndarray) -> np.ndarray:
+    """Scale (..., d) to length 1, in float64.
+
+    Raises:
+        ValueError: If a row is zero or not finite, where it has no direction.
+    """
+    rows = np.asarray(features, dtype=np.float64)
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths == 0.0).any():
+        raise ValueError("features must be finite and not zero")
+    return rows / lengths
+
+
 def cosine_matrix(features: np.ndarray) -> np.ndarray:
     """Cosine similarity of every pair: (n, d) -> (n, n), float64; the diagonal is 1.
 
     Raises:
         ValueError: If a row is zero or not finite, where a cosine has no meaning.
     """
-    rows = np.asarray(features, dtype=np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all() or (lengths == 0.0).any():
-        raise ValueError("features must be finite and not zero")
-    unit = rows / lengths
-    matrix = np.clip(unit @ unit.T, -1.0, 1.0)
+    rows = unit(features)
+    matrix = np.clip(rows @ rows.T, -1.0, 1.0)
     np.fill_diagonal(matrix, 1.0)
     return matrix
 

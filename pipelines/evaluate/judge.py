@@ -213,6 +213,10 @@ class Judge:
             ]
         return verdicts
 
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
+        """Features and verdicts of images."""
+        return self.features(images), self(images)
+
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:
         """Map images into the feature space that fidelity and diversity are measured in.

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from pipelines.evaluate.adherence import agrees, box_adherence, parses, same_count, same_shapes
-from pipelines.evaluate.diversity import mss, vendi
+from pipelines.evaluate.diversity import mss, unit, vendi
 from pipelines.evaluate.fidelity import (
     Moments,
     density_and_coverage,
@@ -17,7 +17,7 @@ from pipelines.evaluate.fidelity import (
     membership,
 )
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.kernels import mmd_by_caption
+from pipelines.evaluate.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entropy
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.statistics import Estimate, combine
@@ -25,6 +25,16 @@ from pipelines.evaluate.text import distinct, loops, repetition, self_bleu, word
 
 Asked = Sequence[Counter[str]]
 """Captioned shapes with their counts, one a caption."""
+
+DIVERSITY: dict[str, Callable[[np.ndarray], float]] = {
+    "vendi": vendi,
+    "vendi.infinity": partial(vendi, order=np.inf),
+    "mss": mss,
+}
+"""Metric -> score of one caption's features (n, d)."""
+
+SET_METRICS = ("frechet", "mmd", "cmmd", "precision", "recall", "density", "coverage.real")
+"""Metrics that compare two sets of pictures, over all captions."""
 
 LEAST_VALID = 2
 """A similarity needs two pictures: groups with fewer valid ones are skipped, and counted."""
@@ -60,12 +70,7 @@ def measure(
     values = _set_metrics(seen, reference)
     values["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
     values["caption"] = Estimate.mean_of(valid.mean(2))
-    scores: dict[str, Callable[[np.ndarray], float]] = {
-        "vendi": vendi,
-        "vendi.infinity": partial(vendi, order=np.inf),
-        "mss": mss,
-    }
-    for name, score in scores.items():
+    for name, score in DIVERSITY.items():
         values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
@@ -79,6 +84,82 @@ def measure(
     return values
 
 
+def measure_features(
+    seen: Observed, reference: Observed, texts: np.ndarray | None = None
+) -> dict[str, Estimate]:
+    """Measure pictures that nothing judges.
+
+    Args:
+        seen: The pictures, n of each caption under each seed.
+        reference: Real ones: m of each caption, m no more than n, under one seed.
+        texts: Features of the captions in the same space, (captions, d), if there are any.
+
+    Returns:
+        Estimates by metric. ``frechet`` and ``mmd`` (and ``cmmd`` with texts) compare all pictures
+        with the real ones; ``precision``, ``recall``, ``density`` and ``coverage.real``, which
+        depend on numbers, m of each caption with m real ones, on average. ``vendi``,
+        ``vendi.infinity``, ``mss``, ``edges`` and z's texts as in `measure`, where a caption has
+        two pictures. ``clip``: 100 times the cosine of picture and caption, where that is
+        positive (CLIPScore, 2104.08718, without its factor of 2.5).
+    """
+    captions, seeds, n, d = seen.features.shape
+    drawn = seen.features.reshape(captions, -1, d)
+    real = reference.features[:, 0]
+    values = {
+        "frechet": frechet_by_caption(*([Moments.of(rows) for rows in x] for x in (drawn, real))),
+        "mmd": mmd_across_captions(drawn, real),
+    }
+    if texts is not None:
+        values["cmmd"] = mmd_across_captions(unit(drawn), unit(real), clip_gaussian)
+    estimates = {
+        name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
+        for name, (value, pseudo) in values.items()
+    }
+    estimates |= _shares_in_blocks(seen.features, real)
+    estimates["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
+    if texts is not None:
+        cosines = np.einsum("csnd,cd->csn", unit(seen.features), unit(texts))
+        estimates["clip"] = Estimate.mean_of(100.0 * cosines.clip(min=0.0).mean(2))
+    if n >= LEAST_VALID:
+        for name, score in DIVERSITY.items():
+            estimates[name] = _by_cell(seen, _over_all(seen, score))
+    if any(z for by_seed in seen.z for group in by_seed for z in group):
+        estimates["z.parses"] = _by_cell(
+            seen, lambda c, s: float(np.mean([parses(z) for z in seen.z[c][s]]))
+        )
+        if n >= LEAST_VALID:
+            estimates |= _text_metrics(seen)
+    return estimates
+
+
+def _shares_in_blocks(features: np.ndarray, real: np.ndarray) -> dict[str, Estimate]:
+    """Average the metrics that need as many drawn as real pictures over blocks of as many.
+
+    Args:
+        features: (captions, seeds, n, d).
+        real: (captions, m, d), m no more than n.
+    """
+    captions, seeds, n, d = features.shape
+    m = real.shape[1]
+    tables: dict[str, list[np.ndarray]] = {}
+    for seed in range(seeds):
+        blocks = [
+            _shares(features[:, seed, start : start + m].reshape(-1, d), real.reshape(-1, d))
+            for start in range(0, n - m + 1, m)
+        ]
+        for name in blocks[0]:
+            points = np.mean([block[name].reshape(captions, m).mean(1) for block in blocks], axis=0)
+            tables.setdefault(name, []).append(points)
+    return {name: Estimate.mean_of(np.stack(parts, axis=1)) for name, parts in tables.items()}
+
+
+def _shares(drawn: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics that are means over points: metric -> a value for each point."""
+    precise, recalled = membership(real, drawn)
+    dense, covered = density_and_coverage(real, drawn)
+    return {"precision": precise, "recall": recalled, "density": dense, "coverage.real": covered}
+
+
 def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     captions, seeds, _, d = seen.features.shape
     moments = [
@@ -86,10 +167,7 @@ def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     ]
     each = [features.reshape(captions, -1, d) for features in (seen.features, reference.features)]
     distances = {"frechet": frechet_by_caption(*moments), "mmd": mmd_by_caption(*each)}
-    drawn, real = (features.reshape(-1, d) for features in each)
-    precise, recalled = membership(real, drawn)
-    dense, covered = density_and_coverage(real, drawn)
-    shares = {"precision": precise, "recall": recalled, "density": dense, "coverage.real": covered}
+    shares = _shares(*(features.reshape(-1, d) for features in each))
     return {
         name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
         for name, (value, pseudo) in distances.items()
@@ -109,9 +187,13 @@ def _diversity(
         return score(rows) if len(rows) >= LEAST_VALID else float("nan")
 
     return {
-        name: _by_cell(seen, lambda c, s: score(seen.features[c, s])),
+        name: _by_cell(seen, _over_all(seen, score)),
         f"{name}.valid": _by_cell(seen, of_valid, valid.sum(2)),
     }
+
+
+def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Callable[[int, int], float]:
+    return lambda c, s: score(seen.features[c, s])
 
 
 def _mode_metric(

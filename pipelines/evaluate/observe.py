@@ -9,14 +9,15 @@ import numpy as np
 
 from pipelines.core.progress import Advance
 from pipelines.evaluate.fidelity import edge_energy
-from pipelines.evaluate.judge import Judge, Verdict
-from pipelines.evaluate.reference import reference_images
+from pipelines.evaluate.judge import Verdict
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw
 
 Source = Callable[[str, int], tuple[list[str], np.ndarray]]
 """(caption, seed) -> the z of each picture as text ("" for none), uint8 (n, side, side, 3)."""
 
+Look = Callable[[np.ndarray], tuple[np.ndarray, list[Verdict]]]
+"""uint8 (n, height, width, 3) -> features, float32 (n, d), and verdicts, if anything judges."""
 
 SHOWN = (6, 8)
 """Captions in the report's grids, and pictures of each."""
@@ -28,7 +29,7 @@ class Cell:
 
     Attributes:
         features: float32 (captions, n, d).
-        verdicts: By caption, one a picture.
+        verdicts: By caption, one a picture; none where nothing judges.
         z: By caption, one text a picture.
         edges: Edge energy of each picture, (captions, n).
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
@@ -63,16 +64,16 @@ class Observed:
 
 def observe(
     source: Source,
-    judge: Judge,
+    look: Look,
     captions: Sequence[str],
     seed: int,
     advance: Advance = lambda n=1, note="": None,
 ) -> Cell:
-    """Draw and judge every caption; pictures are dropped once judged, but for those to show.
+    """Draw and see every caption; pictures are dropped once seen, but for those to show.
 
     Args:
         source: Gives the pictures.
-        judge: Sees them.
+        look: Sees them.
         captions: What to draw.
         seed: Of the pictures.
         advance: Told of each finished caption.
@@ -81,13 +82,14 @@ def observe(
     shown: list[np.ndarray] = []
     for caption in captions:
         z, images = source(caption, seed)
-        features.append(judge.features(images))
-        verdicts.append(judge(images))
+        rows, judged = look(images)
+        features.append(rows)
+        verdicts.append(judged)
         texts.append(z)
         edges.append(edge_energy(images))
         if len(shown) < SHOWN[0]:
             shown.append(images[: SHOWN[1]].copy())
-        advance(len(images))
+        advance(1)
     return Cell(np.array(features), verdicts, texts, np.array(edges), np.array(shown))
 
 
@@ -108,14 +110,5 @@ def samples_of(bundle: Bundle, options: DrawOptions) -> Source:
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
         samples = list(draw(bundle, caption, replace(options, seed=seed)))
         return [item.z for item in samples], np.stack([item.pixels for item in samples])
-
-    return source
-
-
-def real_of(n: int, purpose: str, size: int = 64) -> Source:
-    """Real pictures of `size` pixels: ``reference``, or ``data`` for an independent second set."""
-
-    def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        return [""] * n, reference_images(caption, n, seed, purpose, size)
 
     return source

@@ -21,7 +21,7 @@ GAP = 4  # pixels between pictures of a strip
 
 CURVES = (
     *("vendi", "vendi.valid", "mss", "mss.valid", "recall", "precision", "frechet", "edges"),
-    *("caption", "boxes"),
+    *("caption", "boxes", "mmd", "cmmd", "clip"),
     *("entropy.colour", "entropy.texture", "entropy.place", "entropy.background"),
 )
 TILES = ("vendi", "recall", "mss", "frechet")
@@ -31,13 +31,14 @@ def render(report: Report) -> str:
     """Write the page."""
     sections = [
         _void(report),
+        *map(_warning, report.description.warnings),
         _head(report),
         section("Was the comparison fair?", _parity(report)),
         section("What strong guidance changes", _change_table(report)),
         section("Aims", _aims(report)),
         section("Pictures", _pictures(report)),
         section("From weak to strong guidance", _curves(report)),
-        section("The judge", _judge(report)),
+        section("The judge", _judge(report)) if report.description.ceiling else "",
         section("All numbers", _numbers(report)),
         section("What was compared", _compared(report)),
     ]
@@ -54,10 +55,14 @@ def _void(report: Report) -> str:
     )
 
 
+def _warning(text: str) -> str:
+    return f'<section class="warning" role="note"><p>{escape(text)}</p></section>'
+
+
 def _head(report: Report) -> str:
     tiles = "".join(_tile(report, metric) for metric in TILES)
     return (
-        f'<header><p class="kicker">Kaleido report, features of {escape(report.judge)}</p>'
+        f'<header><p class="kicker">Kaleido report, features of {escape(report.features)}</p>'
         "<h1>Does drawing z first keep pictures diverse under strong guidance?</h1>"
         f'<p class="lead">{escape(verdict(report))}</p>'
         f'<div class="tiles">{tiles}</div>'
@@ -93,7 +98,7 @@ def _pictures(report: Report) -> str:
 def _grid(grid: Grid) -> str:
     rows = ""
     for model, scale, pictures in grid.rows:
-        at = f" at CFG {scale:g}" if model != "data" else ""
+        at = f" at CFG {scale:g}" if model != "reference" else ""
         label = NAMES[model] + at.replace(" at ", " <br>")
         alt = f"{len(pictures)} pictures, {NAMES[model]}{at}, for: {grid.caption}"
         rows += (
@@ -207,9 +212,9 @@ def _judge(report: Report) -> str:
         "background": "backgrounds right",
     }
     rows = [
-        (words, f"{100 * report.ceiling[name]:.1f} %")
+        (words, f"{100 * report.description.ceiling[name]:.1f} %")
         for name, words in named.items()
-        if name in report.ceiling
+        if name in report.description.ceiling
     ]
     return (
         "<p>A second detector, of another architecture than the one that made the training "
@@ -231,14 +236,18 @@ def _numbers(report: Report) -> str:
         for metric, (title, note) in TITLES.items()
         if any(metric in s for s in sets)
     ]
-    rows.insert(0, _valid_row(report, sets))
+    judged = ""
+    if report.description.ceiling:
+        rows.insert(0, _valid_row(report, sets))
+        judged = (
+            " Entropies, modes covered and what is called valid are of pictures in which the judge "
+            "finds exactly the captioned objects. The fewer a model has of them, the lower the "
+            "Vendi score that it can reach over them."
+        )
     return (
         "<p>Values with 95 % intervals below them, “–” where none can be given. Fréchet distance, "
         "recall and Vendi depend on the number of pictures: compare them only with reports of "
-        "equal n on equal features. None of them is an FID. Entropies, modes covered and what is "
-        "called valid are of pictures in which the judge finds exactly the captioned objects. The "
-        "fewer a model has of them, the lower the Vendi score that it can reach over them.</p>"
-        + table(header, rows)
+        f"equal n on equal features. None of them is an FID.{judged}</p>" + table(header, rows)
     )
 
 
@@ -270,11 +279,9 @@ def _compared(report: Report) -> str:
         f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
         "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "
         f"top-p {plan['top_p']:g}; x guided down to a noise level of {plan['cfg_end']:g}",
-        "Reference": "as many real renders, drawn from the data's distribution given each caption; "
-        "“real pictures” are a second such set",
-        "Features": f"{escape(report.judge)}: three levels of the judge pooled to coarse grids, "
-        "projected on the principal components of renders",
-        "Not judged": "rotation",
+        "Reference": escape(report.description.reference),
+        "Features": escape(report.description.features),
+        "Not judged": escape(report.description.not_judged),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items())
     items = "".join(f"<li>{escape(caption)}</li>" for caption in captions)

@@ -20,6 +20,7 @@ from pipelines.evaluate.compare import (
     Results,
 )
 from pipelines.evaluate.statistics import Interval
+from pipelines.evaluate.yardstick import Description
 
 TITLES = {
     "vendi": ("Vendi score", "effective number of different samples of a caption"),
@@ -36,6 +37,8 @@ TITLES = {
     "coverage.real": ("Coverage", "share of real pictures that have a sample near them"),
     "density": ("Density", "how thick the real pictures lie around a sample; 1 is as in the data"),
     "mmd": ("Kernel distance (MMD²)", "unbiased, cubic kernel: KID's, on these features"),
+    "cmmd": ("CMMD", "kernel distance of CLIP's kind, unbiased; less is better"),
+    "clip": ("CLIP score", "100 times the cosine of picture and caption"),
     "frechet": ("Fréchet distance", "distance to real pictures; less is better"),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
     "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),
@@ -67,7 +70,7 @@ TITLES = {
 }
 """Metric -> its title and what it says."""
 
-NAMES = {BASELINE: "Baseline", KALEIDO: "Kaleido", "data": "Real pictures"}
+NAMES = {BASELINE: "Baseline", KALEIDO: "Kaleido", "data": "Real pictures", "reference": "Real"}
 
 SEEDS = 3
 """With fewer, the verdict says that it has fewer."""
@@ -75,7 +78,7 @@ SEEDS = 3
 
 @dataclass(frozen=True)
 class Grid:
-    """Pictures of one caption: rows of (model or ``data``, guidance scale, pictures)."""
+    """Pictures of one caption: rows of (model or ``reference``, guidance scale, pictures)."""
 
     caption: str
     rows: Sequence[tuple[str, float, np.ndarray]]
@@ -87,8 +90,8 @@ class Report:
 
     Attributes:
         plan: Captions, n, cfg, steps and seeds.
-        judge: The judge's name, which names the feature space.
-        ceiling: The judge's accuracy on held-out renders, by name.
+        features: Name of the feature space.
+        description: What the yardstick says of itself.
         sources: Model -> ``workspace`` or ``embedded``.
         images_seen: Model -> images that it was trained on, repetitions counted.
         z_kinds: Model -> kinds of z that it draws.
@@ -102,8 +105,8 @@ class Report:
     """
 
     plan: Mapping[str, Any]
-    judge: str
-    ceiling: Mapping[str, float]
+    features: str
+    description: Description
     sources: Mapping[str, str]
     images_seen: Mapping[str, int]
     z_kinds: Mapping[str, Sequence[str]]
@@ -128,7 +131,7 @@ def verdict(report: Report) -> str:
     changes = {change.metric: change for change in report.changes}
     if "vendi" not in changes:
         return "It cannot be said from this run: it needs CFG 1 and a larger one."
-    vendi, valid = changes["vendi"], changes["vendi.valid"].difference
+    vendi = changes["vendi"]
     captions, seeds = len(report.plan["captions"]), len(report.plan["seeds"])
     met = sum(check.passed for check in report.aims)
     sentences = [
@@ -137,11 +140,17 @@ def verdict(report: Report) -> str:
         f"From CFG {PARITY_CFG:g} to {report.highest:g} the baseline's Vendi score changes by "
         f"{number(vendi.baseline.value, '+')}, Kaleido's by {number(vendi.kaleido.value, '+')}; "
         f"the difference is {_words(vendi.difference)}, over {_count(captions, 'caption')} and "
-        f"{_count(seeds, 'seed')}. Over valid pictures alone it is {_words(valid)}.",
+        f"{_count(seeds, 'seed')}.{_over_valid(changes)}",
         f"{met} of {len(report.aims)} aims are met." if report.aims else "",
         f"{SEEDS} seeds are the rule; this run has fewer." if seeds < SEEDS else "",
     ]
     return " ".join(filter(None, sentences))
+
+
+def _over_valid(changes: Mapping[str, Change]) -> str:
+    if "vendi.valid" not in changes:
+        return ""
+    return f" Over valid pictures alone it is {_words(changes['vendi.valid'].difference)}."
 
 
 def _answer(gap: Interval) -> str:

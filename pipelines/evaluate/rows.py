@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.evaluate.compare import Estimates
 from pipelines.evaluate.report import Report
 
-VERSION = 2
+VERSION = 3
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
                     "z_kinds": list(report.z_kinds.get(model, ())),
                     "guidance": "cfg" if cfg is not None else "none",
                     "cfg": cfg,
-                    "metric": full_name(metric, report.judge),
+                    "metric": full_name(metric, report.features),
                     "value": interval.value,
                     "low": interval.low,
                     "high": interval.high,
@@ -48,15 +48,15 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
-def full_name(metric: str, judge: str) -> str:
-    """Name a metric with what it depends on: the judge, and that it saw the valid pictures only.
+def full_name(metric: str, features: str) -> str:
+    """Name a metric with what it depends on: the features, and that it saw valid pictures only.
 
     z's own metrics depend on neither.
     """
     if metric.startswith("z."):
         return metric
     name, valid, _ = metric.partition(".valid")
-    return f"{name}[{judge}, valid]" if valid else f"{name}[{judge}]"
+    return f"{name}[{features}, valid]" if valid else f"{name}[{features}]"
 
 
 def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
@@ -64,7 +64,9 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
     content = {
         "version": VERSION,
         "plan": report.plan,
-        "judge": {"name": report.judge, "ceiling": report.ceiling},
+        "features": report.features,
+        "ceiling": report.description.ceiling,
+        "warnings": report.description.warnings,
         "sources": report.sources,
         "images_seen": report.images_seen,
         "void": "" if report.parity.sound else report.parity.reason,

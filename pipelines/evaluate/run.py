@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,19 +13,22 @@ from typing import Any
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.progress import SILENT, Advance, Progress
+from pipelines.core.settings import EvaluateSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore, bundle_hash
 from pipelines.evaluate.compare import BASELINE, KALEIDO, aims, changes, parity
-from pipelines.evaluate.fidelity import NEIGHBOURS
 from pipelines.evaluate.judge import Judge
-from pipelines.evaluate.measure import measure
-from pipelines.evaluate.observe import SHOWN, Observed, Source, join, observe, real_of, samples_of
+from pipelines.evaluate.markdown import markdown
+from pipelines.evaluate.networks import PretrainedFeatures
+from pipelines.evaluate.observe import SHOWN, Observed, Source, join, observe, samples_of
+from pipelines.evaluate.own_data import DataYardstick
 from pipelines.evaluate.page import render
-from pipelines.evaluate.reference import asked_shapes
 from pipelines.evaluate.report import Grid, Report
 from pipelines.evaluate.rows import report_json, rows_of
+from pipelines.evaluate.scenes import ScenesYardstick
+from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions
 
@@ -74,7 +78,7 @@ def evaluate(
     embedded: bool = False,
     progress: Progress = SILENT,
 ) -> EvaluateSummary:
-    """Sample, judge, measure and write ``reports/NAME/index.html`` and ``report.json``.
+    """Sample, measure and write ``reports/NAME/index.html`` with twins in JSON and Markdown.
 
     Finished cells are kept in ``logs/evaluate/NAME``. A later run of the same name takes those
     whose models, settings, captions and code are unchanged, and removes the others.
@@ -83,24 +87,25 @@ def evaluate(
         workspace: Holds the models and the settings (``evaluate``, and ``sample`` for the prior's
             temperature and top-p). Where it has no models, the embedded ones serve.
         name: The report's folder; an earlier report there is replaced.
-        captions: What to draw; None takes held-out captions: of the workspace's data for its own
-            models, of freshly made scenes for the embedded ones.
+        captions: What to draw of scenes; None takes held-out captions: of the workspace's data for
+            its own models, of freshly made scenes for the embedded ones.
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
         progress: Listener.
 
     Raises:
         InputMissing: If captions, models or the judge are missing.
-        KaleidoError: If the workspace's data are not scenes of the normal variant, a caption is not
-            one of scenes, or a setting makes no sense.
+        KaleidoError: If a caption, or the workspace's data, are not scenes of the normal variant
+            and no feature network is named (``evaluate.features``), or a setting makes no sense.
     """
     settings = workspace.settings.evaluate
-    if not embedded:
+    if not embedded and not settings.features:
         require_scenes(workspace)
     bundles = _load(workspace, embedded)
-    judge = Judge.load(embedded_path("judge"))
+    _check(settings)
+    yardstick = _yardstick(workspace, bundles, captions, progress)
     plan = Plan(
-        tuple(_captions(workspace, bundles, progress) if captions is None else captions),
+        yardstick.captions,
         settings.n,
         tuple(sorted(set(settings.cfg))),
         settings.steps,
@@ -109,20 +114,20 @@ def evaluate(
         workspace.settings.sample.top_p,
         workspace.settings.sample.cfg_end,
     )
-    _check(plan)
     folder = workspace.reports(name)
     with workspace.lock(f"reports/{name}"):
         common = {
             "captions": plan.captions,
             "n": plan.n,
             "size": bundles[KALEIDO].diffusion.image_size,
-            "judge": [judge.name, asdict(judge.config)],
+            "yardstick": yardstick.facts,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
-        seen = _observe_all(plan, bundles, judge, store, progress)
-        report = _compare(plan, bundles, judge, seen, name)
+        seen = _observe_all(plan, bundles, yardstick, store, progress)
+        report = _compare(plan, bundles, yardstick, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
         atomic_write(folder / "report.json", report_json(report, rows))
+        atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
         atomic_write(folder / "index.html", render(report).encode("utf-8"))
         store.prune()
     return EvaluateSummary(
@@ -171,55 +176,80 @@ def _captions(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Pro
     return found
 
 
-def _check(plan: Plan) -> None:
-    if plan.n < 2:
+def _yardstick(
+    workspace: Workspace,
+    bundles: Mapping[str, Bundle],
+    captions: Sequence[str] | None,
+    progress: Progress,
+) -> Yardstick:
+    settings = workspace.settings.evaluate
+    if not settings.features:
+        chosen = _captions(workspace, bundles, progress) if captions is None else captions
+        _require_different("captions", chosen)
+        judge = Judge.load(embedded_path("judge"))
+        return ScenesYardstick(judge, chosen, settings.n * len(settings.seeds))
+    if bundles[KALEIDO].source == "embedded":
         raise KaleidoError(
-            f"n = {plan.n}", "similarity needs two pictures of a caption.", "Use --n 16."
+            f"evaluate.features = {settings.features!r}",
+            "the embedded models draw scenes, and a judge measures those.",
+            "Leave out --features, or train models of your own.",
         )
-    for what, values in (("captions", plan.captions), ("seeds", plan.seeds)):
-        repeated = [value for value, times in Counter(values).items() if times > 1]
-        if repeated:
-            raise KaleidoError(what, f"{repeated[0]!r} occurs twice.", "Name each one once.")
-    if len(plan.captions) * plan.n * len(plan.seeds) <= NEIGHBOURS:
+    network = PretrainedFeatures(settings.features)
+    return DataYardstick(network, workspace, settings.captions, settings.n, progress)
+
+
+def _check(settings: EvaluateSettings) -> None:
+    if settings.n < 2:
         raise KaleidoError(
-            "captions, n and seeds",
-            f"precision and recall need more than {NEIGHBOURS} pictures of a model.",
-            "Use a larger --captions, --n, or more --seeds.",
+            f"n = {settings.n}", "similarity needs two pictures of a caption.", "Use --n 16."
         )
-    for caption in plan.captions:
-        asked_shapes(caption)
+    _require_different("seeds", settings.seeds)
+
+
+def _require_different(what: str, values: Sequence[object]) -> None:
+    repeated = [value for value, times in Counter(values).items() if times > 1]
+    if repeated:
+        raise KaleidoError(what, f"{repeated[0]!r} occurs twice.", "Name each one once.")
 
 
 def _observe_all(
-    plan: Plan, bundles: Mapping[str, Bundle], judge: Judge, store: CellStore, progress: Progress
+    plan: Plan,
+    bundles: Mapping[str, Bundle],
+    yardstick: Yardstick,
+    store: CellStore,
+    progress: Progress,
 ) -> dict[tuple[str, float], Observed]:
-    sources = _sources(plan, bundles)
-    each = len(plan.captions) * plan.n
+    sources = _sources(plan, bundles, yardstick)
+    seeds = {
+        key: plan.seeds if key[0] in bundles else plan.seeds[: yardstick.real_seeds]
+        for key in sources
+    }
+    total = sum(map(len, seeds.values())) * len(plan.captions)
     seen = {}
-    with progress.task("evaluate", each * len(sources) * len(plan.seeds), "image") as advance:
+    with progress.task("evaluate", total, "caption") as advance:
         for (model, cfg), (source, facts) in sources.items():
             label = f"{model} CFG {cfg:g}" if model in bundles else model
             cells = []
-            for seed in plan.seeds:
+            for seed in seeds[model, cfg]:
                 noted = _noting(advance, label)
-                make = partial(observe, source, judge, plan.captions, seed, noted)
+                make = partial(observe, source, yardstick.look, plan.captions, seed, noted)
                 name = f"{label} seed {seed}".replace(" ", "-").lower()
                 cell, there = store.get(name, facts | {"seed": seed}, make)
                 if there:
-                    advance(each, f"{label}: already there")
+                    advance(len(plan.captions), f"{label}: already there")
                 cells.append(cell)
             seen[model, cfg] = join(cells)
     return seen
 
 
 def _sources(
-    plan: Plan, bundles: Mapping[str, Bundle]
+    plan: Plan, bundles: Mapping[str, Bundle], yardstick: Yardstick
 ) -> dict[tuple[str, float], tuple[Source, dict[str, Any]]]:
     """Sources of pictures, each with what its pictures depend on besides captions, n and seed."""
     size = bundles[KALEIDO].diffusion.image_size
     sources: dict[tuple[str, float], tuple[Source, dict[str, Any]]] = {
-        (purpose, 0.0): (real_of(plan.n, purpose, size), {"real": purpose})
-        for purpose in ("reference", "data")
+        (purpose, 0.0): (source, {"real": purpose})
+        for purpose, source in yardstick.real(plan.n, size).items()
     }
     for model, bundle in bundles.items():
         for scale in plan.cfg:
@@ -244,22 +274,19 @@ def _noting(advance: Advance, label: str) -> Advance:
 def _compare(
     plan: Plan,
     bundles: Mapping[str, Bundle],
-    judge: Judge,
+    yardstick: Yardstick,
     seen: Mapping[tuple[str, float], Observed],
-    name: str,
+    command: str,
 ) -> Report:
-    reference, ceiling = seen["reference", 0.0], judge.config.ceiling
-    asked = [asked_shapes(caption) for caption in plan.captions]
+    reference = seen["reference", 0.0]
     estimates = {
-        key: measure(value, reference, asked, ceiling["adherence"])
-        for key, value in seen.items()
-        if key[0] != "reference"
+        key: yardstick.measure(value, reference) for key, value in seen.items() if key[0] in bundles
     }
-    data = estimates.pop(("data", 0.0))
+    data = yardstick.measure_real(seen.get(("data", 0.0)), reference)
     return Report(
         plan=asdict(plan),
-        judge=judge.name,
-        ceiling=dict(ceiling),
+        features=yardstick.name,
+        description=yardstick.description,
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
@@ -269,23 +296,25 @@ def _compare(
         estimates=estimates,
         data=data,
         grids=_grids(plan, seen),
-        command=_command(plan, name, bundles[KALEIDO].source == "embedded"),
+        command=command,
     )
 
 
 def _grids(plan: Plan, seen: Mapping[tuple[str, float], Observed]) -> list[Grid]:
     ends = sorted({plan.cfg[0], plan.cfg[-1]}, reverse=True)
-    rows = [("data", 0.0), *((model, cfg) for cfg in ends for model in (BASELINE, KALEIDO))]
+    rows = [("reference", 0.0), *((model, cfg) for cfg in ends for model in (BASELINE, KALEIDO))]
     return [
         Grid(caption, [(*row, seen[row].shown[number]) for row in rows])
         for number, caption in enumerate(plan.captions[: SHOWN[0]])
     ]
 
 
-def _command(plan: Plan, name: str, embedded: bool) -> str:
+def _command(workspace: Workspace, plan: Plan, bundles: Mapping[str, Bundle], name: str) -> str:
+    features = workspace.settings.evaluate.features
     return (
         f"kaleido evaluate --captions {len(plan.captions)} --n {plan.n} --steps {plan.steps} "
         f"--cfg {','.join(f'{value:g}' for value in plan.cfg)} "
         f"--seeds {','.join(map(str, plan.seeds))} --name {name}"
-        + (" --embedded" if embedded else "")
+        + (f" --features {shlex.quote(features)}" if features else "")
+        + (" --embedded" if bundles[KALEIDO].source == "embedded" else "")
     )

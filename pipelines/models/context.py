@@ -143,7 +143,7 @@ class Context(ModelMixin, ConfigMixin):
             named = torch.zeros_like(z.mask)
             if z.names is not None:
                 tokens = tokens + self.name_projection(_item_names(z, where, z.names))
-                named = z.names & z.mask & _placed(where)
+                named = z.names & z.mask & is_placed(where)
             if z.tints is not None:
                 tokens = tokens + self.tint_projection(z.tints)
             parts.append(tokens)
@@ -178,7 +178,8 @@ def _places(states: States) -> torch.Tensor:
     return states.values.new_tensor(EVERYWHERE).expand(*states.mask.shape, 4)
 
 
-def _placed(places: torch.Tensor) -> torch.Tensor:
+def is_placed(places: torch.Tensor) -> torch.Tensor:
+    """Which places are not the whole picture: bool (n, length) of rectangles (n, length, 4)."""
     return (places != places.new_tensor(EVERYWHERE)).any(-1)
 
 
@@ -188,7 +189,7 @@ def _item_names(states: States, places: torch.Tensor, names: torch.Tensor) -> to
     Returns:
         (n, length, width), zero for tokens that speak of the whole picture.
     """
-    placed = states.mask & _placed(places)
+    placed = states.mask & is_placed(places)
     same = (places[:, :, None] == places[:, None]).all(-1) & placed[:, :, None]
     weights = (same & (placed & names)[:, None]).to(states.values.dtype)
     return (weights / weights.sum(-1, keepdim=True).clamp(min=1.0)) @ states.values

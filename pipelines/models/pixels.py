@@ -6,8 +6,18 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pipelines.core.images import open_image
+from pipelines.core.record import Record
+
 PADDING = 114 / 255
 """The grey beside pictures that are no squares, as ultralytics pads them."""
+
+
+def reduced_pixels(record: Record, side: int) -> np.ndarray:
+    """Decode a record's square image and reduce it to `side` pixels, by a whole factor."""
+    # Not `record.pixels`, which would keep the decoded image as long as the record.
+    image = open_image(record.image, record.key)
+    return np.asarray(image.reduce(image.width // side))
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:

@@ -147,11 +147,16 @@ class Prior:
             use_cache=False,
         ).last_hidden_state[:, 1:]
         embedded = self.model.get_input_embeddings()(z_ids)
-        rows = z_ids.tolist()
-        places = hidden.new_tensor([self._places(row) for row in rows])
-        tints = hidden.new_tensor([self._places.tints(row) for row in rows])
-        names = torch.tensor([self._places.names(row) for row in rows], device=hidden.device)
+        places, names = self.places_and_names(z_ids)
+        tints = hidden.new_tensor([self._places.tints(row) for row in z_ids.tolist()])
         return States(torch.cat([hidden, embedded], dim=-1), z_mask, places, tints, names)
+
+    def places_and_names(self, z_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places (n, length, 4) of the tokens of z, and which are names, bool (n, length)."""
+        rows = z_ids.tolist()
+        places = torch.tensor([self._places(row) for row in rows], device=z_ids.device)
+        names = torch.tensor([self._places.names(row) for row in rows], device=z_ids.device)
+        return places, names
 
 
 def build_prior(

@@ -10,16 +10,14 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.images import open_image
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.core.settings import DiffusionSettings
 from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds
 from pipelines.models.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
-from pipelines.models.pixels import to_tensor
+from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
@@ -59,7 +57,7 @@ class DiffusionTask:
     def batch(self, start: int, count: int) -> Batch:
         """Images in [-1, 1], (n, 3, side, side), captions and z texts (empty for a baseline)."""
         records = self._stream.batch(start, count)
-        pixels = np.stack([_reduced(record, self.model.image_size) for record in records])
+        pixels = np.stack([reduced_pixels(record, self.model.image_size) for record in records])
         texts = []
         if self.model.z_kinds:
             texts = [
@@ -162,12 +160,6 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
             "Choose among those with --z, or train the prior again.",
         )
     return tuple(kind for kind in prior.z_kinds if kind in asked)
-
-
-def _reduced(record: Record, side: int) -> np.ndarray:
-    # Not `record.pixels`, which would keep the decoded image as long as the record.
-    image = open_image(record.image, record.key)
-    return np.asarray(image.reduce(image.width // side))
 
 
 def _fresh_model(

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BitImageProcessor,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    Dinov2Config,
+    Dinov2Model,
+    PreTrainedTokenizerFast,
+)
 
 from pipelines.core.settings import DiffusionSettings, PriorSettings
 from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.factors import SHAPES
 from pipelines.data.scenes.generate import scene_of
 from pipelines.embedded.paths import embedded_path
+from pipelines.evaluate.compare import aims, changes, parity
 from pipelines.evaluate.judge import Judge
-from pipelines.evaluate.observe import Observed, Source, join, observe, real_of
+from pipelines.evaluate.measure import measure
+from pipelines.evaluate.observe import Observed, Source, join, observe
+from pipelines.evaluate.reference import asked_shapes
+from pipelines.evaluate.report import Grid, Report
+from pipelines.evaluate.scenes import real_of
+from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.yardstick import Description
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
 from pipelines.models.prior import build_prior
 
 KINDS = ("boxes",)
+HOSTILE = "<script>alert(1)</script>\"'> onload=x {{7*7}} &amp; two hearts"
 CAPTIONS = ("a circle", "two hearts", "a star and a square", "three ovals")
 
 
 def look(source: Source, judge: Judge) -> Observed:
     """Observe the captions under two seeds."""
-    return join([observe(source, judge, CAPTIONS, seed) for seed in (0, 1)])
+    return join([observe(source, judge.look, CAPTIONS, seed) for seed in (0, 1)])
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +87,90 @@ def trained(workspace, tiny_models) -> Workspace:
     """Return a workspace that holds them."""
     shutil.copytree(tiny_models, workspace.root / "models")
     return workspace
+
+
+@pytest.fixture(scope="session")
+def dinov2(tmp_path_factory) -> Path:
+    """Return a folder with a tiny untrained DINOv2, as transformers saves it."""
+    folder = tmp_path_factory.mktemp("networks") / "dinov2"
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(**sizes, image_size=28, patch_size=14)).save_pretrained(folder)
+    side = {"height": 28, "width": 28}
+    BitImageProcessor(size={"shortest_edge": 28}, crop_size=side).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    """Return a folder with a tiny untrained CLIP and a tokenizer of the words of captions."""
+    folder = tmp_path_factory.mktemp("networks") / "clip"
+    torch.manual_seed(0)
+    special = ["<pad>", "<start>", "<end>"]
+    words = [*special, *sorted({word for caption in CAPTIONS for word in caption.split()})]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<start>",
+        eos_token="<end>",
+        model_max_length=16,
+    )
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    sizes["num_attention_heads"] = 2
+    text = {**sizes, "vocab_size": len(words), "max_position_embeddings": 16}
+    text |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    vision = {**sizes, "image_size": 32, "patch_size": 16}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    CLIPModel(config).save_pretrained(folder)
+    side = {"height": 32, "width": 32}
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side)
+    CLIPProcessor(images, fast).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def report(data, reference) -> Report:
+    """Return a report of real pictures in the place of drawn ones."""
+    asked = [asked_shapes(caption) for caption in CAPTIONS]
+    real = measure(data, reference, asked, 0.98)
+    z = [[["<boxes> star <1><1><9><9>"] * 12] * 2] * len(CAPTIONS)
+    drawn = measure(replace(data, z=z), reference, asked, 0.98)
+    low = real | {"vendi": Estimate(3.0, real["vendi"].table - real["vendi"].value + 3.0)}
+    estimates = {
+        ("baseline", 1.0): real,
+        ("kaleido", 1.0): drawn,
+        ("baseline", 7.5): low,
+        ("kaleido", 7.5): drawn,
+    }
+    pictures = np.zeros((3, 16, 16, 3), np.uint8)
+    return Report(
+        plan={
+            "captions": (HOSTILE, "a star"),
+            "n": 12,
+            "cfg": (1.0, 7.5),
+            "steps": 30,
+            "seeds": (0, 1),
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "cfg_end": 0.5,
+        },
+        features="scenes-judge@01234567",
+        description=Description(
+            "renders", "three levels", "rotation", ceiling={"box": 0.99, "adherence": 0.98}
+        ),
+        sources={"baseline": "embedded", "kaleido": "embedded"},
+        images_seen={"baseline": 2000, "kaleido": 1000},
+        z_kinds={"baseline": (), "kaleido": ("boxes",)},
+        parity=parity(estimates, real),
+        changes=changes(estimates),
+        aims=aims(estimates),
+        estimates=estimates,
+        data=real,
+        grids=[Grid(HOSTILE, [("reference", 0.0, pictures), ("baseline", 7.5, pictures)])],
+        command="kaleido evaluate --name x",
+    )

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.kernels import mmd_by_caption, polynomial
+from pipelines.evaluate.kernels import (
+    clip_gaussian,
+    mmd_across_captions,
+    mmd_by_caption,
+    polynomial,
+)
 
 
 def rows(seed, shape, mean=0.0):
@@ -76,3 +81,46 @@ def test_one_image_a_caption_is_refused_and_one_caption_has_no_pseudo_value():
     with pytest.raises(ValueError, match="two images"):
         mmd_by_caption(rows(0, (3, 1, 2)), rows(1, (3, 2, 2)))
     assert np.isnan(mmd_by_caption(rows(0, (1, 3, 2)), rows(1, (1, 3, 2)))[1]).all()
+
+
+def test_across_captions_it_is_the_u_statistic():
+    drawn, real = rows(0, (4, 1, 3)), rows(1, (4, 1, 3), 0.5)
+    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
+    expected = np.mean(
+        [
+            kernel(drawn[i, 0], drawn[j, 0])
+            + kernel(real[i, 0], real[j, 0])
+            - kernel(drawn[i, 0], real[j, 0])
+            - kernel(real[i, 0], drawn[j, 0])
+            for i, j in pairs
+        ]
+    )
+    value, pseudo = mmd_across_captions(drawn, real)
+    assert value == pytest.approx(expected)
+    for index in range(4):
+        left = mmd_across_captions(np.delete(drawn, index, 0), np.delete(real, index, 0))[0]
+        assert pseudo[index] == pytest.approx(4 * value - 3 * left)
+
+
+def test_across_captions_many_samples_of_each_change_no_expectation():
+    """Samples of one caption are alike, so they must not count as more captions."""
+    values = []
+    for seed in range(300):
+        captions = 2.0 * rows(3 * seed, (6, 1, 3))
+        others = 2.0 * rows(3 * seed + 1, (6, 1, 3))
+        values.append(
+            mmd_across_captions(captions + rows(3 * seed + 2, (6, 8, 3)) * 0.1, others)[0]
+        )
+    assert abs(np.mean(values)) < 4.0 * np.std(values) / np.sqrt(len(values))
+
+
+def test_the_gaussian_kernel_is_cmmds():
+    a, b = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    assert clip_gaussian(a, a).item() == 1000.0
+    assert clip_gaussian(a, b).item() == pytest.approx(1000.0 * np.exp(-2.0 / 200.0))
+
+
+def test_of_two_captions_no_pseudo_value_and_of_one_nothing():
+    value, pseudo = mmd_across_captions(rows(0, (2, 1, 2)), rows(1, (2, 1, 2)))
+    assert np.isfinite(value) and np.isnan(pseudo).all()
+    assert np.isnan(mmd_across_captions(rows(0, (1, 1, 2)), rows(1, (1, 1, 2)))[0])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.measure import measure
-from pipelines.evaluate.observe import real_of
 from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.evaluate.scenes import real_of
 from tests.evaluate.conftest import CAPTIONS, look
 
 CEILING = 0.98

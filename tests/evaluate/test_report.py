@@ -2,17 +2,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 
-from pipelines.evaluate.compare import aims, changes, parity
-from pipelines.evaluate.measure import measure
+from pipelines.evaluate.compare import aims, changes
 from pipelines.evaluate.page import render
-from pipelines.evaluate.reference import asked_shapes
-from pipelines.evaluate.report import TITLES, Grid, Report, verdict
+from pipelines.evaluate.report import TITLES, verdict
 from pipelines.evaluate.statistics import Estimate
-from tests.evaluate.conftest import CAPTIONS
-
-HOSTILE = "<script>alert(1)</script>\"'> onload=x {{7*7}} &amp; two hearts"
+from tests.evaluate.conftest import HOSTILE
 
 
 class Tags(HTMLParser):
@@ -43,46 +38,6 @@ def parsed(page):
     parser.close()
     assert parser.open == []
     return parser
-
-
-@pytest.fixture(scope="module")
-def report(data, reference) -> Report:
-    asked = [asked_shapes(caption) for caption in CAPTIONS]
-    real = measure(data, reference, asked, 0.98)
-    z = [[["<boxes> star <1><1><9><9>"] * 12] * 2] * len(CAPTIONS)
-    drawn = measure(replace(data, z=z), reference, asked, 0.98)
-    low = real | {"vendi": Estimate(3.0, real["vendi"].table - real["vendi"].value + 3.0)}
-    estimates = {
-        ("baseline", 1.0): real,
-        ("kaleido", 1.0): drawn,
-        ("baseline", 7.5): low,
-        ("kaleido", 7.5): drawn,
-    }
-    pictures = np.zeros((3, 16, 16, 3), np.uint8)
-    return Report(
-        plan={
-            "captions": (HOSTILE, "a star"),
-            "n": 12,
-            "cfg": (1.0, 7.5),
-            "steps": 30,
-            "seeds": (0, 1),
-            "temperature": 1.0,
-            "top_p": 1.0,
-            "cfg_end": 0.5,
-        },
-        judge="scenes-judge@01234567",
-        ceiling={"box": 0.99, "adherence": 0.98},
-        sources={"baseline": "embedded", "kaleido": "embedded"},
-        images_seen={"baseline": 2000, "kaleido": 1000},
-        z_kinds={"baseline": (), "kaleido": ("boxes",)},
-        parity=parity(estimates, real),
-        changes=changes(estimates),
-        aims=aims(estimates),
-        estimates=estimates,
-        data=real,
-        grids=[Grid(HOSTILE, [("data", 0.0, pictures), ("baseline", 7.5, pictures)])],
-        command="kaleido evaluate --name x",
-    )
 
 
 def test_captions_are_data(report):

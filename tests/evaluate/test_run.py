@@ -46,12 +46,12 @@ def test_untrained_models_give_a_void_report_with_every_row(trained):
         *(("data", None), ("baseline", 1.0), ("baseline", 7.5), ("kaleido", 1.0)),
         ("kaleido", 7.5),
     }
-    judge = found["judge"]["name"]
+    judge = found["features"]
     for row in rows:
         assert row["n_per_caption"] == 3 and row["seeds"] == [0, 1]
         assert row["z_kinds"] == (["boxes"] if row["model"] == "kaleido" else [])
         assert row["metric"].startswith("z.") or f"[{judge}" in row["metric"]
-    assert found["judge"]["ceiling"]["adherence"] > 0.9
+    assert found["ceiling"]["adherence"] > 0.9
     kaleido = {row["metric"]: row for row in rows if (row["model"], row["cfg"]) == ("kaleido", 7.5)}
     named = ("frechet", "precision", "recall", "mss", "vendi", "caption", "boxes")
     named += ("boxes.of_ceiling", "boxes.resampled", "boxes.shuffled")
@@ -129,7 +129,7 @@ def write_pictures(workspace):
     ("write", "named"),
     [
         (lambda ws: write_scenes(ws, 30, seed=3, size=16, hard=True), "hard scenes"),
-        (write_pictures, "`data folder`, and evaluation can judge scenes only"),
+        (write_pictures, "`data folder`, and the judge knows scenes only"),
     ],
     ids=["hard", "folder"],
 )

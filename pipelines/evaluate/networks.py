@@ -1,0 +1,91 @@
+"""Feature networks by name: what pictures of any data are measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.core.errors import KaleidoError
+from pipelines.extract.backends.hub import load_model, model_folder, model_identity
+
+BATCH = 64
+"""Pictures that the network sees at once."""
+
+
+class PretrainedFeatures:
+    """A vision model of transformers: DINOv2, CLIP, SigLIP, or any other that gives one vector.
+
+    Args:
+        name: Its folder, or its name on the Hugging Face hub.
+
+    Attributes:
+        name: The folder's name, ``@``, and the first 8 hexadecimal digits of a hash of weights and
+            configuration; it stands in the name of every metric on these features.
+        reads_text: Whether captions have features in the same space, as CLIP's do.
+
+    Raises:
+        KaleidoError: If there is no such model, or it gives no vector of a picture.
+    """
+
+    def __init__(self, name: str) -> None:
+        folder = model_folder(name)
+        with_text = (folder / "tokenizer_config.json").is_file()
+        self.name = f"{_short(name)}@{model_identity(folder)[:8]}"
+        self._model = load_model(
+            folder,
+            "AutoProcessor" if with_text else "AutoImageProcessor",
+            "AutoModel",
+            "feature network",
+            "It needs config.json, preprocessor_config.json and model.safetensors of a vision "
+            "model, such as facebook/dinov2-base or openai/clip-vit-large-patch14-336.",
+        )
+        self.reads_text = hasattr(self._model.network, "get_text_features")
+        probe = np.zeros((1, 32, 32, 3), np.uint8)
+        self.width = self(probe).shape[1]
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Map pictures to features.
+
+        Args:
+            images: uint8 (n, height, width, 3); the model's own processor resizes them.
+
+        Returns:
+            float32 (n, width). CLIP's are projected, the others are what its kind pools.
+        """
+        rows = []
+        for start in range(0, len(images), BATCH):
+            batch = list(images[start : start + BATCH])
+            inputs = self._model.processor(images=batch, return_tensors="pt").to(self._model.device)
+            if self.reads_text:
+                found = self._model.network.get_image_features(**inputs)
+            else:
+                found = self._model.network(**inputs)
+            rows.append(self._vector(found))
+        return np.concatenate(rows)
+
+    @torch.inference_mode()
+    def texts(self, captions: Sequence[str]) -> np.ndarray:
+        """Map captions to features, float32 (n, width); only where `reads_text`."""
+        inputs = self._model.processor(
+            text=list(captions), padding=True, truncation=True, return_tensors="pt"
+        ).to(self._model.device)
+        return self._vector(self._model.network.get_text_features(**inputs))
+
+    def _vector(self, found: Any) -> np.ndarray:
+        vector = found if torch.is_tensor(found) else getattr(found, "pooler_output", None)
+        if vector is None:
+            raise KaleidoError(
+                self.name,
+                "it gives no vector of a whole picture.",
+                "Use DINOv2, CLIP or SigLIP, say --features facebook/dinov2-base.",
+            )
+        return vector.flatten(1).float().cpu().numpy()
+
+
+def _short(name: str) -> str:
+    return Path(name).resolve().name if Path(name).is_dir() else name.rpartition("/")[2]

@@ -1,0 +1,184 @@
+"""The yardstick of any data: a named feature network, and the pictures that were held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.fingerprint import fingerprint
+from pipelines.core.progress import Progress
+from pipelines.core.record import Record
+from pipelines.core.shards import read_records
+from pipelines.core.workspace import Workspace
+from pipelines.evaluate.fidelity import NEIGHBOURS
+from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.measure import SET_METRICS, measure_features
+from pipelines.evaluate.networks import PretrainedFeatures
+from pipelines.evaluate.observe import Observed, Source
+from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.yardstick import Description
+from pipelines.models.pixels import reduced_pixels
+
+
+class DataYardstick:
+    """A `pipelines.evaluate.yardstick.Yardstick` for the captions and pictures of a workspace.
+
+    A caption of one's own data often has one picture only, so each has as many real pictures as
+    the scarcest, at most n. The second real set are held-out pictures of other captions.
+
+    Args:
+        network: Its features are measured in.
+        workspace: Holds the data.
+        wanted: Captions, at most.
+        n: Samples of a caption and seed.
+        progress: Told if there are fewer captions.
+
+    Raises:
+        InputMissing: If no record is held out.
+        KaleidoError: If there are too few real pictures.
+    """
+
+    real_seeds: int | None = 1
+
+    def __init__(
+        self,
+        network: PretrainedFeatures,
+        workspace: Workspace,
+        wanted: int,
+        n: int,
+        progress: Progress,
+    ) -> None:
+        self._network, self.name = network, network.name
+        chosen, others = _pictures(workspace, wanted, n)
+        if not chosen:
+            raise InputMissing(
+                "captions",
+                "the workspace has no held-out records.",
+                "One in ten is; write more data.",
+            )
+        self.captions = tuple(chosen)
+        if len(chosen) < wanted:
+            progress.message(f"The data hold out {len(chosen)} captions; {wanted} were asked for.")
+        each = min(len(records) for records in chosen.values())
+        self._reference = {caption: records[:each] for caption, records in chosen.items()}
+        if len(chosen) * each <= NEIGHBOURS:
+            raise KaleidoError(
+                "the held-out pictures",
+                f"there are {len(chosen) * each} for these captions, and precision and recall need "
+                f"more than {NEIGHBOURS}.",
+                "Use a larger --captions, or write more data: one record in ten is held out.",
+            )
+        self._others = _dealt(others, self.captions, each)
+        shown = [*_flat(self._reference), *_flat(self._others)]
+        self.facts = {
+            "network": network.name,
+            "real": fingerprint([[record.key, _digest(record)] for record in shown]),
+        }
+        self._texts = network.texts(self.captions) if network.reads_text else None
+        self.description = Description(
+            f"{each} held-out {'picture' if each == 1 else 'pictures'} of each caption; “real "
+            "pictures” are as many others",
+            f"{network.name}, {network.width} dimensions",
+            "what captions ask for, but for the CLIP score, where the network reads text",
+            list(self._warnings(each, workspace)),
+        )
+
+    def real(self, n: int, side: int) -> dict[str, Source]:
+        """The held-out pictures, the same under each seed and whatever n is."""
+
+        def of(records: dict[str, list[Record]]) -> Source:
+            def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
+                pixels = [reduced_pixels(record, side) for record in records[caption]]
+                return [""] * len(pixels), np.stack(pixels)
+
+            return source
+
+        sets = {"reference": self._reference, "data": self._others}
+        return {purpose: of(records) for purpose, records in sets.items() if records}
+
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
+        """The network's features; it does not judge."""
+        return self._network(images), []
+
+    def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
+        """All metrics of `pipelines.evaluate.measure.measure_features`."""
+        return measure_features(seen, reference, self._texts)
+
+    def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
+        """Compare both real sets; what is said of single captions is of their own pictures."""
+        own = measure_features(reference, reference, self._texts)
+        for name in SET_METRICS:
+            own.pop(name, None)
+        if data is None:
+            return own
+        between = measure_features(data, reference, self._texts)
+        return own | {name: between[name] for name in SET_METRICS if name in between}
+
+    def _warnings(self, each: int, workspace: Workspace) -> Iterator[str]:
+        pictures, width = len(self.captions) * each, self._network.width
+        if pictures <= width:
+            yield (
+                f"The Fréchet distance is far too high for both models: it compares covariances "
+                f"of {width} dimensions, and {pictures} real pictures cannot tell them. Trust the "
+                "kernel distance, which has no such bias."
+            )
+        if not self._others:
+            yield (
+                "Too few pictures are held out for a second real set, so it is not known how far "
+                "real pictures lie from each other."
+            )
+        reference = {_digest(record) for record in _flat(self._reference)}
+        training = _records(workspace, heldout=False)
+        seen = sum(_digest(record) in reference for record in training)
+        if seen:
+            yield (
+                f"{seen} of the training pictures are also among the real pictures that the models "
+                "are measured against: a model that copies would be praised. `kaleido data check` "
+                "finds them."
+            )
+
+
+def _pictures(
+    workspace: Workspace, wanted: int, n: int
+) -> tuple[dict[str, list[Record]], list[Record]]:
+    """The first `wanted` held-out captions with up to n records each, and other records."""
+    chosen: dict[str, list[Record]] = {}
+    others: list[Record] = []
+    for record in _records(workspace, heldout=True):
+        records = chosen.get(record.caption)
+        if records is None and len(chosen) < wanted:
+            records = chosen.setdefault(record.caption, [])
+        if records is not None and len(records) < n:
+            records.append(record)
+        elif len(others) < wanted * n:
+            others.append(record)
+    return chosen, others
+
+
+def _records(workspace: Workspace, heldout: bool) -> Iterator[Record]:
+    for path in workspace.data_shards():
+        for record in read_records(path):
+            if (record.meta.get("split") == "heldout") == heldout:
+                yield record
+
+
+def _dealt(
+    records: Sequence[Record], captions: Sequence[str], each: int
+) -> dict[str, list[Record]]:
+    """Deal records out to captions, which need not be theirs; none if they do not suffice."""
+    if len(records) < len(captions) * each:
+        return {}
+    left = iter(records)
+    return {caption: list(islice(left, each)) for caption in captions}
+
+
+def _digest(record: Record) -> str:
+    return hashlib.sha256(record.image).hexdigest()
+
+
+def _flat(groups: dict[str, list[Record]]) -> list[Record]:
+    return [record for records in groups.values() for record in records]

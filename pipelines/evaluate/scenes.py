@@ -1,0 +1,77 @@
+"""The yardstick of scenes: a judge that knows their objects, and fresh renders to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from pipelines.core.errors import KaleidoError
+from pipelines.evaluate.fidelity import NEIGHBOURS
+from pipelines.evaluate.judge import Judge, Verdict
+from pipelines.evaluate.measure import measure
+from pipelines.evaluate.observe import Observed, Source
+from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.yardstick import Description
+
+
+class ScenesYardstick:
+    """A `pipelines.evaluate.yardstick.Yardstick` for captions of scenes.
+
+    Args:
+        judge: Its features are measured in, and it says what a picture shows.
+        captions: What is drawn.
+        pictures: How many of a caption in all, over all seeds.
+
+    Raises:
+        KaleidoError: If a caption is not one of scenes, or the pictures are too few.
+    """
+
+    real_seeds: int | None = None
+
+    def __init__(self, judge: Judge, captions: Sequence[str], pictures: int) -> None:
+        self.captions = tuple(captions)
+        if len(self.captions) * pictures <= NEIGHBOURS:
+            raise KaleidoError(
+                "captions, n and seeds",
+                f"precision and recall need more than {NEIGHBOURS} pictures of a model.",
+                "Use a larger --captions, --n, or more --seeds.",
+            )
+        self._asked = [asked_shapes(caption) for caption in self.captions]
+        self._judge, self.name = judge, judge.name
+        self.facts = {"judge": [judge.name, asdict(judge.config)]}
+        self.description = Description(
+            "as many real renders, drawn from the data's distribution given each caption; “real "
+            "pictures” are a second such set",
+            f"{judge.name}: three levels of the judge pooled to coarse grids, projected on the "
+            "principal components of renders",
+            "rotation",
+            ceiling=dict(judge.config.ceiling),
+        )
+
+    def real(self, n: int, side: int) -> dict[str, Source]:
+        """Fresh renders, others under each seed."""
+        return {purpose: real_of(n, purpose, side) for purpose in ("reference", "data")}
+
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
+        """The judge's features and verdicts."""
+        return self._judge.look(images)
+
+    def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
+        """All metrics of `pipelines.evaluate.measure.measure`."""
+        return measure(seen, reference, self._asked, self._judge.config.ceiling["adherence"])
+
+    def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
+        """Measure the second set as a model's pictures."""
+        return {} if data is None else self.measure(data, reference)
+
+
+def real_of(n: int, purpose: str, side: int = 64) -> Source:
+    """Real pictures of `side` pixels: ``reference``, or ``data`` for an independent second set."""
+
+    def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
+        return [""] * n, reference_images(caption, n, seed, purpose, side)
+
+    return source
