@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -14,6 +13,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
+from pipelines.evaluate.copying import TrainingPictures, digest, training_records
 from pipelines.evaluate.fidelity import NEIGHBOURS
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.measure import SET_METRICS, measure_features
@@ -73,10 +73,11 @@ class DataYardstick:
                 "Use a larger --captions, or write more data: one record in ten is held out.",
             )
         self._others = _dealt(others, self.captions, each)
+        self.training = TrainingPictures(training_records(workspace))
         shown = [*_flat(self._reference), *_flat(self._others)]
         self.facts = {
             "network": network.name,
-            "real": fingerprint([[record.key, _digest(record)] for record in shown]),
+            "real": fingerprint([[record.key, digest(record)] for record in shown]),
         }
         self._texts = network.texts(self.captions) if network.reads_text else None
         self.description = Description(
@@ -131,9 +132,9 @@ class DataYardstick:
                 "Too few pictures are held out for a second real set, so it is not known how far "
                 "real pictures lie from each other."
             )
-        reference = {_digest(record) for record in _flat(self._reference)}
+        reference = {digest(record) for record in _flat(self._reference)}
         training = _records(workspace, heldout=False)
-        seen = sum(_digest(record) in reference for record in training)
+        seen = sum(digest(record) in reference for record in training)
         if seen:
             yield (
                 f"{seen} of the training pictures are also among the real pictures that the models "
@@ -174,10 +175,6 @@ def _dealt(
         return {}
     left = iter(records)
     return {caption: list(islice(left, each)) for caption in captions}
-
-
-def _digest(record: Record) -> str:
-    return hashlib.sha256(record.image).hexdigest()
 
 
 def _flat(groups: dict[str, list[Record]]) -> list[Record]:

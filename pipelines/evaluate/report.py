@@ -40,6 +40,10 @@ TITLES = {
     "cmmd": ("CMMD", "kernel distance of CLIP's kind, unbiased; less is better"),
     "clip": ("CLIP score", "100 times the cosine of picture and caption"),
     "frechet": ("Fréchet distance", "distance to real pictures; less is better"),
+    "copies": (
+        "Near training pictures",
+        "share of samples nearer to one than 95 % of new real pictures are; above 0.05 is copying",
+    ),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
     "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),
     "boxes": ("Boxes of z kept", "share of z's boxes found at IoU of 0.5 or more"),

@@ -10,15 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.progress import SILENT, Advance, Progress
 from pipelines.core.settings import EvaluateSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
+from pipelines.embedded.recipe_data import training_scenes
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore, bundle_hash
 from pipelines.evaluate.compare import BASELINE, KALEIDO, aims, changes, parity
+from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_records
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.markdown import markdown
 from pipelines.evaluate.networks import PretrainedFeatures
@@ -124,7 +128,9 @@ def evaluate(
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
         seen = _observe_all(plan, bundles, yardstick, store, progress)
-        report = _compare(plan, bundles, yardstick, seen, _command(workspace, plan, bundles, name))
+        training = _observe_training(yardstick, common["size"], store, progress)
+        command = _command(workspace, plan, bundles, name)
+        report = _compare(plan, bundles, yardstick, seen, training, command)
         rows = rows_of(report)
         atomic_write(folder / "report.json", report_json(report, rows))
         atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
@@ -187,7 +193,10 @@ def _yardstick(
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
         _require_different("captions", chosen)
         judge = Judge.load(embedded_path("judge"))
-        return ScenesYardstick(judge, chosen, settings.n * len(settings.seeds))
+        embedded = bundles[KALEIDO].source == "embedded"
+        records = training_scenes(MOST) if embedded else training_records(workspace)
+        pictures = settings.n * len(settings.seeds)
+        return ScenesYardstick(judge, chosen, pictures, TrainingPictures(records))
     if bundles[KALEIDO].source == "embedded":
         raise KaleidoError(
             f"evaluate.features = {settings.features!r}",
@@ -242,6 +251,21 @@ def _observe_all(
     return seen
 
 
+def _observe_training(
+    yardstick: Yardstick, side: int, store: CellStore, progress: Progress
+) -> np.ndarray | None:
+    """Features of training pictures, (t, d), or None if there are none."""
+    pictures = yardstick.training
+    if not pictures.groups:
+        return None
+    with progress.task("training pictures", len(pictures.groups), "group") as advance:
+        make = partial(observe, pictures.source(side), yardstick.look, pictures.groups, 0, advance)
+        cell, there = store.get("training", {"training": pictures.facts}, make)
+        if there:
+            advance(len(pictures.groups), "already there")
+    return cell.features.reshape(-1, cell.features.shape[-1])
+
+
 def _sources(
     plan: Plan, bundles: Mapping[str, Bundle], yardstick: Yardstick
 ) -> dict[tuple[str, float], tuple[Source, dict[str, Any]]]:
@@ -276,6 +300,7 @@ def _compare(
     bundles: Mapping[str, Bundle],
     yardstick: Yardstick,
     seen: Mapping[tuple[str, float], Observed],
+    training: np.ndarray | None,
     command: str,
 ) -> Report:
     reference = seen["reference", 0.0]
@@ -283,6 +308,9 @@ def _compare(
         key: yardstick.measure(value, reference) for key, value in seen.items() if key[0] in bundles
     }
     data = yardstick.measure_real(seen.get(("data", 0.0)), reference)
+    if training is not None:
+        for key, values in estimates.items():
+            values["copies"] = copies(seen[key], reference, training)
     return Report(
         plan=asdict(plan),
         features=yardstick.name,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
+from pipelines.evaluate.copying import TrainingPictures
 from pipelines.evaluate.fidelity import NEIGHBOURS
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.measure import measure
@@ -24,6 +25,7 @@ class ScenesYardstick:
         judge: Its features are measured in, and it says what a picture shows.
         captions: What is drawn.
         pictures: How many of a caption in all, over all seeds.
+        training: Pictures that the models were trained on.
 
     Raises:
         KaleidoError: If a caption is not one of scenes, or the pictures are too few.
@@ -31,8 +33,14 @@ class ScenesYardstick:
 
     real_seeds: int | None = None
 
-    def __init__(self, judge: Judge, captions: Sequence[str], pictures: int) -> None:
-        self.captions = tuple(captions)
+    def __init__(
+        self,
+        judge: Judge,
+        captions: Sequence[str],
+        pictures: int,
+        training: TrainingPictures,
+    ) -> None:
+        self.captions, self.training = tuple(captions), training
         if len(self.captions) * pictures <= NEIGHBOURS:
             raise KaleidoError(
                 "captions, n and seeds",

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipelines.evaluate.copying import TrainingPictures
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.statistics import Estimate
@@ -40,6 +41,7 @@ class Yardstick(Protocol):
         captions: What is drawn.
         facts: JSON values that decide what is seen in a picture, and which pictures are real.
         real_seeds: How many seeds give different real pictures; None for all.
+        training: Pictures that the models were trained on.
         description: For the report.
     """
 
@@ -47,6 +49,7 @@ class Yardstick(Protocol):
     captions: tuple[str, ...]
     facts: Any
     real_seeds: int | None
+    training: TrainingPictures
     description: Description
 
     def real(self, n: int, side: int) -> dict[str, Source]:
@@ -67,7 +70,7 @@ class Yardstick(Protocol):
         ...
 
     def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
-        """Measure pictures of the captions against real ones."""
+        """Measure pictures of the captions against real ones that are new to the models."""
         ...
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:

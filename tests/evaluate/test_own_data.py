@@ -52,9 +52,8 @@ def test_models_are_measured_on_any_data(own, network, request):
     assert f"--features {folder}" in found["command"]
     rows = {(row["model"], row["cfg"], row["metric"]): row for row in found["rows"]}
     metrics = {"frechet", "mmd", "precision", "recall", "density", "coverage.real", "edges"}
-    metrics |= {"vendi", "vendi.infinity", "mss"} | (
-        {"cmmd", "clip"} if network == "clip" else set()
-    )
+    metrics |= {"vendi", "vendi.infinity", "mss", "copies"}
+    metrics |= {"cmmd", "clip"} if network == "clip" else set()
     for model, scale in (("baseline", 1.0), ("kaleido", 7.5)):
         mine = {key[2] for key in rows if key[:2] == (model, scale)}
         assert {m for m in mine if not m.startswith("z.")} == {f"{m}[{name}]" for m in metrics}
@@ -68,7 +67,7 @@ def test_models_are_measured_on_any_data(own, network, request):
     assert "1 held-out picture of each caption" in page and "The judge" not in page
     assert "valid only" not in page
     again = evaluate(small(own, captions=6, n=3, features=str(folder)), name="own")
-    assert again.reused == again.cells == 10 and again.rows == summary.rows
+    assert again.reused == again.cells == 11 and again.rows == summary.rows
 
 
 def test_captions_with_many_pictures_are_compared_with_as_many(trained, dinov2):

@@ -219,6 +219,7 @@ def shipped(tmp_path, tiny_models, monkeypatch):
     for name in ("prior", "diffusion", "baseline"):
         (folder / name).symlink_to(tiny_models / name)
     monkeypatch.setattr("pipelines.embedded.paths.ROOT", folder)
+    monkeypatch.setattr("pipelines.embedded.recipe_data.SCENES", 100)
 
 
 def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
