@@ -23,7 +23,10 @@ from pipelines.sample.bundle import Bundle
 
 _CODE = (
     *("core/seeds.py", "data/scenes", "latents", "models", "sample"),
-    *(f"evaluate/{name}.py" for name in ("fidelity", "judge", "networks", "observe", "reference")),
+    *(
+        f"evaluate/{name}.py"
+        for name in ("colours", "fidelity", "judge", "networks", "observe", "reference")
+    ),
 )
 """Files and folders of `pipelines` that decide what is in a cell."""
 
@@ -89,6 +92,7 @@ def encode_cell(cell: Cell) -> bytes:
         buffer,
         features=cell.features,
         edges=cell.edges,
+        colours=cell.colours,
         shown=cell.shown,
         json=np.frombuffer(json.dumps(texts).encode(), np.uint8),
     )
@@ -105,7 +109,8 @@ def decode_cell(data: bytes) -> Cell:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             texts = json.loads(arrays["json"].tobytes())
             verdicts = [[_verdict(v) for v in group] for group in texts["verdicts"]]
-            return Cell(arrays["features"], verdicts, texts["z"], arrays["edges"], arrays["shown"])
+            numbers = (arrays[name] for name in ("edges", "colours", "shown"))
+            return Cell(arrays["features"], verdicts, texts["z"], *numbers)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"not a cell: {error}") from error
 

@@ -187,7 +187,8 @@ def density_and_coverage(
     balls = np.zeros(len(drawn))
     covered = np.zeros(len(real), dtype=bool)
     for start in range(0, len(drawn), BLOCK):
-        inside = _squared(drawn[start : start + BLOCK], real) <= reach
+        # Open balls, as in the authors' code: a set against itself has a density of 1.
+        inside = _squared(drawn[start : start + BLOCK], real) < reach
         balls[start : start + BLOCK] = inside.sum(1)
         covered |= inside.any(0)
     return balls / k, covered

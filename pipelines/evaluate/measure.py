@@ -59,7 +59,7 @@ def measure(
         captioned objects: the valid ones). Over the valid ones among them: ``vendi.valid`` and
         the like, ``entropy.FACTOR`` (nats) and ``coverage.FACTOR``; these say how many
         pictures they used and skip groups with too few. Of z, where there is one: see
-        `_z_metrics`.
+        `_z_metrics` and `_palette_metrics`.
     """
     valid = np.array(
         [
@@ -81,7 +81,7 @@ def measure(
         values |= _text_metrics(seen)
     if any("<boxes>" in z for z in texts):
         values |= _z_metrics(seen, asked, ceiling)
-    return values
+    return values | _palette_metrics(seen)
 
 
 def measure_features(
@@ -129,7 +129,7 @@ def measure_features(
         )
         if n >= LEAST_VALID:
             estimates |= _text_metrics(seen)
-    return estimates
+    return estimates | _palette_metrics(seen)
 
 
 def _shares_in_blocks(features: np.ndarray, real: np.ndarray) -> dict[str, Estimate]:
@@ -252,6 +252,30 @@ def _z_metrics(seen: Observed, asked: Asked, ceiling: float) -> dict[str, Estima
     for name, holds in (("count", same_count), ("shapes", same_shapes), ("agrees", agrees)):
         values[f"z.{name}"] = _z_share(seen, asked, holds)
     return values
+
+
+def _palette_metrics(seen: Observed) -> dict[str, Estimate]:
+    """Measure whether the pictures have the colours of z's palette, if it has one.
+
+    Returns:
+        ``palette`` (mean OKLab distance of a pixel to the nearest colour), ``palette.shares``
+        (total variation between weights and pixels), and as controls the same against the
+        palette of the caption's next sample: ``palette.resampled``, ``palette.shares.resampled``.
+    """
+    names = ("palette", "palette.shares", "palette.resampled", "palette.shares.resampled")
+    tables = {
+        name: _by_cell(seen, _mean_where_known(seen.colours[..., index]))
+        for index, name in enumerate(names)
+    }
+    return {name: table for name, table in tables.items() if np.isfinite(table.value)}
+
+
+def _mean_where_known(values: np.ndarray) -> Callable[[int, int], float]:
+    def mean(c: int, s: int) -> float:
+        known = values[c, s][np.isfinite(values[c, s])]
+        return float(known.mean()) if known.size else float("nan")
+
+    return mean
 
 
 def _z_share(seen: Observed, asked: Asked, holds: Callable[[str, Counter[str]], bool]) -> Estimate:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.core.progress import Advance
+from pipelines.evaluate.colours import palette_fits
 from pipelines.evaluate.fidelity import edge_energy
 from pipelines.evaluate.judge import Verdict
 from pipelines.sample.bundle import Bundle
@@ -32,6 +33,7 @@ class Cell:
         verdicts: By caption, one a picture; none where nothing judges.
         z: By caption, one text a picture.
         edges: Edge energy of each picture, (captions, n).
+        colours: How well each picture keeps to its palette, (captions, n, 4), see `palette_fits`.
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
             the report's grids. They are not chosen.
     """
@@ -40,6 +42,7 @@ class Cell:
     verdicts: list[list[Verdict]]
     z: list[list[str]]
     edges: np.ndarray
+    colours: np.ndarray
     shown: np.ndarray
 
 
@@ -52,6 +55,7 @@ class Observed:
         verdicts: By caption and seed, one a picture.
         z: By caption and seed, one text a picture.
         edges: Edge energy of each picture, (captions, seeds, n).
+        colours: As in `Cell`, (captions, seeds, n, 4).
         shown: Of the first seed, as in `Cell`.
     """
 
@@ -59,6 +63,7 @@ class Observed:
     verdicts: list[list[list[Verdict]]]
     z: list[list[list[str]]]
     edges: np.ndarray
+    colours: np.ndarray
     shown: np.ndarray
 
 
@@ -78,7 +83,7 @@ def observe(
         seed: Of the pictures.
         advance: Told of each finished caption.
     """
-    features, verdicts, texts, edges = [], [], [], []
+    features, verdicts, texts, edges, colours = [], [], [], [], []
     shown: list[np.ndarray] = []
     for caption in captions:
         z, images = source(caption, seed)
@@ -87,10 +92,12 @@ def observe(
         verdicts.append(judged)
         texts.append(z)
         edges.append(edge_energy(images))
+        colours.append(palette_fits(z, images))
         if len(shown) < SHOWN[0]:
             shown.append(images[: SHOWN[1]].copy())
         advance(1)
-    return Cell(np.array(features), verdicts, texts, np.array(edges), np.array(shown))
+    arrays = (np.array(values) for values in (edges, colours, shown))
+    return Cell(np.array(features), verdicts, texts, *arrays)
 
 
 def join(cells: Sequence[Cell]) -> Observed:
@@ -100,6 +107,7 @@ def join(cells: Sequence[Cell]) -> Observed:
         [list(group) for group in zip(*(cell.verdicts for cell in cells), strict=True)],
         [list(group) for group in zip(*(cell.z for cell in cells), strict=True)],
         np.stack([cell.edges for cell in cells], axis=1),
+        np.stack([cell.colours for cell in cells], axis=1),
         cells[0].shown,
     )
 

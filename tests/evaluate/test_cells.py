@@ -26,12 +26,13 @@ def cell() -> Cell:
         [[Verdict((found,), "fog"), Verdict((), "slate"), Verdict((found, found), "fog")]] * 2,
         [["<boxes> star <1>", "", "é\n"]] * 2,
         rng.random((2, 3)),
+        np.where(rng.random((2, 3, 4)) < 0.5, np.nan, 0.25),
         rng.integers(0, 256, (2, 3, 4, 4, 3), np.uint8),
     )
 
 
 def equal(a: Cell, b: Cell) -> bool:
-    arrays = ("features", "edges", "shown")
+    arrays = ("features", "edges", "colours", "shown")
     for name in arrays:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype

@@ -10,7 +10,8 @@ from pipelines.evaluate.observe import Observed, observe
 
 def seen(features):
     """Observed pictures of which the features alone matter, (captions, seeds, n, d)."""
-    return Observed(features, [], [], np.zeros(features.shape[:3]), np.zeros(0))
+    edges, colours = np.zeros(features.shape[:3]), np.zeros((*features.shape[:3], 4))
+    return Observed(features, [], [], edges, colours, np.zeros(0))
 
 
 def rows(seed, *shape):

@@ -124,3 +124,13 @@ def test_estimates_average_their_tables(data, reference):
         estimate = estimates[name]
         assert estimate.table.shape == (len(CAPTIONS), 2)
         assert estimate.value == pytest.approx(np.nanmean(estimate.table))
+
+
+def test_palettes_are_measured_where_z_has_one(data, reference, sound):
+    assert not any(name.startswith("palette") for name in sound)
+    colours = np.full((*data.edges.shape, 4), np.nan)
+    colours[0, 0, :3] = (0.02, 0.1, 0.2, 0.5)
+    estimates = measure(replace(data, colours=colours), reference, ASKED, CEILING)
+    names = ("palette", "palette.shares", "palette.resampled", "palette.shares.resampled")
+    assert [estimates[name].value for name in names] == pytest.approx([0.02, 0.1, 0.2, 0.5])
+    assert np.isfinite(estimates["palette"].table).sum() == 1

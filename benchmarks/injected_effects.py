@@ -1,0 +1,119 @@
+"""What the metrics see: known faults are put into real pictures, and every metric is measured.
+
+Each fault should move the metrics that are made to see it and leave the others where they were.
+What is printed is each metric with the fault, beside that of untouched pictures and its 95 %
+interval; a value outside the interval is set in bold. `nox -s bench -- injected_effects`, a minute
+or two on one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from pipelines.embedded.paths import embedded_path
+from pipelines.evaluate.captions import fresh_captions
+from pipelines.evaluate.judge import Judge
+from pipelines.evaluate.measure import measure
+from pipelines.evaluate.observe import Observed, Source, join, observe
+from pipelines.evaluate.reference import asked_shapes
+from pipelines.evaluate.scenes import real_of
+from pipelines.evaluate.statistics import Estimate
+
+CAPTIONS, N, SEEDS, SIDE = 16, 16, (0, 1, 2), 32
+SHOWN = (
+    *("frechet", "mmd", "precision", "recall", "density", "coverage.real"),
+    *("vendi", "vendi.infinity", "mss", "edges", "caption"),
+    *("entropy.colour", "entropy.place", "entropy.background"),
+)
+Images = np.ndarray
+Fault = Callable[[Images, np.random.Generator], Images]
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    judge, captions = Judge.load(embedded_path("judge")), fresh_captions(CAPTIONS)
+    asked = [asked_shapes(caption) for caption in captions]
+
+    def seen(source: Source) -> Observed:
+        return join([observe(source, judge.look, captions, seed) for seed in SEEDS])
+
+    reference = seen(real_of(N, "reference", SIDE))
+    real = real_of(N, "data", SIDE)
+    score = partial(
+        measure, reference=reference, asked=asked, ceiling=judge.config.ceiling["adherence"]
+    )
+    sound = score(seen(real))
+    columns = {name: score(seen(spoilt(real, fault))) for name, fault in FAULTS.items()}
+    columns["captions shuffled"] = score(seen(lambda c, s: real(following(captions, c), s)))
+    print(f"| metric | untouched | {' | '.join(columns)} |\n|---|---|{'---:|' * len(columns)}")
+    for name in SHOWN:
+        print(f"| `{name}` | {' | '.join(row(name, sound, columns))} |")
+
+
+def row(name: str, sound: Mapping[str, Estimate], columns: Mapping[str, Mapping[str, Estimate]]):
+    """Cells of one metric."""
+    interval = sound[name].interval()
+    yield f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    for values in columns.values():
+        text = f"{values[name].value:.3f}"
+        inside = interval.low <= values[name].value <= interval.high
+        yield text if inside else f"**{text}**"
+
+
+def spoilt(source: Source, fault: Fault) -> Source:
+    """A source whose pictures have a fault."""
+
+    def spoiling(caption: str, seed: int) -> tuple[list[str], Images]:
+        z, images = source(caption, seed)
+        return z, fault(images, np.random.default_rng([seed, len(caption)]))
+
+    return spoiling
+
+
+def following(captions: list[str], caption: str) -> str:
+    """The next caption."""
+    return captions[(captions.index(caption) + 1) % len(captions)]
+
+
+def blur(images: Images, rng: np.random.Generator) -> Images:
+    """A Gaussian blur of one pixel."""
+    blurred = (Image.fromarray(image).filter(ImageFilter.GaussianBlur(1.0)) for image in images)
+    return np.stack([np.asarray(image) for image in blurred])
+
+
+def noise(images: Images, rng: np.random.Generator) -> Images:
+    """Gaussian noise of a twentieth of the range."""
+    return np.clip(images + rng.normal(0.0, 12.75, images.shape), 0, 255).astype(np.uint8)
+
+
+def saturate(images: Images, rng: np.random.Generator) -> Images:
+    """Colours half as far again from grey, as strong guidance makes them."""
+    grey = images.mean(-1, keepdims=True)
+    return np.clip(grey + 1.5 * (images - grey), 0, 255).astype(np.uint8)
+
+
+def duplicate(images: Images, rng: np.random.Generator) -> Images:
+    """Four pictures, four times each."""
+    return np.tile(images[: len(images) // 4], (4, 1, 1, 1))
+
+
+def drop_modes(images: Images, rng: np.random.Generator) -> Images:
+    """The darker half of the pictures, twice each."""
+    order = images.mean((1, 2, 3)).argsort(kind="stable")[: len(images) // 2]
+    return np.concatenate([images[order]] * 2)
+
+
+FAULTS: Mapping[str, Fault] = {
+    "blur": blur,
+    "noise": noise,
+    "saturated": saturate,
+    "duplicates": duplicate,
+    "half of the modes": drop_modes,
+}
+
+if __name__ == "__main__":
+    main()
