@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,11 @@ class JudgeNetwork(nn.Module):
             cell's centre to the left, top, right and bottom, ``colour`` and ``texture`` logits by
             cell, s = size / STRIDE, and ``background`` (n, backgrounds) logits.
         """
-        _, mid, high = self.levels(x)
+        return self.outputs(self.levels(x))
+
+    def outputs(self, levels: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+        """Compute the heads' raw outputs from the levels, as `forward` does."""
+        _, mid, high = levels
         heat, box, colour, texture = self.heads(mid).split(self.parts, dim=1)
         return {
             "heat": heat,
@@ -136,11 +140,19 @@ class JudgeNetwork(nn.Module):
 
     def raw_features(self, x: Tensor) -> Tensor:
         """Pool every level to a coarse grid and concatenate: (n, 2048)."""
+        return self.pooled(self.levels(x))
+
+    def pooled(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Compute the raw features from the levels, as `raw_features` does."""
         pooled = [
             functional.adaptive_avg_pool2d(level, side).flatten(1)
-            for level, (_, side) in zip(self.levels(x), _LEVELS, strict=True)
+            for level, (_, side) in zip(levels, _LEVELS, strict=True)
         ]
         return torch.cat(pooled, dim=1)
+
+    def projected(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Compute `Judge.features` from the levels: (n, features)."""
+        return (self.pooled(levels) - self.feature_mean) @ self.feature_basis
 
 
 class Judge:
@@ -195,7 +207,6 @@ class Judge:
         for start in range(0, len(images), batch):
             yield to_input(images[start : start + batch], self.config.size)
 
-    @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> list[Verdict]:
         """Look at images.
 
@@ -205,17 +216,20 @@ class Judge:
         Returns:
             One verdict an image.
         """
-        verdicts: list[Verdict] = []
+        return self.look(images)[1]
+
+    @torch.inference_mode()
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
+        """Features and verdicts of images, in one pass through the network."""
+        rows, verdicts = [torch.zeros(0, self.config.features)], []
         for x in self._batches(images):
-            outputs = {k: v.numpy() for k, v in self.network(x).items()}
+            levels = self.network.levels(x)
+            rows.append(self.network.projected(levels))
+            outputs = {k: v.numpy() for k, v in self.network.outputs(levels).items()}
             verdicts += [
                 _decode({k: v[i] for k, v in outputs.items()}, self.config) for i in range(len(x))
             ]
-        return verdicts
-
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
-        """Features and verdicts of images."""
-        return self.features(images), self(images)
+        return _features(rows), verdicts
 
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:
@@ -232,13 +246,12 @@ class Judge:
         Returns:
             float32 (n, config.features).
         """
-        network = self.network
-        rows = [
-            (network.raw_features(x) - network.feature_mean) @ network.feature_basis
-            for x in self._batches(images)
-        ]
-        empty = torch.zeros(0, self.config.features)
-        return torch.cat([empty, *rows]).numpy().astype(np.float32)
+        rows = [self.network.projected(self.network.levels(x)) for x in self._batches(images)]
+        return _features([torch.zeros(0, self.config.features), *rows])
+
+
+def _features(rows: Sequence[Tensor]) -> np.ndarray:
+    return torch.cat(list(rows)).numpy().astype(np.float32)
 
 
 def to_input(images: np.ndarray, size: int) -> Tensor:

@@ -8,6 +8,7 @@ from pipelines.data.scenes.draw import draw_scene
 from pipelines.data.scenes.factors import Scene, SceneObject
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.judge import Judge, iou, save_judge
+from pipelines.evaluate.reference import reference_images
 
 
 def picture(size=64):
@@ -109,3 +110,11 @@ def test_iou_of_known_boxes():
     assert iou((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
     assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0.0
     assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+
+
+def test_one_look_gives_what_two_would(judge):
+    images = reference_images("two hearts", 5, 0, "data")
+    features, verdicts = judge.look(images)
+    np.testing.assert_array_equal(features, judge.features(images))
+    assert verdicts == judge(images) and len(verdicts) == 5
+    assert judge.look(images[:0])[0].shape == (0, judge.config.features)
