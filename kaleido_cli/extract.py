@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.filesize import decimal
 
 from kaleido_cli import console
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
+from pipelines.core.lines import format_seconds
 
 Command = Callable[..., None]
 
@@ -63,7 +65,11 @@ PromptOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only tell which shards would be computed, and why.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only tell which shards would be computed and why, and about how long it takes.",
+    ),
 ]
 PreviewOption = Annotated[
     int | None,
@@ -225,6 +231,21 @@ def _render_plans(plans: dict[str, Any]) -> None:
         )
         for reason, count in item.reasons.items():
             console.line(f"  {count:,} shards: {reason}")
+        if item.pending:
+            console.line(f"  {_estimate(item)}")
+
+
+def _estimate(item: Any) -> str:
+    parts = []
+    if item.seconds is not None:
+        parts.append(
+            f"{format_seconds(item.seconds)} for all kinds of the pass, as in its last run"
+        )
+    if item.memory is not None:
+        parts.append(f"{decimal(item.memory)} of memory")
+    if item.disk is not None:
+        parts.append(f"{decimal(item.disk)} on disk")
+    return f"about {', '.join(parts)}" if parts else "time and disk: not known before a first run"
 
 
 def _render_preview(summary: Any) -> None:

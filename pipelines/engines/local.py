@@ -11,12 +11,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing.connection import wait
+from time import monotonic
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import remove_leftovers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import Stage, set_up
 from pipelines.core.workspace import Workspace
+from pipelines.engines.pace import Pace, peak_memory, write_pace
 from pipelines.engines.threads import child_threads, torch_threads
 from pipelines.engines.work import (
     RunSummary,
@@ -85,6 +87,7 @@ def _run_pass(
         pending = [task for task in tasks if task.pending]
         total = sum(task.records for task in tasks)
         done = total - sum(task.records for task in pending)
+        start = monotonic()
         with progress.task(f"extract {', '.join(kinds)}", total, "record", done) as advance:
             if workers == 1 or len(pending) == 1:
                 worker = _Worker(workspace, stages)
@@ -92,6 +95,10 @@ def _run_pass(
                     worker.run(task, advance)
             elif pending:
                 _run_pool(workspace, stages, pending, workers, advance)
+        if pending and not retry_failed:
+            used = 1 if len(pending) == 1 else min(workers, len(pending))
+            pace = Pace(total - done, monotonic() - start, used, peak_memory(used > 1))
+            write_pace(workspace, kinds, pace)
         return [summarise(workspace, kind, tasks) for kind in kinds]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.core.manifest import Manifest, read_manifest
 from pipelines.core.stage import Stage, StageSpec
 from pipelines.core.workspace import Workspace
+from pipelines.engines.pace import Pace, read_pace
 from pipelines.engines.work import ShardTask, passes, plan_pass
 
 
@@ -24,6 +25,10 @@ class Plan:
         pending: Shards that would be computed.
         records: Records in those shards; of them only the failed ones, where those are retried.
         reasons: Why, with the number of shards.
+        disk: Bytes that they will take, by those that are there; None if there are none yet.
+        seconds: Time for all kinds that are computed in one pass with this one, by the last such
+            run; None if there was none.
+        memory: Bytes that the processes will hold, likewise.
     """
 
     kind: str
@@ -31,16 +36,20 @@ class Plan:
     pending: int
     records: int
     reasons: Mapping[str, int]
+    disk: int | None
+    seconds: float | None
+    memory: int | None
 
 
 def plan_stages(
-    workspace: Workspace, stages: Sequence[Stage], retry_failed: bool = False
+    workspace: Workspace, stages: Sequence[Stage], workers: int = 1, retry_failed: bool = False
 ) -> list[Plan]:
     """Find what `pipelines.engines.local.run_stages` would compute, and why; nothing is written.
 
     Args:
         workspace: Where the data and the latents lie.
         stages: In order, each of another kind; they are not set up.
+        workers: As for the run.
         retry_failed: As for the run.
 
     Raises:
@@ -51,11 +60,18 @@ def plan_stages(
     for group in passes(stages):
         specs = [stage.spec for stage in group]
         tasks = plan_pass(workspace, specs, retry_failed)
-        plans += [_plan(workspace, spec, tasks) for spec in specs]
+        pace = read_pace(workspace, [spec.output for spec in specs])
+        plans += [_plan(workspace, spec, tasks, pace, workers) for spec in specs]
     return plans
 
 
-def _plan(workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask]) -> Plan:
+def _plan(
+    workspace: Workspace,
+    spec: StageSpec,
+    tasks: Sequence[ShardTask],
+    pace: Pace | None,
+    workers: int,
+) -> Plan:
     records, reasons = 0, Counter[str]()
     for task in tasks:
         if spec.output not in task.pending:
@@ -67,7 +83,31 @@ def _plan(workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask]) -> 
         else:
             records += task.records
             reasons[_reason(made, spec, task)] += 1
-    return Plan(spec.output, len(tasks), reasons.total(), records, dict(reasons))
+    each = _bytes_a_record(workspace, spec.output)
+    together = sum(task.records for task in tasks if task.pending)
+    used = max(min(workers, sum(bool(task.pending) for task in tasks)), 1)
+    return Plan(
+        spec.output,
+        len(tasks),
+        reasons.total(),
+        records,
+        dict(reasons),
+        None if each is None else round(each * records),
+        None if pace is None else pace.seconds_for(together, used),
+        pace.memory * used if pace and pace.memory else None,
+    )
+
+
+def _bytes_a_record(workspace: Workspace, kind: str) -> float | None:
+    """Mean size of a latent on disk, with its share of tar, manifest and Parquet file."""
+    size = records = 0
+    for path in workspace.latents(kind).glob("*.tar"):
+        made = read_manifest(path)
+        if made is not None:
+            parts = (path, *(path.with_suffix(suffix) for suffix in (".json", ".parquet")))
+            size += sum(part.stat().st_size for part in parts if part.is_file())
+            records += sum(made.counts.values())
+    return size / records if records else None
 
 
 def _reason(made: Manifest | None, spec: StageSpec, task: ShardTask) -> str:

@@ -58,7 +58,8 @@ def plan(workspace: Workspace, kinds: Sequence[str], retry_failed: bool = False)
     """
     from pipelines.engines.plan import plan_stages
 
-    return plan_stages(workspace, build_stages(kinds, workspace), retry_failed)
+    count = workspace.settings.extract.workers
+    return plan_stages(workspace, build_stages(kinds, workspace), count, retry_failed)
 
 
 def build_stages(kinds: Sequence[str], workspace: Workspace) -> list[Stage]:

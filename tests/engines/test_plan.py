@@ -13,6 +13,7 @@ from pipelines.core.config import override
 from pipelines.core.errors import InputMissing
 from pipelines.core.manifest import read_manifest
 from pipelines.data.scenes.generate import make_records
+from pipelines.engines.pace import read_pace
 from pipelines.extract.run import extract, plan
 
 
@@ -41,6 +42,40 @@ def test_a_plan_is_what_a_run_then_does(filled):
     assert extract(filled, ["palette"])[0].skipped == 0
     (item,) = plan(filled, ["palette"])
     assert (item.shards, item.pending, item.records, item.reasons) == (2, 0, 0, {})
+
+
+def test_time_memory_and_disk_are_estimated_from_the_last_run(filled, write_data):
+    (item,) = plan(filled, ["palette"])
+    assert (item.seconds, item.memory, item.disk) == (None, None, None)
+    extract(filled, ["palette"])
+    pace = read_pace(filled, ["palette"])
+    assert (pace.records, pace.workers) == (6, 1) and pace.seconds > 0 and pace.memory > 10**7
+    sizes = [path.stat().st_size for path in filled.latents("palette").iterdir()]
+    write_data(list(make_records(9, seed=4)), 3)
+    (item,) = plan(filled, ["palette"])
+    assert item.records == 9
+    assert item.seconds == pytest.approx(1.5 * pace.seconds)
+    assert item.disk == pytest.approx(1.5 * sum(sizes), abs=1)
+    assert item.memory == pace.memory
+    two = replace(filled, settings=override(filled.settings, {"extract.workers": 2}))
+    (item,) = plan(two, ["palette"])
+    assert item.seconds == pytest.approx(0.75 * pace.seconds)
+    assert item.memory == 2 * pace.memory
+
+
+def test_a_run_that_had_nothing_to_do_leaves_no_pace(filled):
+    extract(filled, ["palette"])
+    before = read_pace(filled, ["palette"])
+    extract(filled, ["palette"])
+    assert read_pace(filled, ["palette"]) == before
+    assert read_pace(filled, ["boxes", "blobs"]) is None
+
+
+def test_a_pace_that_cannot_be_read_is_no_pace(filled):
+    extract(filled, ["palette"])
+    for text in ("", "[]", '{"records": 0, "seconds": 1, "workers": 1, "memory": 0}'):
+        (filled.logs / "extract/palette.json").write_text(text)
+        assert read_pace(filled, ["palette"]) is None
 
 
 def test_every_reason_is_told(filled, write_data):
@@ -86,4 +121,14 @@ def test_command(filled, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "palette: 2 of 2 shards to compute, 6 records" in printed
     assert "not extracted yet" in printed
+    assert "not known before a first run" in printed
     assert not (filled.root / "latents").exists()
+    extract(filled, ["palette"])
+    for path in filled.latents("palette").glob("*.parquet"):
+        path.unlink()
+    arguments[1] = "palette"
+    monkeypatch.setattr(sys, "argv", ["kaleido", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr().out
+    assert "about 0 s for all kinds" in printed and "of memory" in printed and "on disk" in printed
