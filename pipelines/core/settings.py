@@ -39,6 +39,7 @@ RANGES = {
     "dropout": Range(0, 1),
     "dropout_steps": Range(0),
     "drop_condition": Range(0, 1),
+    "naming_weight": Range(0),
     "ema": Range(0, 1),
     "cfg": Range(0),
     "cfg_end": Range(0, 1),
@@ -130,6 +131,7 @@ class DiffusionSettings:
     steps: int = 2000
     batch_size: int = 16  # records a step
     noise_draws: int = 2  # noisy images made of each record; its c and z are read once for all
+    naming_weight: float = 0.1  # of the words of z that patches learn to name; 0 leaves them out
     learning_rate: float = 1e-3
     warmup: int = 100
     precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it

@@ -42,7 +42,7 @@ TITLES = {
     "frechet": ("Fréchet distance", "distance to real pictures; less is better"),
     "copies": (
         "Near training pictures",
-        "share of samples nearer to one than 95 % of new real pictures are; above 0.05 is copying",
+        "share of samples nearer to one than 95 % of new real pictures are; 0.05 is as new",
     ),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
     "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),

@@ -139,6 +139,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         # Patches overlap: an edge between two of them is seen by both.
         self.patch_embed.proj = nn.Conv2d(pixel_channels, width, stride + 2, stride, padding=1)
         self.patch_blocks = nn.ModuleList(PatchBlock(width) for _ in range(num_layers + 1))
+        self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, context_dim))
         self.proj_out = PixelDecoder(
             width, patch_size, pixel_channels, pixel_blocks + 1, fine_channels
         )
@@ -177,7 +178,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
 
     def forward(
         self, hidden_states: torch.Tensor, timestep: torch.Tensor, context: PreparedContext
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict the clean image.
 
         Args:
@@ -186,7 +187,8 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             context: From `prepare`, n rows.
 
         Returns:
-            The predicted clean images x̂, (n, 3, side, side).
+            The predicted clean images x̂, (n, 3, side, side), and what each patch takes itself
+            for, (n, patches, context_dim): see `pipelines.models.naming`.
         """
         noisy = hidden_states
         patch = self.config.patch_size
@@ -200,7 +202,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
         for block, pair, patch_block in zip(
             self.transformer_blocks, context.keys_values, self.patch_blocks[1:], strict=True
         ):
-            hidden_states = block(
+            hidden_states = heard = block(
                 hidden_states,
                 None,
                 (*pair, context.offsets),
@@ -211,4 +213,5 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             )
             hidden_states = patch_block(hidden_states, embedded, rows)
         hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
-        return self.proj_out(hidden_states, features, noisy, embedded, rows)
+        clean = self.proj_out(hidden_states, features, noisy, embedded, rows)
+        return clean, self.naming(heard)

@@ -102,6 +102,11 @@ class Diffusion(nn.Module):
         """Side of the images in pixels."""
         return int(self.denoiser.config.sample_size)
 
+    @property
+    def patches(self) -> int:
+        """Patches along the image's side."""
+        return int(self.denoiser.config.sample_size // self.denoiser.config.patch_size)
+
     def shift(self, time: torch.Tensor) -> torch.Tensor:
         """Move noise levels towards noise, the further the larger the image.
 
@@ -135,7 +140,23 @@ class Diffusion(nn.Module):
         Returns:
             x̂, (n, 3, side, side).
         """
-        return self.denoiser(noisy, sigma * TIME_SCALE, context)
+        return self.draw_and_name(noisy, sigma, context)[0]
+
+    def draw_and_name(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict clean images, and what stands at each patch.
+
+        Args:
+            noisy: As for `forward`.
+            sigma: Likewise.
+            context: Likewise.
+
+        Returns:
+            x̂, and (n, patches, width of the prior), see `pipelines.models.naming`.
+        """
+        clean, said = self.denoiser(noisy, sigma * TIME_SCALE, context)
+        return clean, said
 
 
 def _load(cls: type[PartT], folder: Path) -> PartT:

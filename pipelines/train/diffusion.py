@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.core.settings import DiffusionSettings
 from pipelines.core.workspace import Workspace
-from pipelines.latents.sequence import order_kinds
+from pipelines.latents.sequence import order_kinds, z_to_text
 from pipelines.models.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
+from pipelines.models.naming import NamingTarget, naming_loss, naming_target
 from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior
 from pipelines.train.checkpoint import drop_checkpoint
@@ -27,7 +29,21 @@ from pipelines.train.stream import RecordStream
 MIN_SIGMA = 0.05
 """Noise levels below this are weighted as this one: the weight 1/σ would explode."""
 
-Batch = tuple[torch.Tensor, list[str], list[str]]
+
+class Batch(NamedTuple):
+    """Records of a step.
+
+    Attributes:
+        images: In [-1, 1], (n, 3, side, side).
+        captions: c.
+        z: What the model reads of z, as text; empty for a baseline.
+        known: The whole z of each record, as text, of which it learns what stands where.
+    """
+
+    images: torch.Tensor
+    captions: list[str]
+    z: list[str]
+    known: list[str]
 
 
 class DiffusionTask:
@@ -39,6 +55,7 @@ class DiffusionTask:
         stream: Records.
         drop_condition: Probability that c and z are dropped together.
         noise_draws: Noisy images made of each record.
+        naming_weight: Of the naming loss, see `pipelines.models.naming`.
         seed: The run's seed.
     """
 
@@ -49,13 +66,16 @@ class DiffusionTask:
         stream: RecordStream,
         drop_condition: float,
         noise_draws: int,
+        naming_weight: float,
         seed: int,
     ) -> None:
         self.model, self._prior, self._stream = model, prior, stream
+        self._words = prior.model.get_input_embeddings()
         self._drop, self._draws, self._seed = drop_condition, noise_draws, seed
+        self._naming_weight = naming_weight
 
     def batch(self, start: int, count: int) -> Batch:
-        """Images in [-1, 1], (n, 3, side, side), captions and z texts (empty for a baseline)."""
+        """Records `start` to ``start + count`` of the stream."""
         records = self._stream.batch(start, count)
         pixels = np.stack([reduced_pixels(record, self.model.image_size) for record in records])
         texts = []
@@ -64,26 +84,28 @@ class DiffusionTask:
                 z_text(record, self.model.z_kinds, self._seed, start + index)
                 for index, record in enumerate(records)
             ]
-        return to_tensor(pixels), [record.caption for record in records], texts
+        captions = [record.caption for record in records]
+        known = [z_to_text(record.latents) for record in records]
+        return Batch(to_tensor(pixels), captions, texts, known)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        """Mean squared error of the velocity that follows from x̂, weighted by σ (1 − σ).
+        """Error of the velocity that follows from x̂, and of the names that patches are given.
 
         With x_σ = (1 − σ) x + σ ε the velocity is ε − x = (x_σ − x) / σ, so its error is that of
         x̂ divided by σ (flow matching, arXiv 2210.02747; in this form arXiv 2511.13720, eq. 6).
-        Unweighted, levels near pure noise, where most of the error cannot be helped, make most of
-        the gradient. What remains after training was close to 1 / (σ (1 − σ)), so with this
-        weight all levels count about alike, as EDM2 reaches by learning (arXiv 2312.02696, eq. 16).
+        Its square is weighted by σ √(1 − σ): unweighted, levels near pure noise, where most of the
+        error cannot be helped, make most of the gradient. What remains after training was close to
+        1 / (σ (1 − σ)); a weight that evens this out exactly, as EDM2 learns it (arXiv 2312.02696,
+        eq. 16), left too little for the levels above 0.7, where shapes are decided.
         """
-        images, captions, texts = batch
         device = next(self.model.parameters()).device
-        images = images.to(device)
+        images = batch.images.to(device)
         self._prior.model.to(device)
         with torch.no_grad():
-            caption = self._prior.encode(captions)
+            caption = self._prior.encode(batch.captions)
             z = None
-            if texts:
-                z = self._prior.z_states(caption, *self._prior.tokenize_z(texts))
+            if batch.z:
+                z = self._prior.z_states(caption, *self._prior.tokenize_z(batch.z))
         drop = torch.rand(len(images), generator=rng, device=device) < self._drop
         context = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
@@ -94,8 +116,20 @@ class DiffusionTask:
         noise = torch.randn(images.shape, generator=rng, device=device)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * noise
-        clean = self.model(noisy, sigma, context)
-        return ((1.0 - level) / level.clamp(min=MIN_SIGMA) * (clean - images).square()).mean()
+        clean, said = self.model.draw_and_name(noisy, sigma, context)
+        weight = (1.0 - level).sqrt() / level.clamp(min=MIN_SIGMA)
+        drawing = (weight * (clean - images).square()).mean()
+        if not self._naming_weight:
+            return drawing
+        target = self._naming_target(batch.known).repeat(self._draws)
+        naming = naming_loss(said, target, self._words(target.words).detach())
+        return drawing + self._naming_weight * naming
+
+    def _naming_target(self, texts: Sequence[str]) -> NamingTarget:
+        ids, _ = self._prior.tokenize_z(texts)
+        places, names = self._prior.places_and_names(ids)
+        nothing = self._prior.model.config.eos_token_id
+        return naming_target(ids, places, names, nothing, self.model.patches)
 
 
 def train_diffusion(
@@ -138,7 +172,13 @@ def train_diffusion(
             precision=settings.precision,
         )
         task = DiffusionTask(
-            model, prior, stream, settings.drop_condition, settings.noise_draws, settings.seed
+            model,
+            prior,
+            stream,
+            settings.drop_condition,
+            settings.noise_draws,
+            settings.naming_weight,
+            settings.seed,
         )
         kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
         kept |= {"prior": prior.identity, "data": stream.identity}

@@ -151,12 +151,12 @@ def test_noise_and_dropping_follow_from_the_generator(workspace) -> None:
     prior = Prior.load(workspace.models("prior"))
     model = Diffusion.load(workspace.models("diffusion"))
     stream = RecordStream(workspace, ("palette",), 0)
-    task = DiffusionTask(model, prior, stream, 0.5, 2, 0)
+    task = DiffusionTask(model, prior, stream, 0.5, 2, 0.1, 0)
     batch = task.batch(0, 8)
     losses = [task.loss(batch, torch.Generator().manual_seed(seed)).item() for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
-    assert batch[0].shape == (8, 3, 16, 16)
-    assert -1.0 <= batch[0].min() < batch[0].max() <= 1.0
+    assert batch.images.shape == (8, 3, 16, 16)
+    assert -1.0 <= batch.images.min() < batch.images.max() <= 1.0
 
 
 def test_levels_are_spread_evenly_and_weighed(workspace, monkeypatch) -> None:
@@ -164,20 +164,42 @@ def test_levels_are_spread_evenly_and_weighed(workspace, monkeypatch) -> None:
     train_diffusion(workspace)
     model = Diffusion.load(workspace.models("diffusion"))
     prior, stream = Prior.load(workspace.models("prior")), RecordStream(workspace, ("palette",), 0)
-    task = DiffusionTask(model, prior, stream, 0.5, 2, 0)
+    task = DiffusionTask(model, prior, stream, 0.5, 2, 0.1, 0)
     batch = task.batch(0, 8)
     levels = []
 
     def off_by_a_tenth(self, noisy, sigma, context):
         levels.append(sigma)
-        return batch[0].repeat(2, 1, 1, 1) + 0.1
+        return batch.images.repeat(2, 1, 1, 1) + 0.1, torch.zeros(16, 16, prior.width)
 
-    monkeypatch.setattr(Diffusion, "forward", off_by_a_tenth)
+    monkeypatch.setattr(Diffusion, "draw_and_name", off_by_a_tenth)
     loss = task.loss(batch, torch.Generator().manual_seed(0))
     edges = model.shift(torch.linspace(0.0, 1.0, 17))
     assert ((levels[0] >= edges[:-1]) & (levels[0] <= edges[1:])).all()
-    weights = (1.0 - levels[0]) / levels[0].clamp(min=MIN_SIGMA)
+    weights = (1.0 - levels[0]).sqrt() / levels[0].clamp(min=MIN_SIGMA)
     torch.testing.assert_close(loss, 0.01 * weights.mean(), rtol=1e-3, atol=0)
+
+
+def test_a_baseline_learns_the_names_of_z_but_never_reads_them(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace, baseline=True)
+    prior = Prior.load(workspace.models("prior"))
+    model = Diffusion.load(workspace.models("baseline"))
+    stream = RecordStream(workspace, ("palette",), 0)
+    z = {text: f"<boxes> {text} <0><0><500><1000>" for text in ("star", "heart")}
+
+    def losses(known: str, weight: float) -> torch.Tensor:
+        task = DiffusionTask(model, prior, stream, 0.0, 1, weight, 0)
+        batch = task.batch(0, 2)
+        assert batch.z == [] and batch.known[0].startswith("<palette>")
+        return task.loss(batch._replace(known=[known] * 2), torch.Generator().manual_seed(0))
+
+    star, heart = losses(z["star"], 1.0), losses(z["heart"], 1.0)
+    assert star != heart  # it is the target
+    assert losses(z["star"], 0.0) == losses(z["heart"], 0.0)  # and nothing else
+    for loss in (star, heart):
+        loss.backward()
+    assert model.denoiser.naming[1].weight.grad.abs().sum() > 0
 
 
 def test_random_subsets_show_every_kind_and_never_none(workspace) -> None:
@@ -319,7 +341,7 @@ def test_images_are_reduced_to_the_denoisers_size(workspace) -> None:
         Prior.load(workspace.models("prior")),
     )
     stream = RecordStream(workspace, ("palette",), 0)
-    images, _, _ = DiffusionTask(model, prior, stream, 0.1, 1, 0).batch(0, 2)
+    images = DiffusionTask(model, prior, stream, 0.1, 1, 0.1, 0).batch(0, 2).images
     assert images.shape == (2, 3, 8, 8)
     whole = torch.tensor(stream.batch(0, 1)[0].pixels).movedim(-1, 0) / 127.5 - 1.0
     means = torch.nn.functional.avg_pool2d(whole, 2)
