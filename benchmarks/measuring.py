@@ -7,12 +7,12 @@ part of it: the pictures are made once. `nox -s bench -- measuring`.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Callable
 
 from pipelines.embedded.paths import embedded_path
+from pipelines.engines.pace import peak_memory
 from pipelines.evaluate.captions import fresh_captions
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import measure
@@ -39,7 +39,7 @@ def main() -> None:
         measure(seen, seen, asked, judge.config.ceiling["adherence"])
 
     judge.look(pictures)
-    before = peak()
+    before = peak_memory(of_children=False)
     times = {"the network alone": [], "seeing and measuring": []}
     for _ in range(ROUNDS):
         times["the network alone"].append(seconds(network))
@@ -47,7 +47,7 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:22} {median:6.1f} s   {median / medians['the network alone']:.2f} x")
-    print(f"memory rose by {peak() - before:.0f} MB")
+    print(f"memory rose by {(peak_memory(of_children=False) - before) / 1e6:.0f} MB")
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -55,11 +55,6 @@ def seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def peak() -> float:
-    """Largest resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

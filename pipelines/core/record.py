@@ -32,6 +32,11 @@ class Record:
     meta: Mapping[str, Any] = field(default_factory=dict)
     latents: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def heldout(self) -> bool:
+        """Whether it is of the held-out split, which training never sees."""
+        return self.meta.get("split") == "heldout"
+
     @cached_property
     def pixels(self) -> np.ndarray:
         """The decoded image: uint8, (height, width, 3), RGB.

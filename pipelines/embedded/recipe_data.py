@@ -12,7 +12,11 @@ SCENES = 30_000
 SEED = 20_240_521
 
 
+FACTS = f"scenes {SEED}"
+"""Tells these scenes from others."""
+
+
 def training_scenes(most: int) -> Iterator[Record]:
     """The first `most` scenes of the training split."""
     records = (make_record(SEED, index) for index in range(SCENES))
-    return islice((record for record in records if record.meta["split"] == "train"), most)
+    return islice((record for record in records if not record.heldout), most)

@@ -113,7 +113,7 @@ def fit_features(network: JudgeNetwork, seed: int, images: int) -> None:
     network.eval()
     rows = torch.cat(
         [
-            network.raw_features(to_input(np.stack(chunk), SIZE))
+            network.pooled(network.levels(to_input(np.stack(chunk), SIZE)))
             for chunk in _chunks(
                 draw_example(seed, "judge-features", i, True)[0] for i in range(images)
             )

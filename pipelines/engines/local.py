@@ -96,7 +96,7 @@ def _run_pass(
             elif pending:
                 _run_pool(workspace, stages, pending, workers, advance)
         if pending and not retry_failed:
-            used = 1 if len(pending) == 1 else min(workers, len(pending))
+            used = min(workers, len(pending))
             pace = Pace(total - done, monotonic() - start, used, peak_memory(used > 1))
             write_pace(workspace, kinds, pace)
         return [summarise(workspace, kind, tasks) for kind in kinds]

@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.core.manifest import Manifest, read_manifest
 from pipelines.core.stage import Stage, StageSpec
 from pipelines.core.workspace import Workspace
-from pipelines.engines.pace import Pace, read_pace
+from pipelines.engines.pace import read_pace
 from pipelines.engines.work import ShardTask, passes, plan_pass
 
 
@@ -61,7 +61,13 @@ def plan_stages(
         specs = [stage.spec for stage in group]
         tasks = plan_pass(workspace, specs, retry_failed)
         pace = read_pace(workspace, [spec.output for spec in specs])
-        plans += [_plan(workspace, spec, tasks, pace, workers) for spec in specs]
+        pending = [task for task in tasks if task.pending]
+        used = min(workers, max(len(pending), 1))
+        seconds = memory = None
+        if pace is not None:
+            seconds = pace.seconds_for(sum(task.records for task in pending), used)
+            memory = pace.memory * used or None
+        plans += [_plan(workspace, spec, tasks, seconds, memory) for spec in specs]
     return plans
 
 
@@ -69,8 +75,8 @@ def _plan(
     workspace: Workspace,
     spec: StageSpec,
     tasks: Sequence[ShardTask],
-    pace: Pace | None,
-    workers: int,
+    seconds: float | None,
+    memory: int | None,
 ) -> Plan:
     records, reasons = 0, Counter[str]()
     for task in tasks:
@@ -84,8 +90,6 @@ def _plan(
             records += task.records
             reasons[_reason(made, spec, task)] += 1
     each = _bytes_a_record(workspace, spec.output)
-    together = sum(task.records for task in tasks if task.pending)
-    used = max(min(workers, sum(bool(task.pending) for task in tasks)), 1)
     return Plan(
         spec.output,
         len(tasks),
@@ -93,8 +97,8 @@ def _plan(
         records,
         dict(reasons),
         None if each is None else round(each * records),
-        None if pace is None else pace.seconds_for(together, used),
-        pace.memory * used if pace and pace.memory else None,
+        seconds,
+        memory,
     )
 
 

@@ -25,7 +25,10 @@ _CODE = (
     *("core/seeds.py", "data/scenes", "latents", "models", "sample"),
     *(
         f"evaluate/{name}.py"
-        for name in ("colours", "fidelity", "judge", "networks", "observe", "reference")
+        for name in (
+            *("colours", "copying", "fidelity", "judge", "networks", "observe", "own_data"),
+            *("reference", "scenes"),
+        )
     ),
 )
 """Files and folders of `pipelines` that decide what is in a cell."""

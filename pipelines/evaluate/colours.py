@@ -36,7 +36,14 @@ def palette_fit(palette: Palette, pixels: np.ndarray) -> PaletteFit:
         palette: Of one colour or more.
         pixels: uint8 (height, width, 3).
     """
-    lab = srgb_to_oklab(pixels.reshape(-1, 3) / 255.0)
+    return _fit(palette, _oklab(pixels))
+
+
+def _oklab(pixels: np.ndarray) -> np.ndarray:
+    return srgb_to_oklab(pixels.reshape(-1, 3) / 255.0)
+
+
+def _fit(palette: Palette, lab: np.ndarray) -> PaletteFit:
     colours = np.stack([colour.oklab for colour in palette.items])
     distances = np.linalg.norm(lab[:, None] - colours, axis=-1)
     shares = np.bincount(distances.argmin(1), minlength=len(colours)) / len(lab)
@@ -56,16 +63,14 @@ def palette_fits(texts: Sequence[str], images: np.ndarray) -> np.ndarray:
         next picture.
     """
     palettes = [_palette(text) for text in texts]
-    pairs = zip(images, palettes, [*palettes[1:], *palettes[:1]], strict=True)
-    rows = [
-        [
-            value
-            for palette in both
-            for value in (palette_fit(palette, image) if palette else NOTHING)
-        ]
-        for image, *both in pairs
-    ]
-    return np.array(rows)
+    rows = []
+    for image, own, following in zip(images, palettes, [*palettes[1:], *palettes[:1]], strict=True):
+        if own or following:
+            lab = _oklab(image)
+            rows.append([_fit(p, lab) if p else NOTHING for p in (own, following)])
+        else:  # real pictures, a baseline's: their colours need not be converted
+            rows.append([NOTHING, NOTHING])
+    return np.array(rows).reshape(len(rows), -1)
 
 
 def _palette(text: str) -> Palette | None:

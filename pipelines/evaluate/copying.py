@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -34,21 +35,36 @@ class TrainingPictures:
 
     Args:
         records: At most `MOST` are kept, still encoded; what does not fill a group is left out.
-
-    Attributes:
-        groups: Their names; none if there are no records.
-        facts: Hash of the pictures.
+            They are read when they are needed: pictures that were seen before are not.
+        facts: What decides the pictures; without, it is a hash of them.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        kept = list(islice(records, MOST))
-        size = min(GROUP, max(len(kept), 1))
-        self._groups = {
-            f"training {start // size}": kept[start : start + size]
-            for start in range(0, len(kept) - size + 1, size)
+    def __init__(self, records: Iterable[Record], facts: str = "") -> None:
+        self._records, self._facts = records, facts
+
+    @cached_property
+    def _kept(self) -> list[Record]:
+        return list(islice(self._records, MOST))
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Record]]:
+        size = min(GROUP, max(len(self._kept), 1))
+        return {
+            f"training {start // size}": self._kept[start : start + size]
+            for start in range(0, len(self._kept) - size + 1, size)
         }
-        self.groups = tuple(self._groups)
-        self.facts = fingerprint([digest(record) for record in kept])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups; none if there are no records."""
+        return tuple(self._groups)
+
+    @cached_property
+    def facts(self) -> str:
+        """What decides the pictures; empty if there are none."""
+        if self._facts or not self._kept:
+            return self._facts
+        return fingerprint([digest(record) for record in self._kept])
 
     def source(self, side: int) -> Source:
         """A source of the groups' pictures, reduced to `side` pixels; the seed does not matter."""
@@ -60,14 +76,26 @@ class TrainingPictures:
         return source
 
 
+def training_pictures(workspace: Workspace) -> TrainingPictures:
+    """Those of a workspace's data; its manifests know whether they changed."""
+    shards = [made.sha256 for made in map(read_manifest, workspace.data_shards()) if made]
+    return TrainingPictures(training_records(workspace), fingerprint(shards) if shards else "")
+
+
 def training_records(workspace: Workspace, most: int = MOST) -> Iterator[Record]:
     """A workspace's training records, about `most` of them, spread evenly over the data."""
     manifests = filter(None, map(read_manifest, workspace.data_shards()))
     total = sum(manifest.counts["ok"] for manifest in manifests)
     stride = max(-(-total // most), 1)
-    everyone = (record for path in workspace.data_shards() for record in read_records(path))
-    trained = (record for record in everyone if record.meta.get("split") != "heldout")
-    return islice(trained, 0, None, stride)
+    return islice(split_records(workspace, heldout=False), 0, None, stride)
+
+
+def split_records(workspace: Workspace, heldout: bool) -> Iterator[Record]:
+    """A workspace's records of one split, in data order."""
+    for path in workspace.data_shards():
+        for record in read_records(path):
+            if record.heldout == heldout:
+                yield record
 
 
 def copies(drawn: Observed, reference: Observed, training: np.ndarray) -> Estimate:

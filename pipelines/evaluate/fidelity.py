@@ -188,7 +188,7 @@ def density_and_coverage(
     covered = np.zeros(len(real), dtype=bool)
     for start in range(0, len(drawn), BLOCK):
         # Open balls, as in the authors' code: a set against itself has a density of 1.
-        inside = _squared(drawn[start : start + BLOCK], real) < reach
+        inside = squared_distances(drawn[start : start + BLOCK], real) < reach
         balls[start : start + BLOCK] = inside.sum(1)
         covered |= inside.any(0)
     return balls / k, covered
@@ -198,7 +198,7 @@ def radii(points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """Squared distance of each point to its k-th nearest other: (n,)."""
     out = np.empty(len(points))
     for start in range(0, len(points), BLOCK):
-        distances = _squared(points[start : start + BLOCK], points)
+        distances = squared_distances(points[start : start + BLOCK], points)
         rows = np.arange(len(distances))
         distances[rows, start + rows] = np.inf
         out[start : start + BLOCK] = np.partition(distances, k - 1, axis=1)[:, k - 1]
@@ -207,7 +207,7 @@ def radii(points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
 
 def _inside(points: np.ndarray, centres: np.ndarray, reach: np.ndarray) -> np.ndarray:
     blocks = [
-        (_squared(points[start : start + BLOCK], centres) <= reach).any(axis=1)
+        (squared_distances(points[start : start + BLOCK], centres) <= reach).any(axis=1)
         for start in range(0, len(points), BLOCK)
     ]
     return np.concatenate(blocks)
@@ -217,7 +217,8 @@ def _union(parts: Sequence[Moments]) -> Moments:
     return reduce(Moments.merge, parts)
 
 
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances of all pairs, in float64: (n, d), (m, d) -> (n, m)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     distances = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2.0 * (a @ b.T)
     return np.maximum(distances, 0.0)

@@ -138,12 +138,8 @@ class JudgeNetwork(nn.Module):
             "background": self.background(high.mean((2, 3))),
         }
 
-    def raw_features(self, x: Tensor) -> Tensor:
-        """Pool every level to a coarse grid and concatenate: (n, 2048)."""
-        return self.pooled(self.levels(x))
-
     def pooled(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Compute the raw features from the levels, as `raw_features` does."""
+        """Pool every level to a coarse grid and concatenate: (n, 2048)."""
         pooled = [
             functional.adaptive_avg_pool2d(level, side).flatten(1)
             for level, (_, side) in zip(levels, _LEVELS, strict=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipelines.evaluate.fidelity import squared_distances
+
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(n, d), (m, d) -> (n, m)."""
 
@@ -24,9 +26,7 @@ def clip_gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     As there, it is scaled by 1000, since its values are close to each other.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    squared = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2.0 * (a @ b.T)
-    return CLIP_SCALE * np.exp(-squared / (2.0 * CLIP_BANDWIDTH**2))
+    return CLIP_SCALE * np.exp(-squared_distances(a, b) / (2.0 * CLIP_BANDWIDTH**2))
 
 
 def mmd_across_captions(
@@ -40,17 +40,14 @@ def mmd_across_captions(
     Args:
         drawn: (captions, n, d) features of drawn images.
         real: (captions, m, d) features of real images.
-        kernel: Of all pairs.
+        kernel: Of all pairs, symmetric.
 
     Returns:
         As `mmd_by_caption`; both NaN for a single caption.
     """
-    gaps = (
-        _means_between(drawn, drawn, kernel)
-        + _means_between(real, real, kernel)
-        - _means_between(drawn, real, kernel)
-        - _means_between(real, drawn, kernel)
-    )
+    between = _means_between(drawn, real, kernel)
+    within = _means_between(drawn, drawn, kernel) + _means_between(real, real, kernel)
+    gaps = within - between - between.T
     np.fill_diagonal(gaps, 0.0)
     count = len(gaps)
     if count < 2:

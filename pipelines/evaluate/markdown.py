@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.evaluate.compare import BASELINE, KALEIDO, Check
-from pipelines.evaluate.report import NAMES, TITLES, Report, number, verdict
+from pipelines.evaluate.report import (
+    NAMES,
+    TITLES,
+    Report,
+    bound,
+    compared_models,
+    number,
+    outcome,
+    verdict,
+)
 from pipelines.evaluate.statistics import Interval
 
 
@@ -55,11 +64,7 @@ def _numbers(report: Report) -> str:
 
 def _compared(report: Report) -> str:
     plan = report.plan
-    models = (
-        f"- {NAMES[model]}: {source}, {report.images_seen[model]:,} images seen, "
-        f"z: {', '.join(report.z_kinds[model]) or 'none'}"
-        for model, source in report.sources.items()
-    )
+    models = (f"- {model}" for model in compared_models(report))
     captions = (f"{place}. {_escape(text)}" for place, text in enumerate(plan["captions"], 1))
     parts = (
         "\n".join(models),
@@ -76,8 +81,8 @@ def _checks(checks: Iterable[Check], sound: bool) -> str:
         (
             check.name,
             _spread(check.interval),
-            f"{'at least' if check.sign == '>=' else 'at most'} {check.limit:g}",
-            ("met" if check.passed else "not met") if sound else "void",
+            bound(check),
+            outcome(check) if sound else "void",
         )
         for check in checks
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -32,9 +32,6 @@ DIVERSITY: dict[str, Callable[[np.ndarray], float]] = {
     "mss": mss,
 }
 """Metric -> score of one caption's features (n, d)."""
-
-SET_METRICS = ("frechet", "mmd", "cmmd", "precision", "recall", "density", "coverage.real")
-"""Metrics that compare two sets of pictures, over all captions."""
 
 LEAST_VALID = 2
 """A similarity needs two pictures: groups with fewer valid ones are skipped, and counted."""
@@ -68,26 +65,23 @@ def measure(
         ]
     )
     values = _set_metrics(seen, reference)
-    values["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
+    values["edges"] = _edges(seen, reference)
     values["caption"] = Estimate.mean_of(valid.mean(2))
     for name, score in DIVERSITY.items():
         values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
             values[f"{name}.{factor}"] = _mode_metric(seen, valid, asked, factor, function)
-    texts = [z for by_seed in seen.z for group in by_seed for z in group]
-    if any(texts):
-        values["z.parses"] = _z_share(seen, asked, lambda z, _: parses(z))
-        values |= _text_metrics(seen)
-    if any("<boxes>" in z for z in texts):
+    values |= _text_metrics(seen)
+    if any("<boxes>" in z for z in _texts(seen)):
         values |= _z_metrics(seen, asked, ceiling)
     return values | _palette_metrics(seen)
 
 
-def measure_features(
+def feature_distances(
     seen: Observed, reference: Observed, texts: np.ndarray | None = None
 ) -> dict[str, Estimate]:
-    """Measure pictures that nothing judges.
+    """Compare pictures that nothing judges with real ones, over all captions.
 
     Args:
         seen: The pictures, n of each caption under each seed.
@@ -97,12 +91,9 @@ def measure_features(
     Returns:
         Estimates by metric. ``frechet`` and ``mmd`` (and ``cmmd`` with texts) compare all pictures
         with the real ones; ``precision``, ``recall``, ``density`` and ``coverage.real``, which
-        depend on numbers, m of each caption with m real ones, on average. ``vendi``,
-        ``vendi.infinity``, ``mss``, ``edges`` and z's texts as in `measure`, where a caption has
-        two pictures. ``clip``: 100 times the cosine of picture and caption, where that is
-        positive (CLIPScore, 2104.08718, without its factor of 2.5).
+        depend on numbers, m of each caption with m real ones, on average.
     """
-    captions, seeds, n, d = seen.features.shape
+    captions, seeds, _, d = seen.features.shape
     drawn = seen.features.reshape(captions, -1, d)
     real = reference.features[:, 0]
     values = {
@@ -111,25 +102,45 @@ def measure_features(
     }
     if texts is not None:
         values["cmmd"] = mmd_across_captions(unit(drawn), unit(real), clip_gaussian)
-    estimates = {
-        name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
-        for name, (value, pseudo) in values.items()
-    }
-    estimates |= _shares_in_blocks(seen.features, real)
-    estimates["edges"] = Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
+    return _of_captions(values, seeds) | _shares_in_blocks(seen.features, real)
+
+
+def feature_metrics(
+    seen: Observed, reference: Observed, texts: np.ndarray | None = None
+) -> dict[str, Estimate]:
+    """Measure pictures that nothing judges, caption by caption.
+
+    Args:
+        seen: As for `feature_distances`, like the others.
+        reference: Likewise.
+        texts: Likewise.
+
+    Returns:
+        Estimates by metric: ``vendi``, ``vendi.infinity`` and ``mss``, where a caption has two
+        pictures, ``edges``, and z's texts and palettes, as in `measure`. ``clip``: 100 times the
+        cosine of picture and caption, where that is positive (CLIPScore, 2104.08718, without its
+        factor of 2.5).
+    """
+    estimates = {"edges": _edges(seen, reference)}
     if texts is not None:
         cosines = np.einsum("csnd,cd->csn", unit(seen.features), unit(texts))
         estimates["clip"] = Estimate.mean_of(100.0 * cosines.clip(min=0.0).mean(2))
-    if n >= LEAST_VALID:
+    if seen.features.shape[2] >= LEAST_VALID:
         for name, score in DIVERSITY.items():
-            estimates[name] = _by_cell(seen, _over_all(seen, score))
-    if any(z for by_seed in seen.z for group in by_seed for z in group):
-        estimates["z.parses"] = _by_cell(
-            seen, lambda c, s: float(np.mean([parses(z) for z in seen.z[c][s]]))
-        )
-        if n >= LEAST_VALID:
-            estimates |= _text_metrics(seen)
-    return estimates | _palette_metrics(seen)
+            estimates[name] = _over_all(seen, score)
+    return estimates | _text_metrics(seen) | _palette_metrics(seen)
+
+
+def _edges(seen: Observed, reference: Observed) -> Estimate:
+    return Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
+
+
+def _of_captions(values: Mapping[str, tuple[float, np.ndarray]], seeds: int) -> dict[str, Estimate]:
+    """Estimates of what is known of captions over all seeds: values and pseudo-values."""
+    return {
+        name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
+        for name, (value, pseudo) in values.items()
+    }
 
 
 def _shares_in_blocks(features: np.ndarray, real: np.ndarray) -> dict[str, Estimate]:
@@ -168,10 +179,7 @@ def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     each = [features.reshape(captions, -1, d) for features in (seen.features, reference.features)]
     distances = {"frechet": frechet_by_caption(*moments), "mmd": mmd_by_caption(*each)}
     shares = _shares(*(features.reshape(-1, d) for features in each))
-    return {
-        name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
-        for name, (value, pseudo) in distances.items()
-    } | {
+    return _of_captions(distances, seeds) | {
         name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
         for name, points in shares.items()
     }
@@ -187,13 +195,13 @@ def _diversity(
         return score(rows) if len(rows) >= LEAST_VALID else float("nan")
 
     return {
-        name: _by_cell(seen, _over_all(seen, score)),
+        name: _over_all(seen, score),
         f"{name}.valid": _by_cell(seen, of_valid, valid.sum(2)),
     }
 
 
-def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Callable[[int, int], float]:
-    return lambda c, s: score(seen.features[c, s])
+def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
+    return _by_cell(seen, lambda c, s: score(seen.features[c, s]))
 
 
 def _mode_metric(
@@ -209,8 +217,15 @@ def _mode_metric(
 
 
 def _text_metrics(seen: Observed) -> dict[str, Estimate]:
-    """Measure how varied the z of a caption under one seed are, as texts."""
+    """Measure z as texts: whether each parses, and how varied those of a caption and seed are.
+
+    Returns:
+        Nothing where no picture has a z.
+    """
+    if not any(_texts(seen)):
+        return {}
     groups = [[[words(z) for z in group] for group in by_seed] for by_seed in seen.z]
+    parsed = _by_cell(seen, lambda c, s: float(np.mean([parses(z) for z in seen.z[c][s]])))
     scores: dict[str, Callable[[list[list[str]]], float]] = {
         "distinct2": lambda texts: distinct(texts, 2),
         "repeated4": lambda texts: float(np.mean([repetition(text, 4) for text in texts])),
@@ -222,7 +237,11 @@ def _text_metrics(seen: Observed) -> dict[str, Estimate]:
     def mean(score: Callable[[list[list[str]]], float]) -> Estimate:
         return _by_cell(seen, lambda c, s: score(groups[c][s]))
 
-    return {f"z.{name}": mean(score) for name, score in scores.items()}
+    return {"z.parses": parsed} | {f"z.{name}": mean(score) for name, score in scores.items()}
+
+
+def _texts(seen: Observed) -> list[str]:
+    return [z for by_seed in seen.z for group in by_seed for z in group]
 
 
 def _z_metrics(seen: Observed, asked: Asked, ceiling: float) -> dict[str, Estimate]:

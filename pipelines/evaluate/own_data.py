@@ -11,12 +11,15 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
-from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
-from pipelines.evaluate.copying import TrainingPictures, digest, training_records
+from pipelines.evaluate.copying import (
+    digest,
+    split_records,
+    training_pictures,
+)
 from pipelines.evaluate.fidelity import NEIGHBOURS
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.measure import SET_METRICS, measure_features
+from pipelines.evaluate.measure import feature_distances, feature_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.statistics import Estimate
@@ -73,7 +76,7 @@ class DataYardstick:
                 "Use a larger --captions, or write more data: one record in ten is held out.",
             )
         self._others = _dealt(others, self.captions, each)
-        self.training = TrainingPictures(training_records(workspace))
+        self.training = training_pictures(workspace)
         shown = [*_flat(self._reference), *_flat(self._others)]
         self.facts = {
             "network": network.name,
@@ -106,18 +109,15 @@ class DataYardstick:
         return self._network(images), []
 
     def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
-        """All metrics of `pipelines.evaluate.measure.measure_features`."""
-        return measure_features(seen, reference, self._texts)
+        """All metrics that need no judge."""
+        return feature_distances(seen, reference, self._texts) | feature_metrics(
+            seen, reference, self._texts
+        )
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
         """Compare both real sets; what is said of single captions is of their own pictures."""
-        own = measure_features(reference, reference, self._texts)
-        for name in SET_METRICS:
-            own.pop(name, None)
-        if data is None:
-            return own
-        between = measure_features(data, reference, self._texts)
-        return own | {name: between[name] for name in SET_METRICS if name in between}
+        own = feature_metrics(reference, reference, self._texts)
+        return own if data is None else own | feature_distances(data, reference, self._texts)
 
     def _warnings(self, each: int, workspace: Workspace) -> Iterator[str]:
         pictures, width = len(self.captions) * each, self._network.width
@@ -133,7 +133,7 @@ class DataYardstick:
                 "real pictures lie from each other."
             )
         reference = {digest(record) for record in _flat(self._reference)}
-        training = _records(workspace, heldout=False)
+        training = split_records(workspace, heldout=False)
         seen = sum(digest(record) in reference for record in training)
         if seen:
             yield (
@@ -149,7 +149,7 @@ def _pictures(
     """The first `wanted` held-out captions with up to n records each, and other records."""
     chosen: dict[str, list[Record]] = {}
     others: list[Record] = []
-    for record in _records(workspace, heldout=True):
+    for record in split_records(workspace, heldout=True):
         records = chosen.get(record.caption)
         if records is None and len(chosen) < wanted:
             records = chosen.setdefault(record.caption, [])
@@ -158,13 +158,6 @@ def _pictures(
         elif len(others) < wanted * n:
             others.append(record)
     return chosen, others
-
-
-def _records(workspace: Workspace, heldout: bool) -> Iterator[Record]:
-    for path in workspace.data_shards():
-        for record in read_records(path):
-            if (record.meta.get("split") == "heldout") == heldout:
-                yield record
 
 
 def _dealt(

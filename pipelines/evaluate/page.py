@@ -14,7 +14,17 @@ from PIL import Image
 from pipelines.evaluate.charts import Line, line_chart
 from pipelines.evaluate.compare import AIMS_CFG, BASELINE, KALEIDO, PARITY_CFG, Check, Estimates
 from pipelines.evaluate.document import document, section, table
-from pipelines.evaluate.report import NAMES, TITLES, Grid, Report, number, verdict
+from pipelines.evaluate.report import (
+    NAMES,
+    TITLES,
+    Grid,
+    Report,
+    bound,
+    compared_models,
+    number,
+    outcome,
+    verdict,
+)
 from pipelines.evaluate.statistics import Interval
 
 GAP = 4  # pixels between pictures of a strip
@@ -185,7 +195,7 @@ def _checks(checks: Iterable[Check], sound: bool = True) -> str:
         (
             escape(check.name),
             _spread(check.interval),
-            f"{'at least' if check.sign == '>=' else 'at most'} {check.limit:g}",
+            bound(check),
             _outcome(check) if sound else '<span class="soft">void</span>',
         )
         for check in checks
@@ -194,11 +204,8 @@ def _checks(checks: Iterable[Check], sound: bool = True) -> str:
 
 
 def _outcome(check: Check) -> str:
-    if not math.isfinite(check.interval.value):
-        return '<span class="bad">not measured</span>'
-    if check.passed:
-        return '<span class="good">met</span>'
-    return '<span class="bad">not met</span>'
+    words = outcome(check)
+    return f'<span class="{"good" if words == "met" else "bad"}">{words}</span>'
 
 
 def _judge(report: Report) -> str:
@@ -268,13 +275,8 @@ def _compared(report: Report) -> str:
     plan = report.plan
     captions, seeds = plan["captions"], plan["seeds"]
     images = len(captions) * len(seeds) * plan["n"]
-    sources = "; ".join(
-        f"{NAMES[m]} ({source}, {report.images_seen[m]:,} images seen, "
-        f"z: {', '.join(report.z_kinds[m]) or 'none'})"
-        for m, source in report.sources.items()
-    )
     facts = {
-        "Models": escape(sources),
+        "Models": escape("; ".join(compared_models(report))),
         "Pictures": f"{images} for each model and scale: {len(captions)} captions, "
         f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
         "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "

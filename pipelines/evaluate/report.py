@@ -183,6 +183,27 @@ def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def bound(check: Check) -> str:
+    """Say a condition's bound."""
+    return f"{'at least' if check.sign == '>=' else 'at most'} {check.limit:g}"
+
+
+def outcome(check: Check) -> str:
+    """Say whether a condition is met."""
+    if not math.isfinite(check.interval.value):
+        return "not measured"
+    return "met" if check.passed else "not met"
+
+
+def compared_models(report: Report) -> list[str]:
+    """Say of each model where it comes from, what it saw and which z it draws."""
+    return [
+        f"{NAMES[model]} ({source}, {report.images_seen[model]:,} images seen, "
+        f"z: {', '.join(report.z_kinds[model]) or 'none'})"
+        for model, source in report.sources.items()
+    ]
+
+
 def number(value: float, sign: str = "") -> str:
     """Write a number with a fitting count of places; `sign` is ``+`` to show it always."""
     if not math.isfinite(value):

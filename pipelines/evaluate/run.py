@@ -18,15 +18,15 @@ from pipelines.core.progress import SILENT, Advance, Progress
 from pipelines.core.settings import EvaluateSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.recipe_data import training_scenes
+from pipelines.embedded.recipe_data import FACTS, training_scenes
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore, bundle_hash
 from pipelines.evaluate.compare import BASELINE, KALEIDO, aims, changes, parity
-from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_records
+from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_pictures
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.markdown import markdown
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.observe import SHOWN, Observed, Source, join, observe, samples_of
+from pipelines.evaluate.observe import SHOWN, Cell, Observed, Source, join, observe, samples_of
 from pipelines.evaluate.own_data import DataYardstick
 from pipelines.evaluate.page import render
 from pipelines.evaluate.report import Grid, Report
@@ -193,10 +193,11 @@ def _yardstick(
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
         _require_different("captions", chosen)
         judge = Judge.load(embedded_path("judge"))
-        embedded = bundles[KALEIDO].source == "embedded"
-        records = training_scenes(MOST) if embedded else training_records(workspace)
-        pictures = settings.n * len(settings.seeds)
-        return ScenesYardstick(judge, chosen, pictures, TrainingPictures(records))
+        if bundles[KALEIDO].source == "embedded":
+            training = TrainingPictures(training_scenes(MOST), FACTS)
+        else:
+            training = training_pictures(workspace)
+        return ScenesYardstick(judge, chosen, settings.n * len(settings.seeds), training)
     if bundles[KALEIDO].source == "embedded":
         raise KaleidoError(
             f"evaluate.features = {settings.features!r}",
@@ -256,13 +257,16 @@ def _observe_training(
 ) -> np.ndarray | None:
     """Features of training pictures, (t, d), or None if there are none."""
     pictures = yardstick.training
-    if not pictures.groups:
+
+    def make() -> Cell:
+        with progress.task("training pictures", len(pictures.groups), "group") as advance:
+            return observe(pictures.source(side), yardstick.look, pictures.groups, 0, advance)
+
+    if not pictures.facts:
         return None
-    with progress.task("training pictures", len(pictures.groups), "group") as advance:
-        make = partial(observe, pictures.source(side), yardstick.look, pictures.groups, 0, advance)
-        cell, there = store.get("training", {"training": pictures.facts}, make)
-        if there:
-            advance(len(pictures.groups), "already there")
+    cell, _ = store.get("training", {"training": pictures.facts}, make)
+    if not cell.features.size:  # all records are held out
+        return None
     return cell.features.reshape(-1, cell.features.shape[-1])
 
 

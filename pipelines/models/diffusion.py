@@ -155,8 +155,7 @@ class Diffusion(nn.Module):
         Returns:
             x̂, and (n, patches, width of the prior), see `pipelines.models.naming`.
         """
-        clean, said = self.denoiser(noisy, sigma * TIME_SCALE, context)
-        return clean, said
+        return self.denoiser(noisy, sigma * TIME_SCALE, context)
 
 
 def _load(cls: type[PartT], folder: Path) -> PartT:

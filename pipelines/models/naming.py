@@ -2,9 +2,9 @@
 
 That a caption's "star" and not "circle" belongs at a patch changes the squared error of a noisy
 picture by a few per cent, so a denoiser is slow to hear it. Asked for the word itself it learns it
-at once, and draws what it says: the idea of representation alignment (REPA, arXiv 2410.06940),
-with the words of z instead of another network's features. z is only the target here, so a baseline
-of p(x|c) learns from it as well and still draws without.
+sooner: the idea of representation alignment (REPA, arXiv 2410.06940), with the words of z instead
+of another network's features. z is only the target here, so a baseline of p(x|c) learns from it as
+well and still draws without.
 """
 
 from __future__ import annotations

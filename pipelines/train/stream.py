@@ -120,13 +120,13 @@ class RecordStream:
         return [
             record
             for record in read_joined(self._workspace, path, self._kinds)
-            if record.meta.get("split") != "heldout" and (record.latents or not self._kinds)
+            if not record.heldout and (record.latents or not self._kinds)
         ]
 
     def _count(self, path: Path) -> int:
         count = 0
         for record in read_joined(self._workspace, path, self._kinds):
-            if record.meta.get("split") == "heldout":
+            if record.heldout:
                 continue
             for kind, latent in record.latents.items():
                 self.found[kind] += 1

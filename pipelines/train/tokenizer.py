@@ -242,7 +242,7 @@ def _images(records: Sequence[Record]) -> torch.Tensor:
 def _held_out(workspace: Workspace) -> Iterator[Record]:
     for path in workspace.data_shards():
         for record in read_records(path):
-            if record.meta.get("split") == "heldout":
+            if record.heldout:
                 yield record
 
 
