@@ -113,7 +113,7 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, item: SceneObject, side: int) -
     angle = np.deg2rad(item.rotation + 45.0)
     across = (columns / side - item.x) * np.cos(angle) + (rows / side - item.y) * np.sin(angle)
     light = (across / (item.radius * STRIPE_RATIO)) % 1.0 < 0.5
-    pale = (0.3 * colour + 0.7 * 255.0).astype(np.uint8)
+    pale = (0.4 * colour + 0.6 * 255.0).astype(np.uint8)
     canvas[rows, columns] = np.where(light[:, None], pale, colour.astype(np.uint8))
 
 
