@@ -80,7 +80,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Run every benchmark, or those named: `nox -s bench -- cli_help`."""
-    chosen = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    chosen = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
     run_heavy(session, "-m", "pip", "install", "--quiet", *EXTRAS["bench"])
     for name in chosen:
         run_heavy(session, str(ROOT / "benchmarks" / f"{name}.py"))

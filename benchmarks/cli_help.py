@@ -10,8 +10,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
+
+from _paired import in_turns
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 15
@@ -45,12 +47,8 @@ def main() -> None:
             "kaleido --help": ["-m", "kaleido_cli", "--help"],
             "kaleido extract --help": ["-m", "kaleido_cli", "extract", "--help"],
         }
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(RUNS + 1):
-            for name, arguments in commands.items():
-                times[name].append(seconds(arguments))
-    # The first run of each fills the caches.
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+        times = in_turns({name: partial(run, line) for name, line in commands.items()}, RUNS)
+    medians = {name: statistics.median(values) for name, values in times.items()}
     reference = medians["bare app --help"]
     for name, median in medians.items():
         print(f"{name:24} {median * 1000:6.0f} ms   {median / reference:.2f} x")
@@ -58,13 +56,12 @@ def main() -> None:
         sys.exit(f"over {LIMIT} x")
 
 
-def seconds(arguments: list[str]) -> float:
+def run(arguments: list[str]) -> None:
+    """Run Python with these arguments."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    start = time.perf_counter()
     subprocess.run(
         [sys.executable, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL
     )
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ part of it: the pictures are made once. `nox -s bench -- measuring`.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
+
+from _paired import in_turns
 
 from pipelines.embedded.paths import embedded_path
 from pipelines.engines.pace import peak_memory
@@ -40,21 +40,12 @@ def main() -> None:
 
     judge.look(pictures)
     before = peak_memory(of_children=False)
-    times = {"the network alone": [], "seeing and measuring": []}
-    for _ in range(ROUNDS):
-        times["the network alone"].append(seconds(network))
-        times["seeing and measuring"].append(seconds(all_of_it))
+    works = {"the network alone": network, "seeing and measuring": all_of_it}
+    times = in_turns(works, ROUNDS)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:22} {median:6.1f} s   {median / medians['the network alone']:.2f} x")
     print(f"memory rose by {(peak_memory(of_children=False) - before) / 1e6:.0f} MB")
-
-
-def seconds(work: Callable[[], None]) -> float:
-    """Time a piece of work."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.data.scenes.factors import SHAPES
 from pipelines.embedded.examples_detector import Target, draw_example
+from pipelines.evaluate.judge import iou
 from pipelines.extract.backends.base import Detections
 from pipelines.extract.backends.yolo import YoloBackend
 
@@ -20,8 +21,9 @@ def measure(backend: YoloBackend, seed: int, scenes: int = TEST_SCENES) -> dict[
     """Measure a detector on scenes of held-out combinations.
 
     Returns:
-        ``box_map50``, the mean of ``box_ap50`` over the classes that occur; ``mask_iou``, the mean of all objects
-        found at a box IoU of at least 0.5; ``found``, their share; ``scenes``, how many.
+        ``box_map50``, the mean of ``box_ap50`` over the classes that occur; ``mask_iou``, the mean
+        of all objects found at a box IoU of at least 0.5; ``found``, their share; ``scenes``, how
+        many.
     """
     scored: list[tuple[int, float, bool]] = []
     mask_ious: list[float] = []
@@ -58,7 +60,7 @@ def match(detections: Detections, targets: Sequence[Target]) -> tuple[list[bool]
     hits, mask_ious = [], []
     for box, label, mask in zip(detections.boxes, detections.labels, detections.masks, strict=True):
         own = [i for i in free if SHAPES[targets[i].label] == label]
-        ious = [_box_iou(box, targets[i].box) for i in own]
+        ious = [iou(tuple(box), targets[i].box) for i in own]
         hits.append(bool(ious) and max(ious) >= 0.5)
         if hits[-1]:
             best = own[int(np.argmax(ious))]
@@ -66,13 +68,6 @@ def match(detections: Detections, targets: Sequence[Target]) -> tuple[list[bool]
             shape, truth = mask >= 0.5, targets[best].mask
             mask_ious.append(float((shape & truth).sum() / (shape | truth).sum()))
     return hits, mask_ious
-
-
-def _box_iou(a: Sequence[float], b: Sequence[float]) -> float:
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return float(width * height / (areas - width * height))
 
 
 def _class_precision(

@@ -20,7 +20,7 @@ from pipelines.data.scenes.factors import Scene, sample_scene
 from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data
 
 LICENCE = "CC0-1.0"
-VERSION = 1
+VERSION = 2
 """Raised when equal options give other scenes."""
 
 
