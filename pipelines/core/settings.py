@@ -105,6 +105,7 @@ class PriorSettings:
     heads: int = 4
     dropout: float = 0.1  # so that new captions are understood
     dropout_steps: int = 0  # steps with dropout, from the first on; then it learns faster without
+    structure_weight: float = 5.0  # in the loss, of labels, marks and ends beside numbers
     vocab_size: int = 2048
     max_caption_tokens: int = 64
     steps: int = 2000

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import SENTENCE_MARKS, LatentError, escape
+from pipelines.latents.base import GRID, SENTENCE_MARKS, LatentError, escape, number
 from pipelines.latents.items import check_label
 from pipelines.latents.sequence import SPECIAL_TOKENS
 
@@ -60,6 +60,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     add_special_tokens(tokenizer)
     return tokenizer
+
+
+def number_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Ids of the numbers from 0 to `GRID`, in their order."""
+    numbers = [number(value) for value in range(GRID + 1)]
+    ids: list[int] = tokenizer.convert_tokens_to_ids(numbers)
+    return ids
 
 
 def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> int:

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.settings import PriorSettings
-from pipelines.latents.base import GRID, number
+from pipelines.latents.base import GRID
 from pipelines.latents.grammar import Grammar
 from pipelines.latents.places import Places
 from pipelines.latents.tokens import Shape
-from pipelines.latents.vocabulary import add_special_tokens, plain_caption
+from pipelines.latents.vocabulary import add_special_tokens, number_ids, plain_caption
 from pipelines.models.context import States
 from pipelines.models.saved import FACTS, save_with_facts, without_bars
 
@@ -234,7 +234,7 @@ def _smooth_numbers(model: T5ForConditionalGeneration, tokenizer: PreTrainedToke
     value, what is learned of <500> holds for <501>. Frequencies rise geometrically from one
     half to 64 periods over the grid.
     """
-    ids = tokenizer.convert_tokens_to_ids([number(value) for value in range(GRID + 1)])
+    ids = number_ids(tokenizer)
     half = model.config.d_model // 2
     frequencies = 0.5 * 128.0 ** (torch.arange(half) / max(half - 1, 1))
     phase = 2.0 * math.pi * torch.arange(GRID + 1)[:, None] / GRID * frequencies[None]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
 
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -20,12 +21,13 @@ from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_from_text
+from pipelines.latents.vocabulary import number_ids
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import DrawOptions, draw
 from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
-from pipelines.train.prior import train_prior, z_text
+from pipelines.train.prior import PriorTask, train_prior, z_text
 from pipelines.train.stream import RecordStream
 
 
@@ -83,6 +85,25 @@ def test_dropout_ends_after_its_steps(workspace) -> None:
         for steps in (0, 1, 2)
     ]
     assert losses[0] != losses[1] == losses[2]
+
+
+def test_labels_and_marks_weigh_more_than_numbers(workspace) -> None:
+    train_prior(workspace)
+    prior = Prior.load(workspace.models("prior"))
+    stream = RecordStream(workspace, ("palette",), 0)
+    plain, weighted = (PriorTask(prior, stream, 0, 0, weight) for weight in (1.0, 3.0))
+    captions, texts, _ = batch = plain.batch(0, 4)
+    ids, mask = prior.tokenize(captions)
+    z_ids, z_mask = prior.tokenize_z(texts)
+    with torch.inference_mode():
+        usual = prior.model(ids, mask.long(), labels=z_ids.masked_fill(~z_mask, -100))
+        torch.testing.assert_close(plain.loss(batch, torch.Generator()), usual.loss)
+        weighted_loss = weighted.loss(batch, torch.Generator())
+    nll = cross_entropy(usual.logits.flatten(0, 1), z_ids.flatten(), reduction="none")
+    numbers = torch.isin(z_ids, torch.tensor(number_ids(prior.tokenizer))).flatten()
+    weights = torch.where(numbers, 1.0, 3.0) * z_mask.flatten()
+    assert 0 < numbers.sum() < z_mask.sum()
+    torch.testing.assert_close(weighted_loss, (weights * nll).sum() / weights.sum())
 
 
 def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path, monkeypatch) -> None:
