@@ -179,6 +179,29 @@ for _name, (_kinds, _purpose, _example) in COMMANDS.items():
     _register(MAKERS.get(_name, _plain)(_kinds))
 
 
+@app.command(
+    "plugin",
+    help="Compute latents of kinds that installed plug-ins bring.",
+    epilog="Example: kaleido extract plugin light --preview 8",
+)
+def plugin(
+    kinds: Annotated[str, typer.Argument(metavar="KINDS", help="Kinds of latents, by commas.")],
+    workers: WorkersOption = None,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
+    preview: PreviewOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """`kaleido extract plugin`; which kinds there are is looked up when it runs, not before."""
+    from pipelines.extract.plugins import check_plugin_kinds
+
+    asked = split_names(kinds) or ()
+    check_plugin_kinds(asked)
+    changes = {"extract.workers": workers}
+    _extract(asked, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+
 def _extract(
     kinds: tuple[str, ...] | None,
     changes: dict[str, Any],
