@@ -26,6 +26,15 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(help="Local processes (default: extract.workers).", show_default=False),
 ]
+DiskBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES",
+        help="Stop before the workspace's latents take more, 50GB say (default: "
+        "extract.disk_budget).",
+        show_default=False,
+    ),
+]
 RetryOption = Annotated[
     bool,
     typer.Option(
@@ -112,13 +121,14 @@ COMMANDS = {
 def _plain(kinds: tuple[str, ...] | None) -> Command:
     def command(
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
         workspace: WorkspaceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        changes = {"extract.workers": workers}
+        changes = {"extract.workers": workers, "extract.disk_budget": disk_budget}
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
     return command
@@ -129,6 +139,7 @@ def _detecting(kinds: tuple[str, ...] | None) -> Command:
         model: ModelOption = None,
         find: FindOption = None,
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
@@ -137,6 +148,7 @@ def _detecting(kinds: tuple[str, ...] | None) -> Command:
     ) -> None:
         changes = {
             "extract.workers": workers,
+            "extract.disk_budget": disk_budget,
             "extract.boxes_model": model,
             "extract.boxes_find": split_names(find),
         }
@@ -150,6 +162,7 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
         model: CaptionerOption = None,
         prompt: PromptOption = None,
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
@@ -158,6 +171,7 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
     ) -> None:
         changes = {
             "extract.workers": workers,
+            "extract.disk_budget": disk_budget,
             "extract.descriptions_model": model,
             "extract.descriptions_prompt": None if prompt is None else str(prompt),
         }
@@ -187,6 +201,7 @@ for _name, (_kinds, _purpose, _example) in COMMANDS.items():
 def plugin(
     kinds: Annotated[str, typer.Argument(metavar="KINDS", help="Kinds of latents, by commas.")],
     workers: WorkersOption = None,
+    disk_budget: DiskBudgetOption = None,
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
     preview: PreviewOption = None,
@@ -198,7 +213,7 @@ def plugin(
 
     asked = split_names(kinds) or ()
     check_plugin_kinds(asked)
-    changes = {"extract.workers": workers}
+    changes = {"extract.workers": workers, "extract.disk_budget": disk_budget}
     _extract(asked, changes, retry_failed, dry_run, preview, workspace, as_json)
 
 
@@ -217,6 +232,7 @@ def _extract(
     if preview is not None:
         flags = {
             "--workers": changes["extract.workers"] is not None,
+            "--disk-budget": changes["extract.disk_budget"] is not None,
             "--retry-failed": retry_failed,
             "--dry-run": dry_run,
         }
@@ -256,6 +272,11 @@ def _render_plans(plans: dict[str, Any]) -> None:
             console.line(f"  {count:,} shards: {reason}")
         if item.pending:
             console.line(f"  {_estimate(item)}")
+    left = next(iter(plans.values())).disk_left
+    if left is not None:
+        from pipelines.engines.budget import foresee
+
+        console.line(foresee(left, [item.growth for item in plans.values()]))
 
 
 def _estimate(item: Any) -> str:

@@ -67,6 +67,7 @@ class ExtractSettings:
     """``[extract]``: the stages that compute latents."""
 
     workers: int = 1  # local processes
+    disk_budget: str = ""  # most that latents/ may take, "50GB" say; empty: no limit
     boxes_model: str = ""  # a detector's folder or name on the hub; empty: the one for scenes
     boxes_find: tuple[str, ...] = ()  # what an open vocabulary looks for; empty: what captions name
     boxes_confidence: float = 0.25  # detections below this score are dropped
