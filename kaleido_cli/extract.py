@@ -61,7 +61,8 @@ CaptionerOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A vision-language model's folder, or its name on the Hugging Face hub.",
+        help="A vision-language model, or a language model that knows the caption alone: its "
+        "folder, its GGUF file, or its name on the Hugging Face hub.",
         show_default=False,
     ),
 ]
@@ -70,6 +71,14 @@ PromptOption = Annotated[
     typer.Option(
         help="A text file with the question, {caption} where the caption belongs (default: asks "
         "for 50 to 80 words).",
+        show_default=False,
+    ),
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Draw the words, the more freely the larger it is, by extract.seed and each record's "
+        "key (default: 0, the likeliest words).",
         show_default=False,
     ),
 ]
@@ -94,7 +103,7 @@ PreviewOption = Annotated[
 COMMANDS = {
     "descriptions": (
         ("description",),
-        "Describe each image by a vision-language model.",
+        "Describe each image by a vision-language model, or by its caption and a language model.",
         "descriptions --model Salesforce/blip-image-captioning-base",
     ),
     "boxes": (
@@ -161,6 +170,7 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
     def command(
         model: CaptionerOption = None,
         prompt: PromptOption = None,
+        temperature: TemperatureOption = None,
         workers: WorkersOption = None,
         disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
@@ -174,6 +184,7 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
             "extract.disk_budget": disk_budget,
             "extract.descriptions_model": model,
             "extract.descriptions_prompt": None if prompt is None else str(prompt),
+            "extract.descriptions_temperature": temperature,
         }
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 

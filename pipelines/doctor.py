@@ -33,6 +33,7 @@ PACKAGES = {
     "torchvision": "extract boxes and blobs (extra: yolo)",
     "datasets": "data hub (extra: hub)",
     "resvg-py": "data emoji (extra: emoji)",
+    "gguf": "language models in GGUF files (extra: gguf)",
     "spacy": "phrases for open-vocabulary detectors (extra: spacy)",
 }
 EMBEDDED = ("detector", "judge", "prior", "diffusion", "baseline")

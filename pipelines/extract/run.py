@@ -129,18 +129,21 @@ def _tokens(parts: Parts) -> Stage:
 
 def _descriptions(parts: Parts) -> Stage:
     from pipelines.embedded.paths import embedded_path, ships
+    from pipelines.extract.backends.describer import Wording
     from pipelines.extract.descriptions import DescriptionsStage
-    from pipelines.extract.recaption import PROMPT, RecaptionStage
+    from pipelines.extract.recaption import RecaptionStage
 
     settings = parts.settings
     if settings.descriptions_model:
-        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else PROMPT
-        return RecaptionStage(settings.descriptions_model, prompt)
+        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else None
+        wording = Wording(settings.descriptions_temperature, settings.seed)
+        return RecaptionStage(settings.descriptions_model, prompt, wording)
     if not ships("captioner"):
         raise KaleidoError(
             "extract descriptions",
             "no captioner is shipped yet.",
-            "Name a vision-language model with --model: its folder, or its name on the hub.",
+            "Name a vision-language model, or a language model that knows the caption alone, with "
+            "--model: its folder, or its name on the hub.",
         )
     return DescriptionsStage(embedded_path("captioner"))
 
