@@ -62,7 +62,7 @@ CaptionerOption = Annotated[
     typer.Option(
         "--model",
         help="A vision-language model, or a language model that knows the caption alone: its "
-        "folder, its GGUF file, or its name on the Hugging Face hub.",
+        "folder, its GGUF file, a plug-in's name, or its name on the Hugging Face hub.",
         show_default=False,
     ),
 ]

@@ -10,15 +10,17 @@ from typing import Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.plugins import (
+    DESCRIBERS,
     DETECTORS,
     GROUPS,
     LATENTS,
+    STAGES,
     load_plugin,
     plugin_names,
     plugin_packages,
 )
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.plugin import plugin_detector
+from pipelines.extract.backends.plugin import plugin_describer, plugin_detector
 from pipelines.latents.kinds import KINDS, latent_class
 
 PACKAGES = {
@@ -89,13 +91,15 @@ def _embedded(name: str) -> str:
 
 
 def _plugin(group: str, name: str) -> str:
-    if group != DETECTORS and name in KINDS:
+    if group in (LATENTS, STAGES) and name in KINDS:
         return "not used: Kaleido has a kind of this name itself"
     try:
         if group == LATENTS:
             latent_class(name)
         elif group == DETECTORS:
             plugin_detector(name, ())
+        elif group == DESCRIBERS:
+            plugin_describer(name)
         else:
             load_plugin(group, name)
     except KaleidoError as error:

@@ -21,7 +21,10 @@ STAGES = "kaleido.stages"
 DETECTORS = "kaleido.detectors"
 """Group of detectors: a name for ``--model`` -> its class."""
 
-GROUPS = (LATENTS, STAGES, DETECTORS)
+DESCRIBERS = "kaleido.describers"
+"""Group of models that write descriptions: a name for ``--model`` -> its class."""
+
+GROUPS = (LATENTS, STAGES, DETECTORS, DESCRIBERS)
 
 
 def plugin_names(group: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +12,7 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.backends.describer import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
-from pipelines.extract.backends.expand import Expander
-from pipelines.extract.backends.hub import GGUF, model_folder, model_identity
-from pipelines.extract.backends.recaption import Recaptioner
+from pipelines.extract.backends.describer_model import find_describer
 from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
 
@@ -40,7 +37,7 @@ class RecaptionStage(Stage):
     """pixels and caption -> `Description`.
 
     Args:
-        model: A folder of transformers, a GGUF file, or a name on the hub.
+        model: As `find_describer` takes it.
         prompt: A text file with the question, ``{caption}`` where the caption belongs; None takes
             the one for this kind of model.
         wording: How words are chosen.
@@ -52,47 +49,30 @@ class RecaptionStage(Stage):
     def __init__(
         self, model: str, prompt: Path | None = None, wording: Wording = LIKELIEST
     ) -> None:
-        self._folder, self._wording = model_folder(model), wording
-        self._sees = not text_only(self._folder)
-        self._question = read_prompt(prompt or (PROMPT if self._sees else TEXT_PROMPT))
+        self._chosen, self._wording = find_describer(model), wording
+        self._question = read_prompt(prompt or (PROMPT if self._chosen.sees else TEXT_PROMPT))
         self._model: Describer | None = None
         self.spec = StageSpec(
-            name="descriptions-recaption" if self._sees else "descriptions-expand",
-            version=2 if self._sees else 1,
+            name=f"descriptions-{self._chosen.family}",
+            version=2,
             output="description",
             batch_size=BATCH,
             options={
-                "model": model_identity(self._folder),
+                "model": self._chosen.identity,
                 "prompt": fingerprint(self._question),
-                **self._wording.options,
+                **wording.options,
             },
         )
 
     def setup(self) -> None:
         """Load the model."""
-        if self._sees:
-            self._model = Recaptioner(self._folder, self._question, self._wording)
-        else:
-            self._model = Expander(self._folder, self._question, self._wording)
+        self._model = self._chosen.load(self._question, self._wording)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Describe each record; an answer that describes nothing has failed."""
         if self._model is None:
             raise RuntimeError("setup() comes before the first batch")
         return [accept(answer) for answer in self._model.describe(records)]
-
-
-def text_only(folder: Path) -> bool:
-    """Whether a model is a language model that sees no pictures, by its configuration."""
-    if folder.suffix == GGUF:
-        return True
-    if any((folder / f"{name}_config.json").is_file() for name in ("preprocessor", "processor")):
-        return False
-    try:
-        architecture = json.loads((folder / "config.json").read_text("utf-8"))["architectures"][0]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False  # loading it says what is wrong
-    return str(architecture).endswith("ForCausalLM")
 
 
 def read_prompt(path: Path) -> str:

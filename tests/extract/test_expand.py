@@ -17,8 +17,9 @@ from pipelines.core.manifest import read_manifest, read_rows
 from pipelines.core.record import Record
 from pipelines.data.scenes.generate import make_records
 from pipelines.extract.backends.describer import Answer, Wording
+from pipelines.extract.backends.describer_model import text_only
 from pipelines.extract.backends.expand import ROWS, Expander
-from pipelines.extract.recaption import RecaptionStage, text_only
+from pipelines.extract.recaption import RecaptionStage
 from pipelines.extract.run import extract
 from pipelines.latents.reader import read_joined
 

@@ -146,6 +146,17 @@ def test_a_plug_ins_detector_finds_boxes(light, scenes):
     assert "what it was made for" in refused
 
 
+def test_a_plug_ins_describer_writes_descriptions(light, scenes):
+    summary = json.loads(invoke("extract", "descriptions", "--model", "longer", "--json"))
+    assert summary["description"]["ok"] == 6
+    shard = scenes.data_shards()[0]
+    for record in read_joined(scenes, shard, ["description"]):
+        written = record.latents["description"].text
+        assert written == f"This picture shows {record.caption}, no more."
+    made = read_manifest(scenes.latents("description") / shard.name)
+    assert (made.stage, made.options["model"]) == ("descriptions-longer", "longer 1")
+
+
 def test_a_preview_and_doctor_know_plug_ins(light, scenes):
     assert "light: <" in invoke("extract", "plugin", "light", "--preview", "2")
     assert not scenes.latents("light").exists()
@@ -154,6 +165,7 @@ def test_a_preview_and_doctor_know_plug_ins(light, scenes):
         ["kaleido.latents", "light", "kaleido-light", "ready"],
         ["kaleido.stages", "light", "kaleido-light", "ready"],
         ["kaleido.detectors", "red-things", "kaleido-light", "ready"],
+        ["kaleido.describers", "longer", "kaleido-light", "ready"],
     ]
 
 
@@ -190,7 +202,7 @@ def test_two_packages_with_one_kind_are_both_named(light):
     assert caught.value.mend == "Uninstall all but one."
 
 
-SMALL = "from kaleido_light import Light, LightStage, make_stage, RedThings\n"
+SMALL = "from kaleido_light import Light, LightStage, make_stage, Longer, RedThings\n"
 
 
 @pytest.mark.parametrize(
@@ -266,5 +278,19 @@ def test_a_latent_without_a_stage_cannot_be_extracted(light, scenes):
 def test_a_bad_detector_is_named_with_its_package(light, scenes, text, reason):
     light.install("oddities", {plugins.DETECTORS: {"odd": "oddities:Odd"}}, oddities=text)
     err = invoke("extract", "boxes", "--model", "odd", code=1)
+    assert "plug-in 'odd' of oddities" in err
+    assert reason in err
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def Odd(prompt, wording): pass", "is not a class with a method describe"),
+        (SMALL + "class Odd(Longer): sees = 1", "sees is not True or False"),
+    ],
+)
+def test_a_bad_describer_is_named_with_its_package(light, scenes, text, reason):
+    light.install("oddities", {plugins.DESCRIBERS: {"odd": "oddities:Odd"}}, oddities=text)
+    err = invoke("extract", "descriptions", "--model", "odd", code=1)
     assert "plug-in 'odd' of oddities" in err
     assert reason in err

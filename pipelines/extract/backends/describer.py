@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -58,6 +59,35 @@ class Wording:
 
 
 LIKELIEST = Wording()
+
+
+@dataclass(frozen=True)
+class DescriberModel(ABC):
+    """A describer that is chosen but not loaded; it can be sent to another process.
+
+    Attributes:
+        name: Its folder or file, or what it is called.
+        family: Its kind of describer, part of the name of the stage that uses it.
+        identity: Hash or version of everything that its answers depend on, beside prompt and words.
+        sees: Whether it sees the picture; if not, it is asked another question by default.
+    """
+
+    name: str
+    family: str
+    identity: str
+    sees: bool
+
+    @abstractmethod
+    def load(self, prompt: str, wording: Wording) -> Describer:
+        """Load the weights.
+
+        Args:
+            prompt: Question, with ``{caption}`` where the caption belongs.
+            wording: How words are chosen.
+
+        Raises:
+            KaleidoError: If a library is missing, or there is no such model.
+        """
 
 
 class _Draw:

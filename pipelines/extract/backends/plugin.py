@@ -1,12 +1,13 @@
-"""Detectors that plug-ins bring."""
+"""Detectors and describers that plug-ins bring."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.plugins import DETECTORS, load_plugin, plugin_error
+from pipelines.core.plugins import DESCRIBERS, DETECTORS, load_plugin, plugin_error
 from pipelines.extract.backends.base import DetectorBackend, DetectorModel
+from pipelines.extract.backends.describer import Describer, DescriberModel, Wording
 
 
 class PluginDetector(DetectorModel):
@@ -35,20 +36,44 @@ def plugin_detector(name: str, prompts: tuple[str, ...]) -> PluginDetector | Non
     return PluginDetector(name, name, found.identity, found.has_masks)
 
 
+class PluginDescriber(DescriberModel):
+    """A describer whose class another package brings; each worker finds it again by its name."""
+
+    def load(self, prompt: str, wording: Wording) -> Describer:
+        """Load the describer, see `DescriberModel`."""
+        describer: Describer = _describer_class(self.name)(prompt, wording)
+        return describer
+
+
+def plugin_describer(name: str) -> PluginDescriber | None:
+    """Find the describer that a plug-in brings under a name, or None if none does.
+
+    Raises:
+        KaleidoError: If it cannot be imported or is no describer.
+    """
+    found = _describer_class(name)
+    return None if found is None else PluginDescriber(name, name, found.identity, found.sees)
+
+
 def _detector_class(name: str) -> Any:
-    found: Any = load_plugin(DETECTORS, name)
-    if found is not None and (problem := _problem(found)):
-        raise plugin_error(DETECTORS, name, problem)
-    return found
+    return _checked(DETECTORS, name, "predict", "has_masks")
 
 
-def _problem(found: Any) -> str:
-    """Say why a plug-in's object cannot be the class of a detector; empty if it can."""
-    if not (isinstance(found, type) and callable(getattr(found, "predict", None))):
-        return f"{found!r} is not a class with a method predict(images, captions)."
+def _describer_class(name: str) -> Any:
+    return _checked(DESCRIBERS, name, "describe", "sees")
+
+
+def _checked(group: str, name: str, method: str, flag: str) -> Any:
+    """Import a class with a method, an ``identity`` and a flag; None if no plug-in brings it."""
+    found: Any = load_plugin(group, name)
+    if found is None:
+        return None
     identity = getattr(found, "identity", None)
+    if not (isinstance(found, type) and callable(getattr(found, method, None))):
+        raise plugin_error(group, name, f"{found!r} is not a class with a method {method}.")
     if not (isinstance(identity, str) and identity):
-        return f"{found.__name__}.identity is not a text that names its version."
-    if type(getattr(found, "has_masks", None)) is not bool:
-        return f"{found.__name__}.has_masks is not True or False."
-    return ""
+        why = f"{found.__name__}.identity is not a text that names its version."
+        raise plugin_error(group, name, why)
+    if type(getattr(found, flag, None)) is not bool:
+        raise plugin_error(group, name, f"{found.__name__}.{flag} is not True or False.")
+    return found
