@@ -27,3 +27,6 @@ def _render(found: dict[str, Any]) -> None:
     console.table(rows, ("package", "version", "used for"))
     console.line("")
     console.table(found["embedded"].items(), ("embedded model", "state"))
+    if found["plugins"]:
+        console.line("")
+        console.table(found["plugins"], ("plug-ins for", "name", "package", "state"))

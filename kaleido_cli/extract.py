@@ -26,6 +26,15 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(help="Local processes (default: extract.workers).", show_default=False),
 ]
+DiskBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES",
+        help="Stop before the workspace's latents take more, 50GB say (default: "
+        "extract.disk_budget).",
+        show_default=False,
+    ),
+]
 RetryOption = Annotated[
     bool,
     typer.Option(
@@ -52,7 +61,8 @@ CaptionerOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A vision-language model's folder, or its name on the Hugging Face hub.",
+        help="A vision-language model, or a language model that knows the caption alone: its "
+        "folder, its GGUF file, a plug-in's name, or its name on the Hugging Face hub.",
         show_default=False,
     ),
 ]
@@ -61,6 +71,14 @@ PromptOption = Annotated[
     typer.Option(
         help="A text file with the question, {caption} where the caption belongs (default: asks "
         "for 50 to 80 words).",
+        show_default=False,
+    ),
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Draw the words, the more freely the larger it is, by extract.seed and each record's "
+        "key (default: 0, the likeliest words).",
         show_default=False,
     ),
 ]
@@ -85,7 +103,7 @@ PreviewOption = Annotated[
 COMMANDS = {
     "descriptions": (
         ("description",),
-        "Describe each image by a vision-language model.",
+        "Describe each image by a vision-language model, or by its caption and a language model.",
         "descriptions --model Salesforce/blip-image-captioning-base",
     ),
     "boxes": (
@@ -112,13 +130,14 @@ COMMANDS = {
 def _plain(kinds: tuple[str, ...] | None) -> Command:
     def command(
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
         workspace: WorkspaceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        changes = {"extract.workers": workers}
+        changes = {"extract.workers": workers, "extract.disk_budget": disk_budget}
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
     return command
@@ -129,6 +148,7 @@ def _detecting(kinds: tuple[str, ...] | None) -> Command:
         model: ModelOption = None,
         find: FindOption = None,
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
@@ -137,6 +157,7 @@ def _detecting(kinds: tuple[str, ...] | None) -> Command:
     ) -> None:
         changes = {
             "extract.workers": workers,
+            "extract.disk_budget": disk_budget,
             "extract.boxes_model": model,
             "extract.boxes_find": split_names(find),
         }
@@ -149,7 +170,9 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
     def command(
         model: CaptionerOption = None,
         prompt: PromptOption = None,
+        temperature: TemperatureOption = None,
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
@@ -158,8 +181,10 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
     ) -> None:
         changes = {
             "extract.workers": workers,
+            "extract.disk_budget": disk_budget,
             "extract.descriptions_model": model,
             "extract.descriptions_prompt": None if prompt is None else str(prompt),
+            "extract.descriptions_temperature": temperature,
         }
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
@@ -179,6 +204,30 @@ for _name, (_kinds, _purpose, _example) in COMMANDS.items():
     _register(MAKERS.get(_name, _plain)(_kinds))
 
 
+@app.command(
+    "plugin",
+    help="Compute latents of kinds that installed plug-ins bring.",
+    epilog="Example: kaleido extract plugin light --preview 8",
+)
+def plugin(
+    kinds: Annotated[str, typer.Argument(metavar="KINDS", help="Kinds of latents, by commas.")],
+    workers: WorkersOption = None,
+    disk_budget: DiskBudgetOption = None,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
+    preview: PreviewOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """`kaleido extract plugin`; which kinds there are is looked up when it runs, not before."""
+    from pipelines.extract.plugins import check_plugin_kinds
+
+    asked = split_names(kinds) or ()
+    check_plugin_kinds(asked)
+    changes = {"extract.workers": workers, "extract.disk_budget": disk_budget}
+    _extract(asked, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+
 def _extract(
     kinds: tuple[str, ...] | None,
     changes: dict[str, Any],
@@ -194,6 +243,7 @@ def _extract(
     if preview is not None:
         flags = {
             "--workers": changes["extract.workers"] is not None,
+            "--disk-budget": changes["extract.disk_budget"] is not None,
             "--retry-failed": retry_failed,
             "--dry-run": dry_run,
         }
@@ -233,6 +283,11 @@ def _render_plans(plans: dict[str, Any]) -> None:
             console.line(f"  {count:,} shards: {reason}")
         if item.pending:
             console.line(f"  {_estimate(item)}")
+    left = next(iter(plans.values())).disk_left
+    if left is not None:
+        from pipelines.engines.budget import foresee
+
+        console.line(foresee(left, [item.growth for item in plans.values()]))
 
 
 def _estimate(item: Any) -> str:

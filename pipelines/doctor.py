@@ -9,7 +9,19 @@ from importlib.util import find_spec
 from typing import Any
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.plugins import (
+    DESCRIBERS,
+    DETECTORS,
+    GROUPS,
+    LATENTS,
+    STAGES,
+    load_plugin,
+    plugin_names,
+    plugin_packages,
+)
 from pipelines.embedded.paths import embedded_path
+from pipelines.extract.backends.plugin import plugin_describer, plugin_detector
+from pipelines.latents.kinds import KINDS, latent_class
 
 PACKAGES = {
     "kaleido-diffusion": "this program",
@@ -23,6 +35,7 @@ PACKAGES = {
     "torchvision": "extract boxes and blobs (extra: yolo)",
     "datasets": "data hub (extra: hub)",
     "resvg-py": "data emoji (extra: emoji)",
+    "gguf": "language models in GGUF files (extra: gguf)",
     "spacy": "phrases for open-vocabulary detectors (extra: spacy)",
 }
 EMBEDDED = ("detector", "judge", "prior", "diffusion", "baseline")
@@ -32,8 +45,9 @@ def examine() -> dict[str, Any]:
     """Describe this installation.
 
     Returns:
-        ``system`` (name to text), ``packages`` (name, version or None, what it serves) and
-        ``embedded`` (model to ``present`` or what is wrong).
+        ``system`` (name to text), ``packages`` (name, version or None, what it serves),
+        ``embedded`` (model to ``present`` or what is wrong) and ``plugins`` (group, name, package,
+        ``ready`` or what is wrong).
     """
     return {
         "system": {
@@ -44,6 +58,11 @@ def examine() -> dict[str, Any]:
         },
         "packages": [(name, _version(name), use) for name, use in PACKAGES.items()],
         "embedded": {name: _embedded(name) for name in EMBEDDED},
+        "plugins": [
+            (group, name, plugin_packages(group, name), _plugin(group, name))
+            for group in GROUPS
+            for name in plugin_names(group)
+        ],
     }
 
 
@@ -69,3 +88,20 @@ def _embedded(name: str) -> str:
     except KaleidoError as error:
         return error.why
     return "present"
+
+
+def _plugin(group: str, name: str) -> str:
+    if group in (LATENTS, STAGES) and name in KINDS:
+        return "not used: Kaleido has a kind of this name itself"
+    try:
+        if group == LATENTS:
+            latent_class(name)
+        elif group == DETECTORS:
+            plugin_detector(name, ())
+        elif group == DESCRIBERS:
+            plugin_describer(name)
+        else:
+            load_plugin(group, name)
+    except KaleidoError as error:
+        return error.why
+    return "ready"

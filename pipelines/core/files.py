@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -9,6 +10,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pipelines.core.errors import KaleidoError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors that say that a disk, or a user's share of it, is full."""
 
 TEMPORARY = re.compile(r"(?P<target>.+)\.\d+\.(?P<kind>tmp|old)")
 """Names of files and folders that are not finished, or are being replaced."""
@@ -20,14 +26,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The process id is in the temporary name, so that a run which was thought dead cannot write into
     the file of its successor. Parent folders are made.
+
+    Raises:
+        KaleidoError: If the disk is full; an older file stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        why = f"it cannot be written ({error.strerror})."
+        mend = "Free some space and run again; what is finished is kept."
+        raise KaleidoError(str(path), why, mend) from error
     finally:
         temporary.unlink(missing_ok=True)
 

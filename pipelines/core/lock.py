@@ -45,8 +45,12 @@ def _create(path: Path, content: bytes) -> bool:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return False
-    with open(descriptor, "wb") as file:
-        file.write(content)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+    except OSError:
+        path.unlink(missing_ok=True)  # on a full disk: an empty lock would name no holder
+        raise
     return True
 
 

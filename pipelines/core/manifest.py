@@ -66,18 +66,34 @@ def write_manifest(shard_path: Path, manifest: Manifest, rows: Sequence[RowOutco
     Raises:
         ValueError: If the manifest's counts are not those of the rows.
     """
+    if dict(manifest.counts) != count_outcomes(rows):
+        raise ValueError(f"{shard_path}: counts {manifest.counts} are not those of the rows")
+    atomic_write(shard_path.with_suffix(".parquet"), encode_rows(rows))
+    atomic_write(shard_path.with_suffix(".json"), encode_manifest(manifest))
+
+
+def encode_rows(rows: Sequence[RowOutcome]) -> bytes:
+    """Return the Parquet file of the outcomes of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if dict(manifest.counts) != count_outcomes(rows):
-        raise ValueError(f"{shard_path}: counts {manifest.counts} are not those of the rows")
     columns = {name: [_utf8(getattr(row, name)) for row in rows] for name in _SCHEMA_NAMES}
     table = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in _SCHEMA_NAMES]))
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
-    atomic_write(shard_path.with_suffix(".parquet"), buffer.getvalue())
+    return buffer.getvalue()
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the JSON file of a manifest."""
     text = json.dumps(asdict(manifest), indent=2, sort_keys=True, allow_nan=False)
-    atomic_write(shard_path.with_suffix(".json"), text.encode() + b"\n")
+    return text.encode() + b"\n"
+
+
+def bytes_on_disk(shard_path: Path) -> int:
+    """Return the size of a shard's files together: tar, Parquet and manifest; 0 without any."""
+    files = (shard_path, *(shard_path.with_suffix(suffix) for suffix in (".parquet", ".json")))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 _SCHEMA_NAMES = tuple(item.name for item in fields(RowOutcome))

@@ -33,6 +33,7 @@ class Range:
 RANGES = {
     "image_size": Range(8, 4096),
     "boxes_confidence": Range(0, 1),
+    "descriptions_temperature": Range(0),
     "boxes_max": Range(1, 15),  # more than 15 boxes or blobs are no valid latent
     "palette_colours": Range(1, 8),  # nor more than 8 colours
     "warmup": Range(0),
@@ -67,13 +68,16 @@ class ExtractSettings:
     """``[extract]``: the stages that compute latents."""
 
     workers: int = 1  # local processes
+    disk_budget: str = ""  # most that latents/ may take, "50GB" say; empty: no limit
     boxes_model: str = ""  # a detector's folder or name on the hub; empty: the one for scenes
     boxes_find: tuple[str, ...] = ()  # what an open vocabulary looks for; empty: what captions name
     boxes_confidence: float = 0.25  # detections below this score are dropped
     boxes_max: int = 8  # the most confident ones are kept
     palette_colours: int = 6
-    descriptions_model: str = ""  # a vision-language model's folder or name on the hub
+    descriptions_model: str = ""  # a (vision-)language model's folder or name on the hub
     descriptions_prompt: str = ""  # a text file with the question; empty: 50 to 80 words
+    descriptions_temperature: float = 0.0  # 0: the likeliest words; above: words drawn by key
+    seed: int = 0  # of drawn descriptions
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from pipelines.core.seeds import generator
 from pipelines.core.sheet import contact_sheet, enlarge
 from pipelines.core.workspace import Workspace
 from pipelines.latents.base import Latent
+from pipelines.latents.kinds import is_kind
 from pipelines.latents.reader import read_joined
-from pipelines.latents.sequence import DEFAULT_ORDER, order_kinds
+from pipelines.latents.sequence import order_kinds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,8 +162,9 @@ def describe(record: Record) -> ShownRecord:
 
 
 def _extracted(workspace: Workspace, shards: Sequence[Path]) -> tuple[str, ...]:
+    folders = [path.name for path in (workspace.root / "latents").glob("*") if path.is_dir()]
     return tuple(
         kind
-        for kind in DEFAULT_ORDER
+        for kind in order_kinds(filter(is_kind, folders))
         if all(read_manifest(workspace.latents(kind) / path.name) for path in shards)
     )

@@ -18,7 +18,9 @@ from pipelines.core.files import remove_leftovers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import Stage, set_up
 from pipelines.core.workspace import Workspace
+from pipelines.engines.budget import DiskBudget, disk_left, foresee
 from pipelines.engines.pace import Pace, peak_memory, write_pace
+from pipelines.engines.plan import estimate_growth
 from pipelines.engines.threads import child_threads, torch_threads
 from pipelines.engines.work import (
     RunSummary,
@@ -59,7 +61,8 @@ def run_stages(
     Raises:
         InputMissing: If the data or an input kind is missing; names the command that makes it.
         KaleidoError: If another process writes one of the kinds, an input shard is damaged, a stage
-            breaks its contract or stops, or a worker dies.
+            breaks its contract or stops, a worker dies, the disk is full, or ``disk_budget`` does
+            not suffice for the next shard.
     """
     if workers < 1:
         raise KaleidoError("workers", f"{workers} is too few.", "Give 1 or more.")
@@ -85,16 +88,17 @@ def _run_pass(
         tasks = plan_pass(workspace, [stage.spec for stage in stages], retry_failed)
         _warn_of_unfinished(workspace, tasks, progress)
         pending = [task for task in tasks if task.pending]
+        budget = _open_budget(workspace, stages, pending, progress)
         total = sum(task.records for task in tasks)
         done = total - sum(task.records for task in pending)
         start = monotonic()
         with progress.task(f"extract {', '.join(kinds)}", total, "record", done) as advance:
             if workers == 1 or len(pending) == 1:
-                worker = _Worker(workspace, stages)
+                worker = _Worker(workspace, stages, budget)
                 for task in pending:
                     worker.run(task, advance)
             elif pending:
-                _run_pool(workspace, stages, pending, workers, advance)
+                _run_pool(workspace, stages, pending, workers, advance, budget)
         if pending and not retry_failed:
             used = min(workers, len(pending))
             pace = Pace(total - done, monotonic() - start, used, peak_memory(used > 1))
@@ -110,18 +114,31 @@ def _warn_of_unfinished(
         progress.message(f"{path.name} has no manifest and is left out: make the data again.")
 
 
+def _open_budget(
+    workspace: Workspace, stages: Sequence[Stage], pending: Sequence[ShardTask], progress: Progress
+) -> DiskBudget | None:
+    """Return the budget of a pass, if there is one, and say how far it will reach."""
+    left = disk_left(workspace)
+    if left is None or not pending:
+        return None
+    growths = [estimate_growth(workspace, stage.spec, pending) for stage in stages]
+    progress.message(foresee(left, growths))
+    return DiskBudget(left)
+
+
 def _run_pool(
     workspace: Workspace,
     stages: Sequence[Stage],
     tasks: Sequence[ShardTask],
     workers: int,
     advance: Callable[[int], None],
+    budget: DiskBudget | None,
 ) -> None:
     pool = ProcessPoolExecutor(
         min(workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(workspace, stages),
+        initargs=(workspace, stages, budget),
     )
     try:
         with child_threads(stages[0].spec.resources.get("threads", 1)):
@@ -145,8 +162,10 @@ class _Worker:
     Not in the pool's initialiser: an error raised there would reach the user without its message.
     """
 
-    def __init__(self, workspace: Workspace, stages: Sequence[Stage]) -> None:
-        self._workspace, self._stages = workspace, stages
+    def __init__(
+        self, workspace: Workspace, stages: Sequence[Stage], budget: DiskBudget | None
+    ) -> None:
+        self._workspace, self._stages, self._budget = workspace, stages, budget
         self._ready: set[str] = set()
 
     def run(self, task: ShardTask, advance: Callable[[int], None]) -> None:
@@ -156,15 +175,15 @@ class _Worker:
                 set_up(stage)
                 self._ready.add(stage.spec.output)
         with torch_threads(stages[0].spec.resources.get("threads", 1)):
-            process_shard(self._workspace, stages, task, advance)
+            process_shard(self._workspace, stages, task, advance, self._budget)
 
 
 _worker: _Worker
 
 
-def _start_worker(workspace: Workspace, stages: Sequence[Stage]) -> None:
+def _start_worker(workspace: Workspace, stages: Sequence[Stage], budget: DiskBudget | None) -> None:
     global _worker
-    _worker = _Worker(workspace, stages)
+    _worker = _Worker(workspace, stages, budget)
     # Ctrl-C reaches the whole group: a worker then ends at once, without a traceback of its own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.core.manifest import Manifest, read_manifest
+from pipelines.core.manifest import Manifest, bytes_on_disk, read_manifest
 from pipelines.core.stage import Stage, StageSpec
 from pipelines.core.workspace import Workspace
+from pipelines.engines.budget import disk_left
 from pipelines.engines.pace import read_pace
 from pipelines.engines.work import ShardTask, passes, plan_pass
 
@@ -29,6 +30,8 @@ class Plan:
         seconds: Time for all kinds that are computed in one pass with this one, by the last such
             run; None if there was none.
         memory: Bytes that the processes will hold, likewise.
+        growth: Bytes that they will take beyond those of the shards that they replace.
+        disk_left: Bytes that the disk budget leaves for all kinds; None without one.
     """
 
     kind: str
@@ -39,6 +42,8 @@ class Plan:
     disk: int | None
     seconds: float | None
     memory: int | None
+    growth: int | None
+    disk_left: int | None
 
 
 def plan_stages(
@@ -57,6 +62,7 @@ def plan_stages(
         KaleidoError: If an input shard is damaged.
     """
     plans = []
+    left = disk_left(workspace)
     for group in passes(stages):
         specs = [stage.spec for stage in group]
         tasks = plan_pass(workspace, specs, retry_failed)
@@ -67,7 +73,7 @@ def plan_stages(
         if pace is not None:
             seconds = pace.seconds_for(sum(task.records for task in pending), used)
             memory = pace.memory * used or None
-        plans += [_plan(workspace, spec, tasks, seconds, memory) for spec in specs]
+        plans += [_plan(workspace, spec, tasks, seconds, memory, left) for spec in specs]
     return plans
 
 
@@ -77,6 +83,7 @@ def _plan(
     tasks: Sequence[ShardTask],
     seconds: float | None,
     memory: int | None,
+    left: int | None,
 ) -> Plan:
     records, reasons = 0, Counter[str]()
     for task in tasks:
@@ -89,17 +96,32 @@ def _plan(
         else:
             records += task.records
             reasons[_reason(made, spec, task)] += 1
-    each = _bytes_a_record(workspace, spec.output)
+    disk = None if (each := _bytes_a_record(workspace, spec.output)) is None else each * records
     return Plan(
         spec.output,
         len(tasks),
         reasons.total(),
         records,
         dict(reasons),
-        None if each is None else round(each * records),
+        None if disk is None else round(disk),
         seconds,
         memory,
+        estimate_growth(workspace, spec, tasks),
+        left,
     )
+
+
+def estimate_growth(
+    workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask]
+) -> int | None:
+    """Estimate by how many bytes a kind's latents grow, by those that are there; else None."""
+    each = _bytes_a_record(workspace, spec.output)
+    if each is None:
+        return None
+    pending = [task for task in tasks if spec.output in task.pending]
+    folder = workspace.latents(spec.output)
+    older = sum(bytes_on_disk(folder / task.data_shard.name) for task in pending)
+    return round(each * sum(task.records for task in pending)) - older
 
 
 def _bytes_a_record(workspace: Workspace, kind: str) -> float | None:
@@ -108,8 +130,7 @@ def _bytes_a_record(workspace: Workspace, kind: str) -> float | None:
     for path in workspace.latents(kind).glob("*.tar"):
         made = read_manifest(path)
         if made is not None:
-            parts = (path, *(path.with_suffix(suffix) for suffix in (".json", ".parquet")))
-            size += sum(part.stat().st_size for part in parts if part.is_file())
+            size += bytes_on_disk(path)
             records += sum(made.counts.values())
     return size / records if records else None
 

@@ -17,16 +17,20 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.manifest import (
     Manifest,
     RowOutcome,
+    bytes_on_disk,
     count_outcomes,
+    encode_manifest,
+    encode_rows,
     read_manifest,
     read_rows,
     write_manifest,
 )
 from pipelines.core.record import Record
-from pipelines.core.shards import read_shard, write_shard
+from pipelines.core.shards import read_shard, shard_size, write_shard
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
 from pipelines.core.workspace import Workspace
 from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, unfit
+from pipelines.engines.budget import DiskBudget
 from pipelines.latents.kinds import extract_command, latent_class
 from pipelines.latents.reader import latent_extension, latent_manifest, read_joined
 
@@ -150,7 +154,11 @@ def _current(path: Path, wanted: str) -> Manifest | None:
 
 
 def process_shard(
-    workspace: Workspace, stages: Sequence[Stage], task: ShardTask, advance: Callable[[int], None]
+    workspace: Workspace,
+    stages: Sequence[Stage],
+    task: ShardTask,
+    advance: Callable[[int], None],
+    budget: DiskBudget | None = None,
 ) -> None:
     """Compute the pending latents of one shard; `advance` gets the size of each batch.
 
@@ -162,9 +170,11 @@ def process_shard(
         stages: Those of a pass whose kinds are pending, set up.
         task: The shard.
         advance: Listener.
+        budget: What may be written; a shard that does not fit is not written for any kind.
 
     Raises:
-        KaleidoError: If a stage breaks its contract or stops, or an input shard is damaged.
+        KaleidoError: If a stage breaks its contract or stops, an input shard is damaged, the
+            budget is used up, or the disk is full.
     """
     spec = stages[0].spec
     outputs = [_Output(workspace, stage, task) for stage in stages]
@@ -175,8 +185,14 @@ def process_shard(
         for output in outputs:
             output.add(batch, found)
         advance(len(batch))
+    if budget is not None:
+        what = f"{', '.join(stage.spec.output for stage in stages)} of {task.data_shard.name}"
+        budget.take(sum(output.size() for output in outputs), what)
     for output in outputs:
-        output.commit()
+        # An older shard stands beside the new one until it is replaced, so it counts till then.
+        older = output.commit()
+        if budget is not None:
+            budget.give_back(older)
 
 
 class _Output:
@@ -229,20 +245,29 @@ class _Output:
                     return RowOutcome(record.key, "failed", describe(error)), {}
                 return RowOutcome(record.key, "ok"), {latent_extension(self._kind): data}
 
-    def commit(self) -> None:
-        """Write the shard, and its manifest last."""
-        spec = self._stage.spec
+    def size(self) -> int:
+        """Return how many bytes `commit` will write."""
+        tables = len(encode_rows(self._rows)) + len(encode_manifest(self._manifest("0" * 64)))
+        return shard_size(self._fields) + tables
+
+    def commit(self) -> int:
+        """Write the shard, and its manifest last; return the size of the shard that it replaces."""
+        older = bytes_on_disk(self._path)
         info = write_shard(self._path, self._fields)
-        manifest = Manifest(
+        write_manifest(self._path, self._manifest(info.sha256), self._rows)
+        return older
+
+    def _manifest(self, sha256: str) -> Manifest:
+        spec = self._stage.spec
+        return Manifest(
             stage=spec.name,
             version=spec.version,
             fingerprint=self._task.pending[self._kind],
             counts=count_outcomes(self._rows),
-            sha256=info.sha256,
+            sha256=sha256,
             inputs=self._task.inputs,
             options=dict(spec.options),
         )
-        write_manifest(self._path, manifest, self._rows)
 
 
 def summarise(workspace: Workspace, kind: str, tasks: Sequence[ShardTask]) -> RunSummary:

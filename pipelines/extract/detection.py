@@ -10,8 +10,7 @@ from typing import ClassVar
 from pipelines.core.errors import KaleidoError
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
-from pipelines.extract.backends.base import Detections, DetectorBackend
-from pipelines.extract.backends.model import DetectorModel
+from pipelines.extract.backends.base import Detections, DetectorBackend, DetectorModel
 
 NOTHING = Filtered("no object found")
 
@@ -71,7 +70,7 @@ class DetectorStage(Stage):
         if self.needs_masks and not detector.model.has_masks:
             raise KaleidoError(
                 f"extract {self.output}",
-                f"{detector.model.folder} finds boxes without masks, and {self.output} need masks.",
+                f"{detector.model.name} finds boxes without masks, and {self.output} need masks.",
                 "Name a model for instance segmentation, or extract boxes alone.",
             )
         self._detector = detector

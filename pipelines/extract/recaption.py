@@ -1,4 +1,4 @@
-"""Recaptioning: descriptions by a vision-language model that sees the picture and its caption."""
+"""Recaptioning: descriptions by a model that sees picture and caption, or the caption alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.extract.backends.hub import model_folder, model_identity
-from pipelines.extract.backends.recaption import Recaptioner
+from pipelines.extract.backends.describer import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
+from pipelines.extract.backends.describer_model import find_describer
 from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
 
 PROMPT = Path(__file__).parent / "prompts" / "describe.txt"
-"""The question that is asked where the user names no other."""
+"""The question that a model which sees the picture is asked, where the user names no other."""
+
+TEXT_PROMPT = PROMPT.with_name("expand.txt")
+"""Likewise, of a model that knows the caption alone."""
 
 BATCH = 8
 LEAST_WORDS = 5
@@ -25,7 +28,8 @@ MOST_REPEATS = 3
 """So often may four words in a row come again before an answer counts as a loop."""
 
 _REFUSALS = re.compile(
-    r"(i'?m sorry|i am sorry|sorry,|i can(no|')t|i am unable|i'?m unable|as an ai)", re.IGNORECASE
+    r"(i'?m sorry|i am sorry|sorry,|i can(no|')t|i am unable|i'?m unable|as an ai|as a language)",
+    re.IGNORECASE,
 )
 
 
@@ -33,37 +37,42 @@ class RecaptionStage(Stage):
     """pixels and caption -> `Description`.
 
     Args:
-        model: A folder of transformers, or a name on the hub.
-        prompt: A text file with the question, ``{caption}`` where the caption belongs.
+        model: As `find_describer` takes it.
+        prompt: A text file with the question, ``{caption}`` where the caption belongs; None takes
+            the one for this kind of model.
+        wording: How words are chosen.
 
     Raises:
         KaleidoError: If model or prompt cannot be had.
     """
 
-    def __init__(self, model: str, prompt: Path = PROMPT) -> None:
-        self._folder, self._question = model_folder(model), read_prompt(prompt)
-        self._model: Recaptioner | None = None
+    def __init__(
+        self, model: str, prompt: Path | None = None, wording: Wording = LIKELIEST
+    ) -> None:
+        self._chosen, self._wording = find_describer(model), wording
+        self._question = read_prompt(prompt or (PROMPT if self._chosen.sees else TEXT_PROMPT))
+        self._model: Describer | None = None
         self.spec = StageSpec(
-            name="descriptions-recaption",
-            version=1,
+            name=f"descriptions-{self._chosen.family}",
+            version=2,
             output="description",
             batch_size=BATCH,
             options={
-                "model": model_identity(self._folder),
+                "model": self._chosen.identity,
                 "prompt": fingerprint(self._question),
+                **wording.options,
             },
         )
 
     def setup(self) -> None:
         """Load the model."""
-        self._model = Recaptioner(self._folder, self._question)
+        self._model = self._chosen.load(self._question, self._wording)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
-        """Describe each record's picture; an answer that describes nothing has failed."""
+        """Describe each record; an answer that describes nothing has failed."""
         if self._model is None:
             raise RuntimeError("setup() comes before the first batch")
-        images, captions = zip(*((each.pixels, each.caption) for each in records), strict=True)
-        return [accept(answer) for answer in self._model.describe(images, captions)]
+        return [accept(answer) for answer in self._model.describe(records)]
 
 
 def read_prompt(path: Path) -> str:
@@ -81,17 +90,20 @@ def read_prompt(path: Path) -> str:
     return text
 
 
-def accept(answer: str) -> Outcome:
+def accept(answer: Answer) -> Outcome:
     """Make a description of an answer, or say why it is none."""
-    words = answer.split()
-    if _REFUSALS.match(answer.strip()):
+    text = answer.text.replace("’", "'").strip()
+    words = text.split()
+    if _REFUSALS.match(text):
         return Failed(f"the model refused: {' '.join(words[:12])}")
     if len(words) < LEAST_WORDS:
         return Failed(f"the answer is too short: {len(words)} words")
     grams = Counter(zip(*(words[start:] for start in range(4)), strict=False))
     if max(grams.values(), default=0) > MOST_REPEATS:
         return Failed(f"the answer repeats itself: {' '.join(grams.most_common(1)[0][0])}")
+    if answer.cut:
+        return Failed(f"the answer is too long: it has no end after {MAX_TOKENS} tokens")
     try:
-        return Ok(Description(answer))
+        return Ok(Description(text))
     except LatentError as error:
         return Failed(str(error))

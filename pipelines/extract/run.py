@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import KaleidoError, nearest
+from pipelines.core.plugins import STAGES as PLUGIN_STAGES
+from pipelines.core.plugins import plugin_names
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import Stage
 from pipelines.core.workspace import Workspace
+from pipelines.extract.plugins import plugin_stage
 
 if TYPE_CHECKING:
     from pipelines.engines.plan import Plan
@@ -69,11 +72,16 @@ def build_stages(kinds: Sequence[str], workspace: Workspace) -> list[Stage]:
         InputMissing: If a model that a kind needs was not trained.
         KaleidoError: If no stage makes a kind; the nearest name is offered.
     """
-    for kind in kinds:
-        if kind not in STAGES:
-            raise KaleidoError(kind, "no stage makes this kind of latent.", nearest(kind, STAGES))
     parts = Parts(workspace)
-    return [STAGES[kind](parts) for kind in dict.fromkeys(kinds)]
+    return [_build(kind, parts) for kind in dict.fromkeys(kinds)]
+
+
+def _build(kind: str, parts: Parts) -> Stage:
+    stage = STAGES[kind](parts) if kind in STAGES else plugin_stage(kind, parts)
+    if stage is None:
+        known = nearest(kind, (*STAGES, *plugin_names(PLUGIN_STAGES)))
+        raise KaleidoError(kind, "no stage makes this kind of latent.", known)
+    return stage
 
 
 class Parts:
@@ -121,18 +129,21 @@ def _tokens(parts: Parts) -> Stage:
 
 def _descriptions(parts: Parts) -> Stage:
     from pipelines.embedded.paths import embedded_path, ships
+    from pipelines.extract.backends.describer import Wording
     from pipelines.extract.descriptions import DescriptionsStage
-    from pipelines.extract.recaption import PROMPT, RecaptionStage
+    from pipelines.extract.recaption import RecaptionStage
 
     settings = parts.settings
     if settings.descriptions_model:
-        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else PROMPT
-        return RecaptionStage(settings.descriptions_model, prompt)
+        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else None
+        wording = Wording(settings.descriptions_temperature, settings.seed)
+        return RecaptionStage(settings.descriptions_model, prompt, wording)
     if not ships("captioner"):
         raise KaleidoError(
             "extract descriptions",
             "no captioner is shipped yet.",
-            "Name a vision-language model with --model: its folder, or its name on the hub.",
+            "Name a vision-language model, or a language model that knows the caption alone, with "
+            "--model: its folder, or its name on the hub.",
         )
     return DescriptionsStage(embedded_path("captioner"))
 
@@ -144,7 +155,7 @@ STAGES: dict[str, Callable[[Parts], Stage]] = {
     "palette": _palette,
     "tokens": _tokens,
 }
-"""What makes each kind."""
+"""What makes each of Kaleido's own kinds."""
 
 READY = ("boxes", "blobs", "palette")
 """What ``all`` computes: the kinds that need no model trained in the workspace."""

@@ -14,7 +14,6 @@ import numpy as np
 from pipelines.latents.base import LatentError
 from pipelines.latents.kinds import latent_class
 from pipelines.latents.parts import Alphabet
-from pipelines.latents.sequence import MARKERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -69,10 +68,11 @@ class Grammar:
             if self.kinds.count(kind) > 1:
                 raise LatentError(kind, "it occurs twice.", "Name each kind once.")
         classes = [latent_class(kind) for kind in self.kinds]
-        alphabet = Alphabet(tokenizer, labels, max_label_tokens, max_description_tokens, shape)
+        alphabet = Alphabet(
+            tokenizer, self.kinds, labels, max_label_tokens, max_description_tokens, shape
+        )
         # What opens each part; the end of the sequence stands for the part after the last.
-        openers = tokenizer.convert_tokens_to_ids([MARKERS[kind] for kind in self.kinds])
-        self._openers: list[int] = [*openers, tokenizer.eos_token_id]
+        self._openers: list[int] = [*alphabet.markers, tokenizer.eos_token_id]
         self._parts = [
             cls.grammar(alphabet, end) for cls, end in zip(classes, self._openers[1:], strict=True)
         ]

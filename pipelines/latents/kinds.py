@@ -1,8 +1,15 @@
-"""The kinds of latents that exist."""
+"""The kinds of latents that exist: Kaleido's own, and those that plug-ins bring."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from functools import cache
+from inspect import isabstract
+from typing import Any
+
 from pipelines.core.errors import nearest
+from pipelines.core.plugins import LATENTS, load_plugin, plugin_error, plugin_names
 from pipelines.latents.base import Latent, LatentError
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
@@ -13,6 +20,10 @@ from pipelines.latents.tokens import Tokens
 KINDS: dict[str, type[Latent]] = {
     cls.kind: cls for cls in (Description, Boxes, Blobs, Tokens, Palette)
 }
+"""Kaleido's own."""
+
+# A kind is also a token of z and a folder: no number, and no token that a tokenizer has itself.
+_NAME = re.compile(r"(?!pad$|unk$|mask$|bos$|eos$)[a-z][a-z-]{1,19}")
 
 
 def latent_class(kind: str) -> type[Latent]:
@@ -20,12 +31,47 @@ def latent_class(kind: str) -> type[Latent]:
 
     Raises:
         LatentError: If there is no such kind; the nearest name is offered.
+        KaleidoError: If a plug-in brings it, but not as a latent has to be.
     """
-    if kind not in KINDS:
-        raise LatentError(kind, "there is no such kind of latent.", nearest(kind, KINDS))
-    return KINDS[kind]
+    return KINDS[kind] if kind in KINDS else _plugin_class(kind)
+
+
+def is_kind(name: str) -> bool:
+    """Whether there is a kind of this name; no plug-in is imported."""
+    return name in KINDS or name in plugin_names(LATENTS)
 
 
 def extract_command(kind: str) -> str:
     """The command that computes a kind."""
+    if kind not in KINDS:
+        return f"kaleido extract plugin {kind}"
     return f"kaleido extract {'descriptions' if kind == 'description' else kind}"
+
+
+@cache
+def _plugin_class(kind: str) -> type[Latent]:
+    found = load_plugin(LATENTS, kind)
+    if found is None:
+        known = nearest(kind, (*KINDS, *plugin_names(LATENTS)))
+        raise LatentError(kind, "there is no such kind of latent.", known)
+    if problem := _problem(kind, found):
+        raise plugin_error(LATENTS, kind, problem)
+    cls: type[Latent] = found
+    return cls
+
+
+def _problem(kind: str, found: Any) -> str:
+    """Say why a plug-in's object cannot be the class of a kind; empty if it can."""
+    if not _NAME.fullmatch(kind):
+        return "a kind's name has 2 to 20 small letters or hyphens, and is no word of tokenizers."
+    if not (isinstance(found, type) and issubclass(found, Latent)):
+        return f"{found!r} is not a subclass of pipelines.latents.base.Latent."
+    if isabstract(found):
+        return f"{found.__name__} lacks {', '.join(sorted(found.__abstractmethods__))}."
+    if getattr(found, "kind", None) != kind:
+        return f"{found.__name__}.kind is {getattr(found, 'kind', None)!r}, not {kind!r}."
+    if type(getattr(found, "version", None)) is not int:
+        return f"{found.__name__}.version is not a whole number."
+    if not isinstance(getattr(found, "changes", None), Mapping):
+        return f"{found.__name__}.changes is not a mapping."
+    return ""

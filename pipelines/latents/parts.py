@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import GRID, SEPARATOR, number
 from pipelines.latents.labels import ClosedLabels, LabelAutomaton, OpenLabels, token_texts
-from pipelines.latents.sequence import SPECIAL_TOKENS
+from pipelines.latents.sequence import VALUE_TOKENS, marker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -48,12 +48,14 @@ class Alphabet:
 
     Args:
         tokenizer: A fast T5 tokenizer with the tokens of z (`vocabulary.add_special_tokens`).
+        kinds: The kinds of z, in order.
         labels: The labels that boxes and blobs may have; None for any text.
         max_label_tokens: Most tokens of a label where `labels` is None.
         max_description_tokens: Most tokens of a description.
         shape: Grid and codebook of visual tokens; None for any.
 
     Attributes:
+        markers: Ids of what opens each of `kinds`.
         numbers: Ids of the numbers from 0 to GRID, int64 (GRID + 1,).
         values: The number that such an id writes.
         separator: Id of `SEPARATOR`.
@@ -65,16 +67,21 @@ class Alphabet:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
+        kinds: Sequence[str],
         labels: Sequence[str] | None,
         max_label_tokens: int,
         max_description_tokens: int,
         shape: Shape | None,
     ) -> None:
         vocabulary = tokenizer.get_vocab()
-        if any(token not in vocabulary for token in SPECIAL_TOKENS):
+        markers = [marker(kind) for kind in kinds]
+        if any(token not in vocabulary for token in (*markers, *VALUE_TOKENS)):
             raise KaleidoError(
-                "tokenizer", "it lacks the tokens of z.", "Call add_special_tokens first."
+                "tokenizer",
+                f"it lacks the tokens of a z of {', '.join(kinds)}.",
+                "Call add_special_tokens first.",
             )
+        self.markers: list[int] = [vocabulary[token] for token in markers]
         self._tokenizer, self._given = tokenizer, labels
         self._max_label_tokens = max_label_tokens
         self.max_description_tokens, self.shape = max_description_tokens, shape

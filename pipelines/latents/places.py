@@ -16,8 +16,8 @@ from pipelines.latents.base import (
     Word,
     number,
 )
-from pipelines.latents.kinds import KINDS
-from pipelines.latents.sequence import MARKERS
+from pipelines.latents.kinds import latent_class
+from pipelines.latents.sequence import DEFAULT_ORDER, marker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -30,13 +30,16 @@ class Places:
 
     Args:
         tokenizer: One with the tokens of z.
+        kinds: The kinds that z may have.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = DEFAULT_ORDER
+    ) -> None:
         vocabulary = tokenizer.get_vocab()
         self._words: dict[int, Word] = {vocabulary[number(n)]: n for n in range(GRID + 1)}
         self._words[vocabulary[SEPARATOR]] = SEPARATOR
-        self._kinds = {vocabulary[MARKERS[kind]]: cls for kind, cls in KINDS.items()}
+        self._kinds = {vocabulary[marker(kind)]: latent_class(kind) for kind in kinds}
         self._end: int = tokenizer.eos_token_id
 
     def __call__(self, ids: Sequence[int]) -> list[Place]:

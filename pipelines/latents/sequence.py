@@ -10,20 +10,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.core.errors import KaleidoError, nearest
+from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import GRID, SEPARATOR, Latent, LatentError, number
-from pipelines.latents.kinds import latent_class
+from pipelines.latents.kinds import is_kind, latent_class
 
 DEFAULT_ORDER = ("description", "boxes", "blobs", "tokens", "palette")
-"""Every kind, in the paper's order; each later one is predicted given the earlier ones."""
+"""Kaleido's own kinds, in the paper's order; each later one is predicted given the earlier ones.
+Kinds of plug-ins come after them, by name."""
 
-MARKERS = {kind: f"<{kind}>" for kind in DEFAULT_ORDER}
-"""The token that opens each kind's part of z."""
+_LIKE_A_MARKER = re.compile(r"<([a-z][a-z-]*)>")
 
-SPECIAL_TOKENS = (*MARKERS.values(), SEPARATOR, *(number(value) for value in range(GRID + 1)))
-"""Every token added to the vocabulary."""
 
-_MARKER = re.compile(f"<({'|'.join(DEFAULT_ORDER)})>")
+def marker(kind: str) -> str:
+    """Return the token that opens a kind's part of z."""
+    return f"<{kind}>"
+
+
+VALUE_TOKENS = (SEPARATOR, *(number(value) for value in range(GRID + 1)))
+"""What every kind may write."""
+
+SPECIAL_TOKENS = (*map(marker, DEFAULT_ORDER), *VALUE_TOKENS)
+"""Every token that is added to each vocabulary; kinds of plug-ins add their markers."""
+
+
+def special_tokens(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return `SPECIAL_TOKENS` and the markers of those of `kinds` that are not Kaleido's own."""
+    return (*SPECIAL_TOKENS, *(marker(kind) for kind in kinds if kind not in DEFAULT_ORDER))
 
 
 def order_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -34,11 +46,11 @@ def order_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
     """
     given = list(kinds)
     for kind in given:
-        if kind not in DEFAULT_ORDER:
-            raise LatentError(kind, "there is no such kind.", nearest(kind, DEFAULT_ORDER))
+        latent_class(kind)
         if given.count(kind) > 1:
             raise LatentError(kind, "it occurs twice.", "Name each kind once.")
-    return tuple(sorted(given, key=DEFAULT_ORDER.index))
+    own = [kind for kind in DEFAULT_ORDER if kind in given]
+    return (*own, *sorted(set(given) - set(own)))
 
 
 def require_kinds(asked: Iterable[str], known: Sequence[str], who: str) -> None:
@@ -59,7 +71,7 @@ def z_to_text(z: Mapping[str, Latent]) -> str:
     for kind, latent in z.items():
         if latent.kind != kind:
             raise LatentError(kind, f"its latent is of kind {latent.kind!r}.")
-    return " ".join(f"{MARKERS[kind]} {latent.to_text()}" for kind, latent in z.items())
+    return " ".join(f"{marker(kind)} {latent.to_text()}" for kind, latent in z.items())
 
 
 def z_from_text(text: str) -> dict[str, Latent]:
@@ -69,16 +81,17 @@ def z_from_text(text: str) -> dict[str, Latent]:
         LatentError: If text stands before the first marker, a kind occurs twice, or a part does
             not follow its kind's grammar.
     """
-    head, *parts = _MARKER.split(text)
+    named = sorted(filter(is_kind, set(_LIKE_A_MARKER.findall(text))))
+    head, *parts = re.split(f"<({'|'.join(named)})>", text) if named else [text]
     if head.strip():
         raise LatentError(
             "z",
             f"it begins with {head.strip()[:40]!r}.",
-            f"Begin with a marker: {' '.join(MARKERS.values())}.",
+            f"Begin with a marker: {' '.join(map(marker, DEFAULT_ORDER))}.",
         )
     z: dict[str, Latent] = {}
     for kind, part in zip(parts[::2], parts[1::2], strict=True):
         if kind in z:
-            raise LatentError("z", f"{MARKERS[kind]} occurs twice.", "Keep one of them.")
+            raise LatentError("z", f"{marker(kind)} occurs twice.", "Keep one of them.")
         z[kind] = latent_class(kind).from_text(part)
     return z

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import GRID, SENTENCE_MARKS, LatentError, escape, number
+from pipelines.latents.base import GRID, SENTENCE_MARKS, SEPARATOR, LatentError, escape, number
 from pipelines.latents.items import check_label
-from pipelines.latents.sequence import SPECIAL_TOKENS
+from pipelines.latents.sequence import special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -24,12 +24,15 @@ SAFE_CHARACTERS = "".join(chr(c) for c in range(33, 127) if escape(chr(c)) == ch
 _LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]+>)")
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, kinds: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE, which loses no character of any text, with the tokens of z.
 
     Args:
         texts: Captions and labels; equal texts in equal order give an equal tokenizer.
         vocab_size: Most entries, the tokens of z among them; few texts may give fewer.
+        kinds: The kinds that z may have, beside Kaleido's own.
 
     Raises:
         KaleidoError: If `vocab_size` is too small for 256 bytes and the added tokens.
@@ -37,7 +40,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    least = len(_BASE_TOKENS) + 256 + len(SPECIAL_TOKENS)
+    added = len(special_tokens(kinds))
+    least = len(_BASE_TOKENS) + 256 + added
     if vocab_size < least:
         raise KaleidoError("vocab_size", f"{vocab_size} is too small.", f"Give {least} or more.")
     backend = Tokenizer(models.BPE())
@@ -46,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(SPECIAL_TOKENS),
+        vocab_size=vocab_size - added,
         special_tokens=list(_BASE_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -58,7 +62,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )
-    add_special_tokens(tokenizer)
+    add_special_tokens(tokenizer, kinds)
     return tokenizer
 
 
@@ -69,11 +73,15 @@ def number_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return ids
 
 
-def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> int:
+def add_special_tokens(tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> int:
     """Add the tokens of z to a T5 tokenizer, in place; tokens that it has already stay.
 
     They are ordinary added tokens, so that ``decode(skip_special_tokens=True)`` keeps them. White
     space beside them is dropped: it would cost tokens and means nothing.
+
+    Args:
+        tokenizer: It is changed.
+        kinds: The kinds that z may have, beside Kaleido's own.
 
     Returns:
         How many tokens were added; the model's embeddings must grow to ``len(tokenizer)``.
@@ -91,7 +99,7 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> int:
             "Use one trained on English text, as T5's are.",
         )
     added: int = tokenizer.add_tokens(
-        [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in SPECIAL_TOKENS]
+        [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in special_tokens(kinds)]
     )
     return added
 
@@ -122,8 +130,7 @@ def encode_label(tokenizer: PreTrainedTokenizerFast, label: str) -> list[int]:
         LatentError: If the label is no label, or the tokenizer does not give it back.
     """
     check_label("labels", label)
-    between = SPECIAL_TOKENS[-1]
-    ids = encode_z(tokenizer, f"{between} {escape(label)} {between}")[1:-1]
+    ids = encode_z(tokenizer, f"{SEPARATOR} {escape(label)} {SEPARATOR}")[1:-1]
     if decode_z(tokenizer, ids).strip() != escape(label):
         raise LatentError(f"label {label!r}", "the tokenizer cannot write it.")
     return ids

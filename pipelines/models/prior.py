@@ -56,7 +56,7 @@ class Prior:
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
         self.token_shape = None if token_shape is None else Shape(*token_shape)
-        self._places = Places(tokenizer)
+        self._places = Places(tokenizer, self.z_kinds)
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
@@ -218,7 +218,7 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
             f"no T5 can be loaded from it ({error}).",
             "Give a folder with config.json, model.safetensors and a tokenizer.",
         ) from error
-    add_special_tokens(tokenizer)
+    add_special_tokens(tokenizer, settings.z_kinds)
     if model.get_input_embeddings().num_embeddings < len(tokenizer):
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     _smooth_numbers(model, tokenizer)

@@ -164,7 +164,7 @@ def _fresh_prior(
     if settings.pretrained:
         return load_pretrained(settings, labels)
     progress.message("learning the vocabulary")
-    tokenizer = train_tokenizer(_texts(records, kinds), settings.vocab_size)
+    tokenizer = train_tokenizer(_texts(records, kinds), settings.vocab_size, kinds)
     torch.manual_seed(derive(settings.seed, "prior weights"))
     return build_prior(settings, tokenizer, labels)
 

@@ -138,7 +138,9 @@ def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allow
     assert sorted(path.name for path in inside.root.iterdir()) == ["kaleido.toml"]
 
 
-@pytest.mark.parametrize("flag", [("--workers", "2"), ("--retry-failed",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "flag", [("--workers", "2"), ("--retry-failed",), ("--disk-budget", "1GB")], ids=" ".join
+)
 def test_a_preview_takes_no_flags_of_a_run(inside, flag):
     _, err = invoke("extract", "boxes", "--preview", "2", *flag, code=1)
     assert f"--preview and {flag[0]}: a preview looks at a few records" in err

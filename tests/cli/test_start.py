@@ -70,6 +70,12 @@ def test_help_imports_nothing_heavy(arguments):
     assert "Usage: kaleido" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [("extract",), ("extract", "plugin"), ("extract", "boxes")])
+def test_help_does_not_look_for_plug_ins(arguments):
+    done = start("-c", LIST_MODULES, *arguments, "--help")
+    assert "pipelines.core.plugins" not in json.loads(done.stderr)
+
+
 def test_help_of_the_program_imports_no_command():
     done = start("-c", LIST_MODULES, "--help")
     modules = set(json.loads(done.stderr))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 
 import pytest
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.files import (
     atomic_write,
     remove_leftovers,
@@ -56,3 +58,14 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert [path.name for path in target.iterdir()] == ["two.txt"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_named_with_the_file_and_the_mend(tmp_path):
+    path = tmp_path / "b.bin"
+    atomic_write(path, b"old")
+    with pytest.raises(KaleidoError, match="b.bin: it cannot") as caught, replacing(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "Free some space" in caught.value.mend
+    assert path.read_bytes() == b"old"
+    with pytest.raises(PermissionError), replacing(path):
+        raise PermissionError

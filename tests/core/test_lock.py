@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -140,3 +141,14 @@ def test_writers_that_race_never_write_together(tmp_path):
     processes = [subprocess.Popen(command) for _ in range(4)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0, 0]
     assert (tmp_path / "count").read_text() == "80"
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def full(descriptor, mode):
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lock_module, "open", full, raising=False)
+    with pytest.raises(OSError, match="No space"), lock(tmp_path / "it.lock", "boxes"):
+        pass
+    assert not (tmp_path / "it.lock").exists()

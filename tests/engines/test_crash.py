@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from colour_stage import MeanColour, run_stage
 
 import pipelines
+from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.manifest import read_manifest
 from pipelines.core.stage import Ok
@@ -109,6 +112,38 @@ def test_a_crash_at_any_rename_leaves_no_false_manifest(
         patch.setattr(os, "replace", crash)
         with pytest.raises(SystemExit):
             run_stage(workspace, MeanColour())
+    for path in workspace.latents("palette").glob("*.tar"):
+        manifest = read_manifest(path)
+        assert manifest is None or manifest.sha256 == sha256_file(path)
+    run_stage(workspace, MeanColour())
+    assert _files(workspace) == expected
+
+
+@pytest.mark.parametrize(("function", "step"), [("fsync", n) for n in range(1, 7)] + [("tar", 2)])
+def test_a_full_disk_leaves_nothing_half_written(
+    workspace, write_data, records, monkeypatch, function, step
+):
+    """An older version's complete output is in place; the disk is full while it is replaced."""
+    write_data(records, 5)
+    expected = _undisturbed(workspace)
+    run_stage(workspace, Black(version=0))
+    place, name = (os, "fsync") if function == "fsync" else (tarfile.TarFile, "addfile")
+    write, calls = getattr(place, name), 0
+
+    def fill(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, fill)
+        with pytest.raises(KaleidoError, match="No space left on device") as caught:
+            run_stage(workspace, MeanColour())
+    assert "Free some space" in caught.value.mend
+    assert not list(workspace.root.rglob("*.tmp"))
+    assert not list((workspace.root / ".locks").iterdir())
     for path in workspace.latents("palette").glob("*.tar"):
         manifest = read_manifest(path)
         assert manifest is None or manifest.sha256 == sha256_file(path)

@@ -191,27 +191,54 @@ CHAT = (
 )
 
 
-@pytest.fixture(scope="session")
-def llava(tmp_path_factory):
-    """Is asked by a prompt, in a chat."""
+SIZE_OF_WORDS = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+def _letters():
+    """A tokenizer of single characters, with the marks of `CHAT`."""
     letters = [chr(code) for code in range(32, 127)]
     marks = ["<pad>", "<s>", "</s>", "<image>", "<user>", "</user>", "<bot>"]
     vocabulary = {token: i for i, token in enumerate([*marks, *letters])}
     inner = Tokenizer(BPE(vocab=vocabulary, merges=[], unk_token=" "))
     inner.add_special_tokens(marks)
-    tokenizer = tf.PreTrainedTokenizerFast(
+    return tf.PreTrainedTokenizerFast(
         tokenizer_object=inner,
         pad_token="<pad>",
         bos_token="<s>",
         eos_token="</s>",
         additional_special_tokens=marks[3:],
     )
-    size = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory):
+    """Sees no pictures, and is asked in a chat."""
+    tokenizer = _letters()
+    tokenizer.chat_template = (
+        "{% for message in messages %}<user>{{ message['content'] }}</user>{% endfor %}<bot>"
+    )
+    config = tf.LlamaConfig(
+        **SIZE_OF_WORDS,
+        vocab_size=len(tokenizer),
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return _save(tmp_path_factory, tf.LlamaForCausalLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory):
+    """Is asked by a prompt, in a chat."""
+    tokenizer, size = _letters(), SIZE_OF_WORDS
+    vocabulary = tokenizer.get_vocab()
     config = tf.LlavaConfig(
         vision_config=tf.CLIPVisionConfig(**size, image_size=32, patch_size=16),
         text_config=tf.LlamaConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,6 +52,37 @@ class DetectorBackend(Protocol):
             captions: One an image, for detectors that look for what a text names.
         """
         ...
+
+
+@dataclass(frozen=True)
+class DetectorModel(ABC):
+    """A detector that is chosen but not loaded; it can be sent to another process.
+
+    Attributes:
+        name: Its folder, or what it is called.
+        family: Its kind of detector, part of the names of the stages that use it.
+        identity: Hash or version of everything that its finds depend on.
+        has_masks: Whether its detections have masks.
+        prompts: What an open-vocabulary detector looks for; empty for the caption's noun phrases.
+    """
+
+    name: str
+    family: str
+    identity: str
+    has_masks: bool
+    prompts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def load(self, confidence: float, max_detections: int) -> DetectorBackend:
+        """Load the weights.
+
+        Args:
+            confidence: Detections below this score are dropped, from 0 to 1.
+            max_detections: The most certain ones are kept.
+
+        Raises:
+            KaleidoError: If a library is missing, or there is no such model.
+        """
 
 
 def distinct(boxes: np.ndarray) -> list[int]:

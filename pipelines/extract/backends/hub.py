@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """What is fetched and what counts of a model; pickles and code do not."""
 
+GGUF = ".gguf"
+"""Ending of a file that holds a whole language model, as llama.cpp writes it."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -27,13 +30,13 @@ class Loaded:
 
 
 def model_folder(name: str) -> Path:
-    """Return a model's folder; a name on the hub is fetched first.
+    """Return a model's folder, or its GGUF file; a name on the hub is fetched first.
 
     Raises:
-        KaleidoError: If there is no such folder and the hub does not give it.
+        KaleidoError: If there is no such folder or file and the hub does not give it.
     """
     folder = Path(name)
-    if folder.is_dir():
+    if folder.is_dir() or (folder.suffix == GGUF and folder.is_file()):
         return folder
     from huggingface_hub import snapshot_download
 
@@ -48,11 +51,13 @@ def model_folder(name: str) -> Path:
 
 
 def model_identity(folder: Path) -> str:
-    """Hash a model's weights and configuration.
+    """Hash a model's weights and configuration, or its GGUF file.
 
     Raises:
         KaleidoError: If it has no weights as safetensors.
     """
+    if folder.suffix == GGUF:
+        return sha256_file(folder)
     parts = sorted(path for pattern in FILES for path in folder.glob(pattern))
     if not any(path.suffix == ".safetensors" for path in parts):
         raise KaleidoError(
@@ -69,7 +74,7 @@ def load_model(
     """Load a processor and a network for inference, onto the GPU if there is one.
 
     Args:
-        folder: What ``save_pretrained`` wrote of both; no code of its own is run.
+        folder: What ``save_pretrained`` wrote of both, or a GGUF file; no code of its own is run.
         processor: Name of transformers' class, an ``Auto…`` one.
         network: Likewise.
         what: What an error calls the network.
@@ -86,12 +91,17 @@ def load_model(
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    weights: dict[str, Any] = {"use_safetensors": True}
+    place = folder
+    if folder.suffix == GGUF:
+        place, weights = folder.parent, {}
+        options["gguf_file"] = folder.name
     dtype = {"dtype": gpu_dtype if device.type == "cuda" else "float32"} if gpu_dtype else {}
     try:
-        reader = getattr(transformers, processor).from_pretrained(folder, **options)
+        reader = getattr(transformers, processor).from_pretrained(place, **options)
         with without_bars():
             model = getattr(transformers, network).from_pretrained(
-                folder, use_safetensors=True, **options, **dtype
+                place, **weights, **options, **dtype
             )
     except Exception as error:  # transformers raises whatever its many classes raise
         raise KaleidoError(

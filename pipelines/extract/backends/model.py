@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
-from pipelines.extract.backends.base import DetectorBackend
+from pipelines.extract.backends.base import DetectorBackend, DetectorModel
 from pipelines.extract.backends.hub import model_folder, model_identity
+from pipelines.extract.backends.plugin import plugin_detector
 from pipelines.extract.phrases import NounPhrases, installed_parser
 
 WITH_MASKS = ("yolo", "segmentation")
@@ -20,59 +20,34 @@ _OPEN = ("grounding-dino", "mm-grounding-dino", "owlvit", "owlv2")
 """``model_type`` of transformers' open-vocabulary detectors whose processors take phrases."""
 
 
-@dataclass(frozen=True)
-class DetectorModel:
-    """A detector's folder and what kind it is.
-
-    Attributes:
-        folder: Where its files lie.
-        family: ``yolo``, ``detection``, ``open`` (vocabulary) or ``segmentation``.
-        identity: Hash of its weights and configuration, and of what finds its phrases.
-        prompts: What an open-vocabulary detector looks for; empty for the caption's noun phrases.
-    """
-
-    folder: Path
-    family: str
-    identity: str
-    prompts: tuple[str, ...] = ()
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether its detections have masks."""
-        return self.family in WITH_MASKS
+class SavedDetector(DetectorModel):
+    """A detector in the folder `name`: ``yolo``, ``detection``, ``open`` or ``segmentation``."""
 
     def load(self, confidence: float, max_detections: int) -> DetectorBackend:
-        """Load the weights.
-
-        Args:
-            confidence: Detections below this score are dropped, from 0 to 1.
-            max_detections: The most certain ones are kept.
-
-        Raises:
-            KaleidoError: If a library is missing, or the folder does not hold such a model.
-        """
+        """Load the weights, see `DetectorModel`."""
+        folder = Path(self.name)
         if self.family == "yolo":
             from pipelines.extract.backends.yolo import YoloBackend
 
-            return YoloBackend(self.folder, confidence, max_detections)
+            return YoloBackend(folder, confidence, max_detections)
         from pipelines.extract.backends import pretrained
 
         if self.family == "open":
             phrases = (lambda _: self.prompts) if self.prompts else NounPhrases()
-            return pretrained.OpenDetector(self.folder, confidence, max_detections, phrases)
+            return pretrained.OpenDetector(folder, confidence, max_detections, phrases)
         kinds = {
             "detection": pretrained.ObjectDetector,
             "segmentation": pretrained.InstanceSegmenter,
         }
-        return kinds[self.family](self.folder, confidence, max_detections)
+        return kinds[self.family](folder, confidence, max_detections)
 
 
 def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
-    """Find a detector: a folder, or a model of the Hugging Face hub, which is fetched.
+    """Find a detector: a folder, a plug-in, or a model of the Hugging Face hub, which is fetched.
 
     Args:
         name: A folder with a YOLO of `pipelines.extract.backends.yolo` or a model of transformers,
-            or a name on the hub.
+            or the name of a plug-in's detector, or one on the hub.
         prompts: What an open-vocabulary detector shall look for.
 
     Raises:
@@ -80,6 +55,8 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
             are given to a detector of a closed vocabulary, or an open one has neither prompts nor
             spaCy's model.
     """
+    if not Path(name).is_dir() and (plugin := plugin_detector(name, tuple(prompts))):
+        return plugin
     folder = model_folder(name)
     family = _family(folder)
     if prompts and family != "open":
@@ -90,7 +67,7 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
         )
     parser = installed_parser() if family == "open" and not prompts else ()
     identity = fingerprint(model_identity(folder), parser)
-    return DetectorModel(folder, family, identity, tuple(prompts))
+    return SavedDetector(str(folder), family, identity, family in WITH_MASKS, tuple(prompts))
 
 
 def _family(folder: Path) -> str:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pipelines.core.record import Record
+from pipelines.extract.backends.describer import (
+    LIKELIEST,
+    MAX_TOKENS,
+    Answer,
+    Wording,
+    fill_prompt,
+    read_answers,
+)
 from pipelines.extract.backends.hub import load_model
-
-MAX_TOKENS = 200
-"""Of an answer: about 130 English words."""
 
 
 class Recaptioner:
@@ -22,20 +26,21 @@ class Recaptioner:
     Args:
         folder: What ``save_pretrained`` wrote of both.
         prompt: Question, with ``{caption}`` where the caption belongs.
+        wording: How words are chosen.
 
     Raises:
         KaleidoError: If the folder does not hold such a model.
     """
 
-    def __init__(self, folder: Path, prompt: str) -> None:
-        self._prompt = prompt
+    def __init__(self, folder: Path, prompt: str, wording: Wording = LIKELIEST) -> None:
+        self._prompt, self._wording = prompt, wording
         loaded = load_model(
             folder,
             "AutoProcessor",
             "AutoModelForImageTextToText",
             "model",
-            "It needs to be one for image and text to text (BLIP, Qwen-VL, LLaVA …), with its "
-            "processor.",
+            "It needs to be one for image and text to text (BLIP, Qwen-VL, LLaVA …) with its "
+            "processor, or a causal language model.",
             gpu_dtype="bfloat16",
         )
         self._processor, self._model, self._device = loaded.processor, loaded.network, loaded.device
@@ -46,24 +51,24 @@ class Recaptioner:
         # A batch's answers begin at one place only if shorter questions are padded before.
         tokenizer.padding_side = "left"
 
-    def describe(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[str]:
-        """Describe pictures, deterministically.
-
-        Args:
-            images: uint8 arrays (h, w, 3), RGB.
-            captions: One an image. They are data: what they say is quoted, not followed.
-        """
+    def describe(self, records: Sequence[Record]) -> list[Answer]:
+        """Describe the records' pictures, see `Describer`; captions are quoted, not followed."""
         import torch
         from PIL import Image
 
-        pictures = [Image.fromarray(image) for image in images]
+        pictures = [Image.fromarray(record.pixels) for record in records]
+        captions = [record.caption for record in records]
         with torch.inference_mode():
             inputs = self._inputs(pictures, captions).to(self._device, self._model.dtype)
-            answer = self._model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)
+            written = self._model.generate(
+                **inputs,
+                max_new_tokens=MAX_TOKENS,
+                do_sample=False,
+                logits_processor=self._wording.processors([record.key for record in records]),
+            )
         if self._chats:
-            answer = answer[:, inputs["input_ids"].shape[1] :]
-        texts: list[str] = self._processor.batch_decode(answer, skip_special_tokens=True)
-        return texts
+            written = written[:, inputs["input_ids"].shape[1] :]
+        return read_answers(self._model, self._processor.tokenizer, written)
 
     def _inputs(self, pictures: Sequence[Any], captions: Sequence[str]) -> Any:
         if not self._chats:
@@ -84,6 +89,4 @@ class Recaptioner:
 
     def _ask(self, caption: str) -> str:
         """The prompt about a caption, whose words cannot end the user's turn or name a picture."""
-        for mark in self._marks:
-            caption = caption.replace(mark, " ")
-        return self._prompt.replace("{caption}", caption)
+        return fill_prompt(self._prompt, caption, self._marks)

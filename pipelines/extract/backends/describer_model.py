@@ -1,0 +1,54 @@
+"""Which describer a name means, known before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipelines.extract.backends.describer import Describer, DescriberModel, Wording
+from pipelines.extract.backends.hub import GGUF, model_folder, model_identity
+from pipelines.extract.backends.plugin import plugin_describer
+
+
+class SavedDescriber(DescriberModel):
+    """A describer in the folder or GGUF file `name`: ``recaption``, which sees, or ``expand``."""
+
+    def load(self, prompt: str, wording: Wording) -> Describer:
+        """Load the weights, see `DescriberModel`."""
+        if self.sees:
+            from pipelines.extract.backends.recaption import Recaptioner
+
+            return Recaptioner(Path(self.name), prompt, wording)
+        from pipelines.extract.backends.expand import Expander
+
+        return Expander(Path(self.name), prompt, wording)
+
+
+def find_describer(name: str) -> DescriberModel:
+    """Find a describer.
+
+    Args:
+        name: A folder of transformers, a GGUF file, the name of a plug-in's describer, or one on
+            the Hugging Face hub, which is fetched.
+
+    Raises:
+        KaleidoError: If there is no such model, or it cannot be fetched.
+    """
+    if not Path(name).exists() and (plugin := plugin_describer(name)):
+        return plugin
+    path = model_folder(name)
+    sees = not text_only(path)
+    return SavedDescriber(str(path), "recaption" if sees else "expand", model_identity(path), sees)
+
+
+def text_only(path: Path) -> bool:
+    """Whether a model is a language model that sees no pictures, by its configuration."""
+    if path.suffix == GGUF:
+        return True
+    if any((path / f"{name}_config.json").is_file() for name in ("preprocessor", "processor")):
+        return False
+    try:
+        architecture = json.loads((path / "config.json").read_text("utf-8"))["architectures"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False  # loading it says what is wrong
+    return str(architecture).endswith("ForCausalLM")
