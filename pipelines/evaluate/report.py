@@ -22,6 +22,15 @@ from pipelines.evaluate.compare import (
 from pipelines.evaluate.statistics import Interval
 from pipelines.evaluate.yardstick import Description
 
+
+def _controls(metric: str) -> dict[str, tuple[str, str]]:
+    """Titles of what adherence is compared with."""
+    return {
+        f"{metric}.resampled": ("Control: the caption's next z", "what the caption alone gives"),
+        f"{metric}.shuffled": ("Control: another caption's z", "chance"),
+    }
+
+
 TITLES = {
     "vendi": ("Vendi score", "effective number of different samples of a caption"),
     "vendi.valid": ("Vendi score, valid only", "over pictures with exactly the captioned objects"),
@@ -46,14 +55,45 @@ TITLES = {
     ),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
     "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),
+    "explained": (
+        "Variance that z explains",
+        "1 − E[Var(x|z,c)] / E[Var(x|c)] of features; 0 for a z that is not heeded",
+    ),
     "boxes": ("Boxes of z kept", "share of z's boxes found at IoU of 0.5 or more"),
     "boxes.of_ceiling": ("Boxes kept, of the ceiling", "over what the judge finds of real ones"),
-    "boxes.resampled": ("Control: the caption's next z", "what heeding the caption alone gives"),
-    "boxes.shuffled": ("Control: another caption's z", "chance"),
+    **_controls("boxes"),
+    "boxes.iou": ("Boxes: IoU", "mean over the boxes found"),
+    "boxes.missing": ("Boxes: missing", "a picture's mean number of z's boxes not found"),
+    "boxes.extra": ("Boxes: extra", "a picture's mean number of objects that z does not have"),
+    "blobs": ("Blobs of z kept", "share of z's ellipses found at IoU of 0.5 or more"),
+    **_controls("blobs"),
+    "blobs.iou": ("Blobs: IoU", "mean over the ellipses found"),
+    "blobs.centre": ("Blobs: centre", "mean distance in thousandths of the side, of those found"),
+    "blobs.angle": ("Blobs: angle", "mean error in degrees of long ones found; 45 is chance"),
+    "blobs.missing": ("Blobs: missing", "a picture's mean number of z's blobs not found"),
+    "blobs.extra": ("Blobs: extra", "a picture's mean number of objects that z does not have"),
+    "tokens": ("Tokens of z kept", "share of equal ids when the picture is tokenised again"),
+    "tokens.reconstructed": ("Tokens: ceiling", "the same of the tokenizer's own picture of z"),
+    **_controls("tokens"),
+    "description": ("Description kept", "share of its facts that the judge sees in the picture"),
+    **_controls("description"),
+    **{
+        f"description.{name}": (f"Description: {words}", f"share of the {words} stated")
+        for name, words in {
+            "shape": "shapes",
+            "count": "numbers of objects",
+            "colour": "colours",
+            "texture": "textures",
+            "size": "sizes",
+            "place": "places",
+            "arrangement": "arrangements",
+            "background": "backgrounds",
+        }.items()
+    },
     "palette": ("Palette kept", "mean OKLab distance of a pixel to z's nearest colour"),
-    "palette.resampled": ("Control: the next palette", "the same against another sample's z"),
+    **_controls("palette"),
     "palette.shares": ("Palette's weights kept", "total variation from the shares of pixels"),
-    "palette.shares.resampled": ("Control: the next weights", "against another sample's z"),
+    **_controls("palette.shares"),
     "z.parses": ("z parses", "share of drawn z that follow the grammar"),
     "z.count": ("z has the captioned count", "share with as many boxes as captioned objects"),
     "z.shapes": ("z has the captioned shapes", "share with these shapes, in whatever numbers"),
@@ -99,6 +139,7 @@ class Report:
     Attributes:
         plan: Captions, n, cfg, steps and seeds.
         features: Name of the feature space.
+        tokenizer: Name of what reads tokens in pictures; empty if nothing does.
         description: What the yardstick says of itself.
         sources: Model -> ``workspace`` or ``embedded``.
         images_seen: Model -> images that it was trained on, repetitions counted.
@@ -114,6 +155,7 @@ class Report:
 
     plan: Mapping[str, Any]
     features: str
+    tokenizer: str
     description: Description
     sources: Mapping[str, str]
     images_seen: Mapping[str, int]

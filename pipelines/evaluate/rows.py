@@ -35,7 +35,7 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
                     "z_kinds": list(report.z_kinds.get(model, ())),
                     "guidance": "cfg" if cfg is not None else "none",
                     "cfg": cfg,
-                    "metric": full_name(metric, report.features),
+                    "metric": full_name(metric, report.features, report.tokenizer),
                     "value": interval.value,
                     "low": interval.low,
                     "high": interval.high,
@@ -48,13 +48,15 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
-def full_name(metric: str, features: str) -> str:
+def full_name(metric: str, features: str, tokenizer: str = "") -> str:
     """Name a metric with what it depends on: the features, and that it saw valid pictures only.
 
-    z's own metrics depend on neither.
+    z's own metrics depend on neither; those of tokens on the tokenizer.
     """
     if metric.startswith("z."):
         return metric
+    if metric.split(".")[0] == "tokens":
+        return f"{metric}[{tokenizer}]"
     name, valid, _ = metric.partition(".valid")
     return f"{name}[{features}, valid]" if valid else f"{name}[{features}]"
 

@@ -6,38 +6,35 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.core.progress import SILENT, Advance, Progress
-from pipelines.core.settings import EvaluateSettings
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.settings import EvaluateSettings, ExtractSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.embedded.recipe_data import FACTS, training_scenes
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
-from pipelines.evaluate.cells import CellStore, bundle_hash
+from pipelines.evaluate.cells import CellStore
 from pipelines.evaluate.compare import BASELINE, KALEIDO, aims, changes, parity
 from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_pictures
+from pipelines.evaluate.explained import explained
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.markdown import markdown
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.observe import SHOWN, Cell, Observed, Source, join, observe, samples_of
+from pipelines.evaluate.observe import SHOWN, Observed
 from pipelines.evaluate.own_data import DataYardstick
 from pipelines.evaluate.page import render
 from pipelines.evaluate.report import Grid, Report
+from pipelines.evaluate.retokens import retokenizer
 from pipelines.evaluate.rows import report_json, rows_of
 from pipelines.evaluate.scenes import ScenesYardstick
+from pipelines.evaluate.sweep import Plan, Seen, Sweep
+from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.draw import DrawOptions
-
-MOST_AT_ONCE = 64
-"""Images drawn together, at most."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +56,6 @@ class EvaluateSummary:
     cells: int
     reused: int
     rows: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared: everything that decides the numbers besides the weights."""
-
-    captions: tuple[str, ...]
-    n: int
-    cfg: tuple[float, ...]
-    steps: int
-    seeds: tuple[int, ...]
-    temperature: float
-    top_p: float
-    cfg_end: float
 
 
 def evaluate(
@@ -107,7 +90,8 @@ def evaluate(
         require_scenes(workspace)
     bundles = _load(workspace, embedded)
     _check(settings)
-    yardstick = _yardstick(workspace, bundles, captions, progress)
+    truth = _truth(workspace, bundles, progress)
+    yardstick = _yardstick(workspace, bundles, captions, truth, progress)
     plan = Plan(
         yardstick.captions,
         settings.n,
@@ -127,10 +111,8 @@ def evaluate(
             "yardstick": yardstick.facts,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
-        seen = _observe_all(plan, bundles, yardstick, store, progress)
-        training = _observe_training(yardstick, common["size"], store, progress)
-        command = _command(workspace, plan, bundles, name)
-        report = _compare(plan, bundles, yardstick, seen, training, command)
+        seen = Sweep(plan, bundles, yardstick, store, progress).run()
+        report = _compare(plan, bundles, yardstick, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
         atomic_write(folder / "report.json", report_json(report, rows))
         atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
@@ -186,6 +168,7 @@ def _yardstick(
     workspace: Workspace,
     bundles: Mapping[str, Bundle],
     captions: Sequence[str] | None,
+    truth: TrueZ,
     progress: Progress,
 ) -> Yardstick:
     settings = workspace.settings.evaluate
@@ -197,7 +180,8 @@ def _yardstick(
             training = TrainingPictures(training_scenes(MOST), FACTS)
         else:
             training = training_pictures(workspace)
-        return ScenesYardstick(judge, chosen, settings.n * len(settings.seeds), training)
+        pictures = settings.n * len(settings.seeds)
+        return ScenesYardstick(judge, chosen, pictures, training, truth)
     if bundles[KALEIDO].source == "embedded":
         raise KaleidoError(
             f"evaluate.features = {settings.features!r}",
@@ -205,7 +189,16 @@ def _yardstick(
             "Leave out --features, or train models of your own.",
         )
     network = PretrainedFeatures(settings.features)
-    return DataYardstick(network, workspace, settings.captions, settings.n, progress)
+    return DataYardstick(network, workspace, settings.captions, settings.n, truth, progress)
+
+
+def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> TrueZ:
+    """What writes the z of real pictures: of Kaleido's kinds, with its colours and tokenizer."""
+    kinds = bundles[KALEIDO].z_kinds
+    if bundles[KALEIDO].source == "embedded":
+        return TrueZ(kinds, ExtractSettings().palette_colours)
+    tokenizer = retokenizer(workspace, progress) if "tokens" in kinds else None
+    return TrueZ(kinds, workspace.settings.extract.palette_colours, tokenizer)
 
 
 def _check(settings: EvaluateSettings) -> None:
@@ -222,102 +215,29 @@ def _require_different(what: str, values: Sequence[object]) -> None:
         raise KaleidoError(what, f"{repeated[0]!r} occurs twice.", "Name each one once.")
 
 
-def _observe_all(
-    plan: Plan,
-    bundles: Mapping[str, Bundle],
-    yardstick: Yardstick,
-    store: CellStore,
-    progress: Progress,
-) -> dict[tuple[str, float], Observed]:
-    sources = _sources(plan, bundles, yardstick)
-    seeds = {
-        key: plan.seeds if key[0] in bundles else plan.seeds[: yardstick.real_seeds]
-        for key in sources
-    }
-    total = sum(map(len, seeds.values())) * len(plan.captions)
-    seen = {}
-    with progress.task("evaluate", total, "caption") as advance:
-        for (model, cfg), (source, facts) in sources.items():
-            label = f"{model} CFG {cfg:g}" if model in bundles else model
-            cells = []
-            for seed in seeds[model, cfg]:
-                noted = _noting(advance, label)
-                make = partial(observe, source, yardstick.look, plan.captions, seed, noted)
-                name = f"{label} seed {seed}".replace(" ", "-").lower()
-                cell, there = store.get(name, facts | {"seed": seed}, make)
-                if there:
-                    advance(len(plan.captions), f"{label}: already there")
-                cells.append(cell)
-            seen[model, cfg] = join(cells)
-    return seen
-
-
-def _observe_training(
-    yardstick: Yardstick, side: int, store: CellStore, progress: Progress
-) -> np.ndarray | None:
-    """Features of training pictures, (t, d), or None if there are none."""
-    pictures = yardstick.training
-
-    def make() -> Cell:
-        with progress.task("training pictures", len(pictures.groups), "group") as advance:
-            return observe(pictures.source(side), yardstick.look, pictures.groups, 0, advance)
-
-    if not pictures.facts:
-        return None
-    cell, _ = store.get("training", {"training": pictures.facts}, make)
-    if not cell.features.size:  # all records are held out
-        return None
-    return cell.features.reshape(-1, cell.features.shape[-1])
-
-
-def _sources(
-    plan: Plan, bundles: Mapping[str, Bundle], yardstick: Yardstick
-) -> dict[tuple[str, float], tuple[Source, dict[str, Any]]]:
-    """Sources of pictures, each with what its pictures depend on besides captions, n and seed."""
-    size = bundles[KALEIDO].diffusion.image_size
-    sources: dict[tuple[str, float], tuple[Source, dict[str, Any]]] = {
-        (purpose, 0.0): (source, {"real": purpose})
-        for purpose, source in yardstick.real(plan.n, size).items()
-    }
-    for model, bundle in bundles.items():
-        for scale in plan.cfg:
-            options = DrawOptions(
-                n=plan.n,
-                cfg=scale,
-                steps=plan.steps,
-                temperature=plan.temperature,
-                top_p=plan.top_p,
-                cfg_end=plan.cfg_end,
-                batch_size=min(plan.n, MOST_AT_ONCE),
-            )
-            facts = {"model": bundle_hash(bundle), "options": asdict(options)}
-            sources[model, scale] = samples_of(bundle, options), facts
-    return sources
-
-
-def _noting(advance: Advance, label: str) -> Advance:
-    return lambda n=1: advance(n, label)
-
-
 def _compare(
     plan: Plan,
     bundles: Mapping[str, Bundle],
     yardstick: Yardstick,
-    seen: Mapping[tuple[str, float], Observed],
-    training: np.ndarray | None,
+    seen: Seen,
     command: str,
 ) -> Report:
-    reference = seen["reference", 0.0]
+    pictures, reference = seen.pictures, seen.pictures["reference", 0.0]
     estimates = {
-        key: yardstick.measure(value, reference) for key, value in seen.items() if key[0] in bundles
+        key: yardstick.measure(value, reference)
+        for key, value in pictures.items()
+        if key[0] in bundles
     }
-    data = yardstick.measure_real(seen.get(("data", 0.0)), reference)
-    if training is not None:
+    data = yardstick.measure_real(pictures.get(("data", 0.0)), reference)
+    if seen.training is not None:
         for key, values in estimates.items():
-            values["copies"] = copies(seen[key], reference, training)
+            values["copies"] = copies(pictures[key], reference, seen.training)
+    for key, cell in seen.twins.items():
+        estimates[key]["explained"] = explained(pictures[key], cell)
     return Report(
         plan=asdict(plan),
         features=yardstick.name,
+        tokenizer=yardstick.truth.tokenizer.name if yardstick.truth.tokenizer else "",
         description=yardstick.description,
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
@@ -327,7 +247,7 @@ def _compare(
         aims=aims(estimates),
         estimates=estimates,
         data=data,
-        grids=_grids(plan, seen),
+        grids=_grids(plan, pictures),
         command=command,
     )
 
