@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.evaluate.compare import Estimates
 from pipelines.evaluate.report import Report
 
-VERSION = 3
+VERSION = 4
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
@@ -71,8 +71,8 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
         "warnings": report.description.warnings,
         "sources": report.sources,
         "images_seen": report.images_seen,
-        "void": "" if report.parity.sound else report.parity.reason,
-        "parity": asdict(report.parity),
+        "void": report.void,
+        "parity": asdict(report.parity) if report.parity else None,
         "changes": [asdict(change) for change in report.changes],
         "aims": [asdict(check) for check in report.aims],
         "command": report.command,

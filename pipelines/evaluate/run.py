@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.errors import InputMissing, KaleidoError, nearest
 from pipelines.core.files import atomic_write
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.settings import EvaluateSettings, ExtractSettings
@@ -18,7 +18,7 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.embedded.recipe_data import FACTS, training_scenes
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore
-from pipelines.evaluate.compare import BASELINE, KALEIDO, aims, changes, parity
+from pipelines.evaluate.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
 from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_pictures
 from pipelines.evaluate.explained import explained
 from pipelines.evaluate.judge import Judge
@@ -31,7 +31,7 @@ from pipelines.evaluate.report import Grid, Report
 from pipelines.evaluate.retokens import retokenizer
 from pipelines.evaluate.rows import report_json, rows_of
 from pipelines.evaluate.scenes import ScenesYardstick
-from pipelines.evaluate.sweep import Plan, Seen, Sweep
+from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
 from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle, load_bundle
@@ -63,6 +63,7 @@ def evaluate(
     name: str = "evaluation",
     captions: Sequence[str] | None = None,
     embedded: bool = False,
+    models: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> EvaluateSummary:
     """Sample, measure and write ``reports/NAME/index.html`` with twins in JSON and Markdown.
@@ -78,6 +79,7 @@ def evaluate(
             its own models, of freshly made scenes for the embedded ones.
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
+        models: ``baseline``, ``kaleido``, or both, which are then compared; None is both.
         progress: Listener.
 
     Raises:
@@ -88,7 +90,7 @@ def evaluate(
     settings = workspace.settings.evaluate
     if not embedded and not settings.features:
         require_scenes(workspace)
-    bundles = _load(workspace, embedded)
+    bundles = _load(workspace, embedded, MODELS if models is None else models)
     _check(settings)
     truth = _truth(workspace, bundles, progress)
     yardstick = _yardstick(workspace, bundles, captions, truth, progress)
@@ -107,7 +109,7 @@ def evaluate(
         common = {
             "captions": plan.captions,
             "n": plan.n,
-            "size": bundles[KALEIDO].diffusion.image_size,
+            "size": _any(bundles).diffusion.image_size,
             "yardstick": yardstick.facts,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
@@ -121,15 +123,26 @@ def evaluate(
     return EvaluateSummary(
         folder / "index.html",
         folder / "report.json",
-        "" if report.parity.sound else report.parity.reason,
+        report.void,
         store.made + store.reused,
         store.reused,
         rows,
     )
 
 
-def _load(workspace: Workspace, embedded: bool) -> dict[str, Bundle]:
-    bundles = {m: load_bundle(workspace, m == BASELINE, embedded) for m in (BASELINE, KALEIDO)}
+def _load(workspace: Workspace, embedded: bool, models: Sequence[str]) -> dict[str, Bundle]:
+    _require_different("models", models)
+    for name in models:
+        if name not in MODELS:
+            raise KaleidoError(f"model {name!r}", "there is no such model.", nearest(name, MODELS))
+    chosen = [name for name in MODELS if name in models]
+    bundles = {m: load_bundle(workspace, m == BASELINE, embedded) for m in chosen}
+    if len(bundles) > 1:
+        _require_fair(bundles)
+    return bundles
+
+
+def _require_fair(bundles: Mapping[str, Bundle]) -> None:
     if len({bundle.source for bundle in bundles.values()}) > 1:
         lacking = next(m for m, bundle in bundles.items() if bundle.source == "embedded")
         flag = " --baseline" if lacking == BASELINE else ""
@@ -146,7 +159,11 @@ def _load(workspace: Workspace, embedded: bool) -> dict[str, Bundle]:
             "would flatter Kaleido.",
             "Train it on as many, or more: `kaleido train diffusion --baseline` with --steps.",
         )
-    return bundles
+
+
+def _any(bundles: Mapping[str, Bundle]) -> Bundle:
+    """Either model, for what they share: where they come from, and the pictures' size."""
+    return next(iter(bundles.values()))
 
 
 def _images_seen(bundles: Mapping[str, Bundle]) -> dict[str, int]:
@@ -155,8 +172,8 @@ def _images_seen(bundles: Mapping[str, Bundle]) -> dict[str, int]:
 
 def _captions(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> list[str]:
     wanted = workspace.settings.evaluate.captions
-    if bundles[KALEIDO].source == "embedded":
-        progress.message("The embedded models are compared, on captions of new held-out scenes.")
+    if _any(bundles).source == "embedded":
+        progress.message("The embedded models are measured, on captions of new held-out scenes.")
         return fresh_captions(wanted)
     found = captions_of(workspace, wanted)
     if len(found) < wanted:
@@ -176,13 +193,13 @@ def _yardstick(
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
         _require_different("captions", chosen)
         judge = Judge.load(embedded_path("judge"))
-        if bundles[KALEIDO].source == "embedded":
+        if _any(bundles).source == "embedded":
             training = TrainingPictures(training_scenes(MOST), FACTS)
         else:
             training = training_pictures(workspace)
         pictures = settings.n * len(settings.seeds)
         return ScenesYardstick(judge, chosen, pictures, training, truth)
-    if bundles[KALEIDO].source == "embedded":
+    if _any(bundles).source == "embedded":
         raise KaleidoError(
             f"evaluate.features = {settings.features!r}",
             "the embedded models draw scenes, and a judge measures those.",
@@ -194,8 +211,8 @@ def _yardstick(
 
 def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> TrueZ:
     """What writes the z of real pictures: of Kaleido's kinds, with its colours and tokenizer."""
-    kinds = bundles[KALEIDO].z_kinds
-    if bundles[KALEIDO].source == "embedded":
+    kinds = bundles[KALEIDO].z_kinds if KALEIDO in bundles else ()
+    if _any(bundles).source == "embedded":
         return TrueZ(kinds, ExtractSettings().palette_colours)
     tokenizer = retokenizer(workspace, progress) if "tokens" in kinds else None
     return TrueZ(kinds, workspace.settings.extract.palette_colours, tokenizer)
@@ -234,6 +251,7 @@ def _compare(
             values["copies"] = copies(pictures[key], reference, seen.training)
     for key, cell in seen.twins.items():
         estimates[key]["explained"] = explained(pictures[key], cell)
+    both = len(bundles) > 1
     return Report(
         plan=asdict(plan),
         features=yardstick.name,
@@ -242,19 +260,19 @@ def _compare(
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates, data),
-        changes=changes(estimates),
-        aims=aims(estimates),
+        parity=parity(estimates, data) if both else None,
+        changes=changes(estimates) if both else [],
+        aims=aims(estimates) if both else [],
         estimates=estimates,
         data=data,
-        grids=_grids(plan, pictures),
+        grids=_grids(plan, tuple(bundles), pictures),
         command=command,
     )
 
 
-def _grids(plan: Plan, seen: Mapping[tuple[str, float], Observed]) -> list[Grid]:
+def _grids(plan: Plan, models: Sequence[str], seen: Mapping[Key, Observed]) -> list[Grid]:
     ends = sorted({plan.cfg[0], plan.cfg[-1]}, reverse=True)
-    rows = [("reference", 0.0), *((model, cfg) for cfg in ends for model in (BASELINE, KALEIDO))]
+    rows = [("reference", 0.0), *((model, cfg) for cfg in ends for model in models)]
     return [
         Grid(caption, [(*row, seen[row].shown[number]) for row in rows])
         for number, caption in enumerate(plan.captions[: SHOWN[0]])
@@ -265,8 +283,9 @@ def _command(workspace: Workspace, plan: Plan, bundles: Mapping[str, Bundle], na
     features = workspace.settings.evaluate.features
     return (
         f"kaleido evaluate --captions {len(plan.captions)} --n {plan.n} --steps {plan.steps} "
-        f"--cfg {','.join(f'{value:g}' for value in plan.cfg)} "
+        f"--sweep cfg={','.join(f'{value:g}' for value in plan.cfg)} "
         f"--seeds {','.join(map(str, plan.seeds))} --name {name}"
         + (f" --features {shlex.quote(features)}" if features else "")
-        + (" --embedded" if bundles[KALEIDO].source == "embedded" else "")
+        + (f" --models {','.join(bundles)}" if len(bundles) < len(MODELS) else "")
+        + (" --embedded" if _any(bundles).source == "embedded" else "")
     )

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -65,6 +66,39 @@ def test_untrained_models_give_a_void_report_with_every_row(trained):
     assert (valid["value"], valid["n"], valid["skipped"]) == (None, 0, 4)
     real = next(row for row in rows if row["metric"] == f"vendi[{judge}, valid]")
     assert real["model"] == "data" and real["skipped"] < 4 and real["n"] > 0
+
+
+@pytest.mark.parametrize("model", ["baseline", "kaleido"])
+def test_one_model_alone_is_compared_with_nothing_and_the_report_says_so(trained, model):
+    summary = evaluate(small(trained), captions=CAPTIONS, models=[model])
+    found = content(summary)
+    assert {row["model"] for row in found["rows"]} == {model, "data"}
+    assert (summary.void, found["parity"], found["changes"], found["aims"]) == ("", None, [], [])
+    assert f"--sweep cfg=1,7.5 --seeds 0,1 --name evaluation --models {model}" in found["command"]
+    # Two scales and real pictures under two seeds; of Kaleido, second pictures at each scale.
+    assert summary.cells == (8 if model == "baseline" else 10)
+    for path in (summary.report, summary.report.with_name("report.md")):
+        text = path.read_text("utf-8")
+        assert "Nothing is compared: " in text and "VOID" not in text and "Aims" not in text
+        assert f"What does {model.capitalize()} draw?" in text
+
+
+def test_a_model_alone_needs_no_other(trained):
+    shutil.rmtree(trained.models("baseline"))
+    assert evaluate(small(trained), captions=CAPTIONS, models=["kaleido"]).cells == 10
+
+
+@pytest.mark.parametrize(
+    ("models", "named"),
+    [
+        (["kaleidos"], "Did you mean 'kaleido'"),
+        (["kaleido"] * 2, "occurs twice"),
+        ([""], "no such"),
+    ],
+)
+def test_models_that_there_are_not_are_named(trained, models, named):
+    with pytest.raises(KaleidoError, match=named):
+        evaluate(small(trained), captions=CAPTIONS, models=models)
 
 
 def test_one_caption_gives_rows_without_intervals(trained):
@@ -240,7 +274,7 @@ def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
 
     told = Told()
     again = evaluate(small(workspace), progress=told)
-    assert "embedded models are compared" in told.said
+    assert "embedded models are measured" in told.said
     assert again.reused == again.cells
 
 
