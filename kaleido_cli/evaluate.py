@@ -55,6 +55,13 @@ def evaluate(
             "(DINOv2, CLIP, SigLIP): a folder or a name on the hub.",
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="Give the numbers to tensorboard or trackio too (extra: track).",
+        ),
+    ] = None,
     embedded: Annotated[
         bool,
         typer.Option(
@@ -88,7 +95,7 @@ def evaluate(
         "evaluate.seeds": split_numbers(seeds, "--seeds", int),
     }
     if toy:
-        given = (*changes.values(), models)
+        given = (*changes.values(), models, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):
             raise typer.BadParameter("--toy goes with --workspace and --json only.")
         from pipelines.evaluate.toy_page import evaluate_toy
@@ -102,6 +109,7 @@ def evaluate(
         name=name,
         embedded=embedded,
         models=split_names(models),
+        tracker=track,
         progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, _render)

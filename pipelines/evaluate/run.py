@@ -32,6 +32,7 @@ from pipelines.evaluate.retokens import retokenizer
 from pipelines.evaluate.rows import report_json, rows_of
 from pipelines.evaluate.scenes import ScenesYardstick
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
+from pipelines.evaluate.track import require_tracker, track
 from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle, load_bundle
@@ -64,6 +65,7 @@ def evaluate(
     captions: Sequence[str] | None = None,
     embedded: bool = False,
     models: Sequence[str] | None = None,
+    tracker: str | None = None,
     progress: Progress = SILENT,
 ) -> EvaluateSummary:
     """Sample, measure and write ``reports/NAME/index.html`` with twins in JSON and Markdown.
@@ -80,6 +82,7 @@ def evaluate(
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
         models: ``baseline``, ``kaleido``, or both, which are then compared; None is both.
+        tracker: One of `TRACKERS`, which is given the numbers too; see `track`.
         progress: Listener.
 
     Raises:
@@ -88,6 +91,8 @@ def evaluate(
             and no feature network is named (``evaluate.features``), or a setting makes no sense.
     """
     settings = workspace.settings.evaluate
+    if tracker is not None:
+        require_tracker(tracker)
     if not embedded and not settings.features:
         require_scenes(workspace)
     bundles = _load(workspace, embedded, MODELS if models is None else models)
@@ -119,6 +124,8 @@ def evaluate(
         atomic_write(folder / "report.json", report_json(report, rows))
         atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
         atomic_write(folder / "index.html", render(report).encode("utf-8"))
+        if tracker is not None:
+            track(tracker, rows, folder, name)
         store.prune()
     return EvaluateSummary(
         folder / "index.html",
