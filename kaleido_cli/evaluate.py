@@ -8,12 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_numbers
+from kaleido_cli.options import (
+    JsonOption,
+    WorkspaceOption,
+    open_workspace,
+    split_names,
+    split_numbers,
+)
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first")
+@app.command(
+    epilog="Example: kaleido evaluate --captions 16 --n 16 --sweep cfg=1,3,7.5 --name first"
+)
 def evaluate(
     captions: Annotated[
         int | None, typer.Option(help="Held-out captions.", show_default=False)
@@ -22,9 +30,16 @@ def evaluate(
         int | None,
         typer.Option("--n", "-n", min=2, help="Samples a caption and seed.", show_default=False),
     ] = None,
-    cfg: Annotated[
+    sweep: Annotated[
         str | None,
-        typer.Option(metavar="SCALES", help="Guidance scales, with commas: 1,3,7.5."),
+        typer.Option(metavar="cfg=SCALES", help="Guidance scales, with commas: cfg=1,3,7.5."),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODELS",
+            help="baseline, kaleido, or both, with a comma; one alone is compared with nothing.",
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default=False)
@@ -38,6 +53,13 @@ def evaluate(
             metavar="MODEL",
             help="Measure data of any kind, in the features of this vision model of transformers "
             "(DINOv2, CLIP, SigLIP): a folder or a name on the hub.",
+        ),
+    ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="Give the numbers to tensorboard or trackio too (extras: track, trackio).",
         ),
     ] = None,
     embedded: Annotated[
@@ -68,12 +90,13 @@ def evaluate(
         "evaluate.features": features,
         "evaluate.captions": captions,
         "evaluate.n": n,
-        "evaluate.cfg": split_numbers(cfg, "--cfg", float),
+        "evaluate.cfg": _scales(sweep),
         "evaluate.steps": steps,
         "evaluate.seeds": split_numbers(seeds, "--seeds", int),
     }
     if toy:
-        if embedded or name != "evaluation" or any(value is not None for value in changes.values()):
+        given = (*changes.values(), models, track)
+        if embedded or name != "evaluation" or any(value is not None for value in given):
             raise typer.BadParameter("--toy goes with --workspace and --json only.")
         from pipelines.evaluate.toy_page import evaluate_toy
 
@@ -85,9 +108,24 @@ def evaluate(
         open_workspace(workspace, changes),
         name=name,
         embedded=embedded,
+        models=split_names(models),
+        tracker=track,
         progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, _render)
+
+
+def _scales(text: str | None) -> tuple[float, ...] | None:
+    """Read ``cfg=1,3,7.5``."""
+    if text is None:
+        return None
+    what, equals, values = text.partition("=")
+    if not equals or what.strip() != "cfg":
+        raise typer.BadParameter(
+            f"{text!r} is not like cfg=1,3,7.5; only the guidance scale is swept.",
+            param_hint="--sweep",
+        )
+    return split_numbers(values, "--sweep", float)
 
 
 def _render(summary: Any) -> None:

@@ -22,12 +22,13 @@ from pipelines.evaluate.observe import Cell
 from pipelines.sample.bundle import Bundle
 
 _CODE = (
-    *("core/seeds.py", "data/scenes", "latents", "models", "sample"),
+    *("core/seeds.py", "data/scenes", "extract/ellipse.py", "extract/palette.py"),
+    *("latents", "models", "sample"),
     *(
         f"evaluate/{name}.py"
         for name in (
-            *("colours", "copying", "fidelity", "judge", "networks", "observe", "own_data"),
-            *("reference", "scenes"),
+            *("colours", "copying", "ellipses", "explained", "fidelity", "judge", "networks"),
+            *("observe", "own_data", "reference", "retokens", "scenes", "truth"),
         )
     ),
 )
@@ -96,6 +97,7 @@ def encode_cell(cell: Cell) -> bytes:
         features=cell.features,
         edges=cell.edges,
         colours=cell.colours,
+        ids=cell.ids,
         shown=cell.shown,
         json=np.frombuffer(json.dumps(texts).encode(), np.uint8),
     )
@@ -112,15 +114,19 @@ def decode_cell(data: bytes) -> Cell:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             texts = json.loads(arrays["json"].tobytes())
             verdicts = [[_verdict(v) for v in group] for group in texts["verdicts"]]
-            numbers = (arrays[name] for name in ("edges", "colours", "shown"))
+            numbers = (arrays[name] for name in ("edges", "colours", "ids", "shown"))
             return Cell(arrays["features"], verdicts, texts["z"], *numbers)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"not a cell: {error}") from error
 
 
 def _verdict(value: Mapping[str, Any]) -> Verdict:
-    objects = tuple(Found(**{**item, "box": tuple(item["box"])}) for item in value["objects"])
-    return Verdict(objects, value["background"])
+    return Verdict(tuple(map(_found, value["objects"])), value["background"])
+
+
+def _found(value: Mapping[str, Any]) -> Found:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return Found(**fields)
 
 
 def bundle_hash(bundle: Bundle) -> str:

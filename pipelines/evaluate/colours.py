@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.latents.base import GRID, LatentError
+from pipelines.evaluate.z_text import latent_of
+from pipelines.latents.base import GRID
 from pipelines.latents.oklab import srgb_to_oklab
 from pipelines.latents.palette import Palette
-from pipelines.latents.sequence import z_from_text
 
 
 class PaletteFit(NamedTuple):
@@ -51,31 +51,26 @@ def _fit(palette: Palette, lab: np.ndarray) -> PaletteFit:
     return PaletteFit(float(distances.min(1).mean()), float(np.abs(shares - weights).sum() / 2.0))
 
 
-def palette_fits(texts: Sequence[str], images: np.ndarray) -> np.ndarray:
+def palette_fits(texts: Sequence[str], images: np.ndarray, others: Sequence[str]) -> np.ndarray:
     """Compare pictures with the palettes of z.
 
     Args:
         texts: The z of each picture; NaN stands where it has no palette.
         images: uint8 (n, height, width, 3).
+        others: z of another caption, as many, or none.
 
     Returns:
-        float (n, 4): `PaletteFit` with the picture's own z, and, as a control, with the z of the
-        next picture.
+        float (n, 6): `PaletteFit` with the picture's own z and, as controls, with the z of the
+        next picture and with that of the other caption.
     """
-    palettes = [_palette(text) for text in texts]
+    own = [latent_of(text, Palette) for text in texts]
+    following = [*own[1:], *own[:1]] if len(own) > 1 else [None]
+    another = [latent_of(text, Palette) for text in others] or [None] * len(own)
     rows = []
-    for image, own, following in zip(images, palettes, [*palettes[1:], *palettes[:1]], strict=True):
-        if own or following:
+    for image, *palettes in zip(images, own, following, another, strict=True):
+        if any(palettes):
             lab = _oklab(image)
-            rows.append([_fit(p, lab) if p else NOTHING for p in (own, following)])
-        else:  # real pictures, a baseline's: their colours need not be converted
-            rows.append([NOTHING, NOTHING])
+            rows.append([_fit(p, lab) if p else NOTHING for p in palettes])
+        else:  # a baseline's: its colours need not be converted
+            rows.append([NOTHING] * len(palettes))
     return np.array(rows).reshape(len(rows), -1)
-
-
-def _palette(text: str) -> Palette | None:
-    try:
-        palette = z_from_text(text).get("palette") if text else None
-    except LatentError:
-        return None
-    return palette if isinstance(palette, Palette) and palette.items else None

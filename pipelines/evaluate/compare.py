@@ -17,7 +17,7 @@ Estimates = Mapping[str, Estimate]
 Results = Mapping[tuple[str, float], Estimates]
 """(model, guidance scale) -> metric -> estimate."""
 
-BASELINE, KALEIDO = "baseline", "kaleido"
+MODELS = BASELINE, KALEIDO = ("baseline", "kaleido")
 PARITY_CFG = 1.0
 PARITY_FACTORS = ("colour", "place")
 PARITY_ENTROPY = 0.95

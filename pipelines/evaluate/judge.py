@@ -29,13 +29,22 @@ _LEVELS = ((32, 4), (64, 4), (128, 2))  # channels and pooled side of each level
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object that the judge found; `box` is (x1, y1, x2, y2) on the 0-1000 grid."""
+    """One object that the judge found.
+
+    Attributes:
+        shape: Likewise `colour`, `texture`.
+        box: (x1, y1, x2, y2) on the 0-1000 grid.
+        score: From 0 to 1.
+        ellipse: (xc, yc, r_major, r_minor, theta) in grid units and degrees, as in a blob, where
+            `pipelines.evaluate.ellipses` has looked for it.
+    """
 
     shape: str
     colour: str
     texture: str
     box: tuple[int, int, int, int]
     score: float
+    ellipse: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,13 @@ def markdown(report: Report) -> str:
 
 
 def _blocks(report: Report) -> Iterator[str]:
-    yield "# Does drawing z first keep pictures diverse under strong guidance?"
-    if not report.parity.sound:
-        yield f"**VOID: this comparison proves nothing.** {report.parity.reason}"
+    yield f"# {report.question}"
+    if report.void:
+        yield f"**VOID: this comparison proves nothing.** {report.void}"
     for text in report.description.warnings:
         yield f"> {text}"
     yield verdict(report)
-    if report.parity.checks:
+    if report.parity and report.parity.checks:
         yield "## Was the comparison fair?"
         yield _checks(report.parity.checks, sound=True)
     if report.changes:
@@ -43,7 +43,7 @@ def _blocks(report: Report) -> Iterator[str]:
         yield _table(("", NAMES[BASELINE], NAMES[KALEIDO], "Kaleido minus baseline"), rows)
     if report.aims:
         yield "## Aims"
-        yield _checks(report.aims, report.parity.sound)
+        yield _checks(report.aims, not report.void)
     yield "## All numbers"
     yield f"On features of {report.features}, with 95 % intervals."
     yield _numbers(report)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from pipelines.evaluate.adherence import agrees, box_adherence, parses, same_count, same_shapes
+from pipelines.evaluate.adherence import agrees, parses, same_count, same_shapes
 from pipelines.evaluate.diversity import mss, unit, vendi
 from pipelines.evaluate.fidelity import (
     Moments,
@@ -17,11 +17,13 @@ from pipelines.evaluate.fidelity import (
     membership,
 )
 from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.kept import adherence
 from pipelines.evaluate.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entropy
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.statistics import Estimate, combine
 from pipelines.evaluate.text import distinct, loops, repetition, self_bleu, words, zipf
+from pipelines.latents.sequence import MARKERS
 
 Asked = Sequence[Counter[str]]
 """Captioned shapes with their counts, one a caption."""
@@ -56,7 +58,8 @@ def measure(
         captioned objects: the valid ones). Over the valid ones among them: ``vendi.valid`` and
         the like, ``entropy.FACTOR`` (nats) and ``coverage.FACTOR``; these say how many
         pictures they used and skip groups with too few. Of z, where there is one: see
-        `_z_metrics` and `_palette_metrics`.
+        `adherence`, `text_metrics` and `_z_metrics`; ``boxes.of_ceiling`` is a share of what the
+        judge finds in real pictures.
     """
     valid = np.array(
         [
@@ -72,10 +75,10 @@ def measure(
     for factor in FACTORS:
         for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
             values[f"{name}.{factor}"] = _mode_metric(seen, valid, asked, factor, function)
-    values |= _text_metrics(seen)
-    if any("<boxes>" in z for z in _texts(seen)):
-        values |= _z_metrics(seen, asked, ceiling)
-    return values | _palette_metrics(seen)
+    values |= adherence(seen) | text_metrics(seen) | _z_metrics(seen, asked)
+    if "boxes" in values:
+        values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
+    return values
 
 
 def feature_distances(
@@ -117,9 +120,8 @@ def feature_metrics(
 
     Returns:
         Estimates by metric: ``vendi``, ``vendi.infinity`` and ``mss``, where a caption has two
-        pictures, ``edges``, and z's texts and palettes, as in `measure`. ``clip``: 100 times the
-        cosine of picture and caption, where that is positive (CLIPScore, 2104.08718, without its
-        factor of 2.5).
+        pictures, ``edges``, and `adherence`. ``clip``: 100 times the cosine of picture and
+        caption, where that is positive (CLIPScore, 2104.08718, without its factor of 2.5).
     """
     estimates = {"edges": _edges(seen, reference)}
     if texts is not None:
@@ -128,7 +130,7 @@ def feature_metrics(
     if seen.features.shape[2] >= LEAST_VALID:
         for name, score in DIVERSITY.items():
             estimates[name] = _over_all(seen, score)
-    return estimates | _text_metrics(seen) | _palette_metrics(seen)
+    return estimates | adherence(seen)
 
 
 def _edges(seen: Observed, reference: Observed) -> Estimate:
@@ -136,11 +138,7 @@ def _edges(seen: Observed, reference: Observed) -> Estimate:
 
 
 def _of_captions(values: Mapping[str, tuple[float, np.ndarray]], seeds: int) -> dict[str, Estimate]:
-    """Estimates of what is known of captions over all seeds: values and pseudo-values."""
-    return {
-        name: Estimate(value, np.repeat(pseudo[:, None], seeds, axis=1))
-        for name, (value, pseudo) in values.items()
-    }
+    return {name: Estimate.of_captions(*value, seeds) for name, value in values.items()}
 
 
 def _shares_in_blocks(features: np.ndarray, real: np.ndarray) -> dict[str, Estimate]:
@@ -196,12 +194,12 @@ def _diversity(
 
     return {
         name: _over_all(seen, score),
-        f"{name}.valid": _by_cell(seen, of_valid, valid.sum(2)),
+        f"{name}.valid": seen.by_group(of_valid, valid.sum(2)),
     }
 
 
 def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
-    return _by_cell(seen, lambda c, s: score(seen.features[c, s]))
+    return seen.by_group(lambda c, s: score(seen.features[c, s]))
 
 
 def _mode_metric(
@@ -211,21 +209,19 @@ def _mode_metric(
     factor: str,
     function: Callable[[Sequence[Verdict], Counter[str], str], float],
 ) -> Estimate:
-    return _by_cell(
-        seen, lambda c, s: function(seen.verdicts[c][s], asked[c], factor), valid.sum(2)
-    )
+    return seen.by_group(lambda c, s: function(seen.verdicts[c][s], asked[c], factor), valid.sum(2))
 
 
-def _text_metrics(seen: Observed) -> dict[str, Estimate]:
+def text_metrics(seen: Observed) -> dict[str, Estimate]:
     """Measure z as texts: whether each parses, and how varied those of a caption and seed are.
 
     Returns:
         Nothing where no picture has a z.
     """
-    if not any(_texts(seen)):
+    if not any(seen.texts):
         return {}
     groups = [[[words(z) for z in group] for group in by_seed] for by_seed in seen.z]
-    parsed = _by_cell(seen, lambda c, s: float(np.mean([parses(z) for z in seen.z[c][s]])))
+    parsed = seen.by_group(lambda c, s: float(np.mean([parses(z) for z in seen.z[c][s]])))
     scores: dict[str, Callable[[list[list[str]]], float]] = {
         "distinct2": lambda texts: distinct(texts, 2),
         "repeated4": lambda texts: float(np.mean([repetition(text, 4) for text in texts])),
@@ -235,75 +231,23 @@ def _text_metrics(seen: Observed) -> dict[str, Estimate]:
     }
 
     def mean(score: Callable[[list[list[str]]], float]) -> Estimate:
-        return _by_cell(seen, lambda c, s: score(groups[c][s]))
+        return seen.by_group(lambda c, s: score(groups[c][s]))
 
     return {"z.parses": parsed} | {f"z.{name}": mean(score) for name, score in scores.items()}
 
 
-def _texts(seen: Observed) -> list[str]:
-    return [z for by_seed in seen.z for group in by_seed for z in group]
-
-
-def _z_metrics(seen: Observed, asked: Asked, ceiling: float) -> dict[str, Estimate]:
-    """Measure whether the pictures show z's boxes, and whether z says what the caption says.
+def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
+    """Measure whether z says what the caption says.
 
     Returns:
-        ``boxes`` (share of z's boxes that the judge finds), ``boxes.of_ceiling`` (as a share of
-        what it finds in real pictures); two controls, the same against a z that the picture was
-        not drawn from: ``boxes.resampled``, of the caption's next sample, is what heeding the
-        caption alone would give, and ``boxes.shuffled``, of the next caption, is chance;
-        ``z.count``, ``z.shapes`` and ``z.agrees`` (both, and each shape's number).
+        ``z.count``, ``z.shapes`` and ``z.agrees`` (both, and each shape's number); nothing where
+        no z has boxes.
     """
-    captions = len(asked)
-
-    def adherence(captions_on: int = 0, samples_on: int = 0) -> Estimate:
-        def share(c: int, s: int) -> float:
-            group = seen.z[(c + captions_on) % captions][s]
-            z = [*group[samples_on:], *group[:samples_on]]
-            return box_adherence(z, seen.verdicts[c][s]).share
-
-        return _by_cell(seen, share)
-
-    values = {"boxes": adherence(), "boxes.resampled": adherence(samples_on=1)}
-    values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
-    if captions > 1:
-        values["boxes.shuffled"] = adherence(captions_on=1)
-    for name, holds in (("count", same_count), ("shapes", same_shapes), ("agrees", agrees)):
-        values[f"z.{name}"] = _z_share(seen, asked, holds)
-    return values
-
-
-def _palette_metrics(seen: Observed) -> dict[str, Estimate]:
-    """Measure whether the pictures have the colours of z's palette, if it has one.
-
-    Returns:
-        ``palette`` (mean OKLab distance of a pixel to the nearest colour), ``palette.shares``
-        (total variation between weights and pixels), and as controls the same against the
-        palette of the caption's next sample: ``palette.resampled``, ``palette.shares.resampled``.
-    """
-    names = ("palette", "palette.shares", "palette.resampled", "palette.shares.resampled")
-    tables = {
-        name: _by_cell(seen, _mean_where_known(seen.colours[..., index]))
-        for index, name in enumerate(names)
-    }
-    return {name: table for name, table in tables.items() if np.isfinite(table.value)}
-
-
-def _mean_where_known(values: np.ndarray) -> Callable[[int, int], float]:
-    def mean(c: int, s: int) -> float:
-        known = values[c, s][np.isfinite(values[c, s])]
-        return float(known.mean()) if known.size else float("nan")
-
-    return mean
+    if not any(MARKERS["boxes"] in z for z in seen.texts):
+        return {}
+    checks = {"count": same_count, "shapes": same_shapes, "agrees": agrees}
+    return {f"z.{name}": _z_share(seen, asked, holds) for name, holds in checks.items()}
 
 
 def _z_share(seen: Observed, asked: Asked, holds: Callable[[str, Counter[str]], bool]) -> Estimate:
-    return _by_cell(seen, lambda c, s: float(np.mean([holds(z, asked[c]) for z in seen.z[c][s]])))
-
-
-def _by_cell(
-    seen: Observed, function: Callable[[int, int], float], counts: np.ndarray | None = None
-) -> Estimate:
-    captions, seeds = seen.features.shape[:2]
-    cells = [[function(c, s) for s in range(seeds)] for c in range(captions)]
-    return Estimate.mean_of(np.array(cells), counts)
+    return seen.by_group(lambda c, s: float(np.mean([holds(z, asked[c]) for z in seen.z[c][s]])))

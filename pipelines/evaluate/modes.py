@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -123,15 +124,19 @@ def _tallies(
     valid = [verdict for verdict in verdicts if matches(verdict, asked)]
     if factor in _OBJECT_FACTORS:
         return [
-            (Counter(_value(i, factor) for v in valid for i in v.objects if i.shape == shape), n)
+            (Counter(factor_of(i, factor) for v in valid for i in v.objects if i.shape == shape), n)
             for shape, n in asked.items()
         ]
     if factor == "background":
         return [(Counter(verdict.background for verdict in valid), 1)]
-    return [(Counter(_arrangement(verdict.objects) for verdict in valid), 1)]
+    return [(Counter(arrangement_in(verdict.objects) for verdict in valid), 1)]
 
 
-def _value(item: Found, factor: str) -> Hashable:
+def factor_of(item: Found, factor: str) -> Any:
+    """Tell an object's colour or texture by name, its size by number, its place's column and row.
+
+    Sizes count from the smallest, columns and rows of the 3 by 3 grid from the upper left.
+    """
     if factor == "colour":
         return item.colour
     if factor == "texture":
@@ -143,7 +148,8 @@ def _value(item: Found, factor: str) -> Hashable:
     return int(min((x1 + x2) * 1.5, 2.0)), int(min((y1 + y2) * 1.5, 2.0))
 
 
-def _arrangement(objects: Sequence[Found]) -> str:
+def arrangement_in(objects: Sequence[Found]) -> str:
+    """Name the arrangement of objects; ``free`` for a number of them that has none."""
     if len(objects) not in ARRANGEMENTS:
         return "free"
     boxes = np.array([item.box for item in objects], dtype=np.float64) / GRID

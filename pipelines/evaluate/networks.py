@@ -61,11 +61,7 @@ class PretrainedFeatures:
         for start in range(0, len(images), BATCH):
             batch = list(images[start : start + BATCH])
             inputs = self._model.processor(images=batch, return_tensors="pt").to(self._model.device)
-            if self.reads_text:
-                found = self._model.network.get_image_features(**inputs)
-            else:
-                found = self._model.network(**inputs)
-            rows.append(self._vector(found))
+            rows.append(self._array(image_vectors(self._model.network, **inputs)))
         return np.concatenate(rows)
 
     @torch.inference_mode()
@@ -74,17 +70,36 @@ class PretrainedFeatures:
         inputs = self._model.processor(
             text=list(captions), padding=True, truncation=True, return_tensors="pt"
         ).to(self._model.device)
-        return self._vector(self._model.network.get_text_features(**inputs))
+        return self._array(_vector(self._model.network.get_text_features(**inputs)))
 
-    def _vector(self, found: Any) -> np.ndarray:
-        vector = found if torch.is_tensor(found) else getattr(found, "pooler_output", None)
-        if vector is None:
+    def _array(self, vectors: torch.Tensor | None) -> np.ndarray:
+        if vectors is None:
             raise KaleidoError(
                 self.name,
                 "it gives no vector of a whole picture.",
                 "Use DINOv2, CLIP or SigLIP, say --features facebook/dinov2-base.",
             )
-        return vector.flatten(1).float().cpu().numpy()
+        return vectors.float().cpu().numpy()
+
+
+def image_vectors(network: Any, **inputs: Any) -> torch.Tensor | None:
+    """Map pictures to what a network of transformers pools, or projects if it reads text too.
+
+    Args:
+        network: Of transformers.
+        inputs: What its processor makes of n pictures.
+
+    Returns:
+        (n, width), or None if it gives no vector of a whole picture.
+    """
+    if hasattr(network, "get_text_features"):
+        return _vector(network.get_image_features(**inputs))
+    return _vector(network(**inputs))
+
+
+def _vector(found: Any) -> torch.Tensor | None:
+    vector = found if torch.is_tensor(found) else getattr(found, "pooler_output", None)
+    return None if vector is None else vector.flatten(1)
 
 
 def _short(name: str) -> str:

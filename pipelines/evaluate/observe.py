@@ -9,8 +9,15 @@ import numpy as np
 
 from pipelines.core.progress import Advance
 from pipelines.evaluate.colours import palette_fits
+from pipelines.evaluate.ellipses import with_ellipses
 from pipelines.evaluate.fidelity import edge_energy
 from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.retokens import Retokenizer
+from pipelines.evaluate.statistics import Estimate
+from pipelines.latents.base import Latent
+from pipelines.latents.blobs import Blobs
+from pipelines.latents.sequence import MARKERS
+from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw
 
@@ -33,7 +40,9 @@ class Cell:
         verdicts: By caption, one a picture; none where nothing judges.
         z: By caption, one text a picture.
         edges: Edge energy of each picture, (captions, n).
-        colours: How well each picture keeps to its palette, (captions, n, 4), see `palette_fits`.
+        colours: How well each picture keeps to its palette, (captions, n, 6), see `palette_fits`.
+        ids: Its tokens, int16 (captions, n, 2, cells), see `Retokenizer.look`; no cells where z
+            has no tokens, or nothing reads them.
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
             the report's grids. They are not chosen.
     """
@@ -43,6 +52,7 @@ class Cell:
     z: list[list[str]]
     edges: np.ndarray
     colours: np.ndarray
+    ids: np.ndarray
     shown: np.ndarray
 
 
@@ -55,7 +65,8 @@ class Observed:
         verdicts: By caption and seed, one a picture.
         z: By caption and seed, one text a picture.
         edges: Edge energy of each picture, (captions, seeds, n).
-        colours: As in `Cell`, (captions, seeds, n, 4).
+        colours: As in `Cell`, (captions, seeds, n, 6).
+        ids: As in `Cell`, (captions, seeds, n, 2, cells).
         shown: Of the first seed, as in `Cell`.
     """
 
@@ -64,7 +75,26 @@ class Observed:
     z: list[list[list[str]]]
     edges: np.ndarray
     colours: np.ndarray
+    ids: np.ndarray
     shown: np.ndarray
+
+    @property
+    def texts(self) -> list[str]:
+        """Every z."""
+        return [z for by_seed in self.z for group in by_seed for z in group]
+
+    def by_group(
+        self, function: Callable[[int, int], float], counts: np.ndarray | None = None
+    ) -> Estimate:
+        """Average a function of caption's and seed's number over all of them.
+
+        Args:
+            function: Its value of a group, the pictures of a caption under one seed.
+            counts: (captions, seeds), pictures behind each value, where that is not all of them.
+        """
+        captions, seeds = self.features.shape[:2]
+        table = [[function(c, s) for s in range(seeds)] for c in range(captions)]
+        return Estimate.mean_of(np.array(table), counts)
 
 
 def observe(
@@ -73,6 +103,7 @@ def observe(
     captions: Sequence[str],
     seed: int,
     advance: Advance = lambda n=1, note="": None,
+    tokenizer: Retokenizer | None = None,
 ) -> Cell:
     """Draw and see every caption; pictures are dropped once seen, but for those to show.
 
@@ -82,22 +113,32 @@ def observe(
         captions: What to draw.
         seed: Of the pictures.
         advance: Told of each finished caption.
+        tokenizer: Reads the tokens of pictures whose z has some.
     """
-    features, verdicts, texts, edges, colours = [], [], [], [], []
+    features, verdicts, edges, colours, ids = [], [], [], [], []
+    texts: list[list[str]] = []
     shown: list[np.ndarray] = []
     for caption in captions:
         z, images = source(caption, seed)
         rows, judged = look(images)
         features.append(rows)
-        verdicts.append(judged)
-        texts.append(z)
+        verdicts.append(with_ellipses(images, judged) if judged and _has(z, Blobs) else judged)
         edges.append(edge_energy(images))
-        colours.append(palette_fits(z, images))
+        colours.append(palette_fits(z, images, texts[-1] if texts else ()))
+        if tokenizer and _has(z, Tokens):
+            ids.append(tokenizer.look(images, z))
+        else:
+            ids.append(np.zeros((len(images), 2, 0), np.int16))
+        texts.append(z)
         if len(shown) < SHOWN[0]:
             shown.append(images[: SHOWN[1]].copy())
         advance(1)
-    arrays = (np.array(values) for values in (edges, colours, shown))
+    arrays = (np.array(values) for values in (edges, colours, ids, shown))
     return Cell(np.array(features), verdicts, texts, *arrays)
+
+
+def _has(texts: Sequence[str], kind: type[Latent]) -> bool:
+    return any(MARKERS[kind.kind] in text for text in texts)
 
 
 def join(cells: Sequence[Cell]) -> Observed:
@@ -108,6 +149,7 @@ def join(cells: Sequence[Cell]) -> Observed:
         [list(group) for group in zip(*(cell.z for cell in cells), strict=True)],
         np.stack([cell.edges for cell in cells], axis=1),
         np.stack([cell.colours for cell in cells], axis=1),
+        np.stack([cell.ids for cell in cells], axis=1),
         cells[0].shown,
     )
 

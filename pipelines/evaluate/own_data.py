@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
+from pipelines.core.images import open_image
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.workspace import Workspace
@@ -19,10 +20,11 @@ from pipelines.evaluate.copying import (
 )
 from pipelines.evaluate.fidelity import NEIGHBOURS
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.measure import feature_distances, feature_metrics
+from pipelines.evaluate.measure import feature_distances, feature_metrics, text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Description
 from pipelines.models.pixels import reduced_pixels
 
@@ -38,6 +40,7 @@ class DataYardstick:
         workspace: Holds the data.
         wanted: Captions, at most.
         n: Samples of a caption and seed.
+        truth: Writes the z of real pictures.
         progress: Told if there are fewer captions.
 
     Raises:
@@ -53,9 +56,10 @@ class DataYardstick:
         workspace: Workspace,
         wanted: int,
         n: int,
+        truth: TrueZ,
         progress: Progress,
     ) -> None:
-        self._network, self.name = network, network.name
+        self._network, self.name, self.truth = network, network.name, truth
         chosen, others = _pictures(workspace, wanted, n)
         if not chosen:
             raise InputMissing(
@@ -96,8 +100,9 @@ class DataYardstick:
 
         def of(records: dict[str, list[Record]]) -> Source:
             def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-                pixels = [reduced_pixels(record, side) for record in records[caption]]
-                return [""] * len(pixels), np.stack(pixels)
+                chosen = records[caption]
+                z = [self.truth.of_pixels(open_image(r.image, r.key)) for r in chosen]
+                return z, np.stack([reduced_pixels(record, side) for record in chosen])
 
             return source
 
@@ -110,8 +115,10 @@ class DataYardstick:
 
     def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
         """All metrics that need no judge."""
-        return feature_distances(seen, reference, self._texts) | feature_metrics(
-            seen, reference, self._texts
+        return (
+            feature_distances(seen, reference, self._texts)
+            | feature_metrics(seen, reference, self._texts)
+            | text_metrics(seen)
         )
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:

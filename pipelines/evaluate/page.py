@@ -12,7 +12,15 @@ import numpy as np
 from PIL import Image
 
 from pipelines.evaluate.charts import Line, line_chart
-from pipelines.evaluate.compare import AIMS_CFG, BASELINE, KALEIDO, PARITY_CFG, Check, Estimates
+from pipelines.evaluate.compare import (
+    AIMS_CFG,
+    BASELINE,
+    KALEIDO,
+    PARITY_CFG,
+    Check,
+    Estimates,
+    Parity,
+)
 from pipelines.evaluate.document import document, section, table
 from pipelines.evaluate.report import (
     NAMES,
@@ -43,24 +51,33 @@ def render(report: Report) -> str:
         _void(report),
         *map(_warning, report.description.warnings),
         _head(report),
-        section("Was the comparison fair?", _parity(report)),
-        section("What strong guidance changes", _change_table(report)),
-        section("Aims", _aims(report)),
+        *_comparison(report),
         section("Pictures", _pictures(report)),
         section("From weak to strong guidance", _curves(report)),
         section("The judge", _judge(report)) if report.description.ceiling else "",
         section("All numbers", _numbers(report)),
         section("What was compared", _compared(report)),
     ]
-    return document("Kaleido: baseline against Kaleido", sections)
+    models = " against ".join(NAMES[model] for model in report.sources)
+    return document(f"Kaleido report: {models}", sections)
+
+
+def _comparison(report: Report) -> list[str]:
+    if report.parity is None:
+        return []
+    return [
+        section("Was the comparison fair?", _parity(report.parity)),
+        section("What strong guidance changes", _change_table(report)),
+        section("Aims", _aims(report)),
+    ]
 
 
 def _void(report: Report) -> str:
-    if report.parity.sound:
+    if not report.void:
         return ""
     return (
         '<section class="void" role="alert"><strong>VOID</strong>'
-        f"<p>This comparison proves nothing: {escape(report.parity.reason)} "
+        f"<p>This comparison proves nothing: {escape(report.void)} "
         "The numbers below stand only as a record.</p></section>"
     )
 
@@ -73,7 +90,7 @@ def _head(report: Report) -> str:
     tiles = "".join(_tile(report, metric) for metric in TILES)
     return (
         f'<header><p class="kicker">Kaleido report, features of {escape(report.features)}</p>'
-        "<h1>Does drawing z first keep pictures diverse under strong guidance?</h1>"
+        f"<h1>{escape(report.question)}</h1>"
         f'<p class="lead">{escape(verdict(report))}</p>'
         f'<div class="tiles">{tiles}</div>'
         f'<p class="soft">At CFG {report.highest:g}. Intervals are in the tables.</p></header>'
@@ -133,10 +150,11 @@ def _strip(pictures: np.ndarray) -> str:
 
 def _curves(report: Report) -> str:
     figures = "".join(_chart(report, metric) for metric in CURVES)
+    legend = "".join(
+        f'<span class="{name}"><i></i>{NAMES[name]}</span>' for name in (*report.sources, "data")
+    )
     return (
-        '<p class="legend"><span class="baseline"><i></i>Baseline</span>'
-        '<span class="kaleido"><i></i>Kaleido</span>'
-        '<span class="data"><i></i>Real pictures</span></p>'
+        f'<p class="legend">{legend}</p>'
         f'<div class="charts">{figures}</div>'
         '<p class="soft">Whiskers are 95 % intervals over captions and seeds.</p>'
     )
@@ -178,16 +196,16 @@ def _change_table(report: Report) -> str:
 def _aims(report: Report) -> str:
     if not report.aims:
         return f"<p>Not measured: they need CFG {PARITY_CFG:g} and CFG {AIMS_CFG:g}.</p>"
-    void = "" if report.parity.sound else "<p>The comparison is void, so none counts as met.</p>"
-    return void + _checks(report.aims, report.parity.sound)
+    void = "<p>The comparison is void, so none counts as met.</p>" if report.void else ""
+    return void + _checks(report.aims, not report.void)
 
 
-def _parity(report: Report) -> str:
+def _parity(parity: Parity) -> str:
     words = (
         f"<p>At CFG {PARITY_CFG:g} both models must fit the data equally well. Otherwise the "
         "comparison would only show that one was trained for longer.</p>"
     )
-    return words + (_checks(report.parity.checks) if report.parity.checks else "")
+    return words + (_checks(parity.checks) if parity.checks else "")
 
 
 def _checks(checks: Iterable[Check], sound: bool = True) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,15 +73,28 @@ def scene_for(caption: str, rng: np.random.Generator) -> Scene:
     return replace(scene, objects=tuple(objects))
 
 
-def reference_images(caption: str, n: int, seed: int, purpose: str, size: int = 64) -> np.ndarray:
-    """Draw `n` real pictures for a caption: uint8 (n, size, size, 3).
+def reference_scenes(caption: str, n: int, seed: int, purpose: str) -> list[Scene]:
+    """Draw `n` scenes for a caption.
 
     Args:
         caption: What they could be captioned.
         n: How many.
-        seed: With caption and purpose it decides the pictures.
+        seed: With caption and purpose it decides the scenes.
         purpose: ``reference``, or ``data`` for the second set that shows what real pictures score.
-        size: Pixels a side.
     """
     rng = generator(seed, purpose, caption)
-    return np.stack([draw_scene(scene_for(caption, rng), size).pixels for _ in range(n)])
+    return [scene_for(caption, rng) for _ in range(n)]
+
+
+def reference_images(caption: str, n: int, seed: int, purpose: str, size: int = 64) -> np.ndarray:
+    """Draw `n` real pictures for a caption, those of `reference_scenes`.
+
+    Returns:
+        uint8 (n, size, size, 3).
+    """
+    return scene_images(reference_scenes(caption, n, seed, purpose), size)
+
+
+def scene_images(scenes: Sequence[Scene], size: int) -> np.ndarray:
+    """Draw scenes: uint8 (n, size, size, 3)."""
+    return np.stack([draw_scene(scene, size).pixels for scene in scenes])

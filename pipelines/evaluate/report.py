@@ -22,6 +22,15 @@ from pipelines.evaluate.compare import (
 from pipelines.evaluate.statistics import Interval
 from pipelines.evaluate.yardstick import Description
 
+
+def _controls(metric: str, words: str) -> dict[str, tuple[str, str]]:
+    """Titles of what adherence is compared with."""
+    return {
+        f"{metric}.resampled": (f"Control: {words} of the next z", "what the caption alone gives"),
+        f"{metric}.shuffled": (f"Control: {words} of another caption's z", "chance"),
+    }
+
+
 TITLES = {
     "vendi": ("Vendi score", "effective number of different samples of a caption"),
     "vendi.valid": ("Vendi score, valid only", "over pictures with exactly the captioned objects"),
@@ -46,14 +55,45 @@ TITLES = {
     ),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
     "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),
+    "explained": (
+        "Variance that z explains",
+        "1 − E[Var(x|z,c)] / E[Var(x|c)] of features; 0 for a z that is not heeded",
+    ),
     "boxes": ("Boxes of z kept", "share of z's boxes found at IoU of 0.5 or more"),
     "boxes.of_ceiling": ("Boxes kept, of the ceiling", "over what the judge finds of real ones"),
-    "boxes.resampled": ("Control: the caption's next z", "what heeding the caption alone gives"),
-    "boxes.shuffled": ("Control: another caption's z", "chance"),
+    **_controls("boxes", "boxes"),
+    "boxes.iou": ("Boxes: IoU", "mean over the boxes found"),
+    "boxes.missing": ("Boxes: missing", "a picture's mean number of z's boxes not found"),
+    "boxes.extra": ("Boxes: extra", "a picture's mean number of objects that z does not have"),
+    "blobs": ("Blobs of z kept", "share of z's ellipses found at IoU of 0.5 or more"),
+    **_controls("blobs", "blobs"),
+    "blobs.iou": ("Blobs: IoU", "mean over the ellipses found"),
+    "blobs.centre": ("Blobs: centre", "mean distance in thousandths of the side, of those found"),
+    "blobs.angle": ("Blobs: angle", "mean error in degrees of long ones found; 45 is chance"),
+    "blobs.missing": ("Blobs: missing", "a picture's mean number of z's blobs not found"),
+    "blobs.extra": ("Blobs: extra", "a picture's mean number of objects that z does not have"),
+    "tokens": ("Tokens of z kept", "share of equal ids when the picture is tokenised again"),
+    "tokens.reconstructed": ("Tokens: ceiling", "the same of the tokenizer's own picture of z"),
+    **_controls("tokens", "tokens"),
+    "description": ("Description kept", "share of its facts that the judge sees in the picture"),
+    **_controls("description", "facts"),
+    **{
+        f"description.{name}": (f"Description: {words}", f"share of the {words} stated")
+        for name, words in {
+            "shape": "shapes",
+            "count": "numbers of objects",
+            "colour": "colours",
+            "texture": "textures",
+            "size": "sizes",
+            "place": "places",
+            "arrangement": "arrangements",
+            "background": "backgrounds",
+        }.items()
+    },
     "palette": ("Palette kept", "mean OKLab distance of a pixel to z's nearest colour"),
-    "palette.resampled": ("Control: the next palette", "the same against another sample's z"),
+    **_controls("palette", "palette"),
     "palette.shares": ("Palette's weights kept", "total variation from the shares of pixels"),
-    "palette.shares.resampled": ("Control: the next weights", "against another sample's z"),
+    **_controls("palette.shares", "weights"),
     "z.parses": ("z parses", "share of drawn z that follow the grammar"),
     "z.count": ("z has the captioned count", "share with as many boxes as captioned objects"),
     "z.shapes": ("z has the captioned shapes", "share with these shapes, in whatever numbers"),
@@ -99,11 +139,12 @@ class Report:
     Attributes:
         plan: Captions, n, cfg, steps and seeds.
         features: Name of the feature space.
+        tokenizer: Name of what reads tokens in pictures; empty if nothing does.
         description: What the yardstick says of itself.
         sources: Model -> ``workspace`` or ``embedded``.
         images_seen: Model -> images that it was trained on, repetitions counted.
         z_kinds: Model -> kinds of z that it draws.
-        parity: Whether the comparison is sound.
+        parity: Whether the comparison is sound; None if one model alone is measured.
         changes: From CFG 1 to the highest guidance.
         aims: At CFG 7.5.
         estimates: Of the models.
@@ -114,11 +155,12 @@ class Report:
 
     plan: Mapping[str, Any]
     features: str
+    tokenizer: str
     description: Description
     sources: Mapping[str, str]
     images_seen: Mapping[str, int]
     z_kinds: Mapping[str, Sequence[str]]
-    parity: Parity
+    parity: Parity | None
     changes: Sequence[Change]
     aims: Sequence[Check]
     estimates: Results
@@ -131,10 +173,27 @@ class Report:
         """The highest guidance scale."""
         return max(scale for _, scale in self.estimates)
 
+    @property
+    def void(self) -> str:
+        """Why the comparison is void; empty if it is sound, or nothing is compared."""
+        return "" if self.parity is None or self.parity.sound else self.parity.reason
+
+    @property
+    def question(self) -> str:
+        """What the report is about."""
+        if self.parity is None:
+            return f"What does {_alone(self)} draw?"
+        return "Does drawing z first keep pictures diverse under strong guidance?"
+
 
 def verdict(report: Report) -> str:
     """Answer the question in a few sentences, from the numbers alone: parity first."""
-    if not report.parity.sound:
+    if report.parity is None:
+        return (
+            f"Nothing is compared: {_alone(report)} alone was measured, beside real pictures. "
+            "`kaleido evaluate` without --models compares it."
+        )
+    if report.void:
         return "It cannot be said from this run: the comparison is void."
     changes = {change.metric: change for change in report.changes}
     if "vendi" not in changes:
@@ -153,6 +212,10 @@ def verdict(report: Report) -> str:
         f"{SEEDS} seeds are the rule; this run has fewer." if seeds < SEEDS else "",
     ]
     return " ".join(filter(None, sentences))
+
+
+def _alone(report: Report) -> str:
+    return NAMES[next(iter(report.sources))]
 
 
 def _over_valid(changes: Mapping[str, Change]) -> str:

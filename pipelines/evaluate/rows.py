@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.evaluate.compare import Estimates
 from pipelines.evaluate.report import Report
 
-VERSION = 3
+VERSION = 4
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
                     "z_kinds": list(report.z_kinds.get(model, ())),
                     "guidance": "cfg" if cfg is not None else "none",
                     "cfg": cfg,
-                    "metric": full_name(metric, report.features),
+                    "metric": full_name(metric, report.features, report.tokenizer),
                     "value": interval.value,
                     "low": interval.low,
                     "high": interval.high,
@@ -48,13 +48,15 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
-def full_name(metric: str, features: str) -> str:
+def full_name(metric: str, features: str, tokenizer: str = "") -> str:
     """Name a metric with what it depends on: the features, and that it saw valid pictures only.
 
-    z's own metrics depend on neither.
+    z's own metrics depend on neither; those of tokens on the tokenizer.
     """
     if metric.startswith("z."):
         return metric
+    if metric.split(".")[0] == "tokens":
+        return f"{metric}[{tokenizer}]"
     name, valid, _ = metric.partition(".valid")
     return f"{name}[{features}, valid]" if valid else f"{name}[{features}]"
 
@@ -69,8 +71,8 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
         "warnings": report.description.warnings,
         "sources": report.sources,
         "images_seen": report.images_seen,
-        "void": "" if report.parity.sound else report.parity.reason,
-        "parity": asdict(report.parity),
+        "void": report.void,
+        "parity": asdict(report.parity) if report.parity else None,
         "changes": [asdict(change) for change in report.changes],
         "aims": [asdict(check) for check in report.aims],
         "command": report.command,

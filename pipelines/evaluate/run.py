@@ -6,38 +6,36 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.errors import InputMissing, KaleidoError, nearest
 from pipelines.core.files import atomic_write
-from pipelines.core.progress import SILENT, Advance, Progress
-from pipelines.core.settings import EvaluateSettings
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.settings import EvaluateSettings, ExtractSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.embedded.recipe_data import FACTS, training_scenes
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
-from pipelines.evaluate.cells import CellStore, bundle_hash
-from pipelines.evaluate.compare import BASELINE, KALEIDO, aims, changes, parity
+from pipelines.evaluate.cells import CellStore
+from pipelines.evaluate.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
 from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_pictures
+from pipelines.evaluate.explained import explained
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.markdown import markdown
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.observe import SHOWN, Cell, Observed, Source, join, observe, samples_of
+from pipelines.evaluate.observe import SHOWN, Observed
 from pipelines.evaluate.own_data import DataYardstick
 from pipelines.evaluate.page import render
 from pipelines.evaluate.report import Grid, Report
+from pipelines.evaluate.retokens import retokenizer
 from pipelines.evaluate.rows import report_json, rows_of
 from pipelines.evaluate.scenes import ScenesYardstick
+from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
+from pipelines.evaluate.track import require_tracker, track
+from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.draw import DrawOptions
-
-MOST_AT_ONCE = 64
-"""Images drawn together, at most."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +59,13 @@ class EvaluateSummary:
     rows: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is compared: everything that decides the numbers besides the weights."""
-
-    captions: tuple[str, ...]
-    n: int
-    cfg: tuple[float, ...]
-    steps: int
-    seeds: tuple[int, ...]
-    temperature: float
-    top_p: float
-    cfg_end: float
-
-
 def evaluate(
     workspace: Workspace,
     name: str = "evaluation",
     captions: Sequence[str] | None = None,
     embedded: bool = False,
+    models: Sequence[str] | None = None,
+    tracker: str | None = None,
     progress: Progress = SILENT,
 ) -> EvaluateSummary:
     """Sample, measure and write ``reports/NAME/index.html`` with twins in JSON and Markdown.
@@ -95,6 +81,8 @@ def evaluate(
             its own models, of freshly made scenes for the embedded ones.
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
+        models: ``baseline``, ``kaleido``, or both, which are then compared; None is both.
+        tracker: One of `TRACKERS`, which is given the numbers too; see `track`.
         progress: Listener.
 
     Raises:
@@ -103,11 +91,14 @@ def evaluate(
             and no feature network is named (``evaluate.features``), or a setting makes no sense.
     """
     settings = workspace.settings.evaluate
+    if tracker is not None:
+        require_tracker(tracker)
     if not embedded and not settings.features:
         require_scenes(workspace)
-    bundles = _load(workspace, embedded)
+    bundles = _load(workspace, embedded, MODELS if models is None else models)
     _check(settings)
-    yardstick = _yardstick(workspace, bundles, captions, progress)
+    truth = _truth(workspace, bundles, progress)
+    yardstick = _yardstick(workspace, bundles, captions, truth, progress)
     plan = Plan(
         yardstick.captions,
         settings.n,
@@ -123,31 +114,42 @@ def evaluate(
         common = {
             "captions": plan.captions,
             "n": plan.n,
-            "size": bundles[KALEIDO].diffusion.image_size,
+            "size": _any(bundles).diffusion.image_size,
             "yardstick": yardstick.facts,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
-        seen = _observe_all(plan, bundles, yardstick, store, progress)
-        training = _observe_training(yardstick, common["size"], store, progress)
-        command = _command(workspace, plan, bundles, name)
-        report = _compare(plan, bundles, yardstick, seen, training, command)
+        seen = Sweep(plan, bundles, yardstick, store, progress).run()
+        report = _compare(plan, bundles, yardstick, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
         atomic_write(folder / "report.json", report_json(report, rows))
         atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
         atomic_write(folder / "index.html", render(report).encode("utf-8"))
+        if tracker is not None:
+            track(tracker, rows, folder, name)
         store.prune()
     return EvaluateSummary(
         folder / "index.html",
         folder / "report.json",
-        "" if report.parity.sound else report.parity.reason,
+        report.void,
         store.made + store.reused,
         store.reused,
         rows,
     )
 
 
-def _load(workspace: Workspace, embedded: bool) -> dict[str, Bundle]:
-    bundles = {m: load_bundle(workspace, m == BASELINE, embedded) for m in (BASELINE, KALEIDO)}
+def _load(workspace: Workspace, embedded: bool, models: Sequence[str]) -> dict[str, Bundle]:
+    _require_different("models", models)
+    for name in models:
+        if name not in MODELS:
+            raise KaleidoError(f"model {name!r}", "there is no such model.", nearest(name, MODELS))
+    chosen = [name for name in MODELS if name in models]
+    bundles = {m: load_bundle(workspace, m == BASELINE, embedded) for m in chosen}
+    if len(bundles) > 1:
+        _require_fair(bundles)
+    return bundles
+
+
+def _require_fair(bundles: Mapping[str, Bundle]) -> None:
     if len({bundle.source for bundle in bundles.values()}) > 1:
         lacking = next(m for m, bundle in bundles.items() if bundle.source == "embedded")
         flag = " --baseline" if lacking == BASELINE else ""
@@ -164,7 +166,11 @@ def _load(workspace: Workspace, embedded: bool) -> dict[str, Bundle]:
             "would flatter Kaleido.",
             "Train it on as many, or more: `kaleido train diffusion --baseline` with --steps.",
         )
-    return bundles
+
+
+def _any(bundles: Mapping[str, Bundle]) -> Bundle:
+    """Either model, for what they share: where they come from, and the pictures' size."""
+    return next(iter(bundles.values()))
 
 
 def _images_seen(bundles: Mapping[str, Bundle]) -> dict[str, int]:
@@ -173,8 +179,8 @@ def _images_seen(bundles: Mapping[str, Bundle]) -> dict[str, int]:
 
 def _captions(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> list[str]:
     wanted = workspace.settings.evaluate.captions
-    if bundles[KALEIDO].source == "embedded":
-        progress.message("The embedded models are compared, on captions of new held-out scenes.")
+    if _any(bundles).source == "embedded":
+        progress.message("The embedded models are measured, on captions of new held-out scenes.")
         return fresh_captions(wanted)
     found = captions_of(workspace, wanted)
     if len(found) < wanted:
@@ -186,6 +192,7 @@ def _yardstick(
     workspace: Workspace,
     bundles: Mapping[str, Bundle],
     captions: Sequence[str] | None,
+    truth: TrueZ,
     progress: Progress,
 ) -> Yardstick:
     settings = workspace.settings.evaluate
@@ -193,19 +200,29 @@ def _yardstick(
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
         _require_different("captions", chosen)
         judge = Judge.load(embedded_path("judge"))
-        if bundles[KALEIDO].source == "embedded":
+        if _any(bundles).source == "embedded":
             training = TrainingPictures(training_scenes(MOST), FACTS)
         else:
             training = training_pictures(workspace)
-        return ScenesYardstick(judge, chosen, settings.n * len(settings.seeds), training)
-    if bundles[KALEIDO].source == "embedded":
+        pictures = settings.n * len(settings.seeds)
+        return ScenesYardstick(judge, chosen, pictures, training, truth)
+    if _any(bundles).source == "embedded":
         raise KaleidoError(
             f"evaluate.features = {settings.features!r}",
             "the embedded models draw scenes, and a judge measures those.",
             "Leave out --features, or train models of your own.",
         )
     network = PretrainedFeatures(settings.features)
-    return DataYardstick(network, workspace, settings.captions, settings.n, progress)
+    return DataYardstick(network, workspace, settings.captions, settings.n, truth, progress)
+
+
+def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> TrueZ:
+    """What writes the z of real pictures: of Kaleido's kinds, with its colours and tokenizer."""
+    kinds = bundles[KALEIDO].z_kinds if KALEIDO in bundles else ()
+    if _any(bundles).source == "embedded":
+        return TrueZ(kinds, ExtractSettings().palette_colours)
+    tokenizer = retokenizer(workspace, progress) if "tokens" in kinds else None
+    return TrueZ(kinds, workspace.settings.extract.palette_colours, tokenizer)
 
 
 def _check(settings: EvaluateSettings) -> None:
@@ -222,119 +239,47 @@ def _require_different(what: str, values: Sequence[object]) -> None:
         raise KaleidoError(what, f"{repeated[0]!r} occurs twice.", "Name each one once.")
 
 
-def _observe_all(
-    plan: Plan,
-    bundles: Mapping[str, Bundle],
-    yardstick: Yardstick,
-    store: CellStore,
-    progress: Progress,
-) -> dict[tuple[str, float], Observed]:
-    sources = _sources(plan, bundles, yardstick)
-    seeds = {
-        key: plan.seeds if key[0] in bundles else plan.seeds[: yardstick.real_seeds]
-        for key in sources
-    }
-    total = sum(map(len, seeds.values())) * len(plan.captions)
-    seen = {}
-    with progress.task("evaluate", total, "caption") as advance:
-        for (model, cfg), (source, facts) in sources.items():
-            label = f"{model} CFG {cfg:g}" if model in bundles else model
-            cells = []
-            for seed in seeds[model, cfg]:
-                noted = _noting(advance, label)
-                make = partial(observe, source, yardstick.look, plan.captions, seed, noted)
-                name = f"{label} seed {seed}".replace(" ", "-").lower()
-                cell, there = store.get(name, facts | {"seed": seed}, make)
-                if there:
-                    advance(len(plan.captions), f"{label}: already there")
-                cells.append(cell)
-            seen[model, cfg] = join(cells)
-    return seen
-
-
-def _observe_training(
-    yardstick: Yardstick, side: int, store: CellStore, progress: Progress
-) -> np.ndarray | None:
-    """Features of training pictures, (t, d), or None if there are none."""
-    pictures = yardstick.training
-
-    def make() -> Cell:
-        with progress.task("training pictures", len(pictures.groups), "group") as advance:
-            return observe(pictures.source(side), yardstick.look, pictures.groups, 0, advance)
-
-    if not pictures.facts:
-        return None
-    cell, _ = store.get("training", {"training": pictures.facts}, make)
-    if not cell.features.size:  # all records are held out
-        return None
-    return cell.features.reshape(-1, cell.features.shape[-1])
-
-
-def _sources(
-    plan: Plan, bundles: Mapping[str, Bundle], yardstick: Yardstick
-) -> dict[tuple[str, float], tuple[Source, dict[str, Any]]]:
-    """Sources of pictures, each with what its pictures depend on besides captions, n and seed."""
-    size = bundles[KALEIDO].diffusion.image_size
-    sources: dict[tuple[str, float], tuple[Source, dict[str, Any]]] = {
-        (purpose, 0.0): (source, {"real": purpose})
-        for purpose, source in yardstick.real(plan.n, size).items()
-    }
-    for model, bundle in bundles.items():
-        for scale in plan.cfg:
-            options = DrawOptions(
-                n=plan.n,
-                cfg=scale,
-                steps=plan.steps,
-                temperature=plan.temperature,
-                top_p=plan.top_p,
-                cfg_end=plan.cfg_end,
-                batch_size=min(plan.n, MOST_AT_ONCE),
-            )
-            facts = {"model": bundle_hash(bundle), "options": asdict(options)}
-            sources[model, scale] = samples_of(bundle, options), facts
-    return sources
-
-
-def _noting(advance: Advance, label: str) -> Advance:
-    return lambda n=1: advance(n, label)
-
-
 def _compare(
     plan: Plan,
     bundles: Mapping[str, Bundle],
     yardstick: Yardstick,
-    seen: Mapping[tuple[str, float], Observed],
-    training: np.ndarray | None,
+    seen: Seen,
     command: str,
 ) -> Report:
-    reference = seen["reference", 0.0]
+    pictures, reference = seen.pictures, seen.pictures["reference", 0.0]
     estimates = {
-        key: yardstick.measure(value, reference) for key, value in seen.items() if key[0] in bundles
+        key: yardstick.measure(value, reference)
+        for key, value in pictures.items()
+        if key[0] in bundles
     }
-    data = yardstick.measure_real(seen.get(("data", 0.0)), reference)
-    if training is not None:
+    data = yardstick.measure_real(pictures.get(("data", 0.0)), reference)
+    if seen.training is not None:
         for key, values in estimates.items():
-            values["copies"] = copies(seen[key], reference, training)
+            values["copies"] = copies(pictures[key], reference, seen.training)
+    for key, cell in seen.twins.items():
+        estimates[key]["explained"] = explained(pictures[key], cell)
+    both = len(bundles) > 1
     return Report(
         plan=asdict(plan),
         features=yardstick.name,
+        tokenizer=yardstick.truth.tokenizer.name if yardstick.truth.tokenizer else "",
         description=yardstick.description,
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates, data),
-        changes=changes(estimates),
-        aims=aims(estimates),
+        parity=parity(estimates, data) if both else None,
+        changes=changes(estimates) if both else [],
+        aims=aims(estimates) if both else [],
         estimates=estimates,
         data=data,
-        grids=_grids(plan, seen),
+        grids=_grids(plan, tuple(bundles), pictures),
         command=command,
     )
 
 
-def _grids(plan: Plan, seen: Mapping[tuple[str, float], Observed]) -> list[Grid]:
+def _grids(plan: Plan, models: Sequence[str], seen: Mapping[Key, Observed]) -> list[Grid]:
     ends = sorted({plan.cfg[0], plan.cfg[-1]}, reverse=True)
-    rows = [("reference", 0.0), *((model, cfg) for cfg in ends for model in (BASELINE, KALEIDO))]
+    rows = [("reference", 0.0), *((model, cfg) for cfg in ends for model in models)]
     return [
         Grid(caption, [(*row, seen[row].shown[number]) for row in rows])
         for number, caption in enumerate(plan.captions[: SHOWN[0]])
@@ -345,8 +290,9 @@ def _command(workspace: Workspace, plan: Plan, bundles: Mapping[str, Bundle], na
     features = workspace.settings.evaluate.features
     return (
         f"kaleido evaluate --captions {len(plan.captions)} --n {plan.n} --steps {plan.steps} "
-        f"--cfg {','.join(f'{value:g}' for value in plan.cfg)} "
+        f"--sweep cfg={','.join(f'{value:g}' for value in plan.cfg)} "
         f"--seeds {','.join(map(str, plan.seeds))} --name {name}"
         + (f" --features {shlex.quote(features)}" if features else "")
-        + (" --embedded" if bundles[KALEIDO].source == "embedded" else "")
+        + (f" --models {','.join(bundles)}" if len(bundles) < len(MODELS) else "")
+        + (" --embedded" if _any(bundles).source == "embedded" else "")
     )

@@ -13,8 +13,9 @@ from pipelines.evaluate.fidelity import NEIGHBOURS
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.measure import measure
 from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.evaluate.reference import asked_shapes, reference_scenes, scene_images
 from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.truth import WITHOUT, TrueZ
 from pipelines.evaluate.yardstick import Description
 
 
@@ -26,6 +27,7 @@ class ScenesYardstick:
         captions: What is drawn.
         pictures: How many of a caption in all, over all seeds.
         training: Pictures that the models were trained on.
+        truth: Writes the z of real pictures.
 
     Raises:
         KaleidoError: If a caption is not one of scenes, or the pictures are too few.
@@ -39,8 +41,9 @@ class ScenesYardstick:
         captions: Sequence[str],
         pictures: int,
         training: TrainingPictures,
+        truth: TrueZ,
     ) -> None:
-        self.captions, self.training = tuple(captions), training
+        self.captions, self.training, self.truth = tuple(captions), training, truth
         if len(self.captions) * pictures <= NEIGHBOURS:
             raise KaleidoError(
                 "captions, n and seeds",
@@ -60,8 +63,11 @@ class ScenesYardstick:
         )
 
     def real(self, n: int, side: int) -> dict[str, Source]:
-        """Fresh renders, others under each seed."""
-        return {purpose: real_of(n, purpose, side) for purpose in ("reference", "data")}
+        """Fresh renders, others under each seed; the second set has its z."""
+        return {
+            "reference": real_of(n, "reference", side),
+            "data": real_of(n, "data", side, self.truth),
+        }
 
     def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
         """The judge's features and verdicts."""
@@ -76,10 +82,12 @@ class ScenesYardstick:
         return {} if data is None else self.measure(data, reference)
 
 
-def real_of(n: int, purpose: str, side: int = 64) -> Source:
+def real_of(n: int, purpose: str, side: int = 64, truth: TrueZ = WITHOUT) -> Source:
     """Real pictures of `side` pixels: ``reference``, or ``data`` for an independent second set."""
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        return [""] * n, reference_images(caption, n, seed, purpose, side)
+        scenes = reference_scenes(caption, n, seed, purpose)
+        z = [truth.of_scene(scene, caption) for scene in scenes]
+        return z, scene_images(scenes, side)
 
     return source

@@ -55,6 +55,17 @@ class Estimate:
         pictures = None if counts is None else int(counts[np.isfinite(table)].sum())
         return cls(float(_means(table[None])[0]), table, pictures)
 
+    @classmethod
+    def of_captions(cls, value: float, pseudo: np.ndarray, seeds: int) -> Estimate:
+        """A number that is known of captions over all seeds.
+
+        Args:
+            value: The number.
+            pseudo: (captions,) jackknife pseudo-values.
+            seeds: How many seeds it was computed from.
+        """
+        return cls(value, np.repeat(pseudo[:, None], seeds, axis=1))
+
     @property
     def skipped(self) -> int:
         """Cells that contribute nothing, where it was not computed from all pictures."""

@@ -12,6 +12,7 @@ from pipelines.evaluate.copying import TrainingPictures
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.truth import TrueZ
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Yardstick(Protocol):
         facts: JSON values that decide what is seen in a picture, and which pictures are real.
         real_seeds: How many seeds give different real pictures; None for all.
         training: Pictures that the models were trained on.
+        truth: Writes the z of real pictures.
         description: For the report.
     """
 
@@ -50,6 +52,7 @@ class Yardstick(Protocol):
     facts: Any
     real_seeds: int | None
     training: TrainingPictures
+    truth: TrueZ
     description: Description
 
     def real(self, n: int, side: int) -> dict[str, Source]:

@@ -87,6 +87,27 @@ def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]
             yield Sample(caption, index, texts[index], image)
 
 
+def draw_again(
+    bundle: Bundle, caption: str, texts: Sequence[str], options: DrawOptions
+) -> np.ndarray:
+    """Draw a second picture of each z of `draw`, from noise that `draw` does not use.
+
+    Args:
+        bundle: Models.
+        caption: What was asked for.
+        texts: z of the first samples, in their order.
+        options: As they were drawn; `n` does not matter.
+
+    Returns:
+        uint8 (len(texts), side, side, 3).
+    """
+    with torch.inference_mode():
+        encoded = bundle.prior.encode([caption])
+    keys = [f"{index}:{caption}" for index in range(len(texts))]
+    seeds = [derive(options.seed, "second noise", key) for key in keys]
+    return draw_given(bundle, encoded, texts, seeds, options)
+
+
 @torch.inference_mode()
 def draw_given(
     bundle: Bundle,

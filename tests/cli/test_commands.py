@@ -97,6 +97,10 @@ def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch):
         ("sample", "a circle", "a square"),
         ("sample", "a circle", "--captions", "file.txt"),
         ("evaluate", "--n", "1"),
+        ("evaluate", "--cfg", "1,3"),
+        ("evaluate", "--sweep", "1,3"),
+        ("evaluate", "--sweep", "steps=10,20"),
+        ("evaluate", "--sweep", "cfg=many"),
     ],
     ids=" ".join,
 )
@@ -325,7 +329,7 @@ def test_captions_from_a_slow_pipe_are_waited_for_when_asked(inside):
 
 
 def test_the_toy_takes_no_options_of_an_evaluation(inside):
-    for option in (("--n", "4"), ("--embedded",), ("--name", "mine")):
+    for option in (("--n", "4"), ("--embedded",), ("--models", "kaleido")):
         _, err = invoke("evaluate", "--toy", *option, code=2)
         assert "--toy goes with --workspace and --json only" in err
     out, _ = invoke("evaluate", "--toy")

@@ -66,6 +66,6 @@ def test_z_parses_and_agrees_and_the_picture_follows_it(kaleido):
     asked = asked_shapes(CAPTION)
     assert np.mean([agrees(text, asked) for text in texts]) >= 0.8
     verdicts = Judge.load(embedded_path("judge"))(np.stack([each.pixels for each in samples]))
-    kept = box_adherence(texts, verdicts).share
+    kept = box_adherence(texts, verdicts)["boxes"]
     assert kept > 0.55  # a floor: the card says how far it is from perfect
-    assert kept > 2.0 * box_adherence([*texts[1:], *texts[:1]], verdicts).share
+    assert kept > 2.0 * box_adherence([*texts[1:], *texts[:1]], verdicts)["boxes"]

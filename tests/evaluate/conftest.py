@@ -160,6 +160,7 @@ def report(data, reference) -> Report:
             "cfg_end": 0.5,
         },
         features="scenes-judge@01234567",
+        tokenizer="",
         description=Description(
             "renders", "three levels", "rotation", ceiling={"box": 0.99, "adherence": 0.98}
         ),

@@ -47,9 +47,11 @@ def test_counts_add_over_pictures_and_extras_are_named():
         Verdict((found("circle", 0, 0, 100, 100), found("heart", 0, 0, 50, 50)), "paper"),
         Verdict((), "paper"),
     ]
-    count = box_adherence(texts, verdicts)
-    assert (count.asked, count.found, count.extra, count.share) == (2, 1, 1, 0.5)
-    assert np.isnan(box_adherence([""], [Verdict((), "paper")]).share)
+    texts.append("")
+    verdicts.append(Verdict((found("oval", 0, 0, 9, 9),), "paper"))
+    got = box_adherence(texts, verdicts)
+    assert got == {"boxes": 0.5, "boxes.missing": 0.5, "boxes.extra": 0.5, "boxes.iou": 1.0}
+    assert np.isnan(list(box_adherence([""], [Verdict((), "paper")]).values())).all()
 
 
 def test_z_agrees_with_the_caption_when_shapes_and_counts_do():

@@ -21,18 +21,20 @@ COMMON = {"captions": ["a star", "two circles"], "n": 3}
 def cell() -> Cell:
     rng = np.random.default_rng(0)
     found = Found("star", "teal", "plain", (1, 2, 30, 40), 0.1 + 0.2)
+    fitted = replace(found, ellipse=(15.5, 21.0, 20.1, 14.0, 0.1 + 0.2))
     return Cell(
         rng.normal(size=(2, 3, 5)).astype(np.float32),
-        [[Verdict((found,), "fog"), Verdict((), "slate"), Verdict((found, found), "fog")]] * 2,
+        [[Verdict((found,), "fog"), Verdict((), "slate"), Verdict((found, fitted), "fog")]] * 2,
         [["<boxes> star <1>", "", "é\n"]] * 2,
         rng.random((2, 3)),
-        np.where(rng.random((2, 3, 4)) < 0.5, np.nan, 0.25),
+        np.where(rng.random((2, 3, 6)) < 0.5, np.nan, 0.25),
+        rng.integers(-1, 1000, (2, 3, 2, 9), np.int16),
         rng.integers(0, 256, (2, 3, 4, 4, 3), np.uint8),
     )
 
 
 def equal(a: Cell, b: Cell) -> bool:
-    arrays = ("features", "edges", "colours", "shown")
+    arrays = ("features", "edges", "colours", "ids", "shown")
     for name in arrays:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype

@@ -39,12 +39,20 @@ def test_another_colour_is_at_its_distance():
 def test_the_control_is_the_next_samples_palette():
     texts = [z_to_text({"palette": palette(900, 100)}), z_to_text({"palette": palette(400, 600)})]
     images = np.stack([picture(*[RED] * 9, BLUE), picture(*[RED] * 4, *[BLUE] * 6)])
-    fits = palette_fits(texts, images)
-    assert fits.shape == (2, 4)
+    fits = palette_fits(texts, images, texts[:1] * 2)
+    assert fits.shape == (2, 6)
     np.testing.assert_allclose(fits[:, 1], 0.0, atol=1e-9)
     np.testing.assert_allclose(fits[:, 3], 0.5)
+    np.testing.assert_allclose(fits[:, 5], [0.0, 0.5], atol=1e-9)
+    np.testing.assert_array_equal(np.isnan(palette_fits(texts, images, ())[:, 4:]), True)
+
+
+def test_a_single_picture_has_no_next_one():
+    text = z_to_text({"palette": palette(900, 100)})
+    fits = palette_fits([text], picture(*[RED] * 9, BLUE)[None], [text])
+    np.testing.assert_array_equal(np.isnan(fits), [[False] * 2 + [True] * 2 + [False] * 2])
 
 
 def test_a_z_without_a_palette_or_that_does_not_parse_is_unknown():
     texts = ["", "<boxes> star <1><2><3><4>", "<palette> <1>"]
-    assert np.isnan(palette_fits(texts, np.stack([picture(RED)] * 3))).all()
+    assert np.isnan(palette_fits(texts, np.stack([picture(RED)] * 3), ())).all()

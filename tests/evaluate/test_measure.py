@@ -128,9 +128,11 @@ def test_estimates_average_their_tables(data, reference):
 
 def test_palettes_are_measured_where_z_has_one(data, reference, sound):
     assert not any(name.startswith("palette") for name in sound)
-    colours = np.full((*data.edges.shape, 4), np.nan)
-    colours[0, 0, :3] = (0.02, 0.1, 0.2, 0.5)
+    colours = np.full((*data.edges.shape, 6), np.nan)
+    numbers = (0.02, 0.1, 0.2, 0.5, 0.3, 0.6)
+    colours[0, 0, :3] = numbers
     estimates = measure(replace(data, colours=colours), reference, ASKED, CEILING)
-    names = ("palette", "palette.shares", "palette.resampled", "palette.shares.resampled")
-    assert [estimates[name].value for name in names] == pytest.approx([0.02, 0.1, 0.2, 0.5])
+    parts = ("palette", "palette.shares")
+    names = [part + control for control in ("", ".resampled", ".shuffled") for part in parts]
+    assert [estimates[name].value for name in names] == pytest.approx(numbers)
     assert np.isfinite(estimates["palette"].table).sum() == 1

@@ -1,10 +1,67 @@
 import numpy as np
 import pytest
 import torch
-from transformers import ResNetConfig, ResNetModel, ViTImageProcessor
+from transformers import (
+    AutoModel,
+    CLIPConfig,
+    Dinov2Config,
+    ResNetConfig,
+    ResNetModel,
+    SiglipConfig,
+    ViTImageProcessor,
+)
 
 from pipelines.core.errors import KaleidoError
-from pipelines.evaluate.networks import PretrainedFeatures
+from pipelines.evaluate.networks import PretrainedFeatures, image_vectors
+
+DINOV2_BASE = Dinov2Config(
+    hidden_size=768,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    image_size=518,
+    patch_size=14,
+)
+DINOV2_LARGE = Dinov2Config(
+    hidden_size=1024,
+    num_hidden_layers=24,
+    num_attention_heads=16,
+    image_size=518,
+    patch_size=14,
+)
+CLIP_LARGE_336 = CLIPConfig(
+    projection_dim=768,
+    vision_config={
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 336,
+        "patch_size": 14,
+    },
+    text_config={
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+    },
+)
+SIGLIP_SO400M_384 = SiglipConfig(
+    vision_config={
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    },
+    text_config={
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+    },
+)
+"""As these models on the hub are configured; what is not said is the default of transformers."""
 
 
 @pytest.fixture
@@ -59,6 +116,27 @@ def test_a_convolutional_network_serves_as_well(tmp_path, pictures):
     ResNetModel(config).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     assert PretrainedFeatures(str(tmp_path))(pictures).shape == (5, 16)
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "width", "millions"),
+    [
+        pytest.param(DINOV2_BASE, 224, 768, 86.6, id="facebook/dinov2-base"),
+        pytest.param(DINOV2_LARGE, 224, 1024, 304.4, id="facebook/dinov2-large"),
+        pytest.param(CLIP_LARGE_336, 336, 768, 427.9, id="openai/clip-vit-large-patch14-336"),
+        pytest.param(SIGLIP_SO400M_384, 384, 1152, 878.0, id="google/siglip-so400m-patch14-384"),
+    ],
+)
+def test_real_networks_give_one_vector_a_picture(config, side, width, millions):
+    # On the meta device there are shapes and no numbers, so nothing is downloaded or computed.
+    with torch.device("meta"):
+        network = AutoModel.from_config(config).eval()
+        pictures = torch.empty(2, 3, side, side)
+    with torch.inference_mode():
+        vectors = image_vectors(network, pixel_values=pictures)
+    assert vectors.shape == (2, width) and vectors.device.type == "meta"
+    size = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert size == pytest.approx(millions, rel=0.01)
 
 
 def test_what_is_no_network_is_named(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -54,7 +55,8 @@ def test_untrained_models_give_a_void_report_with_every_row(trained):
     assert found["ceiling"]["adherence"] > 0.9
     kaleido = {row["metric"]: row for row in rows if (row["model"], row["cfg"]) == ("kaleido", 7.5)}
     named = ("frechet", "precision", "recall", "mss", "vendi", "caption", "boxes")
-    named += ("boxes.of_ceiling", "boxes.resampled", "boxes.shuffled")
+    named += ("boxes.of_ceiling", "boxes.resampled", "boxes.shuffled", "boxes.missing")
+    named += ("boxes.extra", "explained")
     assert {f"{metric}[{judge}]" for metric in named} <= set(kaleido)
     assert {"z.parses", "z.count", "z.shapes", "z.agrees"} <= set(kaleido)
     assert kaleido["z.parses"]["value"] == 1.0
@@ -64,6 +66,39 @@ def test_untrained_models_give_a_void_report_with_every_row(trained):
     assert (valid["value"], valid["n"], valid["skipped"]) == (None, 0, 4)
     real = next(row for row in rows if row["metric"] == f"vendi[{judge}, valid]")
     assert real["model"] == "data" and real["skipped"] < 4 and real["n"] > 0
+
+
+@pytest.mark.parametrize("model", ["baseline", "kaleido"])
+def test_one_model_alone_is_compared_with_nothing_and_the_report_says_so(trained, model):
+    summary = evaluate(small(trained), captions=CAPTIONS, models=[model])
+    found = content(summary)
+    assert {row["model"] for row in found["rows"]} == {model, "data"}
+    assert (summary.void, found["parity"], found["changes"], found["aims"]) == ("", None, [], [])
+    assert f"--sweep cfg=1,7.5 --seeds 0,1 --name evaluation --models {model}" in found["command"]
+    # Two scales and real pictures under two seeds; of Kaleido, second pictures at each scale.
+    assert summary.cells == (8 if model == "baseline" else 10)
+    for path in (summary.report, summary.report.with_name("report.md")):
+        text = path.read_text("utf-8")
+        assert "Nothing is compared: " in text and "VOID" not in text and "Aims" not in text
+        assert f"What does {model.capitalize()} draw?" in text
+
+
+def test_a_model_alone_needs_no_other(trained):
+    shutil.rmtree(trained.models("baseline"))
+    assert evaluate(small(trained), captions=CAPTIONS, models=["kaleido"]).cells == 10
+
+
+@pytest.mark.parametrize(
+    ("models", "named"),
+    [
+        (["kaleidos"], "Did you mean 'kaleido'"),
+        (["kaleido"] * 2, "occurs twice"),
+        ([""], "no such"),
+    ],
+)
+def test_models_that_there_are_not_are_named(trained, models, named):
+    with pytest.raises(KaleidoError, match=named):
+        evaluate(small(trained), captions=CAPTIONS, models=models)
 
 
 def test_one_caption_gives_rows_without_intervals(trained):
@@ -162,7 +197,7 @@ def test_an_interrupted_run_goes_on_at_its_last_finished_cell(trained):
     assert not trained.reports("evaluation").exists()
     assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 2
     resumed = evaluate(small(trained), captions=CAPTIONS)
-    assert (resumed.cells, resumed.reused) == (12, 2)
+    assert (resumed.cells, resumed.reused) == (14, 2)
     undisturbed = evaluate(small(trained), name="other", captions=CAPTIONS)
     assert undisturbed.reused == 0
     assert json.dumps(resumed.rows) == json.dumps(undisturbed.rows)
@@ -173,14 +208,14 @@ def test_only_what_changed_is_computed_again(trained):
         return evaluate(small(trained, **changes), captions=CAPTIONS).reused
 
     assert reused() == 0
-    assert reused() == 12
-    assert reused(seeds=(1, 0, 2)) == 12
+    assert reused() == 14
+    assert reused(seeds=(1, 0, 2)) == 12  # z of another first seed are drawn twice
     assert reused(cfg=(1.0, 3.0, 7.5)) == 12  # the third seed's cells are not wanted any more
-    assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 16
+    assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 19
     assert reused(steps=3) == 4  # real pictures
     assert reused(n=4) == 0
     model = Diffusion.load(trained.models("diffusion"))
-    assert reused(n=4) == 12
+    assert reused(n=4) == 14
     with torch.no_grad():
         model.denoiser.proj_out.out.weight += 0.01
     model.save(trained.models("diffusion"))
@@ -205,7 +240,7 @@ def test_a_killed_program_goes_on(trained):
     assert not trained.reports("killed").exists()
     done = subprocess.run(command, capture_output=True, check=True, **where)
     summary = json.loads(done.stdout)
-    assert 7 <= summary["reused"] < summary["cells"] == 25  # one of training pictures
+    assert 7 <= summary["reused"] < summary["cells"] == 28  # one of training pictures
     assert Path(summary["report"]).is_file()
     assert {path.suffix for path in cells.iterdir()} == {".npz"}
 
@@ -239,7 +274,7 @@ def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
 
     told = Told()
     again = evaluate(small(workspace), progress=told)
-    assert "embedded models are compared" in told.said
+    assert "embedded models are measured" in told.said
     assert again.reused == again.cells
 
 

@@ -43,7 +43,7 @@ class Drawing:
 def draw_scene(scene: Scene, size: int = 64) -> Drawing:
     """Draw a scene of `size` by `size` pixels."""
     side = size * SUPERSAMPLE
-    canvas = _background(scene.background, side).copy()
+    canvas = background_pixels(scene.background, side).copy()
     layers = np.empty((len(scene.objects), side, side), dtype=bool)
     for layer, item in zip(layers, scene.objects, strict=True):
         layer[:] = _silhouette(item, side)
@@ -113,12 +113,19 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, item: SceneObject, side: int) -
     angle = np.deg2rad(item.rotation + 45.0)
     across = (columns / side - item.x) * np.cos(angle) + (rows / side - item.y) * np.sin(angle)
     light = (across / (item.radius * STRIPE_RATIO)) % 1.0 < 0.5
-    pale = (0.4 * colour + 0.6 * 255.0).astype(np.uint8)
-    canvas[rows, columns] = np.where(light[:, None], pale, colour.astype(np.uint8))
+    canvas[rows, columns] = np.where(
+        light[:, None], pale(colour).astype(np.uint8), colour.astype(np.uint8)
+    )
+
+
+def pale(colour: np.ndarray) -> np.ndarray:
+    """The light stripes of a colour, (3,) from 0 to 255."""
+    return 0.4 * colour + 0.6 * 255.0
 
 
 @lru_cache(maxsize=16)
-def _background(name: str, side: int) -> np.ndarray:
+def background_pixels(name: str, side: int) -> np.ndarray:
+    """A background alone: uint8 (side, side, 3)."""
     y, x = np.mgrid[0:side, 0:side] / side
     if name == "paper":
         values = np.broadcast_to(np.array((250.0, 246.0, 236.0)), (side, side, 3))

@@ -1,0 +1,177 @@
+"""The sweep: every model at every scale under every seed, and real pictures, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pipelines.core.progress import Advance, Progress
+from pipelines.evaluate.cells import CellStore, bundle_hash
+from pipelines.evaluate.explained import TWINS, twins_of
+from pipelines.evaluate.observe import Cell, Observed, Source, join, observe, samples_of
+from pipelines.evaluate.yardstick import Yardstick
+from pipelines.sample.bundle import Bundle
+from pipelines.sample.draw import DrawOptions
+
+MOST_AT_ONCE = 64
+"""Images drawn together, at most."""
+
+Key = tuple[str, float]
+"""A source and its guidance scale; 0 for real pictures."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared: everything that decides the numbers besides the weights."""
+
+    captions: tuple[str, ...]
+    n: int
+    cfg: tuple[float, ...]
+    steps: int
+    seeds: tuple[int, ...]
+    temperature: float
+    top_p: float
+    cfg_end: float
+
+    def options(self, scale: float) -> DrawOptions:
+        """How to draw at a scale; the seed is each repetition's own."""
+        return DrawOptions(
+            n=self.n,
+            cfg=scale,
+            steps=self.steps,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            cfg_end=self.cfg_end,
+            batch_size=min(self.n, MOST_AT_ONCE),
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that an evaluation looks at.
+
+    Attributes:
+        pictures: Of models and real ones.
+        twins: Second pictures of some z, of models that have one.
+        training: Features of training pictures, (t, d), or None if there are none.
+    """
+
+    pictures: Mapping[Key, Observed]
+    twins: Mapping[Key, Cell]
+    training: np.ndarray | None
+
+
+class Sweep:
+    """Draws and looks, unless a finished cell lies in the store.
+
+    Args:
+        plan: What to draw.
+        bundles: Models by name, of one size.
+        yardstick: Looks at pictures, and has the real ones.
+        store: Keeps finished cells.
+        progress: Listener.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        bundles: Mapping[str, Bundle],
+        yardstick: Yardstick,
+        store: CellStore,
+        progress: Progress,
+    ) -> None:
+        self._plan, self._bundles, self._yardstick = plan, bundles, yardstick
+        self._store, self._progress = store, progress
+        self._side = next(iter(bundles.values())).diffusion.image_size
+
+    def run(self) -> Seen:
+        """See everything; the order is fixed, so an interrupted run goes on where it was."""
+        pictures = self._pictures()
+        return Seen(pictures, self._twins(pictures), self._training())
+
+    def _pictures(self) -> dict[Key, Observed]:
+        sources, real = self._sources(), self._plan.seeds[: self._yardstick.real_seeds]
+        seeds = {key: self._plan.seeds if key[0] in self._bundles else real for key in sources}
+        total = sum(map(len, seeds.values())) * len(self._plan.captions)
+        seen = {}
+        with self._progress.task("evaluate", total, "caption") as advance:
+            for (model, cfg), (source, facts) in sources.items():
+                label = f"{model} CFG {cfg:g}" if model in self._bundles else model
+                noted = _noting(advance, label)
+                cells = [
+                    self._cell(f"{label} seed {seed}", source, facts, seed, noted)
+                    for seed in seeds[model, cfg]
+                ]
+                seen[model, cfg] = join(cells)
+        return seen
+
+    def _cell(
+        self, name: str, source: Source, facts: Mapping[str, Any], seed: int, advance: Advance
+    ) -> Cell:
+        captions, yardstick = self._plan.captions, self._yardstick
+        tokenizer = yardstick.truth.tokenizer
+        make = partial(observe, source, yardstick.look, captions, seed, advance, tokenizer)
+        file = name.replace(" ", "-").lower()
+        cell, there = self._store.get(file, {**facts, "seed": seed}, make)
+        if there:
+            advance(len(captions))
+        return cell
+
+    def _sources(self) -> dict[Key, tuple[Source, dict[str, Any]]]:
+        """Sources of pictures, each with what they depend on besides captions, n and seed."""
+        sources: dict[Key, tuple[Source, dict[str, Any]]] = {
+            (purpose, 0.0): (source, {"real": purpose, "z": self._yardstick.truth.facts})
+            for purpose, source in self._yardstick.real(self._plan.n, self._side).items()
+        }
+        for model, bundle in self._bundles.items():
+            for scale in self._plan.cfg:
+                source = samples_of(bundle, self._plan.options(scale))
+                sources[model, scale] = source, self._facts(bundle, scale)
+        return sources
+
+    def _facts(self, bundle: Bundle, scale: float) -> dict[str, Any]:
+        tokenizer = self._yardstick.truth.tokenizer
+        return {
+            "model": bundle_hash(bundle),
+            "options": asdict(self._plan.options(scale)),
+            "tokenizer": tokenizer.name if tokenizer and bundle.z_kinds else "",
+        }
+
+    def _twins(self, pictures: Mapping[Key, Observed]) -> dict[Key, Cell]:
+        """Second pictures of the first z under the first seed, at each scale."""
+        plan, seed = self._plan, self._plan.seeds[0]
+        asked = [(m, scale) for m, b in self._bundles.items() if b.z_kinds for scale in plan.cfg]
+        twins = {}
+        total = len(asked) * len(plan.captions)
+        with self._progress.task("second pictures", total, "caption") as advance:
+            for model, scale in asked:
+                drawn = pictures[model, scale].z
+                z = {text: drawn[index][0] for index, text in enumerate(plan.captions)}
+                bundle, label = self._bundles[model], f"{model} CFG {scale:g}"
+                source = twins_of(bundle, plan.options(scale), z)
+                facts = self._facts(bundle, scale) | {"twins": TWINS}
+                noted = _noting(advance, label)
+                twins[model, scale] = self._cell(f"{label} twins", source, facts, seed, noted)
+        return twins
+
+    def _training(self) -> np.ndarray | None:
+        shown, look = self._yardstick.training, self._yardstick.look
+
+        def make() -> Cell:
+            with self._progress.task("training pictures", len(shown.groups), "group") as advance:
+                return observe(shown.source(self._side), look, shown.groups, 0, advance)
+
+        if not shown.facts:
+            return None
+        cell, _ = self._store.get("training", {"training": shown.facts}, make)
+        if not cell.features.size:  # all records are held out
+            return None
+        return cell.features.reshape(-1, cell.features.shape[-1])
+
+
+def _noting(advance: Advance, label: str) -> Advance:
+    return lambda n=1: advance(n, label)

@@ -1,0 +1,27 @@
+"""z's texts, read once each: many metrics ask for the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TypeVar
+
+from pipelines.latents.base import Latent, LatentError
+from pipelines.latents.sequence import z_from_text
+
+LatentT = TypeVar("LatentT", bound=Latent)
+
+
+@lru_cache(maxsize=1 << 12)
+def read_z(text: str) -> Mapping[str, Latent] | None:
+    """Read z, kind by kind; None if the text does not follow the grammar of its kinds."""
+    try:
+        return z_from_text(text)
+    except LatentError:
+        return None
+
+
+def latent_of(text: str, kind: type[LatentT]) -> LatentT | None:
+    """Return the latent of a kind in z's text; None if there is none, or z does not parse."""
+    latent = (read_z(text) or {}).get(kind.kind)
+    return latent if isinstance(latent, kind) else None
