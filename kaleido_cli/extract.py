@@ -56,6 +56,15 @@ CaptionerOption = Annotated[
         show_default=False,
     ),
 ]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A visual tokenizer's folder, or its name on the Hugging Face hub (default: the one "
+        "that the workspace has trained).",
+        show_default=False,
+    ),
+]
 PromptOption = Annotated[
     Path | None,
     typer.Option(
@@ -97,8 +106,8 @@ COMMANDS = {
     "palette": (("palette",), "Cluster the colours of each image.", "palette"),
     "tokens": (
         ("tokens",),
-        "Write each image as ids of the workspace's visual tokenizer.",
-        "tokens --workers 2",
+        "Write each image as ids of a visual tokenizer.",
+        "tokens --model ./titok-l-32",
     ),
     "all": (
         None,
@@ -166,11 +175,28 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
     return command
 
 
+def _tokenizing(kinds: tuple[str, ...] | None) -> Command:
+    def command(
+        model: TokenizerOption = None,
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        changes = {"extract.workers": workers, "extract.tokens_model": model}
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    return command
+
+
 MAKERS = {
     "boxes": _detecting,
     "blobs": _detecting,
     "all": _detecting,
     "descriptions": _describing,
+    "tokens": _tokenizing,
 }
 """Commands with a model of the user's choice; the others are `_plain`."""
 

@@ -72,6 +72,7 @@ class ExtractSettings:
     boxes_confidence: float = 0.25  # detections below this score are dropped
     boxes_max: int = 8  # the most confident ones are kept
     palette_colours: int = 6
+    tokens_model: str = ""  # a visual tokenizer's folder or name on the hub; empty: the workspace's
     descriptions_model: str = ""  # a vision-language model's folder or name on the hub
     descriptions_prompt: str = ""  # a text file with the question; empty: 50 to 80 words
 

@@ -114,9 +114,11 @@ def _palette(parts: Parts) -> Stage:
 
 
 def _tokens(parts: Parts) -> Stage:
+    from pipelines.extract.backends.visual_model import find_visual_model, own_model
     from pipelines.extract.tokens import TokensStage
 
-    return TokensStage(parts.tokenizer)
+    name = parts.settings.tokens_model
+    return TokensStage(find_visual_model(name) if name else own_model(parts.tokenizer))
 
 
 def _descriptions(parts: Parts) -> Stage:
