@@ -56,6 +56,22 @@ CaptionerOption = Annotated[
         show_default=False,
     ),
 ]
+SegmenterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A folder, or a name on the Hugging Face hub, of a model with masks, or of a SAM, "
+        "which is asked with the boxes (default: the one that finds boxes).",
+        show_default=False,
+    ),
+]
+MasksOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder with your own masks: KEY.png, grey or indexed, whose values are instances.",
+        show_default=False,
+    ),
+]
 TokenizerOption = Annotated[
     str | None,
     typer.Option(
@@ -102,7 +118,7 @@ COMMANDS = {
         "Find objects and their boxes.",
         "boxes --model PekingU/rtdetr_v2_r50vd",
     ),
-    "blobs": (("blobs",), "Fit an ellipse to each object's mask.", "blobs --preview 8"),
+    "blobs": (("blobs",), "Fit an ellipse to each object's mask.", "blobs --model ./sam2"),
     "palette": (("palette",), "Cluster the colours of each image.", "palette"),
     "tokens": (
         ("tokens",),
@@ -154,6 +170,33 @@ def _detecting(kinds: tuple[str, ...] | None) -> Command:
     return command
 
 
+def _segmenting(kinds: tuple[str, ...] | None) -> Command:
+    def command(
+        model: SegmenterOption = None,
+        masks: MasksOption = None,
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        if masks is not None and model is not None:
+            raise KaleidoError(
+                "--masks and --model", "no model is asked for masks that are there.", "Drop one."
+            )
+        # A model that is named here comes before masks that the settings name.
+        unused = None if model is None else ""
+        changes = {
+            "extract.workers": workers,
+            "extract.blobs_model": model,
+            "extract.blobs_masks": unused if masks is None else str(masks.resolve()),
+        }
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    return command
+
+
 def _describing(kinds: tuple[str, ...] | None) -> Command:
     def command(
         model: CaptionerOption = None,
@@ -193,7 +236,7 @@ def _tokenizing(kinds: tuple[str, ...] | None) -> Command:
 
 MAKERS = {
     "boxes": _detecting,
-    "blobs": _detecting,
+    "blobs": _segmenting,
     "all": _detecting,
     "descriptions": _describing,
     "tokens": _tokenizing,
