@@ -11,10 +11,10 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.extract.backends.hub import model_folder, model_identity
 from pipelines.extract.backends.recaption import Recaptioner
 from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
+from pipelines.models.hub import model_folder, model_identity
 
 PROMPT = Path(__file__).parent / "prompts" / "describe.txt"
 """The question that is asked where the user names no other."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.extract.backends.base import Detections, around, distinct
-from pipelines.extract.backends.hub import load_model
+from pipelines.models.hub import load_model
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.extract.backends.hub import load_model
+from pipelines.models.hub import load_model
 
 MAX_TOKENS = 200
 """Of an answer: about 130 English words."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.extract.backends.hub import load_model, model_folder, model_identity
+from pipelines.models.hub import load_model, model_folder, model_identity
 
 CLASSES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 """``model_type`` -> prefix of transformers' classes. SAM 2's public folders say ``sam2_video``."""

@@ -15,8 +15,8 @@ from torch.nn.functional import normalize
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.backends.codecs import Codec, build
-from pipelines.extract.backends.hub import first_line
 from pipelines.extract.backends.visual_model import INSIDE, VisualModel, weight_files
+from pipelines.models.hub import first_line
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer
 

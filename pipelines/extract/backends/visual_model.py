@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.extract.backends.hub import model_folder, model_identity
+from pipelines.models.hub import model_folder, model_identity
 
 if TYPE_CHECKING:
     from pipelines.extract.backends.visual import VisualTokenizer

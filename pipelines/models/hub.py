@@ -1,4 +1,4 @@
-"""Models of transformers, by folder or by name on the Hugging Face hub."""
+"""Models that others have trained, by folder or by name on the Hugging Face hub."""
 
 from __future__ import annotations
 
