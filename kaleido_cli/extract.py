@@ -66,6 +66,31 @@ CaptionerOption = Annotated[
         show_default=False,
     ),
 ]
+SegmenterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A folder, or a name on the Hugging Face hub, of a model with masks, or of a SAM, "
+        "which is asked with the boxes (default: the one that finds boxes).",
+        show_default=False,
+    ),
+]
+MasksOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder with your own masks: KEY.png, grey or indexed, whose values are instances.",
+        show_default=False,
+    ),
+]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A visual tokenizer's folder, or its name on the Hugging Face hub (default: the one "
+        "that the workspace has trained).",
+        show_default=False,
+    ),
+]
 PromptOption = Annotated[
     Path | None,
     typer.Option(
@@ -111,12 +136,12 @@ COMMANDS = {
         "Find objects and their boxes.",
         "boxes --model PekingU/rtdetr_v2_r50vd",
     ),
-    "blobs": (("blobs",), "Fit an ellipse to each object's mask.", "blobs --preview 8"),
+    "blobs": (("blobs",), "Fit an ellipse to each object's mask.", "blobs --model ./sam2"),
     "palette": (("palette",), "Cluster the colours of each image.", "palette"),
     "tokens": (
         ("tokens",),
-        "Write each image as ids of the workspace's visual tokenizer.",
-        "tokens --workers 2",
+        "Write each image as ids of a visual tokenizer.",
+        "tokens --model ./titok-l-32",
     ),
     "all": (
         None,
@@ -166,6 +191,33 @@ def _detecting(kinds: tuple[str, ...] | None) -> Command:
     return command
 
 
+def _segmenting(kinds: tuple[str, ...] | None) -> Command:
+    def command(
+        model: SegmenterOption = None,
+        masks: MasksOption = None,
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        if masks is not None and model is not None:
+            raise KaleidoError(
+                "--masks and --model", "no model is asked for masks that are there.", "Drop one."
+            )
+        # A model that is named here comes before masks that the settings name.
+        unused = None if model is None else ""
+        changes = {
+            "extract.workers": workers,
+            "extract.blobs_model": model,
+            "extract.blobs_masks": unused if masks is None else str(masks.resolve()),
+        }
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    return command
+
+
 def _describing(kinds: tuple[str, ...] | None) -> Command:
     def command(
         model: CaptionerOption = None,
@@ -191,11 +243,28 @@ def _describing(kinds: tuple[str, ...] | None) -> Command:
     return command
 
 
+def _tokenizing(kinds: tuple[str, ...] | None) -> Command:
+    def command(
+        model: TokenizerOption = None,
+        workers: WorkersOption = None,
+        retry_failed: RetryOption = False,
+        dry_run: DryRunOption = False,
+        preview: PreviewOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        changes = {"extract.workers": workers, "extract.tokens_model": model}
+        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
+
+    return command
+
+
 MAKERS = {
     "boxes": _detecting,
-    "blobs": _detecting,
+    "blobs": _segmenting,
     "all": _detecting,
     "descriptions": _describing,
+    "tokens": _tokenizing,
 }
 """Commands with a model of the user's choice; the others are `_plain`."""
 

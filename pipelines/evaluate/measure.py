@@ -23,7 +23,7 @@ from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entro
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.statistics import Estimate, combine
 from pipelines.evaluate.text import distinct, loops, repetition, self_bleu, words, zipf
-from pipelines.latents.sequence import MARKERS
+from pipelines.latents.sequence import marker
 
 Asked = Sequence[Counter[str]]
 """Captioned shapes with their counts, one a caption."""
@@ -243,7 +243,7 @@ def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
         ``z.count``, ``z.shapes`` and ``z.agrees`` (both, and each shape's number); nothing where
         no z has boxes.
     """
-    if not any(MARKERS["boxes"] in z for z in seen.texts):
+    if not any(marker("boxes") in z for z in seen.texts):
         return {}
     checks = {"count": same_count, "shapes": same_shapes, "agrees": agrees}
     return {f"z.{name}": _z_share(seen, asked, holds) for name, holds in checks.items()}

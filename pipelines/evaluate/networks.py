@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import KaleidoError
-from pipelines.extract.backends.hub import load_model, model_folder, model_identity
+from pipelines.models.hub import load_model, model_folder, model_identity
 
 BATCH = 64
 """Pictures that the network sees at once."""

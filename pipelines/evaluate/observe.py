@@ -16,7 +16,7 @@ from pipelines.evaluate.retokens import Retokenizer
 from pipelines.evaluate.statistics import Estimate
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
-from pipelines.latents.sequence import MARKERS
+from pipelines.latents.sequence import marker
 from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw
@@ -138,7 +138,7 @@ def observe(
 
 
 def _has(texts: Sequence[str], kind: type[Latent]) -> bool:
-    return any(MARKERS[kind.kind] in text for text in texts)
+    return any(marker(kind.kind) in text for text in texts)
 
 
 def join(cells: Sequence[Cell]) -> Observed:

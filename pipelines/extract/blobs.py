@@ -1,4 +1,4 @@
-"""Blobs: the detector's masks as ellipses."""
+"""Blobs: masks, of a detector or of others, as ellipses."""
 
 from __future__ import annotations
 
@@ -27,15 +27,32 @@ class BlobsStage(DetectorStage):
 
     def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
         """Fit ellipses to all masks of a batch at once; an empty mask is left out."""
-        drawn = [each.masks for each in found if each.masks is not None]
-        kept = [np.flatnonzero((masks >= 0.5).any((1, 2))) for masks in drawn]
-        masks = [all_of[indices] for all_of, indices in zip(drawn, kept, strict=True)]
-        ends = np.cumsum([len(indices) for indices in kept])
-        parts = np.split(fit_ellipses(_stack(masks)), ends[:-1])
-        return [
-            _outcome([each.labels[index] for index in indices], part, record)
-            for each, indices, part, record in zip(found, kept, parts, records, strict=True)
-        ]
+        return fit_blobs(found, records)
+
+
+def fit_blobs(found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
+    """Write what was found in some records as blobs, in its order.
+
+    Args:
+        found: With masks, in pixels of any grid over the picture; an empty mask is left out.
+        records: One each. Those that are not square fail.
+
+    Returns:
+        One outcome a record.
+    """
+    if not found:
+        return []
+    drawn = [each.masks for each in found if each.masks is not None]
+    kept = [np.flatnonzero((masks >= 0.5).any((1, 2))) for masks in drawn]
+    masks = [all_of[indices] for all_of, indices in zip(drawn, kept, strict=True)]
+    ends = np.cumsum([len(indices) for indices in kept])
+    parts = np.split(fit_ellipses(_stack(masks)), ends[:-1])
+    return [
+        _outcome([each.labels[index] for index in indices], part, all_of.shape[2], record)
+        for each, indices, part, all_of, record in zip(
+            found, kept, parts, masks, records, strict=True
+        )
+    ]
 
 
 def _stack(masks: Sequence[np.ndarray]) -> np.ndarray:
@@ -50,14 +67,14 @@ def _stack(masks: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def _outcome(labels: Sequence[str], ellipses: np.ndarray, record: Record) -> Outcome:
+def _outcome(labels: Sequence[str], ellipses: np.ndarray, side: int, record: Record) -> Outcome:
     height, width = record.pixels.shape[:2]
     if height != width:
         return Failed(f"blobs need a square image; this one has {width} x {height} pixels")
     if not labels:
         return NOTHING
     rows = zip(labels, ellipses, strict=True)
-    return Ok(Blobs(tuple(to_blob(label, ellipse, width) for label, ellipse in rows)))
+    return Ok(Blobs(tuple(to_blob(label, ellipse, side) for label, ellipse in rows)))
 
 
 def to_blob(label: str, ellipse: np.ndarray, side: int) -> Blob:

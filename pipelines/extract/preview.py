@@ -47,7 +47,9 @@ def preview(workspace: Workspace, kinds: Sequence[str], count: int) -> PreviewSu
         KaleidoError: If a kind is unknown.
     """
     stages = build_stages(kinds, workspace)
-    records = list(read_chosen(workspace, choose_records(workspace, count)))
+    made = [stage.spec.output for stage in stages]
+    needed = [kind for stage in stages for kind in stage.spec.inputs if kind not in made]
+    records = list(read_chosen(workspace, choose_records(workspace, count), needed))
     problems: list[tuple[str, str, str]] = []
     for stage in stages:
         set_up(stage)

@@ -94,12 +94,17 @@ class Parts:
     def detector(self) -> Detector:
         """The detector of the settings; by default the embedded one."""
         from pipelines.embedded.paths import embedded_path
+
+        name = self.settings.boxes_model or str(embedded_path("detector"))
+        return self.detector_of(name, self.settings.boxes_find)
+
+    def detector_of(self, name: str, prompts: Sequence[str] = ()) -> Detector:
+        """A detector by its name, with the thresholds of the settings."""
         from pipelines.extract.backends.model import find_detector
         from pipelines.extract.detection import Detector
 
         settings = self.settings
-        name = settings.boxes_model or str(embedded_path("detector"))
-        model = find_detector(name, settings.boxes_find)
+        model = find_detector(name, prompts)
         return Detector(model, settings.boxes_confidence, settings.boxes_max)
 
 
@@ -110,9 +115,19 @@ def _boxes(parts: Parts) -> Stage:
 
 
 def _blobs(parts: Parts) -> Stage:
+    from pipelines.extract.backends.sam import find_sam
     from pipelines.extract.blobs import BlobsStage
+    from pipelines.extract.mask_blobs import MaskBlobsStage
+    from pipelines.extract.sam_blobs import SamBlobsStage
 
-    return BlobsStage(parts.detector)
+    settings = parts.settings
+    if settings.blobs_masks:
+        return MaskBlobsStage(Path(settings.blobs_masks), settings.boxes_max)
+    if not settings.blobs_model:
+        return BlobsStage(parts.detector)
+    if (sam := find_sam(settings.blobs_model)) is not None:
+        return SamBlobsStage(sam)
+    return BlobsStage(parts.detector_of(settings.blobs_model))
 
 
 def _palette(parts: Parts) -> Stage:
@@ -122,9 +137,11 @@ def _palette(parts: Parts) -> Stage:
 
 
 def _tokens(parts: Parts) -> Stage:
+    from pipelines.extract.backends.visual_model import find_visual_model, own_model
     from pipelines.extract.tokens import TokensStage
 
-    return TokensStage(parts.tokenizer)
+    name = parts.settings.tokens_model
+    return TokensStage(find_visual_model(name) if name else own_model(parts.tokenizer))
 
 
 def _descriptions(parts: Parts) -> Stage:

@@ -1,61 +1,53 @@
-"""Tokens: each picture as a grid of ids of the workspace's visual tokenizer."""
+"""Tokens: each picture as a grid of ids of a visual tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
+from pipelines.extract.backends.visual_model import VisualModel
 from pipelines.latents.tokens import Tokens
-from pipelines.models.pixels import to_tensor
-from pipelines.models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pipelines.extract.backends.visual import VisualTokenizer
 
 
 class TokensStage(Stage):
     """pixels -> `Tokens`.
 
     Args:
-        folder: A trained tokenizer's folder.
-
-    Raises:
-        InputMissing: If the folder holds no tokenizer.
+        model: A visual tokenizer.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._tokenizer: Tokenizer | None = None
+    def __init__(self, model: VisualModel) -> None:
+        self._model = model
+        self._tokenizer: VisualTokenizer | None = None
         self.spec = StageSpec(
-            name="tokens-vq",
+            name="tokens-vq" if model.family == "own" else f"tokens-{model.family}",
             version=1,
             output="tokens",
-            options={"tokenizer": Tokenizer.load(folder).identity},
+            options={"tokenizer": model.identity},
         )
 
     def setup(self) -> None:
         """Load the tokenizer."""
-        self._tokenizer = Tokenizer.load(self._folder)
+        self._tokenizer = self._model.load()
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
-        """Write each record's tokens; a picture of another size than the tokenizer's has failed."""
+        """Write each record's tokens; a picture of a size that cannot be written has failed."""
         if self._tokenizer is None:
             raise RuntimeError("setup() comes before the first batch")
-        side, codebook = self._tokenizer.image_size, self._tokenizer.codebook_size
-        fits = [record.pixels.shape[:2] == (side, side) for record in records]
-        kept = [record.pixels for record, fit in zip(records, fits, strict=True) if fit]
-        grids = iter(self._tokenizer.encode(to_tensor(np.stack(kept))).tolist() if kept else [])
-        return [
-            Ok(_tokens(next(grids), codebook)) if fit else _wrong_size(record, side)
-            for record, fit in zip(records, fits, strict=True)
-        ]
+        refusals = [self._tokenizer.refusal(*record.pixels.shape[:2]) for record in records]
+        fit = [record.pixels for record, why in zip(records, refusals, strict=True) if not why]
+        grids = iter(self._tokenizer.encode(fit) if fit else [])
+        codebook = self._tokenizer.codebook_size
+        return [Failed(why) if why else Ok(_tokens(next(grids), codebook)) for why in refusals]
 
 
-def _tokens(grid: list[list[int]], codebook: int) -> Tokens:
-    return Tokens(len(grid), len(grid[0]), codebook, tuple(i for row in grid for i in row))
-
-
-def _wrong_size(record: Record, side: int) -> Outcome:
-    height, width = record.pixels.shape[:2]
-    return Failed(f"the tokenizer reads {side} x {side} pixels; this image has {width} x {height}")
+def _tokens(grid: np.ndarray, codebook: int) -> Tokens:
+    height, width = grid.shape
+    return Tokens(height, width, codebook, tuple(grid.ravel().tolist()))

@@ -7,33 +7,34 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipelines.latents.base import number
+from pipelines.latents.grid_shape import LARGEST, bounds, header_length, is_wide
 
 if TYPE_CHECKING:
     from pipelines.latents.parts import Alphabet
-    from pipelines.latents.tokens import Tokens
 
 
 class GridNode(NamedTuple):
     """A partial grid.
 
     Attributes:
-        header: Height, width and greatest id, as far as they are written.
-        written: How many cells are.
+        header: The numbers of its shape, as far as they are written.
+        written: How many ids are.
+        first: The first number of an id of two, if the second comes next.
     """
 
     header: tuple[int, ...]
     written: int
+    first: int | None = None
 
 
 class GridGrammar:
-    """The `PartGrammar` of `Tokens`; the kind itself says each number's bounds."""
+    """The `PartGrammar` of `Tokens`."""
 
-    def __init__(self, kind: type[Tokens], alphabet: Alphabet, end: int) -> None:
-        self._kind, self._alphabet = kind, alphabet
+    def __init__(self, alphabet: Alphabet, end: int) -> None:
+        self._alphabet = alphabet
         self._given = () if alphabet.shape is None else alphabet.shape.header
         self._end = np.array([end], dtype=np.int64)
-        height, width = (self._bounds((1,) * index)[1] for index in range(2))
-        self.longest = _HEADER + height * width
+        self.longest = (alphabet.shape or LARGEST).length
 
     def start(self) -> GridNode:
         """See `PartGrammar`."""
@@ -43,36 +44,50 @@ class GridGrammar:
         """See `PartGrammar`."""
         if self.complete(node):
             return self._end
-        low, high = self._bounds(node.header)
+        low, high = self._bounds(node)
         return self._alphabet.numbers[low : high + 1]
 
     def follow(self, node: GridNode, token_id: int) -> GridNode | None:
         """See `PartGrammar`."""
         value = self._alphabet.values.get(token_id)
-        low, high = self._bounds(node.header)
+        low, high = self._bounds(node)
         if value is None or not low <= value <= high or self.complete(node):
             return None
-        if len(node.header) < _HEADER:
+        if not _has_shape(node):
             return GridNode((*node.header, value), 0)
+        if is_wide(node.header) and node.first is None:
+            return GridNode(node.header, node.written, value)
         return GridNode(node.header, node.written + 1)
 
     def complete(self, node: GridNode) -> bool:
         """See `PartGrammar`."""
-        return len(node.header) == _HEADER and node.written == node.header[0] * node.header[1]
+        if not _has_shape(node):
+            return False
+        height, width = node.header[is_wide(node.header) :][:2]
+        return node.written == height * width
 
     def expected(self, node: GridNode) -> str:
         """See `PartGrammar`."""
         if self.complete(node):
             return ""
-        name = (*_NAMES, f"id {node.written}")[len(node.header)]
-        low, high = self._bounds(node.header)
-        return f"{name} from {number(low)} to {number(high)}"
+        low, high = self._bounds(node)
+        return f"{_name(node)} from {number(low)} to {number(high)}"
 
-    def _bounds(self, header: tuple[int, ...]) -> tuple[int, int]:
-        if len(header) < len(self._given):
-            return self._given[len(header)], self._given[len(header)]
-        return self._kind.bounds(header)
+    def _bounds(self, node: GridNode) -> tuple[int, int]:
+        if len(node.header) < len(self._given):
+            return self._given[len(node.header)], self._given[len(node.header)]
+        return bounds(node.header, node.first)
 
 
-_NAMES = ("the height", "the width", "the greatest id")
-_HEADER = len(_NAMES)
+def _has_shape(node: GridNode) -> bool:
+    return len(node.header) == header_length(node.header)
+
+
+def _name(node: GridNode) -> str:
+    """What the next number is, for a message."""
+    if _has_shape(node):
+        return f"id {node.written}" + (", second number," if node.first is not None else "")
+    return _NAMES[len(node.header) - is_wide(node.header)]
+
+
+_NAMES = ("the height", "the width", "the greatest id", "the greatest id, second number,")

@@ -5,60 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pipelines.latents.base import EVERYWHERE, GRID, Latent, LatentError, Place, Word, number
+from pipelines.latents.base import EVERYWHERE, Latent, LatentError, Place, Word, number
 from pipelines.latents.drawing import draw_cells
 from pipelines.latents.grid_grammar import GridGrammar
+from pipelines.latents.grid_shape import Shape, read_grid
 
 if TYPE_CHECKING:
     from pipelines.latents.parts import Alphabet
 
-MAX_SIDE = 32
-"""Most rows and most columns: amused-256 and LlamaGen at 256 pixels have 16."""
-
-MAX_CODEBOOK = GRID + 1
-"""Most entries of a codebook: an id is written as one of the numbers from 0 to GRID."""
-
 _TEXT = re.compile(r"(?:<[0-9]{1,4}>\s*)*")
-
-
-class Shape(NamedTuple):
-    """What all grids of one visual tokenizer share.
-
-    Attributes:
-        height: Rows, 1 to MAX_SIDE.
-        width: Columns, 1 to MAX_SIDE.
-        codebook: Entries of the codebook, 1 to MAX_CODEBOOK. Which codebook it is stands in the
-            shard's manifest, whose fingerprint covers the tokenizer's weights.
-    """
-
-    height: int
-    width: int
-    codebook: int
-
-    @property
-    def header(self) -> tuple[int, int, int]:
-        """The numbers that open a grid's text; the greatest id stands for the codebook's size."""
-        return self.height, self.width, self.codebook - 1
-
-    def check(self) -> None:
-        """Raise LatentError unless each number is within its range."""
-        for name, value in (("height", self.height), ("width", self.width)):
-            if type(value) is not int or not 1 <= value <= MAX_SIDE:
-                raise LatentError(
-                    "tokens",
-                    f"the {name} is {value!r}; it must be an integer from 1 to {MAX_SIDE}.",
-                )
-        if type(self.codebook) is not int or not 1 <= self.codebook <= MAX_CODEBOOK:
-            raise LatentError(
-                "tokens",
-                f"the codebook has {self.codebook!r} entries; an id is written as one of "
-                f"{MAX_CODEBOOK} numbers.",
-                f"Use a visual tokenizer with at most {MAX_CODEBOOK} entries.",
-            )
 
 
 @dataclass(frozen=True)
@@ -66,8 +25,10 @@ class Tokens(Latent):
     """A grid of ids: ``<height><width><greatest id> <id><id>...``, one token of z for each.
 
     The paper joins 32 ids of 8192 by ``#``. Here an id is one of the 1,001 numbers that z has
-    anyway, so 64 ids cost 64 tokens and three for the shape. A larger codebook is refused: it
-    would need tokens of its own in the prior's vocabulary. Constructing one validates it.
+    anyway, so 64 ids cost 64 tokens and three for the shape. An id of a larger codebook is two of
+    these numbers, after a ``<0>`` that says so: ``<0><height><width><first><second> ...``. Tokens
+    of its own in the prior's vocabulary would halve the length, but a pretrained prior would have
+    to learn thousands of embeddings, most of them from few examples. Constructing one validates it.
 
     Attributes:
         height: Rows; see `Shape` for the ranges.
@@ -118,8 +79,10 @@ class Tokens(Latent):
 
     def to_text(self) -> str:
         """Write the shape, then the ids row by row."""
-        header, ids = ("".join(map(number, part)) for part in (self.shape.header, self.ids))
-        return f"{header} {ids}"
+        shape = self.shape
+        ids = [part for value in self.ids for part in shape.write(value)]
+        header, cells = ("".join(map(number, part)) for part in (shape.header, ids))
+        return f"{header} {cells}"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -131,11 +94,11 @@ class Tokens(Latent):
         form = "Write <height><width><greatest id> and one <id> for each cell."
         if not _TEXT.fullmatch(text.strip()):
             raise LatentError(cls.kind, f"{text.strip()[:80]!r} cannot be read.", form)
-        numbers = [int(value) for value in re.findall("[0-9]+", text)]
-        if len(numbers) < 3:
-            raise LatentError(cls.kind, f"{text.strip()!r} has no shape.", form)
-        height, width, greatest, *ids = numbers
-        return cls(height, width, greatest + 1, tuple(ids))
+        found = read_grid([int(value) for value in re.findall("[0-9]+", text)])
+        if found is None:
+            raise LatentError(cls.kind, f"{text.strip()[:80]!r} has no shape.", form)
+        shape, ids = found
+        return cls(*shape, ids)
 
     def to_bytes(self) -> bytes:
         """Encode as JSON: kind, version, shape and ids."""
@@ -154,39 +117,28 @@ class Tokens(Latent):
         return cls(height, width, codebook, tuple(ids))
 
     @classmethod
-    def bounds(cls, header: Sequence[int]) -> tuple[int, int]:
-        """Return the least and greatest value of a grid's next number.
-
-        Args:
-            header: The numbers of the shape so far; where it is whole, an id is next.
-        """
-        match len(header):
-            case 0 | 1:
-                return 1, MAX_SIDE
-            case 2:
-                return 0, MAX_CODEBOOK - 1
-            case _:
-                return 0, header[2]
-
-    @classmethod
     def grammar(cls, alphabet: Alphabet, end: int) -> GridGrammar:
         """The shape, which may be given, then exactly as many ids as cells."""
         if alphabet.shape is not None:
             alphabet.shape.check()
-        return GridGrammar(cls, alphabet, end)
+        return GridGrammar(alphabet, end)
 
     @classmethod
     def places(cls, words: Sequence[Word]) -> list[Place]:
-        """The cell of each id; the shape's numbers are everywhere."""
-        match list(words):
-            case [int(height), int(width), int(), *ids] if len(ids) == height * width:
-                cells = [
-                    (column / width, row / height, (column + 1) / width, (row + 1) / height)
-                    for row in range(height)
-                    for column in range(width)
-                ]
-                return [EVERYWHERE] * 3 + cells
-        return super().places(words)
+        """The cell of each id; the shape's numbers, and ids of a single row, are everywhere."""
+        numbers = [word for word in words if isinstance(word, int)]
+        found = read_grid(numbers) if len(numbers) == len(words) else None
+        if found is None or found[0].height == 1 or found[0].length != len(words):
+            return super().places(words)
+        shape, _ = found
+        height, width = shape.height, shape.width
+        cells = [
+            (column / width, row / height, (column + 1) / width, (row + 1) / height)
+            for row in range(height)
+            for column in range(width)
+            for _ in range(shape.digits)
+        ]
+        return [EVERYWHERE] * len(shape.header) + cells
 
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Cover a uint8 (height, width, 3) image with cells in the colours of their ids."""

@@ -36,6 +36,7 @@ class Prior:
         labels: The closed set of labels that z may use, or empty for any label.
         absent_kinds: Kinds that were asked for, but that no record of its data had.
         token_shape: Grid and codebook of its data's visual tokens; None if it knows none.
+        codebook: Hash of the visual tokenizer that wrote them; empty if it knows none.
         identity: Hash of the saved weights, tokenizer and facts; empty if it was never saved. A
             diffusion model works only with the prior that it was trained on.
     """
@@ -49,12 +50,14 @@ class Prior:
         labels: Sequence[str] = (),
         absent_kinds: Sequence[str] = (),
         token_shape: Sequence[int] | None = None,
+        codebook: str = "",
         identity: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
+        self.codebook = codebook
         self.token_shape = None if token_shape is None else Shape(*token_shape)
         self._places = Places(tokenizer, self.z_kinds)
 
@@ -88,6 +91,7 @@ class Prior:
             "labels": list(self.labels),
             "absent_kinds": list(self.absent_kinds),
             "token_shape": self.token_shape,
+            "codebook": self.codebook,
         }
         self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
 

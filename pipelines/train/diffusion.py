@@ -148,8 +148,8 @@ def train_diffusion(
 
     Raises:
         InputMissing: If data, latents or the prior are missing.
-        KaleidoError: If an unfinished run has other settings, the prior lacks a kind, or
-            ``pretrained`` is a model of other sizes.
+        KaleidoError: If an unfinished run has other settings, the prior lacks a kind or learned
+            the tokens of another visual tokenizer, or ``pretrained`` is a model of other sizes.
     """
     settings = workspace.settings.diffusion
     name = "baseline" if baseline else "diffusion"
@@ -161,6 +161,7 @@ def train_diffusion(
             drop_checkpoint(checkpoint)
         # The baseline sees the very records that have a z, in the same order.
         stream = RecordStream(workspace, order_kinds(settings.z_kinds), settings.seed)
+        _check_codebook(prior, stream)
         model = _fresh_model(settings, stream, prior, kinds)
         schedule = Schedule(
             settings.steps,
@@ -188,6 +189,16 @@ def train_diffusion(
         model.images_seen += summary.images_seen
         model.save(workspace.models(name))
     return summary
+
+
+def _check_codebook(prior: Prior, stream: RecordStream) -> None:
+    # Priors of older versions do not say whose tokens they learned.
+    if stream.codebook and prior.codebook and stream.codebook != prior.codebook:
+        raise KaleidoError(
+            "tokens",
+            "the prior learned those of another visual tokenizer, whose ids mean other things.",
+            "Run `kaleido train prior` again, or `kaleido extract tokens` with the former one.",
+        )
 
 
 def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:

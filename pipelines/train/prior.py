@@ -137,6 +137,7 @@ def train_prior(
         prior.absent_kinds = tuple(kind for kind in kinds if kind not in present)
         if len(stream.token_shapes) == 1:
             (prior.token_shape,) = stream.token_shapes
+        prior.codebook = stream.codebook
         schedule = Schedule(
             settings.steps,
             settings.batch_size,

@@ -37,10 +37,11 @@ class RecordStream:
         skipped: Training records that have none of the kinds.
         labels: Every label that occurs in the training records' latents.
         token_shapes: Every shape that their grids of visual tokens have: one a tokenizer.
+        codebook: Hash of the visual tokenizer that wrote them; empty without tokens.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
-        KaleidoError: If no record qualifies.
+        KaleidoError: If no record qualifies, or several visual tokenizers wrote the tokens.
     """
 
     def __init__(self, workspace: Workspace, kinds: Sequence[str], seed: int) -> None:
@@ -56,6 +57,7 @@ class RecordStream:
         self.found = dict.fromkeys(self._kinds, 0)
         self.labels: set[str] = set()
         self.token_shapes: set[Shape] = set()
+        self.codebook = self._codebook() if "tokens" in self._kinds else ""
         self._counts = {path: self._count(path) for path in self._shards}
         self.size = sum(self._counts.values())
         if not self.size:
@@ -87,6 +89,19 @@ class RecordStream:
             if count < self.size + self.skipped
         ]
         return f"Found {', '.join(parts)}; records show the kinds they have." if parts else ""
+
+    def _codebook(self) -> str:
+        found = {
+            str(latent_manifest(self._workspace, path, "tokens").options.get("tokenizer", ""))
+            for path in self._shards
+        }
+        if len(found) > 1:
+            raise KaleidoError(
+                str(self._workspace.latents("tokens")),
+                f"{len(found)} visual tokenizers wrote these shards, and their ids differ.",
+                "Run `kaleido extract tokens` again.",
+            )
+        return found.pop()
 
     def batch(self, start: int, count: int) -> list[Record]:
         """Records at positions `start` to ``start + count`` of the endless order."""

@@ -21,6 +21,13 @@ TINY = {
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
 }
+DECODER = {
+    "hidden_size": 16,
+    "mlp_dim": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "iou_head_hidden_dim": 16,
+}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "red", "disc", "square", "a"]
 
 
@@ -137,6 +144,52 @@ def owlv2(tmp_path_factory):
     )
     processor = tf.Owlv2Processor(tf.Owlv2ImageProcessor(size=SIZE), tokenizer)
     return _save(tmp_path_factory, tf.Owlv2ForObjectDetection, config, processor)
+
+
+@pytest.fixture(scope="session")
+def sam(tmp_path_factory):
+    """Draws a mask in each box."""
+    vision = TINY | {"output_channels": 16, "image_size": 64, "patch_size": 16, "window_size": 2}
+    config = tf.SamConfig(
+        vision_config=vision | {"num_pos_feats": 8, "global_attn_indexes": [0]},
+        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16},
+        mask_decoder_config=DECODER,
+    )
+    size = {"size": {"longest_edge": 64}, "pad_size": SIZE}
+    processor = tf.SamProcessor(
+        tf.SamImageProcessor(**size, mask_size={"longest_edge": 16}, mask_pad_size=SIZE)
+    )
+    return _save(tmp_path_factory, tf.SamModel, config, processor)
+
+
+@pytest.fixture(scope="session")
+def sam2(tmp_path_factory):
+    """Likewise, of another architecture."""
+    backbone = tf.Sam2HieraDetConfig(
+        hidden_size=8,
+        image_size=[64, 64],
+        window_positional_embedding_background_size=[4, 4],
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 1, 1],
+        window_size_per_stage=[8, 4, 4, 2],
+        global_attention_blocks=[3],
+    )
+    vision = tf.Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=[64, 32, 16, 8],
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+        fpn_hidden_size=16,
+    )
+    config = tf.Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16},
+        mask_decoder_config=DECODER,
+    )
+    processor = tf.Sam2Processor(
+        tf.Sam2ImageProcessor(size=SIZE, mask_size={"height": 16, "width": 16})
+    )
+    return _save(tmp_path_factory, tf.Sam2Model, config, processor)
 
 
 def _words(tmp_path_factory):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from kaleido_cli.app import app
 from pipelines.core.config import override
-from pipelines.core.errors import InputMissing
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
 from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.generate import write_scenes
+from pipelines.extract.backends.visual_model import find_visual_model, own_model
 from pipelines.extract.run import extract
 from pipelines.extract.tokens import TokensStage
 from pipelines.latents.reader import read_joined
@@ -24,8 +28,10 @@ from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.decode import draw_z
+from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 from pipelines.train.tokenizer import train_tokenizer
+from tests.extract import visual_models
 
 SETTINGS = {
     "tokenizer.channels": (8, 8),
@@ -83,7 +89,9 @@ def test_without_a_tokenizer_the_command_is_named(scenes):
 
 def test_a_picture_of_another_size_fails_alone(scenes):
     train_tokenizer(scenes)
-    stage = TokensStage(scenes.models("tokenizer"))
+    model = own_model(scenes.models("tokenizer"))
+    assert find_visual_model(str(scenes.models("tokenizer"))) == model
+    stage = TokensStage(model)
     stage.setup()
     outcomes = stage([_record("a", 16), _record("b", 24), _record("c", 16)])
     assert [type(outcome) for outcome in outcomes] == [Ok, Failed, Ok]
@@ -99,6 +107,41 @@ def test_a_prior_draws_grids_of_the_shape_that_it_learned(scenes):
     with torch.inference_mode():
         texts = draw_z(prior, prior.encode(["a star"]), ("tokens",), [0, 1])
     assert all(z_from_text(text)["tokens"].shape == (2, 2, 16) for text in texts)
+
+
+def test_a_tokenizer_that_others_trained(scenes, tmp_path):
+    visual_models.llamagen(tmp_path / "vq")
+    flags = ["--model", str(tmp_path / "vq"), "--workspace", str(scenes.root)]
+    result = CliRunner().invoke(app, ["extract", "tokens", *flags])
+    assert result.exit_code == 0, result.output
+    own = override(scenes.settings, {"extract.tokens_model": str(tmp_path / "vq")})
+    (again,) = extract(replace(scenes, settings=own), ["tokens"])
+    assert (again.ok, again.skipped) == (20, 2)
+    train_prior(scenes)
+    prior = Prior.load(scenes.models("prior"))
+    assert prior.token_shape == Shape(4, 4, 2000)
+    with torch.inference_mode():
+        (text,) = draw_z(prior, prior.encode(["a star"]), ("tokens",), [0])
+    assert z_from_text(text)["tokens"].shape == (4, 4, 2000)
+
+
+def test_tokens_of_another_tokenizer_are_not_trained_on(scenes):
+    train_tokenizer(scenes)
+    extract(scenes, ["tokens"])
+    train_prior(scenes)
+    assert Prior.load(scenes.models("prior")).codebook
+    folder = scenes.latents("tokens")
+    shutil.copytree(folder, folder.with_name("before"))
+    changes = {"tokenizer.steps": 5, "diffusion.z_kinds": ("tokens",), "diffusion.image_size": 16}
+    other = replace(scenes, settings=override(scenes.settings, changes))
+    train_tokenizer(other)
+    extract(other, ["tokens"])
+    with pytest.raises(KaleidoError, match="the prior learned those of another visual tokenizer"):
+        train_diffusion(other)
+    for path in folder.with_name("before").glob("000000.*"):
+        shutil.copy(path, folder)
+    with pytest.raises(KaleidoError, match="2 visual tokenizers wrote these shards"):
+        train_prior(scenes, restart=True)
 
 
 def _record(key: str, side: int) -> Record:

@@ -70,7 +70,7 @@ def test_max_tokens_is_reached(byte_tokenizer):
     grammar = Grammar(byte_tokenizer, ("description", "tokens"), **SMALL)
     assert grammar.max_tokens() == 1 + 12 + 1 + 3 + 6 + 1
     assert len(draw(grammar, lambda ids: ids[0])) == grammar.max_tokens()
-    assert Grammar(byte_tokenizer, ("tokens",)).max_tokens() == 1 + 3 + 32 * 32 + 1
+    assert Grammar(byte_tokenizer, ("tokens",)).max_tokens() == 1 + 5 + 2 * 32 * 32 + 1
 
 
 def test_legal_is_exactly_what_step_accepts(grammar, tokenizer):
@@ -141,17 +141,25 @@ def test_no_added_token_is_legal_in_a_description(tokenizer):
         assert legal & added == ends
 
 
-def test_the_shape_of_tokens_may_be_given(tokenizer):
-    grammar = Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 7))
+@pytest.mark.parametrize("shape", [Shape(2, 3, 7), Shape(1, 32, 4096), Shape(2, 2, 1002)])
+def test_the_shape_of_tokens_may_be_given(tokenizer, shape):
+    grammar = Grammar(tokenizer, ("tokens",), shape=shape)
     rng = random.Random(3)
     for _ in range(20):
         ids = draw(grammar, lambda ids: ids[rng.randrange(len(ids))])
         tokens = z_from_text(decode_z(tokenizer, ids))["tokens"]
-        assert isinstance(tokens, Tokens) and tokens.shape == Shape(2, 3, 7)
+        assert isinstance(tokens, Tokens) and tokens.shape == shape
+
+
+def test_a_number_that_is_not_legal_is_named(tokenizer):
+    grammar = Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 7))
     with pytest.raises(LatentError, match="Expected the height from <2> to <2>"):
         grammar.walk(encode_z(tokenizer, "<tokens> <3>"))
-    with pytest.raises(LatentError, match="2000 entries"):
-        Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 2000))
+    large = Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 4096))
+    with pytest.raises(LatentError, match="Expected id 0, second number, from <0> to <91>"):
+        large.walk(encode_z(tokenizer, "<tokens> <0><2><3><4><91> <4><92>"))
+    with pytest.raises(LatentError, match="2000000 entries"):
+        Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 2000000))
 
 
 def test_any_shape_of_tokens_may_be_drawn(tokenizer):
@@ -212,7 +220,7 @@ def test_an_illegal_prefix_says_what_was_expected(tokenizer, text, message):
         ("<description> a <5>", "Expected text or <tokens>"),
         ("<description> a <tokens> <1><2><0><1>", "Expected id 0 from <0> to <0>"),
         ("<description> a <tokens> <1><2><0><0><0><0>", "Expected </s>"),
-        ("<description> a <tokens> <33>", "Expected the height from <1> to <32>"),
+        ("<description> a <tokens> <33>", "Expected the height from <0> to <32>"),
     ],
 )
 def test_an_illegal_prefix_of_text_and_grid(tokenizer, text, message):

@@ -51,6 +51,17 @@ def test_a_visual_token_has_its_cell_and_a_description_none(tokenizer) -> None:
     assert cells[6] == (0.5, 0.5, 0.75, 1.0)
 
 
+def test_both_numbers_of_an_id_have_its_cell(tokenizer) -> None:
+    ids = encode_z(tokenizer, z_to_text({"tokens": Tokens(2, 1, 4096, (7, 4095))}))
+    upper, lower = (0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 1.0)
+    assert Places(tokenizer)(ids) == [EVERYWHERE] * 6 + [upper, upper, lower, lower]
+
+
+def test_the_ids_of_a_sequence_have_no_place(tokenizer) -> None:
+    ids = encode_z(tokenizer, z_to_text({"tokens": Tokens(1, 32, 4096, range(32))}))
+    assert set(Places(tokenizer)(ids)) == {EVERYWHERE}
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_places_follow_the_items_whatever_the_labels(tokenizer, any_z, data) -> None:
@@ -61,7 +72,8 @@ def test_places_follow_the_items_whatever_the_labels(tokenizer, any_z, data) -> 
         if isinstance(latent, ItemList):
             expected += [latent.place(numbers) for numbers in latent.numbers()]
         elif isinstance(latent, Tokens):
-            expected.append((1 - 1 / latent.width, 1 - 1 / latent.height, 1.0, 1.0))
+            last = (1 - 1 / latent.width, 1 - 1 / latent.height, 1.0, 1.0)
+            expected.append(EVERYWHERE if latent.height == 1 else last)
     numbers = {f"<{value}>" for value in range(GRID + 1)}
     tokens = tokenizer.convert_ids_to_tokens(ids)
     placed = Places(tokenizer)(ids)

@@ -12,12 +12,20 @@ from pipelines.latents.tokens import Shape, Tokens
 from pipelines.latents.vocabulary import encode_z
 
 GRID = Tokens(2, 3, 10, (0, 1, 2, 3, 4, 9))
+LARGE = Tokens(1, 2, 4096, (1001, 4095))
 
 
 def test_text_form():
     assert GRID.to_text() == "<2><3><9> <0><1><2><3><4><9>"
     assert Tokens.from_text(" <2> <3>\n<9><0><1><2><3><4><9>") == GRID
     assert GRID.shape == Shape(2, 3, 10)
+
+
+def test_ids_of_a_large_codebook_are_two_numbers(tokenizer):
+    assert LARGE.to_text() == "<0><1><2><4><91> <1><0><4><91>"
+    assert Tokens.from_text(LARGE.to_text()) == LARGE
+    assert Tokens.from_bytes(LARGE.to_bytes()) == LARGE
+    assert len(encode_z(tokenizer, z_to_text({"tokens": LARGE}))) == 1 + LARGE.shape.length
 
 
 def test_an_id_costs_one_token(tokenizer):
@@ -32,7 +40,7 @@ def test_an_id_costs_one_token(tokenizer):
         ((33, 1, 10, (0,) * 33), "height is 33; it must be an integer from 1 to 32"),
         ((1, True, 10, (0,)), "width is True"),
         ((1, 1, 0, (0,)), "0 entries"),
-        ((1, 1, 8192, (0,)), "8192 entries.* Use a visual tokenizer with at most 1001"),
+        ((1, 1, 1002002, (0,)), "1002002 entries.* Use a visual tokenizer with at most 1002001"),
         ((1, 1, 10.0, (0,)), "10.0 entries"),
         ((1, 2, 10, (0,)), "1 ids for 1 × 2 cells"),
         ((1, 2, 10, (0, 10)), "id 1 is 10; it must be an integer from 0 to 9"),
@@ -48,7 +56,9 @@ def test_values_are_checked(values, message):
 @pytest.mark.parametrize(
     "text",
     ["", "a", "<1>", "<1><1>", "<1><1><9>", "<1><1><9><0><0>", "<1><1><9><10>", "<1><1><9> 0",
-     "<1><1><9> <;> <0>", "<0><1><9>", "<1><1><1001><0>", "<1><1><9><99999>", "<1><1><9><١>"],
+     "<1><1><9> <;> <0>", "<0><1><9>", "<1><1><1001><0>", "<1><1><9><99999>", "<1><1><9><١>",
+     "<0><1><1><0><9><0><0>", "<0><1><1><4><91><0>", "<0><1><1><4><1001><0><0>",
+     "<0><1><1><4><91><4><92>", "<0><0><1><4><91>", "<0>"],
 )  # fmt: skip
 def test_bad_text_is_refused(text):
     with pytest.raises(LatentError):

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from pipelines.extract.backends.describer import Describer, DescriberModel, Wording
-from pipelines.extract.backends.hub import GGUF, model_folder, model_identity
 from pipelines.extract.backends.plugin import plugin_describer
+from pipelines.models.hub import GGUF, model_folder, model_identity
 
 
 class SavedDescriber(DescriberModel):

@@ -18,7 +18,7 @@ from pipelines.extract.backends.describer import (
     fill_prompt,
     read_answers,
 )
-from pipelines.extract.backends.hub import GGUF, load_model
+from pipelines.models.hub import GGUF, load_model
 
 ROWS = 8
 """Rows written together, always: matrix products of another height round differently, and one other

@@ -9,9 +9,9 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.extract.backends.base import DetectorBackend, DetectorModel
-from pipelines.extract.backends.hub import model_folder, model_identity
 from pipelines.extract.backends.plugin import plugin_detector
 from pipelines.extract.phrases import NounPhrases, installed_parser
+from pipelines.models.hub import model_folder, model_identity
 
 WITH_MASKS = ("yolo", "segmentation")
 """Families whose detections have masks."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.extract.backends.base import Detections, distinct
-from pipelines.extract.backends.hub import load_model
+from pipelines.extract.backends.base import Detections, around, distinct
+from pipelines.models.hub import load_model
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +154,7 @@ class InstanceSegmenter(PretrainedBackend):
         if segments:
             masks = _array(found["segmentation"]).reshape(-1, height, width)
         every = Detections(
-            np.array([_around(mask) for mask in masks], np.float32).reshape(-1, 4),
+            np.array([around(mask) for mask in masks], np.float32).reshape(-1, 4),
             np.array([segment["score"] for segment in segments], np.float32),
             tuple(self._names(segment["label_id"] for segment in segments)),
             masks,
@@ -168,10 +168,3 @@ def _detections(found: dict[str, Any], labels: Sequence[str]) -> Detections:
 
 def _array(values: torch.Tensor) -> np.ndarray:
     return values.float().cpu().numpy().astype(np.float32)
-
-
-def _around(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -15,7 +15,7 @@ from pipelines.extract.backends.describer import (
     fill_prompt,
     read_answers,
 )
-from pipelines.extract.backends.hub import load_model
+from pipelines.models.hub import load_model
 
 
 class Recaptioner:

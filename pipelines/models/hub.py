@@ -1,4 +1,4 @@
-"""Models of transformers, by folder or by name on the Hugging Face hub."""
+"""Models that others have trained, by folder or by name on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 GGUF = ".gguf"
 """Ending of a file that holds a whole language model, as llama.cpp writes it."""
 
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+"""Suffixes of files that may run code as they are read."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -33,11 +36,17 @@ def model_folder(name: str) -> Path:
     """Return a model's folder, or its GGUF file; a name on the hub is fetched first.
 
     Raises:
-        KaleidoError: If there is no such folder or file and the hub does not give it.
+        KaleidoError: If there is no such folder or GGUF file and the hub does not give it, or it is
+            another file.
     """
     folder = Path(name)
     if folder.is_dir() or (folder.suffix == GGUF and folder.is_file()):
         return folder
+    if folder.is_file():
+        kind = "a pickle, and pickles are not read" if folder.suffix in PICKLES else "a file"
+        raise KaleidoError(
+            name, f"this is {kind}.", "Name a folder with config.json and model.safetensors."
+        )
     from huggingface_hub import snapshot_download
 
     try:
@@ -45,7 +54,7 @@ def model_folder(name: str) -> Path:
     except Exception as error:  # the hub's client raises errors of many libraries
         raise KaleidoError(
             name,
-            f"there is no such folder, and the hub does not give it ({_first_line(error)}).",
+            f"there is no such folder, and the hub does not give it ({first_line(error)}).",
             "Check the name and the connection.",
         ) from error
 
@@ -106,13 +115,13 @@ def load_model(
     except Exception as error:  # transformers raises whatever its many classes raise
         raise KaleidoError(
             str(folder),
-            f"the {what} cannot be loaded ({type(error).__name__}: {_first_line(error)}).",
+            f"the {what} cannot be loaded ({type(error).__name__}: {first_line(error)}).",
             needs,
         ) from error
     return Loaded(reader, model.eval().requires_grad_(False).to(device), device)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of what a library says, without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")
