@@ -18,10 +18,10 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.captions import fresh_captions
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import measure
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source, join, observe
 from pipelines.evaluate.reference import asked_shapes
 from pipelines.evaluate.scenes import real_of
-from pipelines.evaluate.statistics import Estimate
 
 CAPTIONS, N, SEEDS, SIDE = 16, 16, (0, 1, 2), 32
 SHOWN = (

@@ -18,14 +18,14 @@ from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 from vendi_score import vendi as reference_vendi
 
-from pipelines.evaluate.diversity import mss, vendi
-from pipelines.evaluate.fidelity import (
+from pipelines.evaluate.metrics.diversity import mss, vendi
+from pipelines.evaluate.metrics.fidelity import (
     Moments,
     density_and_coverage,
     frechet_distance,
     membership,
 )
-from pipelines.evaluate.kernels import mmd_by_caption
+from pipelines.evaluate.metrics.kernels import mmd_by_caption
 
 LIMIT = 1e-3
 NEIGHBOURS = 3

@@ -14,7 +14,7 @@ from pipelines.core.seeds import derive, generator
 from pipelines.data.scenes.captions import caption_scene
 from pipelines.data.scenes.factors import sample_scene
 from pipelines.embedded.paths import ROOT
-from pipelines.evaluate.adherence import agrees, parses
+from pipelines.evaluate.adherence.boxes import agrees, parses
 from pipelines.evaluate.reference import asked_shapes
 from pipelines.latents.vocabulary import encode_z
 from pipelines.models.prior import Prior

@@ -21,7 +21,7 @@ from pipelines.core.seeds import derive
 from pipelines.embedded.measure_prior import captions
 from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.judge import Judge, Verdict
-from pipelines.evaluate.modes import matches
+from pipelines.evaluate.metrics.modes import matches
 from pipelines.evaluate.reference import asked_shapes, reference_images
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels, to_tensor

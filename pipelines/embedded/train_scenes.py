@@ -24,7 +24,7 @@ from pipelines.embedded.card import write_card
 from pipelines.embedded.measure_prior import measure
 from pipelines.embedded.paths import ROOT
 from pipelines.embedded.recipe_data import SCENES, SEED
-from pipelines.evaluate.compare import BASELINE, KALEIDO
+from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import READY, extract
 from pipelines.models.diffusion import Diffusion

@@ -24,12 +24,11 @@ from pipelines.sample.bundle import Bundle
 _CODE = (
     *("core/seeds.py", "data/scenes", "extract/ellipse.py", "extract/palette.py"),
     *("latents", "models", "sample"),
+    *(f"evaluate/adherence/{name}.py" for name in ("ellipses", "palettes", "tokens", "truth")),
+    *(f"evaluate/metrics/{name}.py" for name in ("copying", "explained", "fidelity")),
     *(
         f"evaluate/{name}.py"
-        for name in (
-            *("colours", "copying", "ellipses", "explained", "fidelity", "judge", "networks"),
-            *("observe", "own_data", "reference", "retokens", "scenes", "truth"),
-        )
+        for name in ("judge", "networks", "observe", "own_data", "reference", "scenes")
     ),
 )
 """Files and folders of `pipelines` that decide what is in a cell."""

@@ -36,7 +36,7 @@ class Found:
         box: (x1, y1, x2, y2) on the 0-1000 grid.
         score: From 0 to 1.
         ellipse: (xc, yc, r_major, r_minor, theta) in grid units and degrees, as in a blob, where
-            `pipelines.evaluate.ellipses` has looked for it.
+            `pipelines.evaluate.adherence.ellipses` has looked for it.
     """
 
     shape: str

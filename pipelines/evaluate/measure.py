@@ -8,21 +8,21 @@ from functools import partial
 
 import numpy as np
 
-from pipelines.evaluate.adherence import agrees, parses, same_count, same_shapes
-from pipelines.evaluate.diversity import mss, unit, vendi
-from pipelines.evaluate.fidelity import (
+from pipelines.evaluate.adherence.boxes import agrees, parses, same_count, same_shapes
+from pipelines.evaluate.adherence.kinds import adherence
+from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.metrics.diversity import mss, unit, vendi
+from pipelines.evaluate.metrics.fidelity import (
     Moments,
     density_and_coverage,
     frechet_by_caption,
     membership,
 )
-from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.kept import adherence
-from pipelines.evaluate.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
-from pipelines.evaluate.modes import FACTORS, matches, mode_coverage, mode_entropy
+from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
+from pipelines.evaluate.metrics.modes import FACTORS, matches, mode_coverage, mode_entropy
+from pipelines.evaluate.metrics.statistics import Estimate, combine
+from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
 from pipelines.evaluate.observe import Observed
-from pipelines.evaluate.statistics import Estimate, combine
-from pipelines.evaluate.text import distinct, loops, repetition, self_bleu, words, zipf
 from pipelines.latents.sequence import marker
 
 Asked = Sequence[Counter[str]]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.core.progress import Advance
-from pipelines.evaluate.colours import palette_fits
-from pipelines.evaluate.ellipses import with_ellipses
-from pipelines.evaluate.fidelity import edge_energy
+from pipelines.evaluate.adherence.ellipses import with_ellipses
+from pipelines.evaluate.adherence.palettes import palette_fits
+from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.retokens import Retokenizer
-from pipelines.evaluate.statistics import Estimate
+from pipelines.evaluate.metrics.fidelity import edge_energy
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.sequence import marker

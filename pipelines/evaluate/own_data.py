@@ -13,18 +13,18 @@ from pipelines.core.images import open_image
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.workspace import Workspace
-from pipelines.evaluate.copying import (
+from pipelines.evaluate.adherence.truth import TrueZ
+from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.measure import feature_distances, feature_metrics, text_metrics
+from pipelines.evaluate.metrics.copying import (
     digest,
     split_records,
     training_pictures,
 )
-from pipelines.evaluate.fidelity import NEIGHBOURS
-from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.measure import feature_distances, feature_metrics, text_metrics
+from pipelines.evaluate.metrics.fidelity import NEIGHBOURS
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.statistics import Estimate
-from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Description
 from pipelines.models.pixels import reduced_pixels
 

@@ -16,24 +16,24 @@ from pipelines.core.settings import EvaluateSettings, ExtractSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.embedded.recipe_data import FACTS, training_scenes
+from pipelines.evaluate.adherence.tokens import retokenizer
+from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore
-from pipelines.evaluate.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
-from pipelines.evaluate.copying import MOST, TrainingPictures, copies, training_pictures
-from pipelines.evaluate.explained import explained
 from pipelines.evaluate.judge import Judge
-from pipelines.evaluate.markdown import markdown
+from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
+from pipelines.evaluate.metrics.copying import MOST, TrainingPictures, copies, training_pictures
+from pipelines.evaluate.metrics.explained import explained
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import SHOWN, Observed
 from pipelines.evaluate.own_data import DataYardstick
-from pipelines.evaluate.page import render
-from pipelines.evaluate.report import Grid, Report
-from pipelines.evaluate.retokens import retokenizer
-from pipelines.evaluate.rows import report_json, rows_of
+from pipelines.evaluate.report.contents import Grid, Report
+from pipelines.evaluate.report.markdown import markdown
+from pipelines.evaluate.report.page import render
+from pipelines.evaluate.report.rows import report_json, rows_of
+from pipelines.evaluate.report.track import require_tracker, track
 from pipelines.evaluate.scenes import ScenesYardstick
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
-from pipelines.evaluate.track import require_tracker, track
-from pipelines.evaluate.truth import TrueZ
 from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle, load_bundle
 

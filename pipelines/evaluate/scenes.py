@@ -8,14 +8,14 @@ from dataclasses import asdict
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
-from pipelines.evaluate.copying import TrainingPictures
-from pipelines.evaluate.fidelity import NEIGHBOURS
+from pipelines.evaluate.adherence.truth import WITHOUT, TrueZ
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.measure import measure
+from pipelines.evaluate.metrics.copying import TrainingPictures
+from pipelines.evaluate.metrics.fidelity import NEIGHBOURS
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.reference import asked_shapes, reference_scenes, scene_images
-from pipelines.evaluate.statistics import Estimate
-from pipelines.evaluate.truth import WITHOUT, TrueZ
 from pipelines.evaluate.yardstick import Description
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.core.progress import Advance, Progress
 from pipelines.evaluate.cells import CellStore, bundle_hash
-from pipelines.evaluate.explained import TWINS, twins_of
+from pipelines.evaluate.metrics.explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, Source, join, observe, samples_of
 from pipelines.evaluate.yardstick import Yardstick
 from pipelines.sample.bundle import Bundle

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from pipelines.core.seeds import derive
-from pipelines.evaluate.compare import BASELINE, KALEIDO
+from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.sample.sampler import guide
 
 CLASSES = ("left", "right")

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipelines.evaluate.copying import TrainingPictures
+from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.metrics.copying import TrainingPictures
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.statistics import Estimate
-from pipelines.evaluate.truth import TrueZ
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from pipelines.core.files import sha256_file
 from pipelines.embedded.paths import ROOT, embedded_path
-from pipelines.evaluate.adherence import agrees, box_adherence, parses
+from pipelines.evaluate.adherence.boxes import agrees, box_adherence, parses
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.reference import asked_shapes
 from pipelines.sample.bundle import Bundle, load_bundle

@@ -26,14 +26,14 @@ from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.factors import SHAPES
 from pipelines.data.scenes.generate import scene_of
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.compare import aims, changes, parity
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import measure
+from pipelines.evaluate.metrics.compare import aims, changes, parity
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source, join, observe
 from pipelines.evaluate.reference import asked_shapes
-from pipelines.evaluate.report import Grid, Report
+from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.evaluate.scenes import real_of
-from pipelines.evaluate.statistics import Estimate
 from pipelines.evaluate.yardstick import Description
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion

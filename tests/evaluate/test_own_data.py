@@ -11,10 +11,10 @@ from pipelines.core.manifest import read_manifest, read_rows, write_manifest
 from pipelines.core.progress import SILENT
 from pipelines.core.shards import read_records, record_row, write_shard
 from pipelines.data.folder import write_folder
+from pipelines.evaluate.adherence.truth import WITHOUT
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataYardstick
 from pipelines.evaluate.run import evaluate
-from pipelines.evaluate.truth import WITHOUT
 from tests.evaluate.test_run import content, small
 
 SIZE = {"data.image_size": 16}

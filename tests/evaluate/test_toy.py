@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipelines.core.workspace import Workspace
+from pipelines.evaluate.report.toy_page import evaluate_toy
 from pipelines.evaluate.toy import CLASSES, MODES, SPREAD, clean_estimate, draw_toy
-from pipelines.evaluate.toy_page import evaluate_toy
 
 ALL = torch.ones(1, *MODES.shape[:2], dtype=torch.float64)
 

@@ -1,0 +1,79 @@
+"""Whether a picture shows the blobs of z: the ellipses of what the judge found beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
+from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.judge import Found, Verdict
+from pipelines.extract.ellipse import draw_ellipses
+from pipelines.latents.base import GRID
+from pipelines.latents.blobs import Blob, Blobs
+
+SIDE = 64
+"""Pixels a side on which ellipses are compared, antialiased."""
+
+ELONGATED = 1.2
+"""The angle is compared where z's longer half-axis is at least so many times the shorter: a rounder
+ellipse has none to speak of."""
+
+
+def blob_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Measure pictures, text i being the z that picture i was drawn from.
+
+    Args:
+        texts: z.
+        verdicts: With ellipses.
+
+    Returns:
+        As `measures`; of the blobs found ``iou``; ``centre``, the distance of centres in
+        thousandths of the side; and ``angle``, the difference of angles in degrees, from 0 to 90
+        as an ellipse looks the same after half a turn, over blobs that are `ELONGATED`.
+    """
+    latents = [latent_of(z, Blobs) for z in texts]
+    parts = [
+        count_blobs(blobs.items, verdict.objects)
+        for blobs, verdict in zip(latents, verdicts, strict=True)
+        if blobs
+    ]
+    return measures("blobs", parts, ("iou", "centre", "angle"))
+
+
+def count_blobs(asked: Sequence[Blob], found: Sequence[Found]) -> Kept:
+    """Match blobs of z with what the judge found, one to one, the greatest IoU first.
+
+    Args:
+        asked: The blobs of z.
+        found: The judge's objects; the label must be equal too. One without an ellipse matches
+            nothing.
+    """
+    wanted = np.array([(b.xc, b.yc, b.r_major, b.r_minor, b.theta) for b in asked], np.float64)
+    seen = np.array([item.ellipse or (0.0, 0.0, 1.0, 1.0, 0.0) for item in found], np.float64)
+    same = [[b.label == item.shape and item.ellipse is not None for item in found] for b in asked]
+    overlaps = np.zeros((len(asked), len(found)))
+    if np.any(same):
+        overlaps = np.where(same, _overlaps(wanted, seen), 0.0)
+    pairs = best_pairs(overlaps)
+    kept = [{"iou": float(overlaps[i, j]), **_errors(wanted[i], seen[j])} for i, j in pairs]
+    return Kept(len(asked), tuple(kept), len(found) - len(pairs))
+
+
+def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """IoU of all pairs of ellipses in grid units, (n, 5) and (m, 5): (n, m)."""
+    unit = np.array([SIDE / GRID] * 4 + [1.0])
+    one, other = (draw_ellipses(each * unit, (SIDE, SIDE)) for each in (first, second))
+    both = np.minimum(one[:, None], other).sum((2, 3))
+    either = np.maximum(one[:, None], other).sum((2, 3))
+    return both / np.maximum(either, 1e-9)
+
+
+def _errors(wanted: np.ndarray, seen: np.ndarray) -> dict[str, float]:
+    turned = abs(wanted[4] - seen[4]) % 180.0
+    elongated = wanted[2] >= ELONGATED * wanted[3]
+    return {
+        "centre": float(np.hypot(*(wanted[:2] - seen[:2]))),
+        "angle": float(min(turned, 180.0 - turned)) if elongated else float("nan"),
+    }

@@ -1,0 +1,66 @@
+"""Adherence: whether the picture shows the boxes of z, and whether z says what the caption says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
+from pipelines.evaluate.adherence.z_text import latent_of, read_z
+from pipelines.evaluate.judge import Found, Verdict, iou
+from pipelines.latents.boxes import Box, Boxes
+
+
+def boxes_of(z: str) -> tuple[Box, ...]:
+    """Return the boxes in a z's text; none if it has no boxes or does not parse."""
+    boxes = latent_of(z, Boxes)
+    return boxes.items if boxes else ()
+
+
+def parses(z: str) -> bool:
+    """Whether z's text follows the grammar of its kinds."""
+    return read_z(z) is not None
+
+
+def count_boxes(asked: Sequence[Box], found: Sequence[Found]) -> Kept:
+    """Match boxes of z with what the judge found, one to one, the best overlap first.
+
+    Args:
+        asked: The boxes of z.
+        found: The judge's objects, boxes on the same 0-1000 grid; the label must be equal too.
+    """
+    overlaps = np.zeros((len(asked), len(found)))
+    for row, box in enumerate(asked):
+        for column, item in enumerate(found):
+            if box.label == item.shape:
+                overlaps[row, column] = iou((box.x1, box.y1, box.x2, box.y2), item.box)
+    pairs = best_pairs(overlaps)
+    overlap = tuple({"iou": float(overlaps[pair])} for pair in pairs)
+    return Kept(len(asked), overlap, len(found) - len(pairs))
+
+
+def box_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Measure pictures, text i being the z that picture i was drawn from: see `measures`."""
+    parts = [
+        count_boxes(boxes, verdict.objects)
+        for z, verdict in zip(texts, verdicts, strict=True)
+        if (boxes := boxes_of(z))
+    ]
+    return measures("boxes", parts, ("iou",))
+
+
+def same_count(z: str, asked: Mapping[str, int]) -> bool:
+    """Whether z has as many boxes as the caption asks for objects."""
+    return len(boxes_of(z)) == sum(asked.values())
+
+
+def same_shapes(z: str, asked: Mapping[str, int]) -> bool:
+    """Whether z's boxes are of the captioned shapes and no others, in whatever numbers."""
+    return {box.label for box in boxes_of(z)} == set(asked)
+
+
+def agrees(z: str, asked: Mapping[str, int]) -> bool:
+    """Whether z's boxes have the captioned shapes in the captioned numbers."""
+    return Counter(box.label for box in boxes_of(z)) == Counter(asked)

@@ -1,0 +1,64 @@
+"""Whether a picture shows what z's description says of it, as the judge sees it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pipelines.data.scenes.descriptions import COLUMNS, ROWS, read_description
+from pipelines.data.scenes.factors import SIZES
+from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.metrics.modes import arrangement_in, factor_of
+from pipelines.latents.description import Description
+
+FACTS = ("shape", "colour", "texture", "size", "place", "arrangement", "background")
+"""What a description of a scene says; an object's attributes are said of its shape."""
+
+Facts = Counter[tuple[str, ...]]
+
+
+def facts_seen(verdict: Verdict) -> Facts:
+    """List what the judge sees, in the form of `read_description`."""
+    facts: Facts = Counter()
+    for item in verdict.objects:
+        facts["shape", item.shape] += 1
+        facts["colour", item.shape, item.colour] += 1
+        facts["texture", item.shape, item.texture] += 1
+        facts["size", item.shape, tuple(SIZES)[factor_of(item, "size")]] += 1
+        column, row = factor_of(item, "place")
+        facts["place", item.shape, ROWS[row], COLUMNS[column]] += 1
+    facts["arrangement", arrangement_in(verdict.objects)] += 1
+    facts["background", verdict.background] += 1
+    return facts
+
+
+def description_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Measure pictures, text i being the z that picture i was drawn from.
+
+    Returns:
+        ``description``, the share of all stated facts that the picture shows;
+        ``description.FACT``, that of each kind of fact; ``description.count``, the share of
+        pictures with as many objects as are stated. NaN where nothing is stated, as in free
+        wording, which is not read.
+    """
+    stated: Facts = Counter()
+    shown: Facts = Counter()
+    counts = []
+    for text, verdict in zip(texts, verdicts, strict=True):
+        description = latent_of(text, Description)
+        facts = read_description(description.text) if description else Counter()
+        if facts:
+            stated.update(facts)
+            shown.update(facts & facts_seen(verdict))
+            objects = sum(n for fact, n in facts.items() if fact[0] == "shape")
+            counts.append(objects == len(verdict.objects))
+    values = {"description": _share(shown.total(), stated.total())}
+    for name in FACTS:
+        parts = [sum(n for fact, n in each.items() if fact[0] == name) for each in (shown, stated)]
+        values[f"description.{name}"] = _share(*parts)
+    return values | {"description.count": _share(sum(counts), len(counts))}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,103 @@
+"""Whether pictures show what z says, kind by kind, with controls that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pipelines.evaluate.adherence.blobs import blob_adherence
+from pipelines.evaluate.adherence.boxes import box_adherence
+from pipelines.evaluate.adherence.descriptions import description_adherence
+from pipelines.evaluate.adherence.tokens import token_adherence
+from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.observe import Observed
+
+Score = Callable[[Sequence[str], int, int], dict[str, float]]
+"""(z of each picture, caption's number, seed's) -> metrics, the one of the kind's name first."""
+
+
+def adherence(seen: Observed) -> dict[str, Estimate]:
+    """Measure whether pictures show their z.
+
+    Returns:
+        For each kind that z has and that something looks for: a metric of the kind's name, its
+        parts, ``KIND.PART`` (see `box_adherence` and the others), and two controls, the same
+        against a z that the picture was not drawn from. ``KIND.resampled``, of the caption's next
+        sample, is what heeding the caption alone would give; ``KIND.shuffled``, of the next
+        caption, is chance. Palettes: see `_palettes`. Of real pictures with their true z they are
+        the ceilings.
+    """
+
+    def judged(score: Callable[..., dict[str, float]]) -> Score:
+        return lambda texts, c, s: score(texts, seen.verdicts[c][s])
+
+    def read(texts: Sequence[str], c: int, s: int) -> dict[str, float]:
+        return token_adherence(texts, seen.ids[c, s])
+
+    values = _palettes(seen)
+    if seen.verdicts[0][0]:
+        for kind, score in (
+            ("boxes", box_adherence),
+            ("blobs", blob_adherence),
+            ("description", description_adherence),
+        ):
+            values |= _with_controls(seen, kind, judged(score))
+    return values | _with_controls(seen, "tokens", read)
+
+
+def _with_controls(seen: Observed, kind: str, score: Score) -> dict[str, Estimate]:
+    """Metrics of one kind; none where no z has it, or nothing was looked for."""
+    values = _tables(seen, score)
+    if not np.isfinite(values[kind].value):
+        return {}
+    captions, _, n = seen.features.shape[:3]
+    if n > 1:
+        values[f"{kind}.resampled"] = _tables(seen, score, samples_on=1)[kind]
+    if captions > 1:
+        values[f"{kind}.shuffled"] = _tables(seen, score, captions_on=1)[kind]
+    return values
+
+
+def _tables(
+    seen: Observed, score: Score, captions_on: int = 0, samples_on: int = 0
+) -> dict[str, Estimate]:
+    """Score each group against its own z, or against that of so many captions or samples on."""
+    captions, seeds = seen.features.shape[:2]
+
+    def of(c: int, s: int) -> dict[str, float]:
+        group = seen.z[(c + captions_on) % captions][s]
+        return score([*group[samples_on:], *group[:samples_on]], c, s)
+
+    groups = [[of(c, s) for s in range(seeds)] for c in range(captions)]
+    tables = {n: np.array([[g[n] for g in by_seed] for by_seed in groups]) for n in groups[0][0]}
+    return {name: Estimate.mean_of(table) for name, table in tables.items()}
+
+
+def _palettes(seen: Observed) -> dict[str, Estimate]:
+    """Measure whether the pictures have the colours of z's palette, if it has one.
+
+    Returns:
+        ``palette`` (mean OKLab distance of a pixel to the nearest colour), ``palette.shares``
+        (total variation between weights and pixels), and as controls the same against the
+        palettes of the caption's next sample, ``palette.resampled``, and of the caption before,
+        ``palette.shuffled``, which the first caption does not have.
+    """
+    names = [
+        f"palette{part}{control}"
+        for control in ("", ".resampled", ".shuffled")
+        for part in ("", ".shares")
+    ]
+    tables = {
+        name: seen.by_group(_mean_where_known(seen.colours[..., index]))
+        for index, name in enumerate(names)
+    }
+    return {name: table for name, table in tables.items() if np.isfinite(table.value)}
+
+
+def _mean_where_known(values: np.ndarray) -> Callable[[int, int], float]:
+    def mean(c: int, s: int) -> float:
+        known = values[c, s][np.isfinite(values[c, s])]
+        return float(known.mean()) if known.size else float("nan")
+
+    return mean

@@ -1,0 +1,100 @@
+"""Whether a picture has the tokens of z: the workspace's tokenizer reads it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from pipelines.core.errors import InputMissing
+from pipelines.core.manifest import read_manifest
+from pipelines.core.progress import Progress
+from pipelines.core.workspace import Workspace
+from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.judge import to_input
+from pipelines.latents.tokens import Tokens
+from pipelines.models.pixels import to_pixels
+from pipelines.models.tokenizer import Tokenizer
+
+
+class Retokenizer:
+    """A visual tokenizer that looks at drawn pictures.
+
+    Attributes:
+        name: ``vq@`` and the first 8 hexadecimal digits of the tokenizer's hash; it stands in the
+            name of every metric of tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.name = f"vq@{tokenizer.identity[:8]}"
+
+    def tokens(self, image: np.ndarray) -> Tokens:
+        """Write a picture, uint8 (height, width, 3), as tokens."""
+        grid = self._ids(image[None])[0]
+        rows, columns = grid.shape
+        return Tokens(rows, columns, self._tokenizer.codebook_size, tuple(grid.ravel().tolist()))
+
+    def look(self, images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        """Read pictures, and what the tokenizer itself would draw of their z.
+
+        Args:
+            images: uint8 (n, side, side, 3); another side than the tokenizer's is resized.
+            texts: The z of each picture.
+
+        Returns:
+            int16 (n, 2, cells): ids of each picture, and ids of the tokenizer's own picture of z
+            at the same size, which is the ceiling; there -1 where z has no tokens of this grid.
+        """
+        drawn = self._ids(images)
+        again = np.full_like(drawn, -1)
+        grids = {i: z.ids for i, text in enumerate(texts) if (z := latent_of(text, Tokens))}
+        known = [i for i, ids in grids.items() if len(ids) == drawn[i].size]
+        if known:
+            ids = torch.tensor([grids[i] for i in known]).reshape(-1, *drawn.shape[1:])
+            pictures = to_pixels(self._tokenizer.decode(ids))
+            again[known] = self._ids(to_pixels(to_input(pictures, images.shape[1])))
+        return np.stack([drawn, again], axis=1).reshape(len(images), 2, -1)
+
+    def _ids(self, images: np.ndarray) -> np.ndarray:
+        pixels = to_input(images, self._tokenizer.image_size)
+        return self._tokenizer.encode(pixels).cpu().numpy().astype(np.int16)
+
+
+def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:
+    """The workspace's tokenizer, or None, and a message, if it did not make its tokens."""
+    folder = workspace.models("tokenizer")
+    made = [read_manifest(path) for path in sorted(workspace.latents("tokens").glob("*.tar"))]
+    makers = {manifest.options.get("tokenizer") for manifest in made if manifest}
+    try:
+        tokenizer = Tokenizer.load(folder)
+    except InputMissing:
+        progress.message(f"Tokens of z are not looked for: {folder} holds no tokenizer.")
+        return None
+    if makers - {tokenizer.identity}:
+        progress.message(
+            f"Tokens of z are not looked for: {folder} was trained again after they were made."
+        )
+        return None
+    return Retokenizer(tokenizer)
+
+
+def token_adherence(texts: Sequence[str], ids: np.ndarray) -> dict[str, float]:
+    """Measure pictures, text i being the z that picture i was drawn from.
+
+    Args:
+        texts: z.
+        ids: Of the pictures, as `Retokenizer.look`.
+
+    Returns:
+        ``tokens``, the share of z's ids that stand at their places when the picture is tokenised,
+        and ``tokens.reconstructed``, that of the tokenizer's own picture of z. NaN without tokens.
+    """
+    shares = [
+        (ids[i] == np.array(z.ids)).mean(1)
+        for i, text in enumerate(texts)
+        if (z := latent_of(text, Tokens)) and len(z.ids) == ids.shape[2]
+    ]
+    means = np.mean(shares, axis=0) if shares else np.full(2, np.nan)
+    return {"tokens": float(means[0]), "tokens.reconstructed": float(means[1])}

@@ -1,0 +1,181 @@
+"""What the numbers mean: is the comparison fair, what does guidance change, are the aims met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.evaluate.metrics.statistics import (
+    Estimate,
+    Interval,
+    combine,
+    difference_of_differences,
+    ratio,
+)
+
+Estimates = Mapping[str, Estimate]
+Results = Mapping[tuple[str, float], Estimates]
+"""(model, guidance scale) -> metric -> estimate."""
+
+MODELS = BASELINE, KALEIDO = ("baseline", "kaleido")
+PARITY_CFG = 1.0
+PARITY_FACTORS = ("colour", "place")
+PARITY_ENTROPY = 0.95
+PARITY_FRECHET = 1.25
+AIMS_CFG = 7.5
+HEADLINES = (
+    *("vendi", "vendi.valid", "mss", "mss.valid", "recall", "precision", "frechet"),
+    *("entropy.colour", "entropy.place", "caption"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition and whether it holds.
+
+    Attributes:
+        name: What is compared.
+        interval: Its value, with an interval where there is one.
+        sign: ``>=`` or ``<=``.
+        limit: The bound.
+        passed: Whether the value keeps it. A value that could not be measured does not.
+    """
+
+    name: str
+    interval: Interval
+    sign: str
+    limit: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Whether the two models are equally trained, so that their difference means something.
+
+    Attributes:
+        sound: False makes the comparison void.
+        reason: Why it is void; empty if it is not.
+        checks: What was compared.
+    """
+
+    sound: bool
+    reason: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a metric changes from CFG 1 to the highest guidance scale.
+
+    Attributes:
+        metric: Its name.
+        baseline: Change of the baseline; likewise `kaleido`.
+        difference: Kaleido's change minus the baseline's.
+    """
+
+    metric: str
+    baseline: Interval
+    kaleido: Interval
+    difference: Interval
+
+
+def parity(results: Results, data: Estimates) -> Parity:
+    """Check that both models fit the data equally well without guidance.
+
+    At CFG 1 both reach 95 % of the data's colour and place entropy, where a judge knows them, and
+    the baseline's Fréchet distance is at most 1.25 times Kaleido's. An undertrained baseline loses
+    every comparison.
+
+    Args:
+        results: Of all models and scales.
+        data: The same metrics of real pictures.
+    """
+    missing = [model for model in (BASELINE, KALEIDO) if (model, PARITY_CFG) not in results]
+    if missing:
+        reason = f"parity needs both models at CFG 1; missing: {', '.join(missing)}."
+        return Parity(False, reason, ())
+    models = {model: results[model, PARITY_CFG] for model in (BASELINE, KALEIDO)}
+    checks = [
+        _check(
+            f"{model.capitalize()}: {factor} entropy, share of the data's",
+            ratio(values[f"entropy.{factor}"], data[f"entropy.{factor}"]),
+            ">=",
+            PARITY_ENTROPY,
+        )
+        for model, values in models.items()
+        for factor in PARITY_FACTORS
+        if f"entropy.{factor}" in data  # where a judge knows the modes
+    ]
+    distances = ratio(models[BASELINE]["frechet"], models[KALEIDO]["frechet"])
+    checks.append(
+        _check("Fréchet distance, baseline over Kaleido", distances, "<=", PARITY_FRECHET)
+    )
+    failed = [check.name for check in checks if not check.passed]
+    reason = f"at CFG 1 the models are not equally trained ({'; '.join(failed)})." if failed else ""
+    return Parity(not failed, reason, tuple(checks))
+
+
+def changes(results: Results) -> list[Change]:
+    """Compare the models' changes from CFG 1 to the highest guidance scale that both have."""
+    scales = _shared_scales(results)
+    if PARITY_CFG not in scales or scales[-1] == PARITY_CFG:
+        return []
+    ends = {m: (results[m, PARITY_CFG], results[m, scales[-1]]) for m in (BASELINE, KALEIDO)}
+    return [
+        _change(metric, *(ends[model] for model in (BASELINE, KALEIDO)))
+        for metric in HEADLINES
+        if all(metric in e for pair in ends.values() for e in pair)
+    ]
+
+
+def aims(results: Results) -> list[Check]:
+    """Check the aims, which are set at CFG 7.5, Kaleido against the baseline.
+
+    Vendi at least 1.25 times, MSS at most 0.76 times, Fréchet at most 0.6 times the baseline's;
+    recall at least 1.9 times, or, where the baseline's exceeds 0.5, at least 90 % of Kaleido's own
+    at CFG 1; and at least 90 % of z's boxes found, as a share of the judge's ceiling.
+
+    Args:
+        results: Of all models and scales; without both models at CFG 1 and 7.5 nothing is checked.
+    """
+    if not {PARITY_CFG, AIMS_CFG} <= set(_shared_scales(results)):
+        return []
+    baseline, kaleido = results[BASELINE, AIMS_CFG], results[KALEIDO, AIMS_CFG]
+    at = f"at CFG {AIMS_CFG:g}"
+
+    def against(metric: str, title: str, sign: str, limit: float) -> Check:
+        name = f"{title} {at}, Kaleido over baseline"
+        return _check(name, ratio(kaleido[metric], baseline[metric]), sign, limit)
+
+    checks = [against("vendi", "Vendi", ">=", 1.25), against("mss", "MSS", "<=", 0.76)]
+    if baseline["recall"].value > 0.5:
+        own = results[KALEIDO, PARITY_CFG]["recall"]
+        name = f"Recall {at}, Kaleido over its own at CFG {PARITY_CFG:g} (baseline above 0.5)"
+        checks.append(_check(name, ratio(kaleido["recall"], own), ">=", 0.9))
+    else:
+        checks.append(against("recall", "Recall", ">=", 1.9))
+    checks.append(against("frechet", "Fréchet", "<=", 0.6))
+    if "boxes.of_ceiling" in kaleido:
+        share = kaleido["boxes.of_ceiling"].interval()
+        checks.append(_check(f"Boxes of z found {at}, share of the ceiling", share, ">=", 0.9))
+    return checks
+
+
+def _change(
+    metric: str,
+    baseline: Sequence[Estimates],
+    kaleido: Sequence[Estimates],
+) -> Change:
+    pairs = [(ends[0][metric], ends[1][metric]) for ends in (baseline, kaleido)]
+    own = [combine([(-1.0, low), (1.0, high)]).interval() for low, high in pairs]
+    return Change(metric, own[0], own[1], difference_of_differences(pairs[0], pairs[1]))
+
+
+def _shared_scales(results: Results) -> list[float]:
+    scales = [{cfg for model, cfg in results if model == name} for name in (BASELINE, KALEIDO)]
+    return sorted(scales[0] & scales[1])
+
+
+def _check(name: str, interval: Interval, sign: str, limit: float) -> Check:
+    value = interval.value
+    return Check(name, interval, sign, limit, value >= limit if sign == ">=" else value <= limit)

@@ -1,0 +1,112 @@
+"""Kernel distance: how far two sets of images lie apart, Gaussian or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipelines.evaluate.metrics.fidelity import squared_distances
+
+Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(n, d), (m, d) -> (n, m)."""
+
+CLIP_BANDWIDTH = 10.0
+CLIP_SCALE = 1000.0
+
+
+def polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """KID's kernel, ``(x·y / d + 1)³`` (1801.01401, section 3), of all pairs: (n, d), (m, d)."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return (a @ b.T / a.shape[1] + 1.0) ** 3
+
+
+def clip_gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """CMMD's kernel (2401.09603, section 4): Gaussian of bandwidth 10, of features of length 1.
+
+    As there, it is scaled by 1000, since its values are close to each other.
+    """
+    return CLIP_SCALE * np.exp(-squared_distances(a, b) / (2.0 * CLIP_BANDWIDTH**2))
+
+
+def mmd_across_captions(
+    drawn: np.ndarray, real: np.ndarray, kernel: Kernel = polynomial
+) -> tuple[float, np.ndarray]:
+    """Squared maximum mean discrepancy where the captions are drawn as well as the images.
+
+    Only pairs of two captions count, so a caption needs one image only, and the estimate is
+    unbiased (the U-statistic of Gretton et al., 2012, eq. 4, with captions for the draws).
+
+    Args:
+        drawn: (captions, n, d) features of drawn images.
+        real: (captions, m, d) features of real images.
+        kernel: Of all pairs, symmetric.
+
+    Returns:
+        As `mmd_by_caption`; both NaN for a single caption.
+    """
+    between = _means_between(drawn, real, kernel)
+    within = _means_between(drawn, drawn, kernel) + _means_between(real, real, kernel)
+    gaps = within - between - between.T
+    np.fill_diagonal(gaps, 0.0)
+    count = len(gaps)
+    if count < 2:
+        return float("nan"), np.full(count, np.nan)
+    total = gaps.sum()
+    whole = total / (count * (count - 1))
+    if count < 3:
+        return float(whole), np.full(count, np.nan)
+    left = total - gaps.sum(0) - gaps.sum(1)
+    without = left / ((count - 1) * (count - 2))
+    return float(whole), count * whole - (count - 1) * without
+
+
+def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarray]:
+    """Squared maximum mean discrepancy under `polynomial`, with each caption's pseudo-value.
+
+    The captions are given, not drawn, so the images are independent only given their captions. The
+    estimate is unbiased for that: pairs of one caption (an image with itself left out, Gretton et
+    al., 2012, eq. 3) weigh as much as pairs of two. For equal distributions its expectation is 0
+    whatever the number of images, so it can be negative. On Inception's features it is the KID's
+    distance; on any other it is not.
+
+    Args:
+        drawn: (captions, n, d) features of drawn images, n of 2 or more.
+        real: (captions, m, d) features of real images, m of 2 or more.
+
+    Returns:
+        The distance, and (captions,) jackknife pseudo-values ``g θ - (g - 1) θ₋ᵢ``, θ₋ᵢ without
+        caption i on either side; NaN for a single caption.
+
+    Raises:
+        ValueError: If a caption has fewer than two images.
+    """
+    if min(drawn.shape[1], real.shape[1]) < 2:
+        raise ValueError("an unbiased distance needs two images a caption or more")
+    gaps = _means(drawn) + _means(real) - 2.0 * _means_between(drawn, real)
+    count = len(gaps)
+    whole = float(gaps.mean())
+    if count < 2:
+        return whole, np.full(count, np.nan)
+    everyone = np.arange(count)
+    without = np.array([gaps[np.ix_(everyone != i, everyone != i)].mean() for i in everyone])
+    return whole, count * whole - (count - 1) * without
+
+
+def _means(features: np.ndarray) -> np.ndarray:
+    """Mean kernel of each pair of captions, over pairs of different images: (c, c)."""
+    means = _means_between(features, features)
+    n = features.shape[1]
+    selves = np.array([np.trace(polynomial(rows, rows)) for rows in features])
+    own = (np.diag(means) * n * n - selves) / (n * (n - 1))
+    means[np.diag_indices_from(means)] = own
+    return means
+
+
+def _means_between(a: np.ndarray, b: np.ndarray, kernel: Kernel = polynomial) -> np.ndarray:
+    """Mean kernel of each pair of captions: (c, n, d), (c, m, d) -> (c, c)."""
+    rows = []
+    for x in a:
+        values = kernel(x, b.reshape(-1, b.shape[-1])).mean(0)
+        rows.append(values.reshape(len(b), -1).mean(1))
+    return np.array(rows)

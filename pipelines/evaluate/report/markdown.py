@@ -1,0 +1,105 @@
+"""The report as Markdown, for issues, wikis and papers' drafts: the page's words and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, Check
+from pipelines.evaluate.metrics.statistics import Interval
+from pipelines.evaluate.report.contents import (
+    NAMES,
+    TITLES,
+    Report,
+    bound,
+    compared_models,
+    number,
+    outcome,
+    verdict,
+)
+
+
+def markdown(report: Report) -> str:
+    """Write ``report.md``; captions are data, so what Markdown would read in them is escaped."""
+    return "\n\n".join(_blocks(report)) + "\n"
+
+
+def _blocks(report: Report) -> Iterator[str]:
+    yield f"# {report.question}"
+    if report.void:
+        yield f"**VOID: this comparison proves nothing.** {report.void}"
+    for text in report.description.warnings:
+        yield f"> {text}"
+    yield verdict(report)
+    if report.parity and report.parity.checks:
+        yield "## Was the comparison fair?"
+        yield _checks(report.parity.checks, sound=True)
+    if report.changes:
+        yield f"## From CFG 1 to {report.highest:g}"
+        rows = (
+            (TITLES[c.metric][0], *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)))
+            for c in report.changes
+        )
+        yield _table(("", NAMES[BASELINE], NAMES[KALEIDO], "Kaleido minus baseline"), rows)
+    if report.aims:
+        yield "## Aims"
+        yield _checks(report.aims, not report.void)
+    yield "## All numbers"
+    yield f"On features of {report.features}, with 95 % intervals."
+    yield _numbers(report)
+    yield "## What was compared"
+    yield _compared(report)
+
+
+def _numbers(report: Report) -> str:
+    columns = sorted(report.estimates, key=lambda key: (key[1], key[0]))
+    sets = [report.data, *(report.estimates[key] for key in columns)]
+    rows = (
+        (title, *(_spread(s[metric].interval()) if metric in s else "" for s in sets))
+        for metric, (title, _) in TITLES.items()
+        if any(metric in s for s in sets)
+    )
+    return _table(("", "Real", *(f"{NAMES[m]}, CFG {scale:g}" for m, scale in columns)), rows)
+
+
+def _compared(report: Report) -> str:
+    plan = report.plan
+    models = (f"- {model}" for model in compared_models(report))
+    captions = (f"{place}. {_escape(text)}" for place, text in enumerate(plan["captions"], 1))
+    parts = (
+        "\n".join(models),
+        f"{len(plan['captions'])} captions, {plan['n']} samples, seeds "
+        f"{', '.join(map(str, plan['seeds']))}. Real pictures: {report.description.reference}.",
+        "\n".join(captions),
+        f"To make it again:\n\n    {report.command}",
+    )
+    return "\n\n".join(parts)
+
+
+def _checks(checks: Iterable[Check], sound: bool) -> str:
+    rows = (
+        (
+            check.name,
+            _spread(check.interval),
+            bound(check),
+            outcome(check) if sound else "void",
+        )
+        for check in checks
+    )
+    return _table(("Condition", "Value", "Bound", "Outcome"), rows)
+
+
+def _spread(interval: Interval, sign: str = "") -> str:
+    value = number(interval.value, sign)
+    if not interval.known:
+        return value
+    return f"{value} ({number(interval.low, sign)} to {number(interval.high, sign)})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>()#+.!|~-])", r"\\\1", " ".join(text.split()))

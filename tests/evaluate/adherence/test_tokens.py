@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.core.config import override
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.settings import TokenizerSettings
+from pipelines.data.scenes.generate import write_scenes
+from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer, token_adherence
+from pipelines.extract.run import extract
+from pipelines.latents.sequence import z_to_text
+from pipelines.latents.tokens import Tokens
+from pipelines.models.tokenizer import build_tokenizer
+from pipelines.train.tokenizer import train_tokenizer
+
+SETTINGS = {
+    "tokenizer.channels": (8, 8),
+    "tokenizer.codebook_size": 16,
+    "tokenizer.steps": 3,
+    "tokenizer.batch_size": 8,
+}
+
+
+class Told(Progress):
+    said = ""
+
+    def message(self, text):
+        self.said += text
+
+
+@pytest.fixture
+def reader():
+    torch.manual_seed(0)
+    settings = TokenizerSettings(patch_size=2, channels=(8, 16), codebook_size=24, code_dim=4)
+    tokenizer = build_tokenizer(settings, 16)
+    torch.nn.init.normal_(tokenizer.model.quantize.embedding.weight, std=0.5)
+    tokenizer.model.eval()
+    return Retokenizer(tokenizer)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+
+
+def test_a_picture_has_its_own_tokens_and_others_do_not(reader, images):
+    z = [z_to_text({"tokens": reader.tokens(image)}) for image in images]
+    ids = reader.look(images, z)
+    assert ids.shape == (4, 2, 16) and ids.dtype == np.int16
+    got = token_adherence(z, ids)
+    assert got["tokens"] == 1.0
+    # An untrained decoder does not draw what its encoder reads.
+    assert 0.0 <= got["tokens.reconstructed"] < 1.0
+    assert token_adherence([*z[1:], *z[:1]], ids)["tokens"] < 0.6
+
+
+def test_the_ceiling_is_of_the_tokenizers_own_picture(reader, images):
+    tokens = reader.tokens(images[0])
+    z = z_to_text({"tokens": tokens})
+    drawn = reader._tokenizer.decode(torch.tensor(tokens.ids).reshape(1, 4, 4))
+    pixels = ((drawn[0].permute(1, 2, 0) + 1.0) * 127.5).round().numpy().astype(np.uint8)
+    again = reader.tokens(pixels).ids
+    assert reader.look(images[:1], [z])[0, 1].tolist() == list(again)
+
+
+def test_pictures_of_another_size_are_resized(reader, images):
+    small = images[:, ::2, ::2]
+    z = [z_to_text({"tokens": reader.tokens(image)}) for image in images]
+    assert reader.look(small, z).shape == (4, 2, 16)
+
+
+def test_z_without_tokens_or_of_another_grid_is_unknown(reader, images):
+    other = z_to_text({"tokens": Tokens(1, 2, 24, (3, 4))})
+    ids = reader.look(images, [other, "", "<tokens> <1>", other])
+    assert (ids[:, 1] == -1).all()
+    assert np.isnan(list(token_adherence([other, "", "", ""], ids).values())).all()
+
+
+def test_the_workspaces_tokenizer_serves_if_it_made_the_tokens(workspace):
+    workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
+    told = Told()
+    assert retokenizer(workspace, told) is None and "holds no tokenizer" in told.said
+    write_scenes(workspace, 20, seed=3, size=16)
+    train_tokenizer(workspace)
+    extract(workspace, ["tokens"])
+    found = retokenizer(workspace, SILENT)
+    assert found is not None and found.name.startswith("vq@") and len(found.name) == 11
+    more = replace(workspace, settings=override(workspace.settings, {"tokenizer.steps": 4}))
+    train_tokenizer(more)
+    assert retokenizer(more, told) is None and "trained again after" in told.said

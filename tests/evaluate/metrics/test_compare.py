@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from pipelines.evaluate.metrics.compare import HEADLINES, aims, changes, parity
+from pipelines.evaluate.metrics.statistics import Estimate
+
+SCALES = (1.0, 7.5)
+START = {
+    **dict.fromkeys(HEADLINES, 1.0),
+    "entropy.colour": 1.6,
+    "entropy.place": 1.7,
+    "frechet": 0.2,
+    "recall": 0.8,
+    "boxes.of_ceiling": 0.95,
+}
+
+
+def estimates(**values):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0.0, 0.01, (12, 3))
+    noise -= noise.mean()
+    return {name: Estimate.mean_of(value + noise) for name, value in (START | values).items()}
+
+
+def results(**ends):
+    base = {(model, scale): estimates() for model in ("baseline", "kaleido") for scale in SCALES}
+    return base | ends.get("over", {})
+
+
+def test_equal_models_at_the_datas_level_are_sound():
+    got = parity(results(), estimates())
+    assert got.sound and got.reason == ""
+    assert len(got.checks) == 5 and all(check.passed for check in got.checks)
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "named"),
+    [
+        ("baseline", {"entropy.colour": 1.6 * 0.94}, "Baseline: colour"),
+        ("kaleido", {"entropy.place": 1.7 * 0.94}, "Kaleido: place"),
+        ("baseline", {"frechet": 0.2 * 1.26}, "Fréchet"),
+        ("baseline", {"entropy.colour": float("nan")}, "Baseline: colour"),
+    ],
+)
+def test_an_undertrained_model_makes_the_comparison_void(model, value, named):
+    got = parity(results(over={(model, 1.0): estimates(**value)}), estimates())
+    assert not got.sound
+    assert named in got.reason
+    assert sum(not check.passed for check in got.checks) == 1
+
+
+def test_without_cfg_1_or_a_model_nothing_is_proved():
+    only = {key: value for key, value in results().items() if key[0] == "kaleido"}
+    assert "missing: baseline" in parity(only, estimates()).reason
+    assert changes(only) == [] and aims(only) == []
+    high = {key: value for key, value in results().items() if key[1] > 1.0}
+    assert not parity(high, estimates()).sound
+    assert changes(high) == [] and aims(high) == []
+
+
+def test_changes_are_from_cfg_1_to_the_highest_scale():
+    over = {
+        ("baseline", 7.5): estimates(vendi=0.4, recall=0.2),
+        ("kaleido", 7.5): estimates(vendi=0.9, recall=0.7),
+    }
+    got = {change.metric: change for change in changes(results(over=over))}
+    assert set(got) == set(HEADLINES)
+    assert got["vendi"].baseline.value == pytest.approx(-0.6)
+    assert got["vendi"].kaleido.value == pytest.approx(-0.1)
+    assert got["vendi"].difference.value == pytest.approx(0.5)
+    assert got["vendi"].difference.low > 0.4
+    assert got["caption"].difference.value == pytest.approx(0.0)
+
+
+def test_aims_compare_with_the_baseline_at_cfg_seven_and_a_half():
+    over = {
+        ("baseline", 7.5): estimates(vendi=1.0, mss=1.0, frechet=1.0, recall=0.3),
+        ("kaleido", 7.5): estimates(vendi=1.3, mss=0.7, frechet=0.5, recall=0.6),
+        # Neither a lower scale than 1 nor a higher than 7.5 takes part.
+        **{(model, cfg): estimates() for model in ("baseline", "kaleido") for cfg in (0.5, 10.0)},
+    }
+    got = {check.name.split()[0]: check for check in aims(results(over=over))}
+    assert all(check.passed for check in got.values()) and len(got) == 5
+    assert got["Recall"].limit == 1.9 and got["Recall"].interval.value == pytest.approx(2.0)
+    assert got["Boxes"].interval.value == pytest.approx(0.95)
+    limits = {name: (check.sign, check.limit) for name, check in got.items()}
+    assert limits == {
+        "Vendi": (">=", 1.25),
+        "MSS": ("<=", 0.76),
+        "Recall": (">=", 1.9),
+        "Fréchet": ("<=", 0.6),
+        "Boxes": (">=", 0.9),
+    }
+
+
+def test_a_baseline_with_good_recall_is_not_asked_to_be_doubled():
+    over = {("kaleido", 7.5): estimates(recall=0.7)}
+    recall = next(c for c in aims(results(over=over)) if c.name.startswith("Recall"))
+    assert recall.limit == 0.9
+    assert recall.interval.value == pytest.approx(0.7 / 0.8)
+    assert not recall.passed

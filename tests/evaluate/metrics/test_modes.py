@@ -1,0 +1,94 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from pipelines.data.scenes.factors import P_COLOUR, SHAPES
+from pipelines.evaluate.judge import Found, Verdict
+from pipelines.evaluate.metrics.modes import (
+    DRAWS,
+    FACTORS,
+    entropy,
+    known_modes,
+    matches,
+    mode_coverage,
+    mode_entropy,
+    rarefied,
+)
+
+
+def found(shape="circle", colour="red", texture="plain", x=500, y=500, side=300):
+    half = side // 2
+    return Found(shape, colour, texture, (x - half, y - half, x + half, y + half), 0.9)
+
+
+def seen(*objects, background="paper"):
+    return Verdict(tuple(objects), background)
+
+
+def test_only_pictures_with_exactly_the_captioned_objects_count():
+    asked = Counter(circle=1)
+    verdicts = [seen(found(colour="red")), seen(found(colour="blue"))] * 4
+    noise = [seen(found(colour=c), found("star")) for c in ("teal", "pink")] + [seen()]
+    assert [matches(verdict, asked) for verdict in verdicts + noise] == [True] * 8 + [False] * 3
+    assert mode_entropy(verdicts + noise, asked, "colour") == mode_entropy(
+        verdicts, asked, "colour"
+    )
+
+
+def test_an_objects_factors_are_taken_given_its_shape():
+    asked = Counter(circle=1, star=1)
+    verdicts = [seen(found(colour="red"), found("star", colour="blue"))] * 10
+    assert mode_entropy(verdicts, asked, "colour") == 0.0
+    assert mode_coverage(verdicts, asked, "colour") == pytest.approx(1 / 8)
+
+
+def test_nothing_valid_is_not_a_number():
+    for factor in FACTORS:
+        assert np.isnan(mode_entropy([seen()] * 20, Counter(circle=1), factor))
+        assert np.isnan(mode_coverage([seen()] * 20, Counter(circle=1), factor))
+
+
+def test_the_entropy_of_few_draws_is_hardly_biased():
+    p = P_COLOUR[SHAPES.index("circle")]
+    truth = -(p * np.log(p)).sum()
+    rng = np.random.default_rng(0)
+    for n in (6, 16):
+        tallies = [dict(enumerate(row.tolist())) for row in rng.multinomial(n, p, 2000)]
+        assert np.mean([entropy(tally) for tally in tallies]) == pytest.approx(truth, rel=0.03)
+
+
+def test_the_entropy_of_extreme_tallies_is_finite():
+    assert entropy(Counter("aaaa")) == 0.0
+    assert np.isfinite(entropy(Counter("abcdefgh")))
+    assert np.isnan(entropy(Counter("a")))
+
+
+def test_rarefaction_equals_the_mean_over_all_subsets():
+    rng = np.random.default_rng(0)
+    items = list("aaaaabbbccdefg")
+    draws = [len(set(rng.permutation(items)[:DRAWS])) for _ in range(4000)]
+    assert rarefied(Counter(items)) == pytest.approx(np.mean(draws), abs=0.05)
+    assert rarefied(Counter("a" * 8)) == pytest.approx(1.0)
+    assert rarefied(Counter("abcdefgh")) == pytest.approx(8.0)
+    assert np.isnan(rarefied(Counter("abc")))
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_each_factor_sees_what_it_names(factor):
+    asked = Counter(circle=1)
+    same = [seen(found())] * 10
+    other = {
+        "colour": seen(found(colour="blue")),
+        "texture": seen(found(texture="striped")),
+        "place": seen(found(x=250)),
+        "arrangement": seen(found(x=250)),
+        "size": seen(found(side=450)),
+        "background": seen(found(), background="fog"),
+    }[factor]
+    assert mode_entropy(same, asked, factor) == 0.0
+    mixed = same[:5] + [other] * 5
+    assert mode_entropy(mixed, asked, factor) == pytest.approx(np.log(2), rel=0.05)
+    assert mode_coverage(mixed, asked, factor) == pytest.approx(
+        2 / known_modes(factor, 1), rel=0.02
+    )

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from pipelines.evaluate.metrics.statistics import (
+    Estimate,
+    combine,
+    difference_of_differences,
+    ratio,
+    resample,
+)
+
+
+def table(mean=0.0, captions=40, seeds=3, seed=0):
+    return np.random.default_rng(seed).normal(mean, 1.0, (captions, seeds))
+
+
+def test_an_interval_is_as_wide_as_the_captions_spread():
+    rows = np.random.default_rng(0).normal(5.0, 2.0, (400, 1))
+    got = Estimate.mean_of(rows).interval()
+    half = 1.96 * 2.0 / np.sqrt(400)
+    assert got.value == pytest.approx(rows.mean())
+    assert got.value - got.low == pytest.approx(half, rel=0.15)
+    assert got.high - got.value == pytest.approx(half, rel=0.15)
+
+
+def test_seeds_count_as_a_factor():
+    # All captions move together with the seed: three seeds, so the interval must stay wide.
+    by_seed = np.repeat([[-1.0, 0.0, 1.0]], 500, axis=0)
+    got = Estimate.mean_of(by_seed).interval()
+    assert got.high - got.low > 1.0
+
+
+def test_coverage_of_the_true_mean_is_near_the_level():
+    hits = 0
+    for trial in range(200):
+        got = Estimate.mean_of(table(seeds=1, seed=trial)).interval()
+        hits += got.low <= 0.0 <= got.high
+    assert 178 <= hits <= 198
+
+
+def test_missing_cells_are_left_out():
+    rows = table()
+    rows[:10, 0] = np.nan
+    got = Estimate.mean_of(rows)
+    assert got.value == pytest.approx(np.nanmean(rows))
+    assert np.isfinite(got.interval().low)
+    nothing = Estimate.mean_of(np.full((3, 2), np.nan)).interval()
+    assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
+
+
+def test_one_caption_gives_no_interval():
+    # A bootstrap of one caption is that caption every time: an interval of zero width.
+    one = Estimate.mean_of(table(5.0, captions=1))
+    alone = np.full((40, 3), np.nan)
+    alone[7] = 5.0
+    for estimate in (one, Estimate.mean_of(alone)):
+        got = estimate.interval()
+        assert np.isfinite(got.value) and not got.known
+        assert np.isnan([got.low, got.high]).all()
+    quotient = ratio(one, one)
+    assert quotient.value == 1.0 and not quotient.known
+    change = difference_of_differences((one, one), (one, one))
+    assert change.value == 0.0 and not change.known
+
+
+def test_an_estimate_counts_the_pictures_behind_its_known_cells():
+    rows = np.array([[1.0, np.nan], [3.0, 2.0]])
+    got = Estimate.mean_of(rows, np.array([[8, 1], [6, 4]]))
+    assert (got.value, got.pictures, got.skipped) == (2.0, 18, 1)
+    assert (Estimate.mean_of(rows).pictures, Estimate.mean_of(rows).skipped) == (None, 0)
+
+
+def test_the_difference_of_differences_is_paired():
+    caption_effect = table(0.0) * 10.0
+    start = Estimate.mean_of(caption_effect)
+    fallen = Estimate.mean_of(caption_effect - 2.0)
+    kept = Estimate.mean_of(caption_effect - 0.5)
+    got = difference_of_differences((start, fallen), (start, kept))
+    assert got.value == pytest.approx(1.5)
+    assert got.low == pytest.approx(1.5) and got.high == pytest.approx(1.5)
+
+
+def test_no_difference_gives_an_interval_around_zero():
+    parts = [Estimate.mean_of(table(seed=i)) for i in range(4)]
+    got = difference_of_differences((parts[0], parts[1]), (parts[2], parts[3]))
+    assert got.low < got.value < got.high
+    assert got.low < 0.0 < got.high
+
+
+def test_a_number_that_is_no_average_keeps_its_value():
+    rows = table(3.0)
+    got = Estimate(2.5, rows).interval()
+    plain = Estimate.mean_of(rows).interval()
+    assert got.value == 2.5
+    assert got.high - got.low == pytest.approx(plain.high - plain.low)
+
+
+def test_a_ratio_of_proportional_tables_is_exact_and_of_zero_undefined():
+    below = Estimate.mean_of(table(9.0))
+    got = ratio(combine([(2.0, below)]), below)
+    assert (got.value, got.low, got.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert np.isnan(ratio(below, Estimate.mean_of(np.zeros((40, 3)))).value)
+
+
+def test_resampling_is_repeatable_and_keeps_whole_captions_and_seeds():
+    rows = np.arange(12.0).reshape(4, 3)
+    draws = resample(rows, 50)
+    assert draws.shape == (50, 4, 3)
+    np.testing.assert_array_equal(draws, resample(rows, 50))
+    captions, seeds = draws // 3, draws % 3
+    assert (captions == captions[:, :, :1]).all()
+    assert (seeds == seeds[:, :1, :]).all()
