@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.core.plugins import DETECTORS, plugin_names
 from pipelines.models.hub import load_model, model_folder, model_identity
 
 CLASSES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
@@ -38,6 +39,8 @@ def find_sam(name: str) -> SamModel | None:
     Raises:
         KaleidoError: If there is no such model, or it has no weights as safetensors.
     """
+    if not Path(name).exists() and name in plugin_names(DETECTORS):
+        return None
     folder = model_folder(name)
     try:
         kind = json.loads((folder / "config.json").read_text("utf-8"))["model_type"]
