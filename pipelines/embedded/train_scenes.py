@@ -45,13 +45,13 @@ LIMITS = (
     "nothing to it."
 )
 SETTINGS = {
-    "prior.steps": 3_000,
+    "prior.steps": 4_500,
     "prior.dropout": 0.1,
     "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
-    "diffusion.steps": 12_000,
+    "diffusion.steps": 14_850,
     "diffusion.learning_rate": 1.5e-3,
 }
-BASELINE_STEPS = 17_500
+BASELINE_STEPS = 23_000
 """More than Kaleido's: in as much time, and without z it learns shapes and places later."""
 STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export", "measure")
 REPORT = "embedded"
