@@ -196,6 +196,7 @@ def _segmenting(kinds: tuple[str, ...] | None) -> Command:
         model: SegmenterOption = None,
         masks: MasksOption = None,
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
@@ -210,6 +211,7 @@ def _segmenting(kinds: tuple[str, ...] | None) -> Command:
         unused = None if model is None else ""
         changes = {
             "extract.workers": workers,
+            "extract.disk_budget": disk_budget,
             "extract.blobs_model": model,
             "extract.blobs_masks": unused if masks is None else str(masks.resolve()),
         }
@@ -247,13 +249,18 @@ def _tokenizing(kinds: tuple[str, ...] | None) -> Command:
     def command(
         model: TokenizerOption = None,
         workers: WorkersOption = None,
+        disk_budget: DiskBudgetOption = None,
         retry_failed: RetryOption = False,
         dry_run: DryRunOption = False,
         preview: PreviewOption = None,
         workspace: WorkspaceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        changes = {"extract.workers": workers, "extract.tokens_model": model}
+        changes = {
+            "extract.workers": workers,
+            "extract.disk_budget": disk_budget,
+            "extract.tokens_model": model,
+        }
         _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
 
     return command

@@ -30,16 +30,16 @@ class Places:
 
     Args:
         tokenizer: One with the tokens of z.
-        kinds: The kinds that z may have.
+        kinds: Of plug-ins, that z may have beside Kaleido's own.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = DEFAULT_ORDER
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> None:
         vocabulary = tokenizer.get_vocab()
         self._words: dict[int, Word] = {vocabulary[number(n)]: n for n in range(GRID + 1)}
         self._words[vocabulary[SEPARATOR]] = SEPARATOR
-        self._kinds = {vocabulary[marker(kind)]: latent_class(kind) for kind in kinds}
+        self._kinds = {
+            vocabulary[marker(kind)]: latent_class(kind) for kind in (*DEFAULT_ORDER, *kinds)
+        }
         self._end: int = tokenizer.eos_token_id
 
     def __call__(self, ids: Sequence[int]) -> list[Place]:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kaleido_cli.app import app
+from kaleido_cli.extract import COMMANDS
 from pipelines.core.settings import Settings
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
@@ -335,3 +336,10 @@ def test_the_toy_takes_no_options_of_an_evaluation(inside):
     out, _ = invoke("evaluate", "--toy")
     assert (inside.reports("toy") / "index.html").is_file()
     assert "entropy.mode" in out
+
+
+@pytest.mark.parametrize("kind", [*COMMANDS, "plugin"])
+def test_every_extraction_takes_the_common_options(kind):
+    out, _ = invoke("extract", kind, "--help")
+    common = ("--workers", "--disk-budget", "--retry-failed", "--dry-run", "--preview")
+    assert [option for option in common if option not in out] == []
