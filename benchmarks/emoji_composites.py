@@ -25,7 +25,7 @@ from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, read_drawings
 from pipelines.embedded.measure_detector import average_precision
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.judge import iou
-from pipelines.extract.backends.base import Detections
+from pipelines.extract.backends.base import Detections, around
 from pipelines.extract.backends.model import find_detector
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
@@ -137,21 +137,15 @@ def score(pictures: Sequence[Composite], found: Sequence[Detections]) -> Iterato
 
 def match(picture: Composite, detections: Detections) -> dict[int, int]:
     """Match detections, the most certain first, to drawings at a box IoU of 0.5."""
-    free = {index: box_of(mask) for index, mask in enumerate(picture.masks)}
+    free = {index: around(mask) for index, mask in enumerate(picture.masks)}
     pairs = {}
     for index, box in enumerate(detections.boxes):
-        ious = {other: iou(tuple(box), tuple(truth)) for other, truth in free.items()}
+        ious = {other: iou(tuple(box), truth) for other, truth in free.items()}
         best = max(ious, key=lambda other: ious[other], default=None)
         if best is not None and ious[best] >= 0.5:
             pairs[index] = best
             del free[best]
     return pairs
-
-
-def box_of(mask: np.ndarray) -> np.ndarray:
-    """The box around a mask: x1, y1, x2, y2 in pixels."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
 def overlaid(picture: Composite, detections: Detections) -> np.ndarray:

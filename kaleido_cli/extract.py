@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,9 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.lines import format_seconds
 
 Command = Callable[..., None]
+Kinds = tuple[str, ...] | None
+Chosen = tuple[Kinds, dict[str, Any]]
+"""Kinds of latents, None for all that are ready, and changes of settings."""
 
 app = typer.Typer(
     add_completion=False,
@@ -152,141 +157,58 @@ COMMANDS = {
 """Command -> kinds of latents, what it does, and an example."""
 
 
-def _plain(kinds: tuple[str, ...] | None) -> Command:
-    def command(
-        workers: WorkersOption = None,
-        disk_budget: DiskBudgetOption = None,
-        retry_failed: RetryOption = False,
-        dry_run: DryRunOption = False,
-        preview: PreviewOption = None,
-        workspace: WorkspaceOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        changes = {"extract.workers": workers, "extract.disk_budget": disk_budget}
-        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
-
-    return command
+def _plain(kinds: Kinds) -> Chosen:
+    return kinds, {}
 
 
-def _detecting(kinds: tuple[str, ...] | None) -> Command:
-    def command(
-        model: ModelOption = None,
-        find: FindOption = None,
-        workers: WorkersOption = None,
-        disk_budget: DiskBudgetOption = None,
-        retry_failed: RetryOption = False,
-        dry_run: DryRunOption = False,
-        preview: PreviewOption = None,
-        workspace: WorkspaceOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        changes = {
-            "extract.workers": workers,
-            "extract.disk_budget": disk_budget,
-            "extract.boxes_model": model,
-            "extract.boxes_find": split_names(find),
-        }
-        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
-
-    return command
+def _detecting(kinds: Kinds, model: ModelOption = None, find: FindOption = None) -> Chosen:
+    return kinds, {"extract.boxes_model": model, "extract.boxes_find": split_names(find)}
 
 
-def _segmenting(kinds: tuple[str, ...] | None) -> Command:
-    def command(
-        model: SegmenterOption = None,
-        masks: MasksOption = None,
-        workers: WorkersOption = None,
-        disk_budget: DiskBudgetOption = None,
-        retry_failed: RetryOption = False,
-        dry_run: DryRunOption = False,
-        preview: PreviewOption = None,
-        workspace: WorkspaceOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        if masks is not None and model is not None:
-            raise KaleidoError(
-                "--masks and --model", "no model is asked for masks that are there.", "Drop one."
-            )
-        # A model that is named here comes before masks that the settings name.
-        unused = None if model is None else ""
-        changes = {
-            "extract.workers": workers,
-            "extract.disk_budget": disk_budget,
-            "extract.blobs_model": model,
-            "extract.blobs_masks": unused if masks is None else str(masks.resolve()),
-        }
-        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
-
-    return command
+def _segmenting(kinds: Kinds, model: SegmenterOption = None, masks: MasksOption = None) -> Chosen:
+    if masks is not None and model is not None:
+        raise KaleidoError(
+            "--masks and --model", "no model is asked for masks that are there.", "Drop one."
+        )
+    # A model that is named here comes before masks that the settings name.
+    unused = None if model is None else ""
+    return kinds, {
+        "extract.blobs_model": model,
+        "extract.blobs_masks": unused if masks is None else str(masks.resolve()),
+    }
 
 
-def _describing(kinds: tuple[str, ...] | None) -> Command:
-    def command(
-        model: CaptionerOption = None,
-        prompt: PromptOption = None,
-        temperature: TemperatureOption = None,
-        workers: WorkersOption = None,
-        disk_budget: DiskBudgetOption = None,
-        retry_failed: RetryOption = False,
-        dry_run: DryRunOption = False,
-        preview: PreviewOption = None,
-        workspace: WorkspaceOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        changes = {
-            "extract.workers": workers,
-            "extract.disk_budget": disk_budget,
-            "extract.descriptions_model": model,
-            "extract.descriptions_prompt": None if prompt is None else str(prompt),
-            "extract.descriptions_temperature": temperature,
-        }
-        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
-
-    return command
+def _describing(
+    kinds: Kinds,
+    model: CaptionerOption = None,
+    prompt: PromptOption = None,
+    temperature: TemperatureOption = None,
+) -> Chosen:
+    return kinds, {
+        "extract.descriptions_model": model,
+        "extract.descriptions_prompt": None if prompt is None else str(prompt),
+        "extract.descriptions_temperature": temperature,
+    }
 
 
-def _tokenizing(kinds: tuple[str, ...] | None) -> Command:
-    def command(
-        model: TokenizerOption = None,
-        workers: WorkersOption = None,
-        disk_budget: DiskBudgetOption = None,
-        retry_failed: RetryOption = False,
-        dry_run: DryRunOption = False,
-        preview: PreviewOption = None,
-        workspace: WorkspaceOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        changes = {
-            "extract.workers": workers,
-            "extract.disk_budget": disk_budget,
-            "extract.tokens_model": model,
-        }
-        _extract(kinds, changes, retry_failed, dry_run, preview, workspace, as_json)
-
-    return command
+def _tokenizing(kinds: Kinds, model: TokenizerOption = None) -> Chosen:
+    return kinds, {"extract.tokens_model": model}
 
 
-MAKERS = {
-    "boxes": _detecting,
-    "blobs": _segmenting,
-    "all": _detecting,
-    "descriptions": _describing,
-    "tokens": _tokenizing,
-}
-"""Commands with a model of the user's choice; the others are `_plain`."""
-
-for _name, (_kinds, _purpose, _example) in COMMANDS.items():
-    _register = app.command(_name, help=_purpose, epilog=f"Example: kaleido extract {_example}")
-    _register(MAKERS.get(_name, _plain)(_kinds))
-
-
-@app.command(
-    "plugin",
-    help="Compute latents of kinds that installed plug-ins bring.",
-    epilog="Example: kaleido extract plugin light --preview 8",
-)
-def plugin(
+def _plugin(
     kinds: Annotated[str, typer.Argument(metavar="KINDS", help="Kinds of latents, by commas.")],
+) -> Chosen:
+    """Which kinds there are is looked up when the command runs, not before."""
+    from pipelines.extract.plugins import check_plugin_kinds
+
+    asked = split_names(kinds) or ()
+    check_plugin_kinds(asked)
+    return asked, {}
+
+
+def _extract(
+    kinds: Kinds,
+    changes: dict[str, Any],
     workers: WorkersOption = None,
     disk_budget: DiskBudgetOption = None,
     retry_failed: RetryOption = False,
@@ -295,31 +217,14 @@ def plugin(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """`kaleido extract plugin`; which kinds there are is looked up when it runs, not before."""
-    from pipelines.extract.plugins import check_plugin_kinds
-
-    asked = split_names(kinds) or ()
-    check_plugin_kinds(asked)
-    changes = {"extract.workers": workers, "extract.disk_budget": disk_budget}
-    _extract(asked, changes, retry_failed, dry_run, preview, workspace, as_json)
-
-
-def _extract(
-    kinds: tuple[str, ...] | None,
-    changes: dict[str, Any],
-    retry_failed: bool,
-    dry_run: bool,
-    preview: int | None,
-    path: Path | None,
-    as_json: bool,
-) -> None:
     from pipelines.extract.run import READY, extract, plan
 
-    workspace = open_workspace(path, changes)
+    changes = {**changes, "extract.workers": workers, "extract.disk_budget": disk_budget}
+    opened = open_workspace(workspace, changes)
     if preview is not None:
         flags = {
-            "--workers": changes["extract.workers"] is not None,
-            "--disk-budget": changes["extract.disk_budget"] is not None,
+            "--workers": workers is not None,
+            "--disk-budget": disk_budget is not None,
             "--retry-failed": retry_failed,
             "--dry-run": dry_run,
         }
@@ -332,16 +237,54 @@ def _extract(
                 )
         from pipelines.extract.preview import preview as look
 
-        console.show(look(workspace, kinds or READY, preview), as_json, _render_preview)
+        console.show(look(opened, kinds or READY, preview), as_json, _render_preview)
         return
     if dry_run:
-        plans = plan(workspace, kinds or READY, retry_failed)
+        plans = plan(opened, kinds or READY, retry_failed)
         console.show({item.kind: item for item in plans}, as_json, _render_plans)
         return
     summaries = extract(
-        workspace, kinds or READY, retry_failed=retry_failed, progress=console.ConsoleProgress()
+        opened, kinds or READY, retry_failed=retry_failed, progress=console.ConsoleProgress()
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
+
+
+def _command(choose: Callable[..., Chosen]) -> Command:
+    """Make a command of the options of `choose` and those of `_extract`, which all commands have.
+
+    Args:
+        choose: Its own options -> kinds, and changes of settings.
+    """
+    own = [*signature(choose, eval_str=True).parameters.values()]
+    common = [*signature(_extract, eval_str=True).parameters.values()][2:]
+
+    def command(**given: Any) -> None:
+        chosen = choose(**{option.name: given.pop(option.name) for option in own})
+        _extract(*chosen, **given)
+
+    # What Typer reads the options from.
+    command.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]
+    return command
+
+
+CHOICES: dict[str, Callable[..., Chosen]] = {
+    "boxes": _detecting,
+    "blobs": _segmenting,
+    "all": _detecting,
+    "descriptions": _describing,
+    "tokens": _tokenizing,
+}
+"""Commands with options of their own; the others are `_plain`."""
+
+for _name, (_kinds, _purpose, _example) in COMMANDS.items():
+    _register = app.command(_name, help=_purpose, epilog=f"Example: kaleido extract {_example}")
+    _register(_command(partial(CHOICES.get(_name, _plain), _kinds)))
+
+app.command(
+    "plugin",
+    help="Compute latents of kinds that installed plug-ins bring.",
+    epilog="Example: kaleido extract plugin light --preview 8",
+)(_command(_plugin))
 
 
 def _render(summaries: dict[str, object]) -> None:

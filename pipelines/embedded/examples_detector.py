@@ -15,6 +15,7 @@ from torch.nn import functional
 from pipelines.core.seeds import generator
 from pipelines.data.scenes.draw import Drawing, draw_scene
 from pipelines.data.scenes.factors import SHAPES, Scene, sample_scene
+from pipelines.extract.backends.base import around
 
 DRAWN_SIZE = 64
 INPUT_SIZE = 96  # mask prototypes have a stride of 4: drawn at 64 they would be 16 pixels wide
@@ -47,11 +48,8 @@ def draw_example(
 def _targets(scene: Scene, drawing: Drawing) -> list[Target]:
     found = []
     for item, mask, share in zip(scene.objects, drawing.masks, drawing.visible, strict=True):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if share >= MIN_VISIBLE and rows.size:
-            edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            x1, y1, x2, y2 = (int(edge) for edge in edges)
-            found.append(Target(SHAPES.index(item.shape), (x1, y1, x2, y2), mask))
+        if share >= MIN_VISIBLE and mask.any():
+            found.append(Target(SHAPES.index(item.shape), around(mask), mask))
     return found
 
 

@@ -27,6 +27,7 @@ from pipelines.data.scenes.factors import (
     sample_scene,
 )
 from pipelines.evaluate.judge import STRIDE
+from pipelines.extract.backends.base import around
 
 SIZE = 64
 MIN_VISIBLE = 0.2  # an object covered further than this is not asked for
@@ -84,9 +85,7 @@ def _uniform(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    x1, y1, x2, y2 = (float(edge) / len(mask) for edge in edges)
+    x1, y1, x2, y2 = (edge / len(mask) for edge in around(mask))
     return x1, y1, x2, y2
 
 

@@ -96,17 +96,17 @@ def _plan(
         else:
             records += task.records
             reasons[_reason(made, spec, task)] += 1
-    disk = None if (each := _bytes_a_record(workspace, spec.output)) is None else each * records
+    each = _bytes_a_record(workspace, spec.output)
     return Plan(
         spec.output,
         len(tasks),
         reasons.total(),
         records,
         dict(reasons),
-        None if disk is None else round(disk),
+        None if each is None else round(each * records),
         seconds,
         memory,
-        estimate_growth(workspace, spec, tasks),
+        None if each is None else _growth(workspace, spec, tasks, each),
         left,
     )
 
@@ -116,8 +116,10 @@ def estimate_growth(
 ) -> int | None:
     """Estimate by how many bytes a kind's latents grow, by those that are there; else None."""
     each = _bytes_a_record(workspace, spec.output)
-    if each is None:
-        return None
+    return None if each is None else _growth(workspace, spec, tasks, each)
+
+
+def _growth(workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask], each: float) -> int:
     pending = [task for task in tasks if spec.output in task.pending]
     folder = workspace.latents(spec.output)
     older = sum(bytes_on_disk(folder / task.data_shard.name) for task in pending)

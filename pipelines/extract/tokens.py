@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.backends.visual_model import VisualModel
@@ -45,9 +43,6 @@ class TokensStage(Stage):
         fit = [record.pixels for record, why in zip(records, refusals, strict=True) if not why]
         grids = iter(self._tokenizer.encode(fit) if fit else [])
         codebook = self._tokenizer.codebook_size
-        return [Failed(why) if why else Ok(_tokens(next(grids), codebook)) for why in refusals]
-
-
-def _tokens(grid: np.ndarray, codebook: int) -> Tokens:
-    height, width = grid.shape
-    return Tokens(height, width, codebook, tuple(grid.ravel().tolist()))
+        return [
+            Failed(why) if why else Ok(Tokens.of_grid(next(grids), codebook)) for why in refusals
+        ]

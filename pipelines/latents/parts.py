@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import GRID, SEPARATOR, number
+from pipelines.latents.base import SEPARATOR
 from pipelines.latents.labels import ClosedLabels, LabelAutomaton, OpenLabels, token_texts
-from pipelines.latents.sequence import VALUE_TOKENS, marker
+from pipelines.latents.sequence import VALUE_TOKENS, marker, number_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -85,7 +85,7 @@ class Alphabet:
         self._tokenizer, self._given = tokenizer, labels
         self._max_label_tokens = max_label_tokens
         self.max_description_tokens, self.shape = max_description_tokens, shape
-        self.numbers = np.array([vocabulary[number(n)] for n in range(GRID + 1)], dtype=np.int64)
+        self.numbers = np.array(number_ids(tokenizer), dtype=np.int64)
         self.values = {int(token_id): n for n, token_id in enumerate(self.numbers)}
         self.separator: int = vocabulary[SEPARATOR]
 

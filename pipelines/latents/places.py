@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.latents.base import (
     EVERYWHERE,
-    GRID,
     NO_TINT,
     SEPARATOR,
     Latent,
     Place,
     Tint,
     Word,
-    number,
 )
 from pipelines.latents.kinds import latent_class
-from pipelines.latents.sequence import DEFAULT_ORDER, marker
+from pipelines.latents.sequence import DEFAULT_ORDER, marker, number_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -35,7 +33,7 @@ class Places:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> None:
         vocabulary = tokenizer.get_vocab()
-        self._words: dict[int, Word] = {vocabulary[number(n)]: n for n in range(GRID + 1)}
+        self._words: dict[int, Word] = {token: n for n, token in enumerate(number_ids(tokenizer))}
         self._words[vocabulary[SEPARATOR]] = SEPARATOR
         self._kinds = {
             vocabulary[marker(kind)]: latent_class(kind) for kind in (*DEFAULT_ORDER, *kinds)

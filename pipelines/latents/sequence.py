@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import GRID, SEPARATOR, Latent, LatentError, number
 from pipelines.latents.kinds import is_kind, latent_class
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 DEFAULT_ORDER = ("description", "boxes", "blobs", "tokens", "palette")
 """Kaleido's own kinds, in the paper's order; each later one is predicted given the earlier ones.
@@ -26,7 +30,10 @@ def marker(kind: str) -> str:
     return f"<{kind}>"
 
 
-VALUE_TOKENS = (SEPARATOR, *(number(value) for value in range(GRID + 1)))
+NUMBERS = tuple(number(value) for value in range(GRID + 1))
+"""The numbers, in their order."""
+
+VALUE_TOKENS = (SEPARATOR, *NUMBERS)
 """What every kind may write."""
 
 SPECIAL_TOKENS = (*map(marker, DEFAULT_ORDER), *VALUE_TOKENS)
@@ -36,6 +43,12 @@ SPECIAL_TOKENS = (*map(marker, DEFAULT_ORDER), *VALUE_TOKENS)
 def special_tokens(kinds: Iterable[str]) -> tuple[str, ...]:
     """Return `SPECIAL_TOKENS` and the markers of those of `kinds` that are not Kaleido's own."""
     return (*SPECIAL_TOKENS, *(marker(kind) for kind in kinds if kind not in DEFAULT_ORDER))
+
+
+def number_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return a tokenizer's ids of `NUMBERS`."""
+    ids: list[int] = tokenizer.convert_tokens_to_ids(list(NUMBERS))
+    return ids
 
 
 def order_kinds(kinds: Iterable[str]) -> tuple[str, ...]:

@@ -77,6 +77,12 @@ class Tokens(Latent):
                     f"{self.codebook - 1}.",
                 )
 
+    @classmethod
+    def of_grid(cls, ids: np.ndarray, codebook: int) -> Self:
+        """Make the latent of a grid of integers (height, width)."""
+        height, width = ids.shape
+        return cls(height, width, codebook, tuple(ids.ravel().tolist()))
+
     def to_text(self) -> str:
         """Write the shape, then the ids row by row."""
         shape = self.shape

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import GRID, SENTENCE_MARKS, SEPARATOR, LatentError, escape, number
+from pipelines.latents.base import SENTENCE_MARKS, SEPARATOR, LatentError, escape
 from pipelines.latents.items import check_label
 from pipelines.latents.sequence import special_tokens
 
@@ -64,13 +64,6 @@ def train_tokenizer(
     )
     add_special_tokens(tokenizer, kinds)
     return tokenizer
-
-
-def number_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Ids of the numbers from 0 to `GRID`, in their order."""
-    numbers = [number(value) for value in range(GRID + 1)]
-    ids: list[int] = tokenizer.convert_tokens_to_ids(numbers)
-    return ids
 
 
 def add_special_tokens(tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> int:

@@ -16,8 +16,9 @@ from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID
 from pipelines.latents.grammar import Grammar
 from pipelines.latents.places import Places
+from pipelines.latents.sequence import number_ids
 from pipelines.latents.tokens import Shape
-from pipelines.latents.vocabulary import add_special_tokens, number_ids, plain_caption
+from pipelines.latents.vocabulary import add_special_tokens, plain_caption
 from pipelines.models.context import States
 from pipelines.models.saved import FACTS, save_with_facts, without_bars
 

@@ -14,8 +14,8 @@ from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
 from pipelines.core.settings import PriorSettings
 from pipelines.core.workspace import Workspace
-from pipelines.latents.sequence import order_kinds, z_to_text
-from pipelines.latents.vocabulary import number_ids, train_tokenizer
+from pipelines.latents.sequence import number_ids, order_kinds, z_to_text
+from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
@@ -32,9 +32,6 @@ P_ALL_KINDS = 0.5
 can be asked for any subset."""
 
 Batch = tuple[list[str], list[str], bool]
-
-IGNORED = -100
-"""Label of padding, which has no loss."""
 
 _TOKEN = re.compile(r"<[^<>]*>")
 
@@ -102,9 +99,12 @@ class PriorTask:
         self.model.train(dropout)
         ids, mask = self.prior.tokenize(captions)
         z_ids, z_mask = self.prior.tokenize_z(texts)
-        labels = z_ids.masked_fill(~z_mask, IGNORED)
-        logits = self.model(input_ids=ids, attention_mask=mask.long(), labels=labels).logits
-        losses = cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(z_ids),
+        ).logits
+        losses = cross_entropy(logits.transpose(1, 2), z_ids, reduction="none")
         weights = self._weights.to(losses.device)[z_ids] * z_mask
         return (weights * losses).sum() / weights.sum()
 

@@ -20,8 +20,7 @@ from pipelines.data.scenes.generate import write_scenes
 from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.latents.sequence import z_from_text
-from pipelines.latents.vocabulary import number_ids
+from pipelines.latents.sequence import number_ids, z_from_text
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle

@@ -32,9 +32,7 @@ class Retokenizer:
 
     def tokens(self, image: np.ndarray) -> Tokens:
         """Write a picture, uint8 (height, width, 3), as tokens."""
-        grid = self._ids(image[None])[0]
-        rows, columns = grid.shape
-        return Tokens(rows, columns, self._tokenizer.codebook_size, tuple(grid.ravel().tolist()))
+        return Tokens.of_grid(self._ids(image[None])[0], self._tokenizer.codebook_size)
 
     def look(self, images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """Read pictures, and what the tokenizer itself would draw of their z.

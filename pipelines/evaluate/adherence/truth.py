@@ -12,7 +12,7 @@ from pipelines.data.scenes.descriptions import describe_scene
 from pipelines.data.scenes.draw import Drawing, draw_scene
 from pipelines.data.scenes.factors import Scene
 from pipelines.evaluate.adherence.tokens import Retokenizer
-from pipelines.extract.backends.base import Detections
+from pipelines.extract.backends.base import Detections, around
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
 from pipelines.extract.detection import in_order
@@ -88,16 +88,11 @@ def _found(scene: Scene, drawing: Drawing) -> Detections:
     seen = [index for index, mask in enumerate(drawing.masks) if mask.any()]
     masks = drawing.masks[seen]
     return Detections(
-        np.array([_corners(mask) for mask in masks], np.float32),
+        np.array([around(mask) for mask in masks], np.float32),
         np.ones(len(seen), np.float32),
         tuple(scene.objects[index].shape for index in seen),
         masks.astype(np.float32),
     )
-
-
-def _corners(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def _blobs(found: Detections) -> Blobs:
