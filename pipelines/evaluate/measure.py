@@ -10,7 +10,6 @@ import numpy as np
 
 from pipelines.evaluate.adherence.boxes import agrees, parses, same_count, same_shapes
 from pipelines.evaluate.adherence.kinds import adherence
-from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
 from pipelines.evaluate.metrics.fidelity import (
     Moments,
@@ -19,7 +18,13 @@ from pipelines.evaluate.metrics.fidelity import (
     membership,
 )
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
-from pipelines.evaluate.metrics.modes import FACTORS, matches, mode_coverage, mode_entropy
+from pipelines.evaluate.metrics.modes import (
+    FACTORS,
+    entropy_of_as_many,
+    matches,
+    mode_coverage,
+    mode_entropy,
+)
 from pipelines.evaluate.metrics.statistics import Estimate, combine
 from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
 from pipelines.evaluate.observe import Observed
@@ -56,8 +61,9 @@ def measure(
         seed: ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy
         over that of real pictures of the caption) and ``caption`` (share that shows exactly the
         captioned objects: the valid ones). Over the valid ones among them: ``vendi.valid`` and
-        the like, ``entropy.FACTOR`` (nats) and ``coverage.FACTOR``; these say how many
-        pictures they used and skip groups with too few. Of z, where there is one: see
+        the like, ``entropy.FACTOR`` (nats), ``entropy.FACTOR.real`` (what as many real pictures
+        have) and ``coverage.FACTOR``; these say how many pictures they used and skip groups with
+        too few. Of z, where there is one: see
         `adherence`, `text_metrics` and `_z_metrics`; ``boxes.of_ceiling`` is a share of what the
         judge finds in real pictures.
     """
@@ -73,8 +79,7 @@ def measure(
     for name, score in DIVERSITY.items():
         values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
-        for name, function in (("entropy", mode_entropy), ("coverage", mode_coverage)):
-            values[f"{name}.{factor}"] = _mode_metric(seen, valid, asked, factor, function)
+        values |= _modes(seen, reference, asked, valid.sum(2), factor)
     values |= adherence(seen) | text_metrics(seen) | _z_metrics(seen, asked)
     if "boxes" in values:
         values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
@@ -202,14 +207,18 @@ def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
     return seen.by_group(lambda c, s: score(seen.features[c, s]))
 
 
-def _mode_metric(
-    seen: Observed,
-    valid: np.ndarray,
-    asked: Asked,
-    factor: str,
-    function: Callable[[Sequence[Verdict], Counter[str], str], float],
-) -> Estimate:
-    return seen.by_group(lambda c, s: function(seen.verdicts[c][s], asked[c], factor), valid.sum(2))
+def _modes(
+    seen: Observed, reference: Observed, asked: Asked, valid: np.ndarray, factor: str
+) -> dict[str, Estimate]:
+    drawn, real = seen.verdicts, reference.verdicts
+    scores: dict[str, Callable[[int, int], float]] = {
+        f"entropy.{factor}": lambda c, s: mode_entropy(drawn[c][s], asked[c], factor),
+        f"entropy.{factor}.real": lambda c, s: entropy_of_as_many(
+            drawn[c][s], real[c][s], asked[c], factor
+        ),
+        f"coverage.{factor}": lambda c, s: mode_coverage(drawn[c][s], asked[c], factor),
+    }
+    return {name: seen.by_group(score, valid) for name, score in scores.items()}
 
 
 def text_metrics(seen: Observed) -> dict[str, Estimate]:

@@ -267,7 +267,7 @@ def _compare(
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates, data) if both else None,
+        parity=parity(estimates) if both else None,
         changes=changes(estimates) if both else [],
         aims=aims(estimates) if both else [],
         estimates=estimates,

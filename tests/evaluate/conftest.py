@@ -167,7 +167,7 @@ def report(data, reference) -> Report:
         sources={"baseline": "embedded", "kaleido": "embedded"},
         images_seen={"baseline": 2000, "kaleido": 1000},
         z_kinds={"baseline": (), "kaleido": ("boxes",)},
-        parity=parity(estimates, real),
+        parity=parity(estimates),
         changes=changes(estimates),
         aims=aims(estimates),
         estimates=estimates,

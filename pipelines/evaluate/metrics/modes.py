@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.seeds import generator
 from pipelines.data.scenes.factors import (
     ARRANGEMENTS,
     BACKGROUNDS,
@@ -34,6 +35,8 @@ INDEPENDENT = ("size", "background")
 FACTORS = (*CORRELATED, *INDEPENDENT)
 DRAWS = 8
 """Coverage is the expected share of modes among this many draws, whatever n is."""
+SUBSETS = 50
+"""Random choices of as many real pictures as a model has valid ones."""
 
 _OBJECT_FACTORS = ("colour", "texture", "place", "size")
 _SIZE_EDGES = (0.31, 0.385)  # of the side: between the boxes of small, medium and large
@@ -58,6 +61,33 @@ def mode_entropy(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: 
         NaN where fewer than two values were observed.
     """
     return _mean([(entropy(tally), weight) for tally, weight in _tallies(verdicts, asked, factor)])
+
+
+def entropy_of_as_many(
+    verdicts: Sequence[Verdict], real: Sequence[Verdict], asked: Mapping[str, int], factor: str
+) -> float:
+    """Entropy of a factor that real pictures would show if they were as few as the valid samples.
+
+    No estimate from four pictures equals one from forty, so a share of the data's entropy is taken
+    at equal numbers: rarefaction again, by random choice, since a picture shows several objects.
+
+    Args:
+        verdicts: What the judge sees in the caption's samples.
+        real: What it sees in real pictures of the caption.
+        asked: The captioned shapes with their counts.
+        factor: One of `FACTORS`.
+
+    Returns:
+        The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is.
+    """
+    if np.isnan(mode_entropy(verdicts, asked, factor)):
+        return float("nan")
+    count = sum(matches(verdict, asked) for verdict in verdicts)
+    valid = [verdict for verdict in real if matches(verdict, asked)]
+    rng = generator(0, "as many real pictures", f"{count} of {len(valid)}")
+    choices = [rng.permutation(len(valid))[:count] for _ in range(SUBSETS)]
+    found = [mode_entropy([valid[i] for i in chosen], asked, factor) for chosen in choices]
+    return float(np.mean(found))
 
 
 def mode_coverage(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:

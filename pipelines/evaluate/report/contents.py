@@ -19,6 +19,7 @@ from pipelines.evaluate.metrics.compare import (
     Parity,
     Results,
 )
+from pipelines.evaluate.metrics.modes import FACTORS
 from pipelines.evaluate.metrics.statistics import Interval
 from pipelines.evaluate.yardstick import Description
 
@@ -109,6 +110,13 @@ TITLES = {
     "entropy.arrangement": ("Arrangement entropy", "nats, given the count; tells of the caption"),
     "entropy.size": ("Size entropy", "nats; independent of the caption"),
     "entropy.background": ("Background entropy", "nats; independent of the caption"),
+    **{
+        f"entropy.{factor}.real": (
+            f"{factor.capitalize()} entropy of as many real pictures",
+            "nats, of as many as are valid of the model's: what it should have",
+        )
+        for factor in FACTORS
+    },
     "coverage.colour": ("Colours covered", "expected share of the known ones in 8 draws"),
     "coverage.texture": ("Textures covered", "expected share of the known ones in 8 draws"),
     "coverage.place": ("Places covered", "expected share of the 9 in 8 draws"),

@@ -3,12 +3,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines.data.scenes.factors import P_COLOUR, SHAPES
+from pipelines.data.scenes.factors import COLOURS, P_COLOUR, SHAPES
 from pipelines.evaluate.judge import Found, Verdict
 from pipelines.evaluate.metrics.modes import (
     DRAWS,
     FACTORS,
     entropy,
+    entropy_of_as_many,
     known_modes,
     matches,
     mode_coverage,
@@ -62,6 +63,32 @@ def test_the_entropy_of_extreme_tallies_is_finite():
     assert entropy(Counter("aaaa")) == 0.0
     assert np.isfinite(entropy(Counter("abcdefgh")))
     assert np.isnan(entropy(Counter("a")))
+
+
+def test_a_model_that_draws_as_the_data_has_the_entropy_of_as_many_real_pictures():
+    asked, rng = Counter(circle=1), np.random.default_rng(0)
+    p = P_COLOUR[SHAPES.index("circle")]
+
+    def pictures(count):
+        return [seen(found(colour=COLOURS[i])) for i in rng.choice(len(COLOURS), count, p=p)]
+
+    invalid = [seen()] * 12  # most of a weak model's pictures do not show what was asked for
+    drawn, real = zip(
+        *(
+            (mode_entropy(few, asked, "colour"), entropy_of_as_many(few, many, asked, "colour"))
+            for few, many in ((pictures(2) + invalid, pictures(48)) for _ in range(1000))
+        ),
+        strict=True,
+    )
+    whole = mode_entropy(pictures(4000), asked, "colour")
+    assert np.mean(drawn) == pytest.approx(np.mean(real), rel=0.03)
+    assert np.mean(drawn) < 0.95 * whole  # against all real pictures it would have failed
+
+
+def test_what_a_model_does_not_show_has_no_equal_number():
+    asked, real = Counter(circle=1), [seen(found())] * 9
+    assert np.isnan(entropy_of_as_many([seen()] * 9, real, asked, "colour"))
+    assert entropy_of_as_many([seen(found())] * 9, real, asked, "colour") == 0.0
 
 
 def test_rarefaction_equals_the_mean_over_all_subsets():
