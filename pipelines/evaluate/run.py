@@ -21,9 +21,12 @@ from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore
 from pipelines.evaluate.judge import Judge
+from pipelines.evaluate.metrics.calibration import calibration
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
 from pipelines.evaluate.metrics.copying import MOST, TrainingPictures, copies, training_pictures
 from pipelines.evaluate.metrics.explained import explained
+from pipelines.evaluate.metrics.perplexity import perplexity
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import SHOWN, Observed
 from pipelines.evaluate.own_data import DataYardstick
@@ -253,6 +256,8 @@ def _compare(
         if key[0] in bundles
     }
     data = yardstick.measure_real(pictures.get(("data", 0.0)), reference)
+    for key, values in _of_prior(plan, bundles, pictures).items():
+        estimates[key] |= values
     if seen.training is not None:
         for key, values in estimates.items():
             values["copies"] = copies(pictures[key], reference, seen.training)
@@ -275,6 +280,22 @@ def _compare(
         grids=_grids(plan, tuple(bundles), pictures),
         command=command,
     )
+
+
+def _of_prior(
+    plan: Plan, bundles: Mapping[str, Bundle], pictures: Mapping[Key, Observed]
+) -> dict[Key, dict[str, Estimate]]:
+    """Compare drawn z with those of real pictures of the same captions, where these have some."""
+    sets = (pictures.get((purpose, 0.0)) for purpose in ("reference", "data"))
+    real = next((each for each in sets if each is not None and any(each.texts)), None)
+    if KALEIDO not in bundles or real is None:
+        return {}
+    foreseen = perplexity(bundles[KALEIDO].prior, plan.captions, real)
+    return {
+        key: calibration(each, real) | foreseen
+        for key, each in pictures.items()
+        if key[0] == KALEIDO
+    }
 
 
 def _grids(plan: Plan, models: Sequence[str], seen: Mapping[Key, Observed]) -> list[Grid]:

@@ -8,6 +8,8 @@ from functools import reduce
 
 import numpy as np
 
+from pipelines.evaluate.metrics.statistics import jackknife
+
 BLOCK = 1024
 """Rows of a distance matrix held at once."""
 
@@ -120,18 +122,13 @@ def frechet_by_caption(
         real: Moments of the real images of each caption.
 
     Returns:
-        The distance, and (captions,) pseudo-values ``g θ - (g - 1) θ₋ᵢ``, θ₋ᵢ without caption i on
-        either side: their spread is the distance's. They are NaN for a single caption.
+        The distance and the pseudo-values, see `jackknife`; captions are left out on both sides.
     """
-    count = len(drawn)
-    whole = frechet_distance(_union(drawn), _union(real))
-    if count < 2:
-        return whole, np.full(count, np.nan)
-    without = [
-        frechet_distance(_union([*drawn[:i], *drawn[i + 1 :]]), _union([*real[:i], *real[i + 1 :]]))
-        for i in range(count)
-    ]
-    return whole, count * whole - (count - 1) * np.array(without)
+
+    def of(kept: np.ndarray) -> float:
+        return frechet_distance(*(_union([side[i] for i in kept]) for side in (drawn, real)))
+
+    return jackknife(of, len(drawn))
 
 
 def membership(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.evaluate.metrics.fidelity import squared_distances
+from pipelines.evaluate.metrics.statistics import jackknife
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(n, d), (m, d) -> (n, m)."""
@@ -75,8 +76,7 @@ def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarr
         real: (captions, m, d) features of real images, m of 2 or more.
 
     Returns:
-        The distance, and (captions,) jackknife pseudo-values ``g θ - (g - 1) θ₋ᵢ``, θ₋ᵢ without
-        caption i on either side; NaN for a single caption.
+        The distance and the pseudo-values, see `jackknife`; captions are left out on both sides.
 
     Raises:
         ValueError: If a caption has fewer than two images.
@@ -84,13 +84,7 @@ def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarr
     if min(drawn.shape[1], real.shape[1]) < 2:
         raise ValueError("an unbiased distance needs two images a caption or more")
     gaps = _means(drawn) + _means(real) - 2.0 * _means_between(drawn, real)
-    count = len(gaps)
-    whole = float(gaps.mean())
-    if count < 2:
-        return whole, np.full(count, np.nan)
-    everyone = np.arange(count)
-    without = np.array([gaps[np.ix_(everyone != i, everyone != i)].mean() for i in everyone])
-    return whole, count * whole - (count - 1) * without
+    return jackknife(lambda kept: float(gaps[np.ix_(kept, kept)].mean()), len(gaps))
 
 
 def _means(features: np.ndarray) -> np.ndarray:

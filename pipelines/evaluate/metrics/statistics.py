@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,25 @@ class Estimate:
         """Bootstrap over captions and seeds, see `resample`; none for fewer than two captions."""
         draws = self.value + _means(resample(self.table)) - _means(self.table[None])[0]
         return _percentiles(self.value, draws, self.table)
+
+
+def jackknife(score: Callable[[np.ndarray], float], count: int) -> tuple[float, np.ndarray]:
+    """A number of all captions together, with each caption's pseudo-value.
+
+    Args:
+        score: The number of the captions of these indices, (k,).
+        count: Captions.
+
+    Returns:
+        The number, and (count,) pseudo-values ``g θ - (g - 1) θ₋ᵢ``, θ₋ᵢ without caption i: their
+        spread is the number's. They are NaN for a single caption.
+    """
+    everyone = np.arange(count)
+    whole = score(everyone)
+    if count < 2:
+        return whole, np.full(count, np.nan)
+    without = np.array([score(np.delete(everyone, i)) for i in everyone])
+    return whole, count * whole - (count - 1) * without
 
 
 def resample(table: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.ndarray:

@@ -104,6 +104,21 @@ TITLES = {
     "z.repeated4": ("z: repetition", "share of 4-grams that stood in the same z before (rep-4)"),
     "z.loops": ("z: loops", "share that ends in a phrase said over and over"),
     "z.zipf": ("z: Zipf coefficient", "slope of log frequency over log rank; about 1 in English"),
+    "z.perplexity": ("z: perplexity", "of a token of real z under the prior and its grammar"),
+    "z.length": ("z: length", "tokens of a real z"),
+    **{
+        key: words
+        for factor, what in {
+            "count": "numbers of objects",
+            "place": "places",
+            "size": "sizes",
+            "colour": "palette's colours",
+        }.items()
+        for key, words in (
+            (f"calibration.{factor}", (f"z: {what}", "total variation from those of real z")),
+            (f"calibration.{factor}.floor", (f"Floor: {what}", "of equal z, by finite numbers")),
+        )
+    },
     "entropy.colour": ("Colour entropy", "nats, given the shape; tells of the caption"),
     "entropy.texture": ("Texture entropy", "nats, given the shape; tells of the caption"),
     "entropy.place": ("Place entropy", "nats over a 3 by 3 grid, given the shape"),

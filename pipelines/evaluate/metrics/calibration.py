@@ -1,0 +1,148 @@
+"""Calibration: whether drawn z have the data's numbers, places, sizes and colours, as often.
+
+A prior may write sound z and still prefer some: three objects, the middle, large ones. Such a
+preference is seen in the shares of all z together, beside those of real pictures' z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pipelines.core.seeds import generator
+from pipelines.evaluate.adherence.boxes import boxes_of
+from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.metrics.statistics import Estimate, jackknife
+from pipelines.evaluate.observe import Observed
+from pipelines.latents.base import GRID
+from pipelines.latents.blobs import Blobs
+from pipelines.latents.palette import Palette
+
+MOST_COUNTED = 20
+"""Larger numbers of objects count as this one."""
+
+PLACES = 3
+"""Columns and rows of the grid that centres are counted in."""
+
+SIZE_BINS = 16
+"""Of an object's size, the square root of its area, over the image's side."""
+
+COLOUR_BINS = 6
+"""Of each of OKLab's axes as a palette has them."""
+
+SHUFFLES = 20
+"""Random deals of drawn and real z to two sides, for the floor."""
+
+
+def calibration(drawn: Observed, real: Observed) -> dict[str, Estimate]:
+    """Compare the shares that drawn z and real pictures' z give to each value.
+
+    Args:
+        drawn: With z.
+        real: Real pictures of the same captions, with theirs.
+
+    Returns:
+        ``calibration.FACTOR``: total variation, from 0 (equal shares) to 1, over all captions
+        together; ``calibration.FACTOR.floor``: what is left of it, on average, if each caption's
+        drawn and real z are mixed and dealt again, since finite numbers never agree. Factors:
+        ``count``, ``place`` and ``size`` of boxes, or of blobs where there are no boxes, and the
+        palette's ``colour``; those that both sides have.
+    """
+    values: dict[str, Estimate] = {}
+    for factor, shares_of in FACTORS.items():
+        ours, theirs = ([_rows(by_seed, shares_of) for by_seed in side.z] for side in (drawn, real))
+        if all(map(len, [*ours, *theirs])):
+            values |= _estimates(factor, ours, theirs, drawn.features.shape[1])
+    return values
+
+
+def _estimates(
+    factor: str, drawn: Sequence[np.ndarray], real: Sequence[np.ndarray], seeds: int
+) -> dict[str, Estimate]:
+    """Distances of one factor; by caption the shares of each z, (n, bins)."""
+    rng = generator(0, "calibration", factor)
+    mixed = [np.concatenate(pair) for pair in zip(drawn, real, strict=True)]
+    floors = []
+    for _ in range(SHUFFLES):
+        dealt = [rng.permutation(rows) for rows in mixed]
+        parts = [
+            (d[: len(own)].mean(0), d[len(own) :].mean(0))
+            for d, own in zip(dealt, drawn, strict=True)
+        ]
+        floors.append(_total_variation(*np.mean(parts, axis=0)))
+    means = np.array([(d.mean(0), r.mean(0)) for d, r in zip(drawn, real, strict=True)])
+    distance = jackknife(lambda kept: _total_variation(*means[kept].mean(0)), len(means))
+    floor = np.full((len(means), seeds), np.mean(floors))
+    return {
+        f"calibration.{factor}": Estimate.of_captions(*distance, seeds),
+        f"calibration.{factor}.floor": Estimate.mean_of(floor),
+    }
+
+
+def _total_variation(p: np.ndarray, q: np.ndarray) -> float:
+    return float(np.abs(p - q).sum() / 2.0)
+
+
+def _rows(
+    by_seed: Sequence[Sequence[str]], shares_of: Callable[[str], np.ndarray | None]
+) -> np.ndarray:
+    """The shares of each z that has the factor: (n, bins), n of 0 or more."""
+    found = [shares_of(z) for group in by_seed for z in group]
+    return np.array([shares for shares in found if shares is not None])
+
+
+def _objects(z: str) -> np.ndarray:
+    """Centre and size of each object, in units of the side: float (n, 3)."""
+    found = [
+        ((b.x1 + b.x2) / 2, (b.y1 + b.y2) / 2, ((b.x2 - b.x1) * (b.y2 - b.y1)) ** 0.5)
+        for b in boxes_of(z)
+    ]
+    if not found and (blobs := latent_of(z, Blobs)):
+        found = [(b.xc, b.yc, (np.pi * b.r_major * b.r_minor) ** 0.5) for b in blobs.items]
+    return np.array(found, dtype=np.float64).reshape(-1, 3) / GRID
+
+
+def _counts(z: str) -> np.ndarray | None:
+    number = len(_objects(z))
+    return _histogram(np.array([min(number, MOST_COUNTED)]), MOST_COUNTED + 1) if number else None
+
+
+def _places(z: str) -> np.ndarray | None:
+    objects = _objects(z)
+    column, row = _bins(objects[:, :2], PLACES).T
+    return _histogram(row * PLACES + column, PLACES**2) if len(objects) else None
+
+
+def _sizes(z: str) -> np.ndarray | None:
+    objects = _objects(z)
+    return _histogram(_bins(objects[:, 2], SIZE_BINS), SIZE_BINS) if len(objects) else None
+
+
+def _colours(z: str) -> np.ndarray | None:
+    palette = latent_of(z, Palette)
+    if palette is None:
+        return None
+    axes = np.array([(c.lightness, c.a, c.b) for c in palette.items]) / GRID
+    cells = np.ravel_multi_index(tuple(_bins(axes, COLOUR_BINS).T), (COLOUR_BINS,) * 3)
+    return _histogram(cells, COLOUR_BINS**3, np.array([c.weight for c in palette.items]))
+
+
+def _bins(values: np.ndarray, count: int) -> np.ndarray:
+    """Numbers of equal bins of [0, 1]."""
+    return np.clip((values * count).astype(int), 0, count - 1)
+
+
+def _histogram(bins: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Share of each bin: float (count,), of sum 1."""
+    totals = np.bincount(bins, weights, count)
+    return totals / totals.sum()
+
+
+FACTORS: dict[str, Callable[[str], np.ndarray | None]] = {
+    "count": _counts,
+    "place": _places,
+    "size": _sizes,
+    "colour": _colours,
+}
+"""Factor -> the share that a z gives to each value, or None if it does not say."""

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from pipelines.evaluate.metrics.calibration import calibration
+from pipelines.evaluate.observe import Observed
+from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.palette import Colour, Palette
+from pipelines.latents.sequence import z_to_text
+
+
+def z(*centres, size=200, grey=500, kinds=("boxes", "palette")):
+    half = size // 2
+    boxes = [Box("circle", x - half, y - half, x + half, y + half) for x, y in centres]
+    latents = {
+        "boxes": Boxes(tuple(boxes)),
+        "palette": Palette((Colour(grey, 500, 500, 700), Colour(100, 500, 500, 300))),
+    }
+    return z_to_text({kind: latents[kind] for kind in kinds})
+
+
+def seen(texts, captions=3, seeds=2):
+    """The same z for every caption and seed."""
+    nothing = np.zeros((captions, seeds, len(texts), 0))
+    return Observed(nothing, [], [[texts] * seeds] * captions, *[nothing] * 4)
+
+
+LEFT, RIGHT = (150, 500), (850, 500)
+
+
+def test_equal_shares_are_calibrated():
+    got = calibration(seen([z(LEFT), z(RIGHT)]), seen([z(RIGHT), z(LEFT)]))
+    factors = ("count", "place", "size", "colour")
+    assert set(got) == {f"calibration.{f}{end}" for f in factors for end in ("", ".floor")}
+    assert all(got[f"calibration.{factor}"].value == 0.0 for factor in factors)
+
+
+@pytest.mark.parametrize(
+    ("factor", "drawn", "distance"),
+    [
+        ("place", [z(LEFT), z(LEFT)], 0.5),  # half of the data's are on the right
+        ("count", [z(LEFT, RIGHT), z(RIGHT, LEFT)], 1.0),
+        ("size", [z(LEFT, size=290), z(RIGHT, size=290)], 1.0),
+        ("colour", [z(LEFT, grey=900), z(RIGHT, grey=900)], 0.7),
+    ],
+)
+def test_a_preference_is_seen_in_its_factor_alone(factor, drawn, distance):
+    got = calibration(seen(drawn * 10), seen([z(LEFT), z(RIGHT)] * 10))
+    assert got[f"calibration.{factor}"].value == pytest.approx(distance)
+    assert got[f"calibration.{factor}"].value > 2 * got[f"calibration.{factor}.floor"].value
+    others = {"place", "count", "size", "colour"} - {factor}
+    assert all(got[f"calibration.{other}"].value == 0.0 for other in others)
+
+
+def test_the_floor_is_what_equal_z_in_finite_numbers_differ_by():
+    rng = np.random.default_rng(0)
+
+    def some(count):
+        group = [z(tuple(rng.integers(150, 850, 2).tolist())) for _ in range(count)]
+        return seen(group, captions=1, seeds=1)
+
+    few = [calibration(some(12), some(12)) for _ in range(40)]
+    floor = np.mean([got["calibration.place.floor"].value for got in few])
+    assert np.mean([got["calibration.place"].value for got in few]) == pytest.approx(floor, rel=0.1)
+    assert calibration(some(400), some(400))["calibration.place.floor"].value < floor / 3
+
+
+def test_only_what_both_sides_say_is_compared():
+    got = calibration(seen([z(LEFT, kinds=("palette",))]), seen([z(LEFT)]))
+    assert set(got) == {"calibration.colour", "calibration.colour.floor"}
+    assert calibration(seen([""]), seen([z(LEFT)])) == {}
