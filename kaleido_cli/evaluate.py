@@ -11,6 +11,7 @@ from kaleido_cli import console
 from kaleido_cli.options import (
     JsonOption,
     WorkspaceOption,
+    ZOption,
     open_workspace,
     split_names,
     split_numbers,
@@ -41,6 +42,7 @@ def evaluate(
             help="baseline, kaleido, or both, with a comma; one alone is compared with nothing.",
         ),
     ] = None,
+    z: ZOption = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default=False)
     ] = None,
@@ -95,7 +97,7 @@ def evaluate(
         "evaluate.seeds": split_numbers(seeds, "--seeds", int),
     }
     if toy:
-        given = (*changes.values(), models, track)
+        given = (*changes.values(), models, z, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):
             raise typer.BadParameter("--toy goes with --workspace and --json only.")
         from pipelines.evaluate.report.toy_page import evaluate_toy
@@ -109,6 +111,7 @@ def evaluate(
         name=name,
         embedded=embedded,
         models=split_names(models),
+        z_kinds=split_names(z),
         tracker=track,
         progress=console.ConsoleProgress(),
     )

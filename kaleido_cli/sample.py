@@ -115,9 +115,9 @@ def sample(
         temperature=settings.temperature,
         top_p=settings.top_p,
         batch_size=settings.batch_size,
-        z_kinds=split_names(z),
     )
-    summary = draw(opened, asked, options, name, baseline, console.ConsoleProgress())
+    progress = console.ConsoleProgress()
+    summary = draw(opened, asked, options, name, baseline, split_names(z), progress)
     console.show(summary, as_json, _render)
 
 

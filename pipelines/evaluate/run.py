@@ -68,6 +68,7 @@ def evaluate(
     captions: Sequence[str] | None = None,
     embedded: bool = False,
     models: Sequence[str] | None = None,
+    z_kinds: Sequence[str] | None = None,
     tracker: str | None = None,
     progress: Progress = SILENT,
 ) -> EvaluateSummary:
@@ -85,6 +86,7 @@ def evaluate(
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
         models: ``baseline``, ``kaleido``, or both, which are then compared; None is both.
+        z_kinds: Kinds of z that Kaleido draws; None for all that it knows.
         tracker: One of `TRACKERS`, which is given the numbers too; see `track`.
         progress: Listener.
 
@@ -98,7 +100,7 @@ def evaluate(
         require_tracker(tracker)
     if not embedded and not settings.features:
         require_scenes(workspace)
-    bundles = _load(workspace, embedded, MODELS if models is None else models)
+    bundles = _load(workspace, embedded, MODELS if models is None else models, z_kinds)
     _check(settings)
     truth = _truth(workspace, bundles, progress)
     yardstick = _yardstick(workspace, bundles, captions, truth, progress)
@@ -140,13 +142,18 @@ def evaluate(
     )
 
 
-def _load(workspace: Workspace, embedded: bool, models: Sequence[str]) -> dict[str, Bundle]:
+def _load(
+    workspace: Workspace, embedded: bool, models: Sequence[str], z_kinds: Sequence[str] | None
+) -> dict[str, Bundle]:
     _require_different("models", models)
     for name in models:
         if name not in MODELS:
             raise KaleidoError(f"model {name!r}", "there is no such model.", nearest(name, MODELS))
     chosen = [name for name in MODELS if name in models]
     bundles = {m: load_bundle(workspace, m == BASELINE, embedded) for m in chosen}
+    if z_kinds is not None:
+        with_z = KALEIDO if KALEIDO in bundles else BASELINE  # which then says that it has none
+        bundles[with_z] = bundles[with_z].drawing(z_kinds)
     if len(bundles) > 1:
         _require_fair(bundles)
     return bundles
@@ -315,5 +322,6 @@ def _command(workspace: Workspace, plan: Plan, bundles: Mapping[str, Bundle], na
         f"--seeds {','.join(map(str, plan.seeds))} --name {name}"
         + (f" --features {shlex.quote(features)}" if features else "")
         + (f" --models {','.join(bundles)}" if len(bundles) < len(MODELS) else "")
+        + "".join(f" --z {','.join(b.chosen_kinds)}" for b in bundles.values() if b.chosen_kinds)
         + (" --embedded" if _any(bundles).source == "embedded" else "")
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from pipelines.core.errors import KaleidoError
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
+from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 
@@ -23,17 +25,30 @@ class Bundle:
         diffusion: p(x|z,c), or p(x|c) for a baseline.
         name: ``kaleido`` or ``baseline``.
         source: ``workspace`` or ``embedded``.
+        chosen_kinds: The only kinds of z to draw, in order; None for all that the model knows.
     """
 
     prior: Prior
     diffusion: Diffusion
     name: str
     source: str
+    chosen_kinds: tuple[str, ...] | None = None
 
     @property
     def z_kinds(self) -> tuple[str, ...]:
-        """Kinds of z that this bundle draws, in order."""
-        return self.diffusion.z_kinds
+        """Kinds of z that this bundle draws, in order; none for a baseline."""
+        return self.diffusion.z_kinds if self.chosen_kinds is None else self.chosen_kinds
+
+    def drawing(self, kinds: Sequence[str]) -> Bundle:
+        """Return the same models, to draw z of these kinds alone.
+
+        Raises:
+            KaleidoError: If the model was not trained on a kind, or is a baseline.
+        """
+        if not self.diffusion.z_kinds:
+            raise KaleidoError("--z", "a baseline has no z.", "Leave out --z, or the baseline.")
+        require_kinds(kinds, self.diffusion.z_kinds, "this model was trained on")
+        return replace(self, chosen_kinds=order_kinds(kinds))
 
 
 def load_bundle(

@@ -45,7 +45,6 @@ class DrawOptions:
         temperature: Of the prior.
         top_p: Of the prior.
         batch_size: Images drawn together; the pictures do not depend on it.
-        z_kinds: Kinds of z to draw, or None for all that the model knows.
     """
 
     n: int = 16
@@ -56,7 +55,6 @@ class DrawOptions:
     temperature: float = 1.0
     top_p: float = 1.0
     batch_size: int = 16
-    z_kinds: tuple[str, ...] | None = None
 
 
 def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]:
@@ -66,14 +64,13 @@ def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]
     """
     with torch.inference_mode():
         encoded = bundle.prior.encode([caption])
-    kinds = bundle.z_kinds
-    if kinds and options.z_kinds is not None:
-        kinds = options.z_kinds
     keys = [f"{index}:{caption}" for index in range(options.n)]
     texts = [""] * options.n
-    if kinds:
+    if bundle.z_kinds:
         seeds = [derive(options.seed, "z", key) for key in keys]
-        texts = draw_z(bundle.prior, encoded, kinds, seeds, options.temperature, options.top_p)
+        texts = draw_z(
+            bundle.prior, encoded, bundle.z_kinds, seeds, options.temperature, options.top_p
+        )
     for start in range(0, options.n, options.batch_size):
         chunk = range(start, min(start + options.batch_size, options.n))
         pixels = draw_given(

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.shards import read_records
 from pipelines.core.sheet import contact_sheet
 from pipelines.core.workspace import Workspace
-from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, Sample, draw
 
@@ -54,6 +53,7 @@ def sample(
     options: DrawOptions,
     name: str | None = None,
     baseline: bool = False,
+    z_kinds: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> SampleSummary:
     """Draw samples of captions into ``samples/NAME``.
@@ -64,6 +64,7 @@ def sample(
         options: How to draw.
         name: The folder's name; None makes one from the first caption.
         baseline: Use the model without z.
+        z_kinds: Kinds of z to draw; None for all that the model knows.
         progress: Listener.
 
     Raises:
@@ -74,7 +75,8 @@ def sample(
     if any(not caption.strip() for caption in asked):
         raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
     bundle = load_bundle(workspace, baseline)
-    options = replace(options, z_kinds=_choose_kinds(options.z_kinds, bundle))
+    if z_kinds is not None:
+        bundle = bundle.drawing(z_kinds)
     if bundle.source == "embedded":
         progress.message(
             "This workspace has no trained models; the embedded ones draw (they know scenes of "
@@ -89,7 +91,7 @@ def sample(
             for item in draw(bundle, caption, options):
                 file = f"{number:04d}-{item.index:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
-                lines.append(_line(file, item, options, bundle.name, bundle.source))
+                lines.append(_line(file, item, options, bundle))
                 group.append(item.pixels)
                 advance(1)
             if number < SHEET_CAPTIONS:
@@ -139,24 +141,15 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     return list(captions)
 
 
-def _choose_kinds(asked: tuple[str, ...] | None, bundle: Bundle) -> tuple[str, ...]:
-    if asked is None:
-        return bundle.z_kinds
-    if not bundle.z_kinds:
-        raise KaleidoError("--z", "a baseline has no z.", "Leave out --z or --baseline.")
-    require_kinds(asked, bundle.z_kinds, "this model was trained on")
-    return order_kinds(asked)
-
-
-def _line(file: str, item: Sample, options: DrawOptions, model: str, source: str) -> str:
+def _line(file: str, item: Sample, options: DrawOptions, bundle: Bundle) -> str:
     row = {
         "file": file,
         "caption": item.caption,
         "z": item.z,
         "index": item.index,
-        "model": model,
-        "source": source,
-        "settings": asdict(options),
+        "model": bundle.name,
+        "source": bundle.source,
+        "settings": asdict(options) | {"z_kinds": bundle.z_kinds},
     }
     return json.dumps(row, ensure_ascii=False) + "\n"
 

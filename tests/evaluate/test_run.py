@@ -101,6 +101,15 @@ def test_models_that_there_are_not_are_named(trained, models, named):
         evaluate(small(trained), captions=CAPTIONS, models=models)
 
 
+def test_kinds_of_z_can_be_chosen_and_the_report_says_which(trained):
+    summary = evaluate(small(trained), captions=CAPTIONS, models=["kaleido"], z_kinds=["boxes"])
+    found = content(summary)
+    assert {tuple(row["z_kinds"]) for row in found["rows"]} == {("boxes",), ()}
+    assert found["command"].endswith("--models kaleido --z boxes")
+    with pytest.raises(KaleidoError, match="baseline has no z"):
+        evaluate(small(trained), captions=CAPTIONS, models=["baseline"], z_kinds=["boxes"])
+
+
 def test_one_caption_gives_rows_without_intervals(trained):
     summary = evaluate(small(trained), captions=["two circles"])
     rows = content(summary)["rows"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from pipelines.core.errors import KaleidoError
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw
 
@@ -49,8 +51,14 @@ def test_guidance_changes_pictures_but_not_z(bundle) -> None:
     )
 
 
+def test_only_kinds_that_the_model_knows_can_be_chosen(bundle) -> None:
+    assert bundle.drawing(["palette", "boxes"]).z_kinds == ("boxes", "palette")
+    with pytest.raises(KaleidoError, match="this model was trained on"):
+        bundle.drawing(["tokens"])
+
+
 def test_z_reaches_the_picture(bundle) -> None:
-    boxes, palette = _draw(bundle, z_kinds=("boxes",)), _draw(bundle, z_kinds=("palette",))
+    boxes, palette = (_draw(bundle.drawing([kind])) for kind in ("boxes", "palette"))
     assert boxes[0].z.startswith("<boxes>")
     assert palette[0].z.startswith("<palette>")
     assert not np.array_equal(boxes[0].pixels, palette[0].pixels)

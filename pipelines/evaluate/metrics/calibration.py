@@ -43,8 +43,8 @@ def calibration(drawn: Observed, real: Observed) -> dict[str, Estimate]:
         real: Real pictures of the same captions, with theirs.
 
     Returns:
-        ``calibration.FACTOR``: total variation, from 0 (equal shares) to 1, over all captions
-        together; ``calibration.FACTOR.floor``: what is left of it, on average, if each caption's
+        ``z.calibration.FACTOR``: total variation, from 0 (equal shares) to 1, over all captions
+        together; ``z.calibration.FACTOR.floor``: what is left of it, on average, if each caption's
         drawn and real z are mixed and dealt again, since finite numbers never agree. Factors:
         ``count``, ``place`` and ``size`` of boxes, or of blobs where there are no boxes, and the
         palette's ``colour``; those that both sides have.
@@ -75,8 +75,8 @@ def _estimates(
     distance = jackknife(lambda kept: _total_variation(*means[kept].mean(0)), len(means))
     floor = np.full((len(means), seeds), np.mean(floors))
     return {
-        f"calibration.{factor}": Estimate.of_captions(*distance, seeds),
-        f"calibration.{factor}.floor": Estimate.mean_of(floor),
+        f"z.calibration.{factor}": Estimate.of_captions(*distance, seeds),
+        f"z.calibration.{factor}.floor": Estimate.mean_of(floor),
     }
 
 

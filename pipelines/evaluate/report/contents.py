@@ -115,8 +115,8 @@ TITLES = {
             "colour": "palette's colours",
         }.items()
         for key, words in (
-            (f"calibration.{factor}", (f"z: {what}", "total variation from those of real z")),
-            (f"calibration.{factor}.floor", (f"Floor: {what}", "of equal z, by finite numbers")),
+            (f"z.calibration.{factor}", (f"z: {what}", "total variation from those of real z")),
+            (f"z.calibration.{factor}.floor", (f"Floor: {what}", "of equal z, by finite numbers")),
         )
     },
     "entropy.colour": ("Colour entropy", "nats, given the shape; tells of the caption"),

@@ -30,8 +30,8 @@ LEFT, RIGHT = (150, 500), (850, 500)
 def test_equal_shares_are_calibrated():
     got = calibration(seen([z(LEFT), z(RIGHT)]), seen([z(RIGHT), z(LEFT)]))
     factors = ("count", "place", "size", "colour")
-    assert set(got) == {f"calibration.{f}{end}" for f in factors for end in ("", ".floor")}
-    assert all(got[f"calibration.{factor}"].value == 0.0 for factor in factors)
+    assert set(got) == {f"z.calibration.{f}{end}" for f in factors for end in ("", ".floor")}
+    assert all(got[f"z.calibration.{factor}"].value == 0.0 for factor in factors)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_equal_shares_are_calibrated():
 )
 def test_a_preference_is_seen_in_its_factor_alone(factor, drawn, distance):
     got = calibration(seen(drawn * 10), seen([z(LEFT), z(RIGHT)] * 10))
-    assert got[f"calibration.{factor}"].value == pytest.approx(distance)
-    assert got[f"calibration.{factor}"].value > 2 * got[f"calibration.{factor}.floor"].value
+    assert got[f"z.calibration.{factor}"].value == pytest.approx(distance)
+    assert got[f"z.calibration.{factor}"].value > 2 * got[f"z.calibration.{factor}.floor"].value
     others = {"place", "count", "size", "colour"} - {factor}
-    assert all(got[f"calibration.{other}"].value == 0.0 for other in others)
+    assert all(got[f"z.calibration.{other}"].value == 0.0 for other in others)
 
 
 def test_the_floor_is_what_equal_z_in_finite_numbers_differ_by():
@@ -59,12 +59,14 @@ def test_the_floor_is_what_equal_z_in_finite_numbers_differ_by():
         return seen(group, captions=1, seeds=1)
 
     few = [calibration(some(12), some(12)) for _ in range(40)]
-    floor = np.mean([got["calibration.place.floor"].value for got in few])
-    assert np.mean([got["calibration.place"].value for got in few]) == pytest.approx(floor, rel=0.1)
-    assert calibration(some(400), some(400))["calibration.place.floor"].value < floor / 3
+    floor = np.mean([got["z.calibration.place.floor"].value for got in few])
+    assert np.mean([got["z.calibration.place"].value for got in few]) == pytest.approx(
+        floor, rel=0.1
+    )
+    assert calibration(some(400), some(400))["z.calibration.place.floor"].value < floor / 3
 
 
 def test_only_what_both_sides_say_is_compared():
     got = calibration(seen([z(LEFT, kinds=("palette",))]), seen([z(LEFT)]))
-    assert set(got) == {"calibration.colour", "calibration.colour.floor"}
+    assert set(got) == {"z.calibration.colour", "z.calibration.colour.floor"}
     assert calibration(seen([""]), seen([z(LEFT)])) == {}
