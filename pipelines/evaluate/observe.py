@@ -41,7 +41,7 @@ class Cell:
         z: By caption, one text a picture.
         edges: Edge energy of each picture, (captions, n).
         colours: How well each picture keeps to its palette, (captions, n, 6), see `palette_fits`.
-        ids: Its tokens, int16 (captions, n, 2, cells), see `Retokenizer.look`; no cells where z
+        ids: Its tokens, int32 (captions, n, 2, cells), see `Retokenizer.look`; no cells where z
             has no tokens, or nothing reads them.
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
             the report's grids. They are not chosen.
@@ -66,7 +66,7 @@ class Observed:
         z: By caption and seed, one text a picture.
         edges: Edge energy of each picture, (captions, seeds, n).
         colours: As in `Cell`, (captions, seeds, n, 6).
-        ids: As in `Cell`, (captions, seeds, n, 2, cells).
+        ids: As in `Cell`, int32 (captions, seeds, n, 2, cells).
         shown: Of the first seed, as in `Cell`.
     """
 
@@ -128,7 +128,7 @@ def observe(
         if tokenizer and _has(z, Tokens):
             ids.append(tokenizer.look(images, z))
         else:
-            ids.append(np.zeros((len(images), 2, 0), np.int16))
+            ids.append(np.zeros((len(images), 2, 0), np.int32))
         texts.append(z)
         if len(shown) < SHOWN[0]:
             shown.append(images[: SHOWN[1]].copy())

@@ -28,7 +28,7 @@ def cell() -> Cell:
         [["<boxes> star <1>", "", "é\n"]] * 2,
         rng.random((2, 3)),
         np.where(rng.random((2, 3, 6)) < 0.5, np.nan, 0.25),
-        rng.integers(-1, 1000, (2, 3, 2, 9), np.int16),
+        rng.integers(-1, 40_000, (2, 3, 2, 9), np.int32),
         rng.integers(0, 256, (2, 3, 4, 4, 3), np.uint8),
     )
 

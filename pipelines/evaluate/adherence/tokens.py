@@ -42,7 +42,7 @@ class Retokenizer:
             texts: The z of each picture.
 
         Returns:
-            int16 (n, 2, cells): ids of each picture, and ids of the tokenizer's own picture of z
+            int32 (n, 2, cells): ids of each picture, and ids of the tokenizer's own picture of z
             at the same size, which is the ceiling; there -1 where z has no tokens of this grid.
         """
         drawn = self._ids(images)
@@ -57,7 +57,7 @@ class Retokenizer:
 
     def _ids(self, images: np.ndarray) -> np.ndarray:
         pixels = to_input(images, self._tokenizer.image_size)
-        return self._tokenizer.encode(pixels).cpu().numpy().astype(np.int16)
+        return self._tokenizer.encode(pixels).cpu().numpy().astype(np.int32)
 
 
 def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:

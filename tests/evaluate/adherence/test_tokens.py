@@ -31,9 +31,10 @@ class Told(Progress):
 
 
 @pytest.fixture
-def reader():
+def reader(request):
     torch.manual_seed(0)
-    settings = TokenizerSettings(patch_size=2, channels=(8, 16), codebook_size=24, code_dim=4)
+    entries = getattr(request, "param", 24)
+    settings = TokenizerSettings(patch_size=2, channels=(8, 16), codebook_size=entries, code_dim=4)
     tokenizer = build_tokenizer(settings, 16)
     torch.nn.init.normal_(tokenizer.model.quantize.embedding.weight, std=0.5)
     tokenizer.model.eval()
@@ -48,12 +49,21 @@ def images():
 def test_a_picture_has_its_own_tokens_and_others_do_not(reader, images):
     z = [z_to_text({"tokens": reader.tokens(image)}) for image in images]
     ids = reader.look(images, z)
-    assert ids.shape == (4, 2, 16) and ids.dtype == np.int16
+    assert ids.shape == (4, 2, 16) and ids.dtype == np.int32
     got = token_adherence(z, ids)
     assert got["tokens"] == 1.0
     # An untrained decoder does not draw what its encoder reads.
     assert 0.0 <= got["tokens.reconstructed"] < 1.0
     assert token_adherence([*z[1:], *z[:1]], ids)["tokens"] < 0.6
+
+
+@pytest.mark.parametrize("reader", [40_000], indirect=True)
+def test_ids_of_large_codebooks_are_kept(reader, images):
+    reader._tokenizer.model.quantize.embedding.weight.data[:32_768] = 1e6  # never the nearest
+    tokens = reader.tokens(images[0])
+    assert min(tokens.ids) > np.iinfo(np.int16).max
+    z = z_to_text({"tokens": tokens})
+    assert token_adherence([z], reader.look(images[:1], [z]))["tokens"] == 1.0
 
 
 def test_the_ceiling_is_of_the_tokenizers_own_picture(reader, images):
