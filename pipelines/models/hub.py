@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +77,36 @@ def model_identity(folder: Path) -> str:
             "Save the model again with save_pretrained.",
         )
     return fingerprint([[path.name, sha256_file(path)] for path in parts])
+
+
+def read_config(folder: Path, what: str, name: str = "config.json") -> dict[str, Any]:
+    """Read a configuration in a model's folder.
+
+    Args:
+        folder: What ``save_pretrained`` wrote.
+        what: What an error calls such a model, with its article.
+        name: The file's name; its content is a JSON object.
+
+    Raises:
+        KaleidoError: If there is no such file, or it holds something else.
+    """
+    try:
+        config = json.loads((folder / name).read_text("utf-8"))
+        if not isinstance(config, dict):
+            raise TypeError(f"{name} holds no JSON object")
+    except (OSError, ValueError, TypeError) as error:
+        raise KaleidoError(
+            str(folder),
+            f"this is not {what}'s folder ({type(error).__name__}: {error}).",
+            "It needs config.json and model.safetensors, as save_pretrained writes them.",
+        ) from error
+    return config
+
+
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """The class of transformers that a ``config.json`` was written by; empty if it names none."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def load_model(

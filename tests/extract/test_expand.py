@@ -124,7 +124,9 @@ def test_wording_is_part_of_the_fingerprint_only_where_words_are_drawn(llama):
 def test_which_models_see_pictures(llama, llava, blip, rtdetr, tmp_path):
     assert text_only(llama)
     assert text_only(tmp_path / "model.gguf")
-    assert not any(map(text_only, (llava, blip, rtdetr, tmp_path)))
+    assert not any(map(text_only, (llava, blip, rtdetr)))
+    with pytest.raises(KaleidoError, match="not a describer's folder"):
+        text_only(tmp_path)
 
 
 def test_a_gguf_file_needs_its_package(tmp_path, monkeypatch):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.models.hub import first_line, load_model, model_folder, model_identity
+from pipelines.models.hub import (
+    architecture_of,
+    first_line,
+    load_model,
+    model_folder,
+    model_identity,
+    read_config,
+)
 
 
 @pytest.fixture
@@ -39,6 +46,29 @@ def test_weights_and_configuration_count_and_nothing_else(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(KaleidoError, match="pickles are not read"):
         model_identity(folder)
+
+
+def test_a_configuration_is_an_object(folder):
+    assert read_config(folder, "a judge") == {}
+    for text in ("[]", "{", "\xff"):
+        (folder / "index.json").write_text(text, "latin-1")
+        with pytest.raises(KaleidoError, match="not a judge's folder"):
+            read_config(folder, "a judge", "index.json")
+    with pytest.raises(KaleidoError, match="not a judge's folder.*No such file"):
+        read_config(folder / "elsewhere", "a judge")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"architectures": ["BertModel", "BertForMaskedLM"]}, "BertModel"),
+        ({"architectures": []}, ""),
+        ({"architectures": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_class_that_a_configuration_names(config, name):
+    assert architecture_of(config) == name
 
 
 def test_what_cannot_be_loaded_is_told(folder):

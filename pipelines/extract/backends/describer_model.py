@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pipelines.extract.backends.describer import Describer, DescriberModel, Wording
 from pipelines.extract.backends.plugin import plugin_describer
-from pipelines.models.hub import GGUF, model_folder, model_identity
+from pipelines.models.hub import (
+    GGUF,
+    architecture_of,
+    model_folder,
+    model_identity,
+    read_config,
+)
 
 
 class SavedDescriber(DescriberModel):
@@ -32,7 +37,7 @@ def find_describer(name: str) -> DescriberModel:
             the Hugging Face hub, which is fetched.
 
     Raises:
-        KaleidoError: If there is no such model, or it cannot be fetched.
+        KaleidoError: If there is no such model, it cannot be fetched or has no configuration.
     """
     if not Path(name).exists() and (plugin := plugin_describer(name)):
         return plugin
@@ -42,13 +47,16 @@ def find_describer(name: str) -> DescriberModel:
 
 
 def text_only(path: Path) -> bool:
-    """Whether a model is a language model that sees no pictures, by its configuration."""
+    """Whether a model is a language model that sees no pictures, by its configuration.
+
+    Args:
+        path: Its folder, or its GGUF file.
+
+    Raises:
+        KaleidoError: If neither it nor a processor has a configuration.
+    """
     if path.suffix == GGUF:
         return True
     if any((path / f"{name}_config.json").is_file() for name in ("preprocessor", "processor")):
         return False
-    try:
-        architecture = json.loads((path / "config.json").read_text("utf-8"))["architectures"][0]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False  # loading it says what is wrong
-    return str(architecture).endswith("ForCausalLM")
+    return architecture_of(read_config(path, "a describer")).endswith("ForCausalLM")

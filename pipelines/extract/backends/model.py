@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.extract.backends.base import DetectorBackend, DetectorModel
 from pipelines.extract.backends.plugin import plugin_detector
 from pipelines.extract.phrases import NounPhrases, installed_parser
-from pipelines.models.hub import model_folder, model_identity
+from pipelines.models.hub import architecture_of, model_folder, model_identity, read_config
 
 WITH_MASKS = ("yolo", "segmentation")
 """Families whose detections have masks."""
@@ -73,16 +72,9 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
 def _family(folder: Path) -> str:
     if (folder / "model.yaml").is_file():
         return "yolo"
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        kind, architecture = str(config.get("model_type")), str(config["architectures"][0])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise KaleidoError(
-            str(folder),
-            f"this is not a detector's folder ({type(error).__name__}: {error}).",
-            "It needs config.json and model.safetensors, as save_pretrained writes them.",
-        ) from error
-    if kind in _OPEN:
+    config = read_config(folder, "a detector")
+    architecture = architecture_of(config)
+    if config.get("model_type") in _OPEN:
         return "open"
     if architecture.endswith("ForObjectDetection"):
         return "detection"
@@ -90,6 +82,6 @@ def _family(folder: Path) -> str:
         return "segmentation"
     raise KaleidoError(
         str(folder),
-        f"a {architecture} finds no objects.",
+        f"a {architecture or 'model of this kind'} finds no objects.",
         "Use a model for object detection or instance segmentation.",
     )

@@ -5,14 +5,13 @@ Segment Anything (arXiv 2304.02643), SAM 2 (arXiv 2408.00714).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.core.plugins import DETECTORS, plugin_names
-from pipelines.models.hub import load_model, model_folder, model_identity
+from pipelines.models.hub import load_model, model_folder, model_identity, read_config
 
 CLASSES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 """``model_type`` -> prefix of transformers' classes. SAM 2's public folders say ``sam2_video``."""
@@ -37,18 +36,13 @@ def find_sam(name: str) -> SamModel | None:
     """Find a SAM: a folder, or a model of the hub, which is fetched; None if it is another model.
 
     Raises:
-        KaleidoError: If there is no such model, or it has no weights as safetensors.
+        KaleidoError: If there is no such model, or it lacks a configuration or safetensors.
     """
     if not Path(name).exists() and name in plugin_names(DETECTORS):
         return None
     folder = model_folder(name)
-    try:
-        kind = json.loads((folder / "config.json").read_text("utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # whoever looks for a detector in it says what is wrong
-    if kind not in CLASSES:
-        return None
-    return SamModel(folder, CLASSES[kind], model_identity(folder))
+    family = CLASSES.get(str(read_config(folder, "a segmenter").get("model_type")))
+    return None if family is None else SamModel(folder, family, model_identity(folder))
 
 
 class SamBackend:

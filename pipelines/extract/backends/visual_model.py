@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.models.hub import model_folder, model_identity
+from pipelines.models.hub import model_folder, model_identity, read_config
 
 if TYPE_CHECKING:
     from pipelines.extract.backends.visual import VisualTokenizer
@@ -20,6 +19,9 @@ INSIDE = "vqmodel."
 """Ends the names' prefix of a VQ model's weights inside a larger checkpoint of transformers."""
 
 INDEX = "model.safetensors.index.json"
+
+WHAT = "a visual tokenizer"
+"""What errors call such a model."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +78,16 @@ def find_visual_model(name: str) -> VisualModel:
     folder = model_folder(name)
     from_zero = False
     if (folder / "model_index.json").is_file():
-        pipeline = _read(folder / "model_index.json")
+        pipeline = read_config(folder, WHAT, "model_index.json")
         # The one pipeline whose VQModel was trained on such values; the model does not say so.
         from_zero = str(pipeline.get("_class_name")) == "AmusedPipeline"
         folder = folder / _component(folder, pipeline)
-    config = _read(folder / "config.json")
+    config = read_config(folder, WHAT)
     family = _family(folder, config)
     if family == "diffusers" and (folder / "kaleido.json").is_file():
         return own_model(folder)
     identity = fingerprint(_identity(folder), from_zero)
     return VisualModel(folder, family, config, identity, from_zero)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise KaleidoError(
-            str(path.parent),
-            f"this is not a visual tokenizer's folder ({type(error).__name__}: {error}).",
-            "It needs config.json and model.safetensors.",
-        ) from error
-    return found if isinstance(found, dict) else {}
 
 
 def _component(folder: Path, pipeline: Mapping[str, Any]) -> str:
@@ -132,7 +122,7 @@ def _family(folder: Path, config: Mapping[str, Any]) -> str:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold a tokenizer's weights, not those of a model around it."""
     if (folder / INDEX).is_file():
-        places = _read(folder / INDEX).get("weight_map", {})
+        places = read_config(folder, WHAT, INDEX).get("weight_map", {})
         inside = {file for name, file in places.items() if INSIDE in name}
         return [folder / name for name in sorted(inside or set(places.values()))]
     # diffusers may keep a second copy of other precision beside its file.

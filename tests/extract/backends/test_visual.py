@@ -155,7 +155,7 @@ def test_pictures_that_the_grid_does_not_divide_are_refused(tmp_path):
         ("{", "not a visual tokenizer's folder"),
         ('{"model_type": "bert"}', "a bert is no visual tokenizer"),
         ('{"_class_name": "AutoencoderKL"}', "a AutoencoderKL is no visual tokenizer"),
-        ("[]", "no visual tokenizer"),
+        ("[]", "not a visual tokenizer's folder"),
     ],
 )
 def test_a_folder_of_something_else_is_named(tmp_path, config, words):
