@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +60,19 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     if data is None or manifest.inputs.get("data") != data.sha256:
         raise InputMissing(str(path), f"the data changed after the {kind} were made.", command)
     return manifest
+
+
+def token_makers(shards: Iterable[Path]) -> set[str]:
+    """Gather which visual tokenizers wrote shards of tokens.
+
+    Args:
+        shards: Of one workspace's ``latents/tokens``; unfinished and missing ones are passed over.
+
+    Returns:
+        The tokenizers' hashes; an empty text stands for shards that name none.
+    """
+    made = (read_manifest(path) for path in shards)
+    return {str(manifest.options.get("tokenizer", "")) for manifest in made if manifest}
 
 
 class _Latents:

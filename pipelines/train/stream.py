@@ -12,7 +12,7 @@ from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.core.workspace import Workspace
 from pipelines.latents.items import LabelledList
-from pipelines.latents.reader import latent_manifest, read_joined
+from pipelines.latents.reader import latent_manifest, read_joined, token_makers
 from pipelines.latents.tokens import Shape, Tokens
 
 WINDOW_SHARDS = 8
@@ -91,17 +91,15 @@ class RecordStream:
         return f"Found {', '.join(parts)}; records show the kinds they have." if parts else ""
 
     def _codebook(self) -> str:
-        found = {
-            str(latent_manifest(self._workspace, path, "tokens").options.get("tokenizer", ""))
-            for path in self._shards
-        }
+        folder = self._workspace.latents("tokens")
+        found = token_makers(folder / path.name for path in self._shards)
         if len(found) > 1:
             raise KaleidoError(
-                str(self._workspace.latents("tokens")),
+                str(folder),
                 f"{len(found)} visual tokenizers wrote these shards, and their ids differ.",
                 "Run `kaleido extract tokens` again.",
             )
-        return found.pop()
+        return next(iter(found), "")
 
     def batch(self, start: int, count: int) -> list[Record]:
         """Records at positions `start` to ``start + count`` of the endless order."""

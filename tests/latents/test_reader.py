@@ -12,7 +12,7 @@ from pipelines.core.manifest import (
 )
 from pipelines.core.shards import write_shard
 from pipelines.latents.palette import Colour, Palette
-from pipelines.latents.reader import read_joined
+from pipelines.latents.reader import read_joined, token_makers
 
 
 def _palette(index: int) -> Palette:
@@ -78,3 +78,14 @@ def test_a_row_of_another_kind_is_an_error(workspace, write_data, records):
     _write(workspace, "palette", "000000", ["r001"], fields={"boxes.json": b"{}"})
     with pytest.raises(KaleidoError, match=r"has no 'palette\.json'"):
         list(read_joined(workspace, workspace.data / "000000.tar", ["palette"]))
+
+
+def test_who_wrote_tokens(tmp_path):
+    shards = [tmp_path / f"{number:06d}.tar" for number in range(4)]
+    for path, options in zip(shards, ({"tokenizer": "a"}, {"tokenizer": "b"}, {}), strict=False):
+        info = write_shard(path, [])
+        made = Manifest("tokens", 1, "f", count_outcomes([]), info.sha256, options=options)
+        write_manifest(path, made, [])
+    assert token_makers(shards[:1]) == {"a"}
+    assert token_makers(shards) == {"a", "b", ""}
+    assert token_makers(shards[3:]) == set()

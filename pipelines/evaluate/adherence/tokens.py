@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import InputMissing
-from pipelines.core.manifest import read_manifest
 from pipelines.core.progress import Progress
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.judge import to_input
+from pipelines.latents.reader import token_makers
 from pipelines.latents.tokens import Tokens
 from pipelines.models.pixels import to_pixels
 from pipelines.models.tokenizer import Tokenizer
@@ -63,14 +63,12 @@ class Retokenizer:
 def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:
     """The workspace's tokenizer, or None, and a message, if it did not make its tokens."""
     folder = workspace.models("tokenizer")
-    made = [read_manifest(path) for path in sorted(workspace.latents("tokens").glob("*.tar"))]
-    makers = {manifest.options.get("tokenizer") for manifest in made if manifest}
     try:
         tokenizer = Tokenizer.load(folder)
     except InputMissing:
         progress.message(f"Tokens of z are not looked for: {folder} holds no tokenizer.")
         return None
-    if makers - {tokenizer.identity}:
+    if token_makers(workspace.latents("tokens").glob("*.tar")) - {tokenizer.identity}:
         progress.message(
             f"Tokens of z are not looked for: {folder} was trained again after they were made."
         )
