@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.core.files import TEMPORARY
 from pipelines.core.manifest import read_manifest
+from pipelines.core.sizes import bytes_in
 from pipelines.core.workspace import Workspace
 
 PLACES = ("downloads", "models", "reports", "logs")
@@ -139,6 +140,5 @@ def _temporary(folder: Path) -> Iterator[Leftover]:
 
 
 def _leftover(path: Path, reason: str) -> Leftover:
-    files = [path, *path.rglob("*")] if path.is_dir() else [path]
-    size = sum(file.lstat().st_size for file in files if not file.is_dir())
-    return Leftover(path, size, reason)
+    # Removing a link frees nothing of what it names.
+    return Leftover(path, bytes_in(path, follow_links=False), reason)

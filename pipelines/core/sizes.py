@@ -1,8 +1,9 @@
-"""Numbers of bytes as people write them."""
+"""Numbers of bytes: as people write them, and on disk."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 
@@ -28,3 +29,18 @@ def parse_bytes(text: str, what: str) -> int:
     if size < 1:
         raise KaleidoError(what, f"{text!r} is no number of bytes.", "Write one like 50GB.")
     return size
+
+
+def bytes_in(path: Path, follow_links: bool) -> int:
+    """Add up the bytes of a file, or of all files in a folder.
+
+    Args:
+        path: The file or folder; nothing there counts 0.
+        follow_links: Whether a link to a file counts as the file that it names, or as what the
+            link itself takes.
+    """
+    return sum(
+        file.stat(follow_symlinks=follow_links).st_size
+        for file in (path, *path.rglob("*"))
+        if file.is_file() or (file.is_symlink() and not follow_links)
+    )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.filesize import decimal
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.sizes import parse_bytes
+from pipelines.core.sizes import bytes_in, parse_bytes
 from pipelines.core.workspace import Workspace
 
 MEND = (
@@ -31,12 +30,8 @@ def disk_left(workspace: Workspace) -> int | None:
     if not text:
         return None
     limit = parse_bytes(text, "setting 'extract.disk_budget'")
-    used = sum(path.stat().st_size for path in _files(workspace.root / "latents"))
-    return max(limit - used, 0)
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    # A file that lies elsewhere and is linked is one of the workspace's latents too.
+    return max(limit - bytes_in(workspace.root / "latents", follow_links=True), 0)
 
 
 def foresee(left: int, growths: Sequence[int | None]) -> str:
