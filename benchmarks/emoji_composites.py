@@ -19,13 +19,14 @@ import resvg_py
 from PIL import Image
 
 from pipelines.core.batches import in_batches
+from pipelines.core.masks import around
 from pipelines.core.seeds import generator
 from pipelines.core.sheet import contact_sheet
 from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, read_drawings
 from pipelines.embedded.measure_detector import average_precision
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.judge import iou
-from pipelines.extract.backends.base import Detections, around
+from pipelines.extract.backends.base import Detections
 from pipelines.extract.backends.model import find_detector
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.core.masks import around
 from pipelines.core.seeds import generator
 from pipelines.data.scenes.draw import Drawing, draw_scene
 from pipelines.data.scenes.factors import SHAPES, Scene, sample_scene
-from pipelines.extract.backends.base import around
 
 DRAWN_SIZE = 64
 INPUT_SIZE = 96  # mask prototypes have a stride of 4: drawn at 64 they would be 16 pixels wide

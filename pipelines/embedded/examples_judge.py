@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.core.masks import around_in_fractions
 from pipelines.core.seeds import generator
 from pipelines.data.scenes.draw import draw_scene
 from pipelines.data.scenes.factors import (
@@ -27,7 +28,6 @@ from pipelines.data.scenes.factors import (
     sample_scene,
 )
 from pipelines.evaluate.judge import STRIDE
-from pipelines.extract.backends.base import around
 
 SIZE = 64
 MIN_VISIBLE = 0.2  # an object covered further than this is not asked for
@@ -64,7 +64,7 @@ def draw_example(
         scene = _uniform(scene, rng)
     drawing = draw_scene(scene, SIZE)
     objects = tuple(
-        (item.shape, item.colour, item.texture, _box(mask))
+        (item.shape, item.colour, item.texture, around_in_fractions(mask))
         for item, mask, share in zip(scene.objects, drawing.masks, drawing.visible, strict=True)
         if share >= MIN_VISIBLE and mask.any()
     )
@@ -82,11 +82,6 @@ def _uniform(scene: Scene, rng: np.random.Generator) -> Scene:
         for item in scene.objects
     )
     return replace(scene, objects=objects, background=str(rng.choice(BACKGROUNDS)))
-
-
-def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (edge / len(mask) for edge in around(mask))
-    return x1, y1, x2, y2
 
 
 def targets(truths: Sequence[Truth]) -> dict[str, Tensor]:

@@ -13,9 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from pipelines.core.errors import BadRecord, InputMissing
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import MAX_PIXELS
+from pipelines.core.masks import around
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Outcome, Stage, StageSpec
-from pipelines.extract.backends.base import Detections, around
+from pipelines.extract.backends.base import Detections
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.detection import in_order
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from pipelines.core.images import encode_png
+from pipelines.core.masks import around_in_fractions
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
@@ -100,7 +101,7 @@ def _truth(scene: Scene, drawing: Drawing) -> dict[str, object]:
     objects = [
         asdict(item)
         | {
-            "box": _box(mask),
+            "box": around_in_fractions(mask) if mask.any() else None,
             "visible": round(float(share), 4),
             "ellipse": ellipse_truth(item),
             "mask": run_lengths(mask),
@@ -113,20 +114,6 @@ def _truth(scene: Scene, drawing: Drawing) -> dict[str, object]:
         "background": scene.background,
         "description": describe_scene(scene),
     }
-
-
-def _box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
-    """The visible part's bounding box, (x1, y1, x2, y2) in fractions of the side."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not rows.size:
-        return None
-    side = float(mask.shape[0])
-    return (
-        float(columns[0]) / side,
-        float(rows[0]) / side,
-        float(columns[-1] + 1) / side,
-        float(rows[-1] + 1) / side,
-    )
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL.Image import Image
 
+from pipelines.core.masks import around
 from pipelines.data.scenes.descriptions import describe_scene
 from pipelines.data.scenes.draw import Drawing, draw_scene
 from pipelines.data.scenes.factors import Scene
 from pipelines.evaluate.adherence.tokens import Retokenizer
-from pipelines.extract.backends.base import Detections, around
+from pipelines.extract.backends.base import Detections
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
 from pipelines.extract.detection import in_order

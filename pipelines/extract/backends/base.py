@@ -96,11 +96,3 @@ def distinct(boxes: np.ndarray) -> list[int]:
         if not (both > SAME_OBJECT * (areas - both)).any():
             kept.append(index)
     return kept
-
-
-def around(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The box around a mask (h, w), x1, y1, x2, y2 in pixels; zeros if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.extract.backends.base import Detections, around, distinct
+from pipelines.core.masks import around
+from pipelines.extract.backends.base import Detections, distinct
 from pipelines.models.hub import load_model
 
 if TYPE_CHECKING:
