@@ -18,6 +18,7 @@ from pipelines.extract.plugins import plugin_stage
 if TYPE_CHECKING:
     from pipelines.engines.plan import Plan
     from pipelines.engines.work import RunSummary
+    from pipelines.extract.backends.base import DetectorModel
     from pipelines.extract.detection import Detector
 
 
@@ -94,18 +95,16 @@ class Parts:
     def detector(self) -> Detector:
         """The detector of the settings; by default the embedded one."""
         from pipelines.embedded.paths import embedded_path
+        from pipelines.extract.backends.model import find_detector
 
         name = self.settings.boxes_model or str(embedded_path("detector"))
-        return self.detector_of(name, self.settings.boxes_find)
+        return self.detector_of(find_detector(name, self.settings.boxes_find))
 
-    def detector_of(self, name: str, prompts: Sequence[str] = ()) -> Detector:
-        """A detector by its name, with the thresholds of the settings."""
-        from pipelines.extract.backends.model import find_detector
+    def detector_of(self, model: DetectorModel) -> Detector:
+        """A detector with the thresholds of the settings."""
         from pipelines.extract.detection import Detector
 
-        settings = self.settings
-        model = find_detector(name, prompts)
-        return Detector(model, settings.boxes_confidence, settings.boxes_max)
+        return Detector(model, self.settings.boxes_confidence, self.settings.boxes_max)
 
 
 def _boxes(parts: Parts) -> Stage:
@@ -115,7 +114,8 @@ def _boxes(parts: Parts) -> Stage:
 
 
 def _blobs(parts: Parts) -> Stage:
-    from pipelines.extract.backends.sam import find_sam
+    from pipelines.extract.backends.model import find_segmenter
+    from pipelines.extract.backends.sam import SamModel
     from pipelines.extract.blobs import BlobsStage
     from pipelines.extract.mask_blobs import MaskBlobsStage
     from pipelines.extract.sam_blobs import SamBlobsStage
@@ -125,9 +125,10 @@ def _blobs(parts: Parts) -> Stage:
         return MaskBlobsStage(Path(settings.blobs_masks), settings.boxes_max)
     if not settings.blobs_model:
         return BlobsStage(parts.detector)
-    if (sam := find_sam(settings.blobs_model)) is not None:
-        return SamBlobsStage(sam)
-    return BlobsStage(parts.detector_of(settings.blobs_model))
+    found = find_segmenter(settings.blobs_model)
+    if isinstance(found, SamModel):
+        return SamBlobsStage(found)
+    return BlobsStage(parts.detector_of(found))
 
 
 def _palette(parts: Parts) -> Stage:

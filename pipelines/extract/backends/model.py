@@ -1,4 +1,4 @@
-"""Which detector a name means, known before anything heavy is loaded."""
+"""Which detector or segmenter a name means, known before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.extract.backends.base import DetectorBackend, DetectorModel
-from pipelines.extract.backends.plugin import plugin_detector
+from pipelines.extract.backends.plugin import PluginDetector, plugin_detector
+from pipelines.extract.backends.sam import SamModel, sam_in
 from pipelines.extract.phrases import NounPhrases, installed_parser
 from pipelines.models.hub import architecture_of, model_folder, model_identity, read_config
 
@@ -54,7 +55,7 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
             are given to a detector of a closed vocabulary, or an open one has neither prompts nor
             spaCy's model.
     """
-    if not Path(name).is_dir() and (plugin := plugin_detector(name, tuple(prompts))):
+    if plugin := _plugin(name, prompts):
         return plugin
     folder = model_folder(name)
     family = _family(folder)
@@ -67,6 +68,25 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
     parser = installed_parser() if family == "open" and not prompts else ()
     identity = fingerprint(model_identity(folder), parser)
     return SavedDetector(str(folder), family, identity, family in WITH_MASKS, tuple(prompts))
+
+
+def find_segmenter(name: str) -> SamModel | DetectorModel:
+    """Find what makes masks: a SAM, which is asked with boxes, or a detector.
+
+    Args:
+        name: As for `find_detector`, or likewise of a SAM.
+
+    Raises:
+        KaleidoError: As `find_detector`. Whether a detector's finds have masks is not checked.
+    """
+    if plugin := _plugin(name):
+        return plugin
+    folder = model_folder(name)
+    return sam_in(folder) or find_detector(str(folder))
+
+
+def _plugin(name: str, prompts: Sequence[str] = ()) -> PluginDetector | None:
+    return None if Path(name).is_dir() else plugin_detector(name, tuple(prompts))
 
 
 def _family(folder: Path) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.core.plugins import DETECTORS, plugin_names
-from pipelines.models.hub import load_model, model_folder, model_identity, read_config
+from pipelines.models.hub import load_model, model_identity, read_config
 
 CLASSES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 """``model_type`` -> prefix of transformers' classes. SAM 2's public folders say ``sam2_video``."""
@@ -32,15 +31,12 @@ class SamModel:
     identity: str
 
 
-def find_sam(name: str) -> SamModel | None:
-    """Find a SAM: a folder, or a model of the hub, which is fetched; None if it is another model.
+def sam_in(folder: Path) -> SamModel | None:
+    """The SAM in a folder, or None if another model lies there.
 
     Raises:
-        KaleidoError: If there is no such model, or it lacks a configuration or safetensors.
+        KaleidoError: If the folder lacks a configuration, or a SAM its weights as safetensors.
     """
-    if not Path(name).exists() and name in plugin_names(DETECTORS):
-        return None
-    folder = model_folder(name)
     family = CLASSES.get(str(read_config(folder, "a segmenter").get("model_type")))
     return None if family is None else SamModel(folder, family, model_identity(folder))
 
