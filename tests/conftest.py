@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from kaleido_cli.app import app
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import encode_png
 from pipelines.core.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
@@ -16,6 +19,27 @@ from pipelines.core.shards import record_row, write_shard
 from pipelines.core.workspace import Workspace
 
 WriteData = Callable[[Sequence[Record], int], None]
+
+
+class Said(NamedTuple):
+    """What a command wrote to stdout and stderr."""
+
+    out: str
+    err: str
+
+
+@pytest.fixture
+def invoke() -> Callable[..., Said]:
+    """Return a function that runs a command in this process and checks its exit code."""
+
+    def run(*arguments: str, code: int = 0) -> Said:
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.stderr
+        return Said(result.stdout, result.stderr)
+
+    return run
 
 
 @pytest.fixture

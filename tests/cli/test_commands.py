@@ -10,24 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from kaleido_cli.extract import COMMANDS
 from pipelines.core.settings import Settings
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
-
-
-def invoke(*arguments: str, code: int = 0) -> tuple[str, str]:
-    """Run a command in this process; return what it wrote to stdout and stderr."""
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.stderr
-    return result.stdout, result.stderr
 
 
 @pytest.fixture
@@ -37,7 +26,7 @@ def inside(workspace, monkeypatch) -> Workspace:
     return workspace
 
 
-def test_init_makes_a_workspace_once(tmp_path):
+def test_init_makes_a_workspace_once(tmp_path, invoke):
     out, _ = invoke("init", str(tmp_path / "ws"), "--json")
     assert json.loads(out) == {"workspace": str(tmp_path / "ws")}
     assert (tmp_path / "ws" / "kaleido.toml").is_file()
@@ -47,13 +36,13 @@ def test_init_makes_a_workspace_once(tmp_path):
     assert "Traceback" not in err
 
 
-def test_outside_of_a_workspace_the_error_names_init(tmp_path, monkeypatch):
+def test_outside_of_a_workspace_the_error_names_init(tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
     _, err = invoke("status", code=1)
     assert "kaleido init" in err
 
 
-def test_verbose_shows_the_traceback(tmp_path, monkeypatch):
+def test_verbose_shows_the_traceback(tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
     _, err = invoke("--verbose", "status", code=1)
     assert "Traceback" in err
@@ -62,7 +51,7 @@ def test_verbose_shows_the_traceback(tmp_path, monkeypatch):
     assert "Traceback" in err
 
 
-def test_scenes_then_status(inside):
+def test_scenes_then_status(inside, invoke):
     out, err = invoke(
         "data", "scenes", "--n", "6", "--seed", "1", "--shard-size", "4", "--size", "32", "--json"
     )
@@ -83,7 +72,7 @@ def test_scenes_then_status(inside):
     assert out.splitlines()[2].split() == ["data", "2", "6", "0", "0", "0", "0"]
 
 
-def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch):
+def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
     out, _ = invoke("data", "scenes", "-n", "2", "-w", str(workspace.root))
     assert out == "scenes: 2 ok, 0 filtered, 0 failed in 1 shards (0 were up to date)\n"
@@ -105,7 +94,7 @@ def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_options_are_parsed_strictly(inside, arguments):
+def test_options_are_parsed_strictly(inside, arguments, invoke):
     out, err = invoke(*arguments, code=2)
     assert out == ""
     assert "Usage: kaleido" in err
@@ -135,7 +124,7 @@ def test_options_are_parsed_strictly(inside, arguments):
         (("sample", "a star", "--top-p", "1.5"), "sample.top_p", "a number above 0, at most 1"),
     ],
 )
-def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allowed):
+def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allowed, invoke):
     out, err = invoke(*arguments, code=1)
     assert out == ""
     assert f"setting '{setting}' in the command line: " in err
@@ -146,12 +135,12 @@ def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allow
 @pytest.mark.parametrize(
     "flag", [("--workers", "2"), ("--retry-failed",), ("--disk-budget", "1GB")], ids=" ".join
 )
-def test_a_preview_takes_no_flags_of_a_run(inside, flag):
+def test_a_preview_takes_no_flags_of_a_run(inside, flag, invoke):
     _, err = invoke("extract", "boxes", "--preview", "2", *flag, code=1)
     assert f"--preview and {flag[0]}: a preview looks at a few records" in err
 
 
-def test_flags_of_data_override_settings(inside):
+def test_flags_of_data_override_settings(inside, invoke):
     invoke("data", "scenes", "--n", "3", "--size", "16", "--seed", "5", "--shard-size", "2")
     first, second = inside.data_shards()
     records = [*read_records(first), *read_records(second)]
@@ -159,7 +148,7 @@ def test_flags_of_data_override_settings(inside):
     assert records[0].pixels.shape == (16, 16, 3)
 
 
-def test_failed_records_are_listed_and_tried_again(inside, tmp_path):
+def test_failed_records_are_listed_and_tried_again(inside, tmp_path, invoke):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "broken.png").write_bytes(b"no image")
@@ -174,7 +163,7 @@ def test_failed_records_are_listed_and_tried_again(inside, tmp_path):
     assert [row["key"] for row in json.loads(out)["data"]] == ["broken"]
 
 
-def test_extract_retries_failed_records_on_request(inside, write_data, records):
+def test_extract_retries_failed_records_on_request(inside, write_data, records, invoke):
     write_data([records[0], replace(records[1], image=records[1].image[:60])], 2)
     invoke("extract", "palette")
     out, _ = invoke("status", "--failed", "--json")
@@ -190,7 +179,7 @@ def test_extract_retries_failed_records_on_request(inside, write_data, records):
     assert (inside.latents("palette") / "000000.tar").read_bytes() == kept
 
 
-def test_config_says_where_a_setting_comes_from(inside):
+def test_config_says_where_a_setting_comes_from(inside, invoke):
     text = (inside.root / "kaleido.toml").read_text()
     (inside.root / "kaleido.toml").write_text(text.replace("cfg = 7.5", "cfg = 3.0"))
     out, _ = invoke("config", "--json")
@@ -202,13 +191,13 @@ def test_config_says_where_a_setting_comes_from(inside):
     assert ["sample.cfg", "3.0", "kaleido.toml"] in [line.split() for line in out.splitlines()]
 
 
-def test_a_wrong_setting_is_an_error(inside):
+def test_a_wrong_setting_is_an_error(inside, invoke):
     (inside.root / "kaleido.toml").write_text("[sample]\ncgf = 3\n")
     _, err = invoke("config", code=1)
     assert "Did you mean 'cfg'?" in err
 
 
-def test_doctor_names_packages_and_models():
+def test_doctor_names_packages_and_models(invoke):
     out, _ = invoke("doctor", "--json")
     found = json.loads(out)
     assert found["system"]["python"] == sys.version.split()[0]
@@ -220,13 +209,13 @@ def test_doctor_names_packages_and_models():
 
 
 @pytest.mark.parametrize("command", ["boxes", "blobs", "palette", "all"])
-def test_extract_without_data_names_the_command_that_makes_them(inside, command):
+def test_extract_without_data_names_the_command_that_makes_them(inside, command, invoke):
     out, err = invoke("extract", command, code=1)
     assert out == ""
     assert "kaleido data" in err
 
 
-def test_extract_palette_then_skip(inside):
+def test_extract_palette_then_skip(inside, invoke):
     invoke("data", "scenes", "--n", "4", "--size", "32")
     out, _ = invoke("extract", "palette", "--json")
     found = json.loads(out)
@@ -237,18 +226,18 @@ def test_extract_palette_then_skip(inside):
 
 
 @pytest.mark.parametrize("command", ["prior", "diffusion"])
-def test_train_without_input_names_the_command_that_makes_it(inside, command):
+def test_train_without_input_names_the_command_that_makes_it(inside, command, invoke):
     out, err = invoke("train", command, "--steps", "1", code=1)
     assert out == ""
     assert "kaleido " in err
 
 
-def test_train_refuses_an_unknown_kind(inside):
+def test_train_refuses_an_unknown_kind(inside, invoke):
     _, err = invoke("train", "prior", "--z", "bocks", code=1)
     assert "boxes" in err
 
 
-def test_sample_without_caption_and_data_says_so(inside):
+def test_sample_without_caption_and_data_says_so(inside, invoke):
     _, err = invoke("sample", code=1)
     assert 'kaleido sample "' in err
 
@@ -329,7 +318,7 @@ def test_captions_from_a_slow_pipe_are_waited_for_when_asked(inside):
     assert "line 1 of standard input: the caption has 3,000 characters" in done.stderr
 
 
-def test_the_toy_takes_no_options_of_an_evaluation(inside):
+def test_the_toy_takes_no_options_of_an_evaluation(inside, invoke):
     for option in (("--n", "4"), ("--embedded",), ("--models", "kaleido")):
         _, err = invoke("evaluate", "--toy", *option, code=2)
         assert "--toy goes with --workspace and --json only" in err
@@ -339,7 +328,7 @@ def test_the_toy_takes_no_options_of_an_evaluation(inside):
 
 
 @pytest.mark.parametrize("kind", [*COMMANDS, "plugin"])
-def test_every_extraction_takes_the_common_options(kind):
+def test_every_extraction_takes_the_common_options(kind, invoke):
     out, _ = invoke("extract", kind, "--help")
     common = ("--workers", "--disk-budget", "--retry-failed", "--dry-run", "--preview")
     assert [option for option in common if option not in out] == []

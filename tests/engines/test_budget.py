@@ -8,9 +8,7 @@ from dataclasses import replace
 
 import pytest
 from colour_stage import MeanColour, run_stage
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
 from pipelines.core.manifest import bytes_on_disk, read_manifest
@@ -126,24 +124,18 @@ def test_the_run_says_before_it_begins_how_far_it_will_reach(filled):
     assert told.texts == []
 
 
-def invoke(workspace: Workspace, *arguments: str, code: int = 0):
-    command = ["extract", *arguments, "--workspace", str(workspace.root)]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
-    assert result.exit_code == code, result.output
-    return result
-
-
-def test_the_option_and_the_dry_run(filled):
-    invoke(filled, "palette")
+def test_the_option_and_the_dry_run(filled, invoke, monkeypatch):
+    monkeypatch.chdir(filled.root)
+    invoke("extract", "palette")
     for path in filled.latents("palette").glob("00000[1-4].json"):
         path.unlink()
     size = taken(filled)
-    tight = ("palette", "--disk-budget", f"{size + 10}B")
-    assert "The run will stop before its end." in invoke(filled, *tight, "--dry-run").stdout
-    plans = json.loads(invoke(filled, *tight, "--dry-run", "--json").stdout)
+    tight = ("extract", "palette", "--disk-budget", f"{size + 10}B")
+    assert "The run will stop before its end." in invoke(*tight, "--dry-run").out
+    plans = json.loads(invoke(*tight, "--dry-run", "--json").out)
     assert plans["palette"]["disk_left"] == 10
     assert plans["palette"]["growth"] > 0
-    assert "--disk-budget" in invoke(filled, *tight, code=1).stderr
-    assert "will stop" not in invoke(filled, "palette", "--disk-budget", "1GB", "--dry-run").stdout
-    invoke(filled, "palette", "--disk-budget", "1GB")
-    assert "no number of bytes" in invoke(filled, "palette", "--disk-budget", "lots", code=1).stderr
+    assert "--disk-budget" in invoke(*tight, code=1).err
+    assert "will stop" not in invoke("extract", "palette", "--disk-budget", "1GB", "--dry-run").out
+    invoke("extract", "palette", "--disk-budget", "1GB")
+    assert "no number of bytes" in invoke("extract", "palette", "--disk-budget", "lots", code=1).err

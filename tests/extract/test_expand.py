@@ -8,9 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from pipelines.core.config import override
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.manifest import read_manifest, read_rows
@@ -91,12 +89,10 @@ def named(workspace, folder, **changes):
     return replace(workspace, settings=override(workspace.settings, settings))
 
 
-def test_the_command_accounts_for_every_answer(llama, workspace, write_data, monkeypatch):
+def test_the_command_accounts_for_every_answer(llama, workspace, write_data, monkeypatch, invoke):
     write_data(list(make_records(3, seed=3)), 3)
     command = ["extract", "descriptions", "--model", str(llama), "--workspace", str(workspace.root)]
-    done = CliRunner().invoke(app, [*command, "--temperature", "0.5", "--json"])
-    assert done.exit_code == 0, done.stderr
-    summary = json.loads(done.stdout)["description"]
+    summary = json.loads(invoke(*command, "--temperature", "0.5", "--json").out)["description"]
     # Chance weights write no sentences: what is wrong with each answer is recorded.
     assert summary["ok"] + summary["failed"] == 3
     assert all("the answer" in reason for _, reason in summary["failures"])
@@ -104,7 +100,7 @@ def test_the_command_accounts_for_every_answer(llama, workspace, write_data, mon
     assert made.stage == "descriptions-expand"
     assert (made.options["temperature"], made.options["seed"]) == (0.5, 0)
     monkeypatch.setattr(Expander, "describe", lambda self, records: [Answer(SENTENCE)] * 3)
-    assert CliRunner().invoke(app, command).exit_code == 0
+    invoke(*command)
     texts = [
         each.latents["description"].text
         for each in read_joined(workspace, workspace.data_shards()[0], ["description"])

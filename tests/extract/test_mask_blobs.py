@@ -9,9 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing
 from pipelines.core.images import encode_png
@@ -130,7 +128,7 @@ def test_the_folder_is_looked_for(tmp_path):
         MaskBlobsStage(tmp_path, 8)
 
 
-def test_true_masks_of_scenes_by_the_command(workspace, write_data, tmp_path):
+def test_true_masks_of_scenes_by_the_command(workspace, write_data, tmp_path, invoke):
     records = list(make_records(6, seed=3))
     write_data(records, 3)
     for each in records:
@@ -142,8 +140,7 @@ def test_true_masks_of_scenes_by_the_command(workspace, write_data, tmp_path):
         Image.fromarray(values).save(tmp_path / f"{each.key}.png")
         (tmp_path / f"{each.key}.json").write_text(json.dumps(names))
     flags = ["--masks", str(tmp_path), "--workspace", str(workspace.root)]
-    result = CliRunner().invoke(app, ["extract", "blobs", *flags])
-    assert result.exit_code == 0, result.output
+    invoke("extract", "blobs", *flags)
     shard = workspace.data_shards()[0]
     for each in read_joined(workspace, shard, ["blobs"]):
         shapes = {item["shape"] for item in each.meta["truth"]["objects"]}

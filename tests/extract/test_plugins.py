@@ -9,9 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from pipelines.core import plugins
 from pipelines.core.errors import KaleidoError
 from pipelines.core.manifest import read_manifest
@@ -104,19 +102,10 @@ def scenes(workspace, write_data, monkeypatch) -> Workspace:
     return workspace
 
 
-def invoke(*arguments: str, code: int = 0) -> str:
-    """Run a command in this process; return its output, or its error where it fails."""
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.stderr
-    return result.stderr if code else result.stdout
-
-
-def test_the_example_of_the_page_from_extraction_to_drawn_z(light, scenes):
-    summary = json.loads(invoke("extract", "plugin", "light", "--workers", "2", "--json"))
+def test_the_example_of_the_page_from_extraction_to_drawn_z(light, scenes, invoke):
+    summary = json.loads(invoke("extract", "plugin", "light", "--workers", "2", "--json").out)
     assert summary["light"]["ok"] == 6
-    assert json.loads(invoke("extract", "plugin", "light", "--json"))["light"]["skipped"] == 2
+    assert json.loads(invoke("extract", "plugin", "light", "--json").out)["light"]["skipped"] == 2
     invoke("extract", "boxes", "--model", "red-things")
     invoke("train", "prior", "--z", "light,boxes")
     prior = Prior.load(scenes.models("prior"))
@@ -126,10 +115,10 @@ def test_the_example_of_the_page_from_extraction_to_drawn_z(light, scenes):
         z = z_from_text(text)
         assert list(z) == ["boxes", "light"]
         assert z_from_text(z_to_text(z)) == z
-    assert "light: <" in invoke("data", "show", "--n", "2")
+    assert "light: <" in invoke("data", "show", "--n", "2").out
 
 
-def test_a_plug_ins_detector_finds_boxes(light, scenes):
+def test_a_plug_ins_detector_finds_boxes(light, scenes, invoke):
     invoke("extract", "boxes", "--model", "red-things")
     shard = scenes.data_shards()[0]
     labels = {
@@ -141,13 +130,13 @@ def test_a_plug_ins_detector_finds_boxes(light, scenes):
     assert labels == {"red thing"}
     made = read_manifest(scenes.latents("boxes") / shard.name)
     assert (made.stage, made.options["weights"]) == ("boxes-red-things", "red-things 1")
-    assert "without masks" in invoke("extract", "blobs", "--model", "red-things", code=1)
-    refused = invoke("extract", "boxes", "--model", "red-things", "--find", "dog", code=1)
+    assert "without masks" in invoke("extract", "blobs", "--model", "red-things", code=1).err
+    refused = invoke("extract", "boxes", "--model", "red-things", "--find", "dog", code=1).err
     assert "what it was made for" in refused
 
 
-def test_a_plug_ins_describer_writes_descriptions(light, scenes):
-    summary = json.loads(invoke("extract", "descriptions", "--model", "longer", "--json"))
+def test_a_plug_ins_describer_writes_descriptions(light, scenes, invoke):
+    summary = json.loads(invoke("extract", "descriptions", "--model", "longer", "--json").out)
     assert summary["description"]["ok"] == 6
     shard = scenes.data_shards()[0]
     for record in read_joined(scenes, shard, ["description"]):
@@ -157,10 +146,10 @@ def test_a_plug_ins_describer_writes_descriptions(light, scenes):
     assert (made.stage, made.options["model"]) == ("descriptions-longer", "longer 1")
 
 
-def test_a_preview_and_doctor_know_plug_ins(light, scenes):
-    assert "light: <" in invoke("extract", "plugin", "light", "--preview", "2")
+def test_a_preview_and_doctor_know_plug_ins(light, scenes, invoke):
+    assert "light: <" in invoke("extract", "plugin", "light", "--preview", "2").out
     assert not scenes.latents("light").exists()
-    rows = json.loads(invoke("doctor", "--json"))["plugins"]
+    rows = json.loads(invoke("doctor", "--json").out)["plugins"]
     assert rows == [
         ["kaleido.latents", "light", "kaleido-light", "ready"],
         ["kaleido.stages", "light", "kaleido-light", "ready"],
@@ -174,7 +163,7 @@ def test_kinds_of_plug_ins_come_last_and_by_name(light):
     assert extract_command("light") == "kaleido extract plugin light"
 
 
-def test_a_prior_needs_its_plug_in(light, scenes):
+def test_a_prior_needs_its_plug_in(light, scenes, invoke):
     invoke("extract", "plugin", "light")
     invoke("train", "prior", "--z", "light")
     (light.folder / "kaleido_light-0.1.0.dist-info" / "entry_points.txt").unlink()
@@ -183,15 +172,15 @@ def test_a_prior_needs_its_plug_in(light, scenes):
         Prior.load(scenes.models("prior"))
 
 
-def test_an_unknown_kind_offers_that_of_a_plug_in(light, scenes):
-    assert "'light'" in invoke("extract", "plugin", "ligth", code=1)
+def test_an_unknown_kind_offers_that_of_a_plug_in(light, scenes, invoke):
+    assert "'light'" in invoke("extract", "plugin", "ligth", code=1).err
 
 
-def test_kaleidos_own_kinds_are_not_for_plug_ins(site, scenes):
-    assert "kaleido extract boxes" in invoke("extract", "plugin", "boxes", code=1)
+def test_kaleidos_own_kinds_are_not_for_plug_ins(site, scenes, invoke):
+    assert "kaleido extract boxes" in invoke("extract", "plugin", "boxes", code=1).err
     site.install("rival", {plugins.LATENTS: {"boxes": "rival:Boxes"}}, rival="Boxes = 1")
-    assert "rival is not used" in invoke("extract", "plugin", "boxes", code=1)
-    rows = json.loads(invoke("doctor", "--json"))["plugins"]
+    assert "rival is not used" in invoke("extract", "plugin", "boxes", code=1).err
+    rows = json.loads(invoke("doctor", "--json").out)["plugins"]
     assert rows[0][3].startswith("not used")
 
 
@@ -259,12 +248,12 @@ def test_a_bad_stage_is_named_with_its_package(light, scenes, text, reason):
     assert reason in caught.value.why
 
 
-def test_a_latent_without_a_stage_cannot_be_extracted(light, scenes):
+def test_a_latent_without_a_stage_cannot_be_extracted(light, scenes, invoke):
     (light.folder / "kaleido_light-0.1.0.dist-info" / "entry_points.txt").write_text(
         "[kaleido.latents]\nlight = kaleido_light:Light\n"
     )
     forget()
-    assert "no stage makes this kind" in invoke("extract", "plugin", "light", code=1)
+    assert "no stage makes this kind" in invoke("extract", "plugin", "light", code=1).err
 
 
 @pytest.mark.parametrize(
@@ -275,9 +264,9 @@ def test_a_latent_without_a_stage_cannot_be_extracted(light, scenes):
         (SMALL + "class Odd(RedThings): has_masks = None", "has_masks is not True or False"),
     ],
 )
-def test_a_bad_detector_is_named_with_its_package(light, scenes, text, reason):
+def test_a_bad_detector_is_named_with_its_package(light, scenes, text, reason, invoke):
     light.install("oddities", {plugins.DETECTORS: {"odd": "oddities:Odd"}}, oddities=text)
-    err = invoke("extract", "boxes", "--model", "odd", code=1)
+    err = invoke("extract", "boxes", "--model", "odd", code=1).err
     assert "plug-in 'odd' of oddities" in err
     assert reason in err
 
@@ -289,8 +278,8 @@ def test_a_bad_detector_is_named_with_its_package(light, scenes, text, reason):
         (SMALL + "class Odd(Longer): sees = 1", "sees is not True or False"),
     ],
 )
-def test_a_bad_describer_is_named_with_its_package(light, scenes, text, reason):
+def test_a_bad_describer_is_named_with_its_package(light, scenes, text, reason, invoke):
     light.install("oddities", {plugins.DESCRIBERS: {"odd": "oddities:Odd"}}, oddities=text)
-    err = invoke("extract", "descriptions", "--model", "odd", code=1)
+    err = invoke("extract", "descriptions", "--model", "odd", code=1).err
     assert "plug-in 'odd' of oddities" in err
     assert reason in err

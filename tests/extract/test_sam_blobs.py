@@ -8,9 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import encode_png
@@ -107,18 +105,14 @@ def test_boxes_and_sams_blobs_in_one_run(workspace, write_data, sam2):
     assert kinds == ["boxes", "blobs"]
 
 
-def test_the_command_and_its_preview(workspace, write_data, sam):
+def test_the_command_and_its_preview(workspace, write_data, sam, invoke):
     write_data(list(make_records(3, seed=3)), 3)
-    run = CliRunner(env={"COLUMNS": "200"})
     where = ["--workspace", str(workspace.root)]
-    assert run.invoke(app, ["extract", "boxes", *where]).exit_code == 0
-    flags = ["extract", "blobs", "--model", str(sam), *where]
-    shown = run.invoke(app, [*flags, "--preview", "2"])
-    assert shown.exit_code == 0, shown.output
-    assert "no boxes" not in shown.output
-    assert run.invoke(app, flags).exit_code == 0
-    both = run.invoke(app, [*flags, "--masks", str(workspace.root)])
-    assert (both.exit_code, "--masks and --model" in both.output) == (1, True)
+    invoke("extract", "boxes", *where)
+    command = ["extract", "blobs", "--model", str(sam), *where]
+    assert "no boxes" not in invoke(*command, "--preview", "2").out
+    invoke(*command)
+    assert "--masks and --model" in invoke(*command, "--masks", str(workspace.root), code=1).err
 
 
 def test_a_model_for_blobs_alone(workspace, write_data, mask2former, owlv2):

@@ -9,9 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from kaleido_cli.app import app
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.settings import TokenizerSettings
@@ -224,20 +222,17 @@ def test_a_blurred_edge_costs_more_than_an_even_error() -> None:
     assert blurred_error > even_error
 
 
-def test_the_command_reports_what_came_of_it(workspace, monkeypatch) -> None:
+def test_the_command_reports_what_came_of_it(workspace, monkeypatch, invoke) -> None:
     lines = [f"{key.removeprefix('tokenizer.')} = {value!r}" for key, value in SETTINGS.items()]
     toml = "[tokenizer]\n" + "\n".join(lines).replace("(", "[").replace(")", "]")
     (workspace.root / "kaleido.toml").write_text(toml, encoding="utf-8")
     monkeypatch.chdir(workspace.root)
-    result = CliRunner().invoke(app, ["train", "tokenizer", "--steps", "3", "--json"])
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
+    found = json.loads(invoke("train", "tokenizer", "--steps", "3", "--json").out)
     assert (found["steps"], found["images_seen"], found["resumed_at"]) == (3, 24, 0)
     assert 0.0 < found["codebook_used"] <= 1.0
     assert found["psnr"] > 0.0
-    result = CliRunner().invoke(app, ["train", "tokenizer", "--steps", "4"])
-    assert "tokenizer: 4 steps, 32 records seen" in result.stdout
-    assert "resumed at step 3" in result.stdout
-    assert "% of the codebook used, perplexity " in result.stdout
-    result = CliRunner().invoke(app, ["status", "--json"])
-    assert json.loads(result.stdout)["models"] == ["tokenizer"]
+    out, _ = invoke("train", "tokenizer", "--steps", "4")
+    assert "tokenizer: 4 steps, 32 records seen" in out
+    assert "resumed at step 3" in out
+    assert "% of the codebook used, perplexity " in out
+    assert json.loads(invoke("status", "--json").out)["models"] == ["tokenizer"]
