@@ -86,16 +86,21 @@ def _plans(
     shards: Mapping[Path, Manifest], reasons: Mapping[str, str], licences: Sequence[str] | None
 ) -> Iterator[ShardPlan]:
     for path, manifest in shards.items():
-        keys = [row.key for row in read_rows(path)]
-        left_out = [[key, reasons[key]] for key in keys if key in reasons]
-        rows = partial(_rows, path, reasons, licences)
-        yield ShardPlan([manifest.sha256, left_out], len(keys), rows)
+        before = read_rows(path)
+        left_out = [[row.key, reasons[row.key]] for row in before if row.key in reasons]
+        rows = partial(_rows, path, before, reasons, licences)
+        yield ShardPlan([manifest.sha256, left_out], len(before), rows)
 
 
-def _rows(path: Path, reasons: Mapping[str, str], licences: Sequence[str] | None) -> Iterator[Row]:
+def _rows(
+    path: Path,
+    before: Sequence[RowOutcome],
+    reasons: Mapping[str, str],
+    licences: Sequence[str] | None,
+) -> Iterator[Row]:
     """The shard's rows in their order; those that gave no record before keep their outcome."""
     records = read_records(path)
-    for row in read_rows(path):
+    for row in before:
         if row.outcome != "ok":
             yield row
             continue

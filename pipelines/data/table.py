@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,11 @@ def write_table(
     total: int | None = None
     rows: Iterable[RawRow]
     if files[0].suffix == ".parquet":
-        for file in files:  # before any data are replaced
-            _columns(file, images, captions)
-        total = sum(_parquet(file).metadata.num_rows for file in files)
+        # All files, before any data are replaced.
+        tables = [_look(file, images, captions) for file in files]
+        total = sum(table.rows for table in tables)
         rows = chain.from_iterable(
-            _parquet_rows(file, number, images, captions) for number, file in enumerate(files)
+            _parquet_rows(table, number) for number, table in enumerate(tables)
         )
     else:
         next(read_table(files[0], images, captions), None)
@@ -96,7 +97,16 @@ def _text_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> It
         yield RawRow(key, name, path.parent / row.file, row.caption, row.reason)
 
 
-def _parquet(path: Path) -> Any:
+@dataclass(frozen=True)
+class _ParquetTable:
+    """A Parquet file, the names of its image's and its caption's column, and its number of rows."""
+
+    path: Path
+    columns: tuple[str, str]
+    rows: int
+
+
+def _open(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -112,29 +122,30 @@ def _unreadable(path: Path, error: Exception) -> KaleidoError:
     )
 
 
-def _columns(path: Path, images: Sequence[str], captions: Sequence[str]) -> list[str]:
-    """Return the names of the image's and the caption's column.
+def _look(path: Path, images: Sequence[str], captions: Sequence[str]) -> _ParquetTable:
+    """Read a file's footer; it is closed again, since a folder may hold thousands of files.
 
     Raises:
-        KaleidoError: If there is none, or two of the name.
+        KaleidoError: If it cannot be read, or lacks a column or has two of its name.
     """
-    known = _parquet(path).schema_arrow.names
-    return [find_column(str(path), known, names) for names in (images, captions)]
+    with _open(path) as file:
+        known, rows = file.schema_arrow.names, file.metadata.num_rows
+    columns = find_column(str(path), known, images), find_column(str(path), known, captions)
+    return _ParquetTable(path, columns, rows)
 
 
-def _parquet_rows(
-    path: Path, file: int, images: Sequence[str], captions: Sequence[str]
-) -> Iterator[RawRow]:
+def _parquet_rows(table: _ParquetTable, file: int) -> Iterator[RawRow]:
     import pyarrow as pa
 
-    columns = _columns(path, images, captions)
+    path, columns = table.path, table.columns
     number = 0
     try:
         # Without threads: the end of pyarrow's pools aborts one short program in three.
-        for batch in _parquet(path).iter_batches(BATCH, columns=columns, use_threads=False):
-            for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
-                yield _parquet_row(f"row-{file:04d}-{number:08d}", path, number, image, caption)
-                number += 1
+        with _open(path) as opened:
+            for batch in opened.iter_batches(BATCH, columns=[*columns], use_threads=False):
+                for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
+                    yield _parquet_row(f"row-{file:04d}-{number:08d}", path, number, image, caption)
+                    number += 1
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
