@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from time import monotonic
 
 from pipelines.core.errors import KaleidoError
@@ -30,6 +31,13 @@ from pipelines.engines.work import (
     process_shard,
     summarise,
 )
+
+KILLED = -9
+"""Exit code of what SIGKILL ended, which Windows does not know by name."""
+
+UNCAUGHT = 1
+"""Exit code of a Python program that ends by an exception. Those of tasks are caught, so it comes
+from what precedes them: imports, and reading the stages."""
 
 
 def run_stages(
@@ -140,20 +148,47 @@ def _run_pool(
         initializer=_start_worker,
         initargs=(workspace, stages, budget),
     )
+    others = set(multiprocessing.active_children())
+    started: set[BaseProcess] = set()
+    futures = {}
     try:
         with child_threads(stages[0].spec.resources.get("threads", 1)):
-            futures = {pool.submit(_work, task): task for task in tasks}
+            for task in tasks:
+                futures[pool.submit(_work, task)] = task
+                # At once: a process that has ended is no longer among them.
+                started |= set(multiprocessing.active_children()) - others
         for future in as_completed(futures):
             future.result()
             advance(futures[future].records)
     except BrokenProcessPool as error:
-        raise KaleidoError(
-            f"extract {', '.join(stage.spec.output for stage in stages)}",
-            "a worker process died, perhaps for want of memory.",
-            "Run again with fewer workers; finished shards are kept.",
-        ) from error
+        pool.shutdown()  # exit codes are known once all workers have ended
+        why, mend = explain_death([worker.exitcode for worker in started])
+        kinds = ", ".join(stage.spec.output for stage in stages)
+        raise KaleidoError(f"extract {kinds}", why, f"{mend} Finished shards are kept.") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def explain_death(codes: Iterable[int | None]) -> tuple[str, str]:
+    """Say why a pool broke, and what to do.
+
+    Args:
+        codes: Exit codes of its workers, below 0 for a signal; None where it is not known.
+
+    Returns:
+        Why, and the mend.
+    """
+    # The pool itself terminates the others when one has died.
+    code = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), KILLED)
+    if code == UNCAUGHT:
+        why = "a worker process could not start; its own error stands above."
+        return why, "Mend what that says: a module that cannot be imported, say."
+    if code == KILLED:
+        why = "a worker process was killed, perhaps for want of memory."
+        return why, "Run again with fewer workers."
+    end = f"by exit code {code}" if code > 0 else f"by a signal: {signal.strsignal(-code)}"
+    why = f"a worker process ended {end}; a library that it uses has failed."
+    return why, "Run again with --workers 1, and look at what it says last."
 
 
 class _Worker:

@@ -7,7 +7,9 @@ a whole process.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,8 +51,17 @@ class MeanColour(Stage):
                 return Ok(Palette(()))
             case "die":
                 os._exit(9)
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
         red, green, blue = record.pixels.reshape(-1, 3).mean(axis=0).astype(int)
         return Ok(Palette((Colour.from_hex(f"#{red:02x}{green:02x}{blue:02x}", 1000),)))
+
+
+class Unreadable(MeanColour):
+    """It reaches a worker as a module that is not there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("no_such_module",)
 
 
 class PaletteAgain(Stage):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from colour_stage import MeanColour, PaletteAgain, run_stage
+from colour_stage import MeanColour, PaletteAgain, Unreadable, run_stage
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.manifest import read_manifest, read_rows
@@ -15,6 +15,7 @@ from pipelines.core.shards import read_shard
 from pipelines.core.stage import Ok, Stage, StageSpec
 from pipelines.core.status import status
 from pipelines.core.workspace import Workspace
+from pipelines.engines.local import explain_death
 from pipelines.latents.boxes import Box, Boxes
 
 
@@ -334,10 +335,39 @@ def test_an_error_of_setup_reaches_the_user_whole(workspace, write_data, records
         run_stage(workspace, NeedsWeights(), workers)
 
 
-def test_a_worker_that_dies_is_an_error_not_a_hang(workspace, write_data, records):
-    write_data(_captioned(records, r009="die"), 2)
-    with pytest.raises(KaleidoError, match="fewer workers"):
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("killed", "was killed, perhaps for want of memory. Run again with fewer workers"),
+        ("die", "ended by exit code 9; a library.*--workers 1"),
+    ],
+)
+def test_a_worker_that_dies_is_an_error_not_a_hang(workspace, write_data, records, caption, words):
+    write_data(_captioned(records, r009=caption), 2)
+    with pytest.raises(KaleidoError, match=words):
         run_stage(workspace, MeanColour(), workers=2)
+
+
+def test_a_worker_that_cannot_start_does_not_want_memory(workspace, write_data, records, capfd):
+    write_data(records, 2)
+    with pytest.raises(KaleidoError, match="could not start; its own error stands above"):
+        run_stage(workspace, Unreadable(), workers=2)
+    assert "no_such_module" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ([], "perhaps for want of memory"),
+        ([None, 0, -15], "perhaps for want of memory"),
+        ([-15, -9], "perhaps for want of memory"),
+        ([-15, 1], "could not start"),
+        ([-11, -15], "by a signal: Segmentation fault"),
+        ([3221225477], "by exit code 3221225477"),
+    ],
+)
+def test_exit_codes_say_why_a_worker_died(codes, words):
+    assert words in explain_death(codes)[0]
 
 
 def test_too_few_workers(workspace):
