@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from pipelines.data.scenes.descriptions import describe_scene, read_description
 from pipelines.data.scenes.draw import draw_scene
 from pipelines.data.scenes.factors import Scene, sample_scene
 from pipelines.embedded.card import write_card
+from pipelines.embedded.recipe_options import recipe_options
 from pipelines.models.captioner import Captioner, build_captioner
 from pipelines.models.pixels import to_tensor
 from pipelines.train.checkpoint import drop_checkpoint
@@ -136,16 +136,10 @@ def _chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and write the captioner."""
-    parser = argparse.ArgumentParser(description="Train the captioner on scenes drawn on the fly.")
-    parser.add_argument("--out", type=Path, default=Path("runs/captioner"), help="its folder")
-    parser.add_argument("--images", type=int, default=100_000, help="scenes seen in training")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    options = recipe_options(arguments, "captioner", 100_000)
     torch.set_num_threads(options.threads)
-    out, images, seed = options.out.resolve(), options.images, options.seed
-    checkpoint = out.with_name(f"{out.name}-checkpoint")
-    learn(checkpoint, images, seed, LineProgress()).save(out, torch.float16)
+    out, images, seed = options.out, options.images, options.seed
+    learn(options.checkpoint, images, seed, LineProgress()).save(out, torch.float16)
     captioner = Captioner.load(out)
     found = {name: round(value, 4) for name, value in measure(captioner, seed, HELD_OUT).items()}
     write_card(
@@ -165,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "It knows scenes of one to three shapes, and says of any other picture that it is one. Its "
         "wording is the likeliest.",
     )
-    drop_checkpoint(checkpoint)
+    drop_checkpoint(options.checkpoint)
     print(json.dumps(found))
     return 0
 

@@ -6,7 +6,6 @@ and writes pickles.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from pipelines.data.scenes.factors import SHAPES
 from pipelines.embedded.card import write_card
 from pipelines.embedded.examples_detector import INPUT_SIZE, SHARE_HARD, make_batch
 from pipelines.embedded.measure_detector import measure
+from pipelines.embedded.recipe_options import recipe_options
 from pipelines.extract.backends.yolo import (
     YoloBackend,
     build_model,
@@ -175,19 +175,13 @@ def describe(out: Path, config: Mapping[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, export, measure and describe the detector."""
-    parser = argparse.ArgumentParser(description="Train the boxes detector from drawn scenes.")
-    parser.add_argument("--out", type=Path, default=Path("runs/detector"), help="its folder")
-    parser.add_argument("--images", type=int, default=56_000, help="scenes seen in training")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    options = recipe_options(arguments, "detector", 56_000)
     torch.set_num_threads(options.threads)
-    out, images, seed = options.out.resolve(), options.images, options.seed
-    checkpoint = out.with_name(f"{out.name}-checkpoint")
-    export(out, learn(checkpoint, images, seed, LineProgress()), images, seed)
+    out, images, seed = options.out, options.images, options.seed
+    export(out, learn(options.checkpoint, images, seed, LineProgress()), images, seed)
     results = measure(YoloBackend(out, confidence=0.01, max_detections=50), seed)
     describe(out, write_config(out, images, seed, results))
-    drop_checkpoint(checkpoint)
+    drop_checkpoint(options.checkpoint)
     print(json.dumps(results), flush=True)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from pipelines.data.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from pipelines.embedded.card import write_card
 from pipelines.embedded.examples_judge import MIN_VISIBLE, SIZE, draw_example, spoil, targets
 from pipelines.embedded.measure_judge import measure
+from pipelines.embedded.recipe_options import recipe_options
 from pipelines.evaluate.judge import JudgeConfig, JudgeNetwork, save_judge, to_input
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, train
@@ -172,22 +172,16 @@ def describe(out: Path, network: JudgeNetwork, images: int, ceiling: Mapping[str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and write the judge."""
-    parser = argparse.ArgumentParser(description="Train the judge from scenes drawn on the fly.")
-    parser.add_argument("--out", type=Path, default=Path("runs/judge"), help="its folder")
-    parser.add_argument("--images", type=int, default=100_000, help="scenes seen in training")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    options = recipe_options(arguments, "judge", 100_000)
     torch.set_num_threads(options.threads)
-    out, images, seed = options.out.resolve(), options.images, options.seed
-    checkpoint = out.with_name(f"{out.name}-checkpoint")
-    network = learn(checkpoint, images, seed, LineProgress())
+    out, images, seed = options.out, options.images, options.seed
+    network = learn(options.checkpoint, images, seed, LineProgress())
     fit_features(network, seed, FEATURE_IMAGES)
     judge = save_judge(out, network, CONFIG)
     ceiling = {k: round(v, 4) for k, v in measure(judge, seed, HELD_OUT).items()}
     judge = save_judge(out, network, replace(CONFIG, ceiling=ceiling))
     describe(out, network, images, ceiling)
-    drop_checkpoint(checkpoint)
+    drop_checkpoint(options.checkpoint)
     print(json.dumps({"judge": judge.name, "ceiling": ceiling}))
     return 0
 
