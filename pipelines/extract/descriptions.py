@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
-from pipelines.models.captioner import Captioner
-from pipelines.models.pixels import fit_square
+from pipelines.models.facts import captioner_facts
+
+if TYPE_CHECKING:
+    from pipelines.models.captioner import Captioner
 
 
 class DescriptionsStage(Stage):
@@ -32,15 +33,21 @@ class DescriptionsStage(Stage):
             name="descriptions-captioner",
             version=1,
             output="description",
-            options={"captioner": Captioner.load(folder).identity},
+            options={"captioner": captioner_facts(folder)["identity"]},
         )
 
     def setup(self) -> None:
         """Load the captioner."""
+        from pipelines.models.captioner import Captioner
+
         self._captioner = Captioner.load(self._folder)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Describe each record's picture; one of which nothing can be said has failed."""
+        import torch
+
+        from pipelines.models.pixels import fit_square
+
         if self._captioner is None:
             raise RuntimeError("setup() comes before the first batch")
         side = self._captioner.image_size

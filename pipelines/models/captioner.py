@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,8 @@ from transformers import (
     ViTConfig,
 )
 
-from pipelines.core.errors import InputMissing
-from pipelines.models.saved import FACTS, save_with_facts, without_bars
+from pipelines.models.facts import captioner_facts
+from pipelines.models.saved import save_with_facts, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -53,19 +52,13 @@ class Captioner:
         Raises:
             InputMissing: If the folder holds no captioner.
         """
-        facts = folder / FACTS
-        if not facts.is_file():
-            raise InputMissing(
-                str(folder),
-                "there is no captioner here.",
-                "`nox -s embedded -- captioner` makes one.",
-            )
+        facts = captioner_facts(folder)
         with without_bars():
             model = VisionEncoderDecoderModel.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.eval(), tokenizer, **json.loads(facts.read_text(encoding="utf-8")))
+        return cls(model.eval(), tokenizer, **facts)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.files import atomic_write, replacing_folder, sha256_file
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
 from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
+from pipelines.models.facts import read_facts, write_facts
 from pipelines.models.prior import Prior
 
 PartT = TypeVar("PartT", Context, KaleidoTransformer2DModel)
@@ -64,14 +64,10 @@ class Diffusion(nn.Module):
             InputMissing: If the folder holds no model.
             KaleidoError: If it is a model of another version of Kaleido.
         """
-        facts = folder / "kaleido.json"
-        if not facts.is_file():
-            raise InputMissing(
-                str(folder), "there is no trained diffusion model here.", f"Run `{command}` first."
-            )
+        facts = read_facts(folder, "trained diffusion model", f"Run `{command}` first.")
         context = _load(Context, folder / "context")
         denoiser = _load(KaleidoTransformer2DModel, folder / "denoiser")
-        return cls(context, denoiser, **json.loads(facts.read_text(encoding="utf-8"))).eval()
+        return cls(context, denoiser, **facts).eval()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write configs and safetensors; the model itself keeps its precision."""
@@ -85,7 +81,7 @@ class Diffusion(nn.Module):
                 # Cast only where it must be: diffusers comments on every cast.
                 cast = part if part.dtype == dtype else deepcopy(part).to(dtype)
                 cast.save_pretrained(fresh / name)
-            atomic_write(fresh / "kaleido.json", (json.dumps(facts, indent=1) + "\n").encode())
+            write_facts(fresh, facts)
 
     @property
     def config(self) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.errors import KaleidoError
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID
 from pipelines.latents.grammar import Grammar
@@ -20,7 +19,8 @@ from pipelines.latents.sequence import number_ids
 from pipelines.latents.tokens import Shape
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
 from pipelines.models.context import States
-from pipelines.models.saved import FACTS, save_with_facts, without_bars
+from pipelines.models.facts import read_facts
+from pipelines.models.saved import save_with_facts, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -69,17 +69,13 @@ class Prior:
         Raises:
             InputMissing: If the folder holds no prior.
         """
-        facts = folder / FACTS
-        if not facts.is_file():
-            raise InputMissing(
-                str(folder), "there is no trained prior here.", "Run `kaleido train prior` first."
-            )
+        facts = read_facts(folder, "trained prior", "Run `kaleido train prior` first.")
         with without_bars():
             model = T5ForConditionalGeneration.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.eval(), tokenizer, **json.loads(facts.read_text(encoding="utf-8")))
+        return cls(model.eval(), tokenizer, **facts)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.utils import logging as transformers_logging
 
-from pipelines.core.files import atomic_write, replacing_folder, sha256_file
+from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
+from pipelines.models.facts import write_facts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-FACTS = "kaleido.json"
-"""What transformers' own files do not say; its presence says that the folder is whole."""
 
 
 def save_with_facts(
@@ -47,8 +44,7 @@ def save_with_facts(
         tokenizer.save_pretrained(fresh)
         parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
         identity = fingerprint([sha256_file(path) for path in parts], dict(facts))
-        content = {**facts, "identity": identity}
-        atomic_write(fresh / FACTS, (json.dumps(content, indent=1) + "\n").encode())
+        write_facts(fresh, {**facts, "identity": identity})
     return identity
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from diffusers import VQModel
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.files import atomic_write, replacing_folder, sha256_file
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import TokenizerSettings
-
-FACTS = "kaleido.json"
-"""What diffusers' own files do not say; its presence says that the folder is whole."""
+from pipelines.models.facts import tokenizer_facts, write_facts
 
 NORM_GROUPS = 8
 """Groups of the network's group norms; they divide every number of channels."""
@@ -50,15 +47,9 @@ class Tokenizer:
         Raises:
             InputMissing: If the folder holds no tokenizer.
         """
-        facts = folder / FACTS
-        if not facts.is_file():
-            raise InputMissing(
-                str(folder),
-                "there is no trained tokenizer here.",
-                "Run `kaleido train tokenizer` first.",
-            )
+        facts = tokenizer_facts(folder)
         model = VQModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-        return cls(model.eval(), **json.loads(facts.read_text(encoding="utf-8")))
+        return cls(model.eval(), **facts)
 
     def save(self, folder: Path) -> None:
         """Write a diffusers folder (config, safetensors) and ``kaleido.json``.
@@ -74,7 +65,7 @@ class Tokenizer:
             weights = [sha256_file(path) for path in sorted(fresh.glob("*.safetensors"))]
             self.identity = fingerprint(weights, facts)
             facts["identity"] = self.identity
-            atomic_write(fresh / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+            write_facts(fresh, facts)
 
     @property
     def grid(self) -> int:

@@ -13,6 +13,7 @@ from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.facts import FACTS
 from pipelines.models.prior import Prior
 
 
@@ -91,4 +92,4 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
 
 
 def _exists(folder: Path) -> bool:
-    return (folder / "kaleido.json").is_file()
+    return (folder / FACTS).is_file()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
+from pipelines.models.facts import FACTS, tokenizer_facts
 from pipelines.models.hub import model_folder, model_identity, read_config
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def own_model(folder: Path) -> VisualModel:
     Raises:
         InputMissing: If there is none.
     """
-    from pipelines.models.tokenizer import Tokenizer
-
-    return VisualModel(folder, "own", {}, Tokenizer.load(folder).identity)
+    return VisualModel(folder, "own", {}, str(tokenizer_facts(folder)["identity"]))
 
 
 def find_visual_model(name: str) -> VisualModel:
@@ -84,7 +83,7 @@ def find_visual_model(name: str) -> VisualModel:
         folder = folder / _component(folder, pipeline)
     config = read_config(folder, WHAT)
     family = _family(folder, config)
-    if family == "diffusers" and (folder / "kaleido.json").is_file():
+    if family == "diffusers" and (folder / FACTS).is_file():
         return own_model(folder)
     identity = fingerprint(_identity(folder), from_zero)
     return VisualModel(folder, family, config, identity, from_zero)

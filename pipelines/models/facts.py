@@ -1,0 +1,55 @@
+"""What is noted of a trained model beside its weights: read without them, and without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import InputMissing
+from pipelines.core.files import atomic_write
+
+FACTS = "kaleido.json"
+"""What the files of transformers or diffusers do not say; its presence says that a model's folder
+is whole."""
+
+
+def read_facts(folder: Path, what: str, mend: str) -> dict[str, Any]:
+    """Read what `write_facts` wrote.
+
+    Args:
+        folder: The model's.
+        what: What an error calls such a model.
+        mend: How one comes there.
+
+    Raises:
+        InputMissing: If the folder holds none.
+    """
+    path = folder / FACTS
+    if not path.is_file():
+        raise InputMissing(str(folder), f"there is no {what} here.", mend)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_facts(folder: Path, facts: Mapping[str, object]) -> None:
+    """Write JSON values; this comes last, see `FACTS`."""
+    atomic_write(folder / FACTS, (json.dumps(dict(facts), indent=1) + "\n").encode())
+
+
+def captioner_facts(folder: Path) -> dict[str, Any]:
+    """What is noted of a captioner, its ``identity`` too.
+
+    Raises:
+        InputMissing: If the folder holds none.
+    """
+    return read_facts(folder, "captioner", "`nox -s embedded -- captioner` makes one.")
+
+
+def tokenizer_facts(folder: Path) -> dict[str, Any]:
+    """What is noted of a visual tokenizer, its ``identity`` too.
+
+    Raises:
+        InputMissing: If the folder holds none.
+    """
+    return read_facts(folder, "trained tokenizer", "Run `kaleido train tokenizer` first.")
