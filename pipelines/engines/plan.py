@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.core.manifest import Manifest, bytes_on_disk, read_manifest
@@ -58,14 +59,18 @@ def plan_stages(
         retry_failed: As for the run.
 
     Raises:
-        InputMissing: If the data or an input kind is missing; names the command that makes it.
+        InputMissing: If the data are missing, or an input kind that no earlier stage makes; names
+            the command that makes it.
         KaleidoError: If an input shard is damaged.
     """
     plans = []
+    due: dict[str, set[Path]] = {}
     left = disk_left(workspace)
     for group in passes(stages):
         specs = [stage.spec for stage in group]
-        tasks = plan_pass(workspace, specs, retry_failed)
+        tasks = plan_pass(workspace, specs, retry_failed, due)
+        for spec in specs:
+            due[spec.output] = {task.data_shard for task in tasks if spec.output in task.pending}
         pace = read_pace(workspace, [spec.output for spec in specs])
         pending = [task for task in tasks if task.pending]
         used = min(workers, max(len(pending), 1))
@@ -140,9 +145,11 @@ def _bytes_a_record(workspace: Workspace, kind: str) -> float | None:
 def _reason(made: Manifest | None, spec: StageSpec, task: ShardTask) -> str:
     if made is None:
         return "not extracted yet"
-    changed = [name for name, digest in task.inputs.items() if made.inputs.get(name) != digest]
-    if changed:
+    known = {name: digest for name, digest in task.inputs.items() if digest}
+    if changed := [name for name, digest in known.items() if made.inputs.get(name) != digest]:
         return f"{', '.join(changed)} changed"
+    if due := [name for name in task.inputs if name not in known]:
+        return f"{', '.join(due)} computed first"
     if made.stage != spec.name:
         return f"made by {made.stage}, now {spec.name}"
     if differences := _differences(made.options, spec.options):

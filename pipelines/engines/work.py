@@ -5,7 +5,7 @@ Every engine runs these same functions, so that all of them write the same bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -42,7 +42,8 @@ class ShardTask:
     Attributes:
         data_shard: The data shard.
         records: How many records it holds.
-        inputs: SHA-256 of each input shard: ``data`` and the stages' input kinds.
+        inputs: SHA-256 of each input shard: ``data`` and the stages' input kinds; empty for one
+            that is to be written first.
         pending: Kind -> fingerprint of everything that its result depends on, for the kinds that
             are to be computed; empty if all are up to date.
         retried: The pending kinds of which only the failed rows are computed.
@@ -92,7 +93,10 @@ def passes(stages: Sequence[Stage]) -> list[list[Stage]]:
 
 
 def plan_pass(
-    workspace: Workspace, specs: Sequence[StageSpec], retry_failed: bool = False
+    workspace: Workspace,
+    specs: Sequence[StageSpec],
+    retry_failed: bool = False,
+    due: Mapping[str, Collection[Path]] | None = None,
 ) -> list[ShardTask]:
     """Check the inputs of a pass and find what is not up to date, shard by shard.
 
@@ -100,6 +104,8 @@ def plan_pass(
         workspace: Where the data and the latents lie.
         specs: Of the stages of one of `passes`.
         retry_failed: Count the failed rows of what is up to date as left to do.
+        due: Kind -> data shards whose latents an earlier pass is still to write; what is made of
+            them is left to do.
 
     Raises:
         InputMissing: If there is no data, or an input kind is not extracted; names the command.
@@ -112,17 +118,24 @@ def plan_pass(
             "there are no images yet.",
             "Run `kaleido data scenes` or `kaleido data folder PATH`.",
         )
-    return [_task(workspace, specs, shard, retry_failed) for shard in data_shards]
+    return [_task(workspace, specs, shard, retry_failed, due or {}) for shard in data_shards]
 
 
 def _task(
-    workspace: Workspace, specs: Sequence[StageSpec], data_shard: Path, retry_failed: bool
+    workspace: Workspace,
+    specs: Sequence[StageSpec],
+    data_shard: Path,
+    retry_failed: bool,
+    due: Mapping[str, Collection[Path]],
 ) -> ShardTask:
     data = read_manifest(data_shard)
     if data is None:
         raise KaleidoError(str(data_shard), "the shard is unfinished.", "Make the data again.")
     inputs = {"data": _verified(data_shard, data, "Delete it and make the data again.")}
     for kind in specs[0].inputs:
+        if data_shard in due.get(kind, ()):
+            inputs[kind] = ""
+            continue
         manifest = latent_manifest(workspace, data_shard, kind)
         path = workspace.latents(kind) / data_shard.name
         inputs[kind] = _verified(path, manifest, f"Run `{extract_command(kind)}`.")

@@ -7,13 +7,16 @@ import sys
 from dataclasses import replace
 
 import pytest
+from colour_stage import MeanColour, PaletteAgain
 
 from kaleido_cli.__main__ import main
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing
 from pipelines.core.manifest import read_manifest
 from pipelines.data.scenes.generate import make_records
+from pipelines.engines.local import run_stages
 from pipelines.engines.pace import read_pace
+from pipelines.engines.plan import plan_stages
 from pipelines.extract.run import extract, plan
 
 
@@ -94,6 +97,28 @@ def test_every_reason_is_told(filled, write_data):
     assert reasons(filled)["another version of Kaleido made it"] == 1
     write_data(list(make_records(6, seed=4)), 3)
     assert reasons(filled) == {"data changed": 2}
+
+
+def test_a_plan_counts_with_what_the_same_run_makes_first(workspace, write_data, records):
+    def planned(version=1, **options):
+        stages = [MeanColour(version), PaletteAgain()]
+        return [(item.pending, item.reasons) for item in plan_stages(workspace, stages, **options)]
+
+    write_data(records, 5)
+    with pytest.raises(InputMissing, match="kaleido extract palette"):
+        plan_stages(workspace, [PaletteAgain()])
+    assert planned() == [(2, {"not extracted yet": 2})] * 2
+    run_stages(workspace, [MeanColour(), PaletteAgain()])
+    assert planned() == [(0, {})] * 2
+    before, again = planned(version=2)
+    assert before[0] == 2 and again == (2, {"palette computed first": 2})
+    workspace.latents("palette").joinpath("000001.json").unlink()
+    assert planned()[1] == (1, {"palette computed first": 1})
+    write_data([replace(record, caption="another") for record in records], 5)
+    assert planned() == [
+        (2, {"data changed": 1, "not extracted yet": 1}),
+        (2, {"data changed": 2}),
+    ]
 
 
 def test_only_failed_records_are_counted_where_they_are_retried(filled):

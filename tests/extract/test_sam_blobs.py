@@ -18,7 +18,7 @@ from pipelines.core.stage import Failed, Ok
 from pipelines.data.scenes.generate import make_records
 from pipelines.extract.backends.model import find_detector, find_segmenter
 from pipelines.extract.backends.sam import SamBackend, SamModel, sam_in
-from pipelines.extract.run import extract
+from pipelines.extract.run import extract, plan
 from pipelines.extract.sam_blobs import SamBlobsStage
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.reader import read_joined
@@ -101,8 +101,10 @@ def test_the_workspaces_boxes_are_asked_for(workspace, write_data, sam):
 
 def test_boxes_and_sams_blobs_in_one_run(workspace, write_data, sam2):
     write_data(list(make_records(3, seed=3)), 3)
-    kinds = [summary.kind for summary in extract(use(workspace, sam2), ["boxes", "blobs"])]
-    assert kinds == ["boxes", "blobs"]
+    own = use(workspace, sam2)
+    assert [item.pending for item in plan(own, ["boxes", "blobs"])] == [1, 1]
+    assert [summary.kind for summary in extract(own, ["boxes", "blobs"])] == ["boxes", "blobs"]
+    assert [item.pending for item in plan(own, ["boxes", "blobs"])] == [0, 0]
 
 
 def test_the_command_and_its_preview(workspace, write_data, sam, invoke):
