@@ -178,7 +178,7 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
 
     def forward(
         self, hidden_states: torch.Tensor, timestep: torch.Tensor, context: PreparedContext
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> torch.Tensor:
         """Predict the clean image.
 
         Args:
@@ -187,10 +187,31 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             context: From `prepare`, n rows.
 
         Returns:
-            The predicted clean images x̂, (n, 3, side, side), and what each patch takes itself
-            for, (n, patches, context_dim): see `pipelines.models.naming`.
+            The predicted clean images x̂, (n, 3, side, side).
         """
-        noisy = hidden_states
+        return self._draw(hidden_states, timestep, context)[0]
+
+    def draw_and_name(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, context: PreparedContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict the clean image, and what stands at each patch; only training asks for that.
+
+        Args:
+            noisy: As for `forward`, like `timestep` and `context`.
+            timestep: Noise levels.
+            context: From `prepare`.
+
+        Returns:
+            x̂, and what each patch takes itself for, (n, patches, context_dim): see
+            `pipelines.models.naming`.
+        """
+        clean, heard = self._draw(noisy, timestep, context)
+        return clean, self.naming(heard)
+
+    def _draw(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, context: PreparedContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x̂, and the patches' states after the last block, (n, patches, width)."""
         patch = self.config.patch_size
         rows, columns = noisy.shape[2] // patch, noisy.shape[3] // patch
         modulation, embedded = self.time_embed(
@@ -213,5 +234,4 @@ class KaleidoTransformer2DModel(SanaTransformer2DModel):
             )
             hidden_states = patch_block(hidden_states, embedded, rows)
         hidden_states = self.norm_out(hidden_states, embedded, self.scale_shift_table)
-        clean = self.proj_out(hidden_states, features, noisy, embedded, rows)
-        return clean, self.naming(heard)
+        return self.proj_out(hidden_states, features, noisy, embedded, rows), heard

@@ -136,7 +136,7 @@ class Diffusion(nn.Module):
         Returns:
             x̂, (n, 3, side, side).
         """
-        return self.draw_and_name(noisy, sigma, context)[0]
+        return self.denoiser(noisy, sigma * TIME_SCALE, context)
 
     def draw_and_name(
         self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext
@@ -151,7 +151,7 @@ class Diffusion(nn.Module):
         Returns:
             x̂, and (n, patches, width of the prior), see `pipelines.models.naming`.
         """
-        return self.denoiser(noisy, sigma * TIME_SCALE, context)
+        return self.denoiser.draw_and_name(noisy, sigma * TIME_SCALE, context)
 
 
 def _load(cls: type[PartT], folder: Path) -> PartT:

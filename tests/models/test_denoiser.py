@@ -31,7 +31,7 @@ def _predict(
     time = torch.tensor([200.0, 700.0])
     places = torch.tensor(EVERYWHERE).expand(*mask.shape, 4)
     nameless = torch.zeros_like(mask).bool()
-    return model(noisy, time, model.prepare(context, mask, places, nameless))[0]
+    return model(noisy, time, model.prepare(context, mask, places, nameless))
 
 
 def test_output_is_an_image_and_starts_at_zero() -> None:
@@ -93,7 +93,7 @@ def test_the_place_of_a_token_changes_the_picture() -> None:
             noisy,
             torch.tensor([500.0]),
             model.prepare(tokens, mask, torch.tensor([[place]]), nameless),
-        )[0]
+        )
         for place in ([0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0])
     )
     assert not torch.allclose(here, there)
@@ -121,6 +121,19 @@ def test_repeated_contexts_say_the_same() -> None:
     places = torch.rand(2, 3, 4).sort(-1).values
     prepared = model.prepare(tokens, mask, places, torch.ones(2, 3, dtype=torch.bool))
     noisy, time = torch.randn(2, 3, 16, 16), torch.tensor([200.0, 700.0])
-    once, _ = model(noisy, time, prepared)
-    twice, _ = model(noisy.repeat(2, 1, 1, 1), time.repeat(2), prepared.repeat(2))
+    once = model(noisy, time, prepared)
+    twice = model(noisy.repeat(2, 1, 1, 1), time.repeat(2), prepared.repeat(2))
     torch.testing.assert_close(twice, once.repeat(2, 1, 1, 1), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_patches_are_named_only_where_that_is_asked(monkeypatch) -> None:
+    model = _denoiser()
+    tokens, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
+    places = torch.rand(2, 3, 4).sort(-1).values
+    prepared = model.prepare(tokens, mask, places, torch.ones(2, 3, dtype=torch.bool))
+    noisy, time = torch.randn(2, 3, 16, 16), torch.tensor([200.0, 700.0])
+    clean, said = model.draw_and_name(noisy, time, prepared)
+    assert said.shape == (2, 16, 24)
+    monkeypatch.setattr(model, "naming", None)
+    assert torch.equal(model(noisy, time, prepared), clean)
