@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -12,15 +13,12 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import open_image
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
+from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.measure import feature_distances, feature_metrics, text_metrics
-from pipelines.evaluate.metrics.copying import (
-    digest,
-    split_records,
-    training_pictures,
-)
+from pipelines.evaluate.metrics.copying import digest, training_pictures
 from pipelines.evaluate.metrics.fidelity import NEIGHBOURS
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.networks import PretrainedFeatures
@@ -60,7 +58,7 @@ class DataYardstick:
         progress: Progress,
     ) -> None:
         self._network, self.name, self.truth = network, network.name, truth
-        chosen, others = _pictures(workspace, wanted, n)
+        chosen, others, marks = _pictures(workspace, wanted, n)
         if not chosen:
             raise InputMissing(
                 "captions",
@@ -92,7 +90,7 @@ class DataYardstick:
             "pictures” are as many others",
             f"{network.name}, {network.width} dimensions",
             "what captions ask for, but for the CLIP score, where the network reads text",
-            list(self._warnings(each, workspace)),
+            list(self._warnings(each, marks)),
         )
 
     def real(self, n: int, side: int) -> dict[str, Source]:
@@ -126,7 +124,7 @@ class DataYardstick:
         own = feature_metrics(reference, reference, self._texts)
         return own if data is None else own | feature_distances(data, reference, self._texts)
 
-    def _warnings(self, each: int, workspace: Workspace) -> Iterator[str]:
+    def _warnings(self, each: int, training: array[int]) -> Iterator[str]:
         pictures, width = len(self.captions) * each, self._network.width
         if pictures <= width:
             yield (
@@ -139,9 +137,8 @@ class DataYardstick:
                 "Too few pictures are held out for a second real set, so it is not known how far "
                 "real pictures lie from each other."
             )
-        reference = {digest(record) for record in _flat(self._reference)}
-        training = split_records(workspace, heldout=False)
-        seen = sum(digest(record) in reference for record in training)
+        reference = {_mark(record) for record in _flat(self._reference)}
+        seen = sum(mark in reference for mark in training)
         if seen:
             yield (
                 f"{seen} of the training pictures are also among the real pictures that the models "
@@ -152,11 +149,20 @@ class DataYardstick:
 
 def _pictures(
     workspace: Workspace, wanted: int, n: int
-) -> tuple[dict[str, list[Record]], list[Record]]:
-    """The first `wanted` held-out captions with up to n records each, and other records."""
+) -> tuple[dict[str, list[Record]], list[Record], array[int]]:
+    """Read the data once.
+
+    Returns:
+        The first `wanted` held-out captions with up to n records each, other held-out records, and
+        the mark of each training record: 8 bytes are all that is kept of it.
+    """
     chosen: dict[str, list[Record]] = {}
     others: list[Record] = []
-    for record in split_records(workspace, heldout=True):
+    training = array("Q")
+    for record in (record for path in workspace.data_shards() for record in read_records(path)):
+        if not record.heldout:
+            training.append(_mark(record))
+            continue
         records = chosen.get(record.caption)
         if records is None and len(chosen) < wanted:
             records = chosen.setdefault(record.caption, [])
@@ -164,7 +170,12 @@ def _pictures(
             records.append(record)
         elif len(others) < wanted * n:
             others.append(record)
-    return chosen, others
+    return chosen, others, training
+
+
+def _mark(record: Record) -> int:
+    """64 bits of the hash of a record's image; others share them once in 10¹⁹ times."""
+    return int(digest(record)[:16], 16)
 
 
 def _dealt(

@@ -11,6 +11,7 @@ from pipelines.core.manifest import read_manifest, read_rows, write_manifest
 from pipelines.core.progress import SILENT
 from pipelines.core.shards import read_records, record_row, write_shard
 from pipelines.data.folder import write_folder
+from pipelines.evaluate import own_data
 from pipelines.evaluate.adherence.truth import WITHOUT
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataYardstick
@@ -96,6 +97,18 @@ def records(workspace):
         for record in read_records(path)
         if record.meta["split"] == "heldout"
     ]
+
+
+def test_the_data_are_read_once(own, dinov2, monkeypatch):
+    read = []
+
+    def noted(path):
+        read.append(path)
+        return read_records(path)
+
+    monkeypatch.setattr(own_data, "read_records", noted)
+    yardstick(own, dinov2)
+    assert read == own.data_shards()
 
 
 def test_pictures_are_reduced_to_the_models_size(own, dinov2):

@@ -87,15 +87,8 @@ def training_records(workspace: Workspace, most: int = MOST) -> Iterator[Record]
     manifests = filter(None, map(read_manifest, workspace.data_shards()))
     total = sum(manifest.counts["ok"] for manifest in manifests)
     stride = max(-(-total // most), 1)
-    return islice(split_records(workspace, heldout=False), 0, None, stride)
-
-
-def split_records(workspace: Workspace, heldout: bool) -> Iterator[Record]:
-    """A workspace's records of one split, in data order."""
-    for path in workspace.data_shards():
-        for record in read_records(path):
-            if record.heldout == heldout:
-                yield record
+    records = (record for path in workspace.data_shards() for record in read_records(path))
+    return islice((record for record in records if not record.heldout), 0, None, stride)
 
 
 def copies(drawn: Observed, reference: Observed, training: np.ndarray) -> Estimate:
