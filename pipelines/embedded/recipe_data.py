@@ -18,5 +18,13 @@ FACTS = f"scenes {SEED}"
 
 def training_scenes(most: int) -> Iterator[Record]:
     """The first `most` scenes of the training split."""
-    records = (make_record(SEED, index) for index in range(SCENES))
-    return islice((record for record in records if not record.heldout), most)
+    return islice((record for record in _scenes() if not record.heldout), most)
+
+
+def heldout_scenes(most: int) -> Iterator[Record]:
+    """The first `most` scenes of the held-out split."""
+    return islice((record for record in _scenes() if record.heldout), most)
+
+
+def _scenes() -> Iterator[Record]:
+    return (make_record(SEED, index) for index in range(SCENES))

@@ -1,4 +1,4 @@
-"""The recipe of the shipped prior, diffusion model and baseline: ``nox -s embedded`` runs it.
+"""The recipe of the shipped tokenizer, prior, diffusion model and baseline: ``nox -s embedded``.
 
 Every step goes on where an earlier run was stopped. The same functions serve as behind the
 command line; only the settings are larger.
@@ -23,16 +23,23 @@ from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.card import write_card
 from pipelines.embedded.measure_prior import measure
 from pipelines.embedded.paths import ROOT
-from pipelines.embedded.recipe_data import SCENES, SEED
+from pipelines.embedded.recipe_data import SCENES, SEED, heldout_scenes
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import READY, extract
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
+from pipelines.models.tokenizer import Tokenizer
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
+from pipelines.train.tokenizer import measure as measure_tokenizer
+from pipelines.train.tokenizer import train_tokenizer
 
 CARDS = {
+    "tokenizer": (
+        "Visual tokenizer",
+        "Writes scenes of 64 pixels as 8 x 8 ids of a codebook, and back: a VQModel.",
+    ),
     "prior": ("Prior p(z|c)", "Draws boxes, blobs and a palette for a caption: a tiny T5."),
     "diffusion": ("Kaleido p(x|z,c)", "Draws 32-pixel scenes for a caption and a latent z."),
     "baseline": (
@@ -45,6 +52,9 @@ LIMITS = (
     "nothing to it."
 )
 SETTINGS = {
+    "tokenizer.channels": (48, 96),
+    "tokenizer.codebook_size": 1024,
+    "tokenizer.steps": 3_500,
     "prior.steps": 4_500,
     "prior.dropout": 0.1,
     "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
@@ -53,9 +63,10 @@ SETTINGS = {
 }
 BASELINE_STEPS = 23_000
 """More than Kaleido's: in as much time, and without z it learns shapes and places later."""
-STEPS = ("data", "extract", "prior", "baseline", "diffusion", "export", "measure")
+STEPS = ("data", "extract", "tokenizer", "prior", "baseline", "diffusion", "export", "measure")
 REPORT = "embedded"
 DRAWS = 2_000
+HELD_OUT = 1_000
 SHOWN = ("frechet", "precision", "recall", "vendi", "mss", "caption", "boxes.of_ceiling")
 """Metrics on the cards of the diffusion models."""
 
@@ -96,6 +107,8 @@ def _run(step: str, workspace: Workspace, threads: int, history: str, progress: 
         write_scenes(workspace, SCENES, seed=SEED, progress=progress)
     elif step == "extract":
         extract(workspace, READY, workers=threads, progress=progress)
+    elif step == "tokenizer":
+        train_tokenizer(workspace, progress=progress)
     elif step == "prior":
         train_prior(workspace, progress=progress)
     elif step in ("baseline", "diffusion"):
@@ -106,15 +119,17 @@ def _run(step: str, workspace: Workspace, threads: int, history: str, progress: 
         measured = measure_shipped(workspace, progress)
         for name, facts in measured.items():
             title, purpose = CARDS[name]
-            settings = _settings(
-                _of_model(workspace, name), "prior" if name == "prior" else "diffusion"
-            )
-            facts = settings | ({"history": history} if history else {}) | facts
+            section = "diffusion" if name == "baseline" else name
+            settings = _settings(_of_model(workspace, name), section)
+            if history and name != "tokenizer":
+                settings["history"] = history
+            facts = settings | facts
             write_card(ROOT / name, title, purpose, "Apache-2.0", "nox -s embedded", facts, LIMITS)
 
 
 def export(workspace: Workspace, target: Path = ROOT) -> None:
     """Write the trained models to `target` in fp16."""
+    Tokenizer.load(workspace.models("tokenizer")).save(target / "tokenizer", torch.float16)
     prior = Prior.load(workspace.models("prior"))
     prior.save(target / "prior", torch.float16)
     for name in ("diffusion", "baseline"):
@@ -124,14 +139,17 @@ def export(workspace: Workspace, target: Path = ROOT) -> None:
 
 
 def measure_shipped(workspace: Workspace, progress: Progress) -> dict[str, dict[str, object]]:
-    """Compare the shipped models in ``reports/embedded``, and draw from the shipped prior.
+    """Compare the shipped models in ``reports/embedded``, and measure tokenizer and prior.
 
     Returns:
         Model -> what its card says, by name.
     """
+    read = measure_tokenizer(Tokenizer.load(ROOT / "tokenizer"), list(heldout_scenes(HELD_OUT)))
     found = measure(Prior.load(ROOT / "prior"), 0, DRAWS)
-    facts: dict[str, dict[str, object]] = {}
-    facts["prior"] = {f"held-out captions: {name}": f"{v:.4g}" for name, v in found.items()}
+    facts: dict[str, dict[str, object]] = {
+        "tokenizer": {f"held-out scenes: {name}": f"{v:.4g}" for name, v in read.items()},
+        "prior": {f"held-out captions: {name}": f"{v:.4g}" for name, v in found.items()},
+    }
     summary = evaluate(workspace, REPORT, embedded=True, progress=progress)
     for name, model in (("diffusion", KALEIDO), ("baseline", BASELINE)):
         facts[name] = {

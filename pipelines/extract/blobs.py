@@ -22,7 +22,7 @@ class BlobsStage(DetectorStage):
     """pixels -> `Blobs`, with the labels and in the order of `BoxesStage`."""
 
     output = "blobs"
-    version = 2
+    version = 3
     needs_masks = True
 
     def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:

@@ -48,7 +48,7 @@ class MaskBlobsStage(Stage):
         self._folder, self._most = folder, max_objects
         self.spec = StageSpec(
             name="blobs-masks",
-            version=1,
+            version=2,
             output="blobs",
             batch_size=BATCH,
             options={"masks": _identity(folder), "max_objects": max_objects},

@@ -89,7 +89,14 @@ class Parts:
     """What stages are built of: settings, trained models, and parts that several stages share."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.settings, self.tokenizer = workspace.settings.extract, workspace.models("tokenizer")
+        self.settings, self._workspace = workspace.settings.extract, workspace
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of the visual tokenizer, where the settings name no other."""
+        from pipelines.embedded.paths import tokenizer_path
+
+        return tokenizer_path(self._workspace)
 
     @cached_property
     def detector(self) -> Detector:

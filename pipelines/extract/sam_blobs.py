@@ -29,7 +29,7 @@ class SamBlobsStage(Stage):
         self._backend: SamBackend | None = None
         self.spec = StageSpec(
             name="blobs-sam",
-            version=1,
+            version=2,
             output="blobs",
             inputs=("boxes",),
             batch_size=BATCH,

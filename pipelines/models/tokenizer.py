@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -51,13 +52,19 @@ class Tokenizer:
         model = VQModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
         return cls(model.eval(), **facts)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a diffusers folder (config, safetensors) and ``kaleido.json``.
 
         `identity` becomes that of the weights as they are written.
+
+        Args:
+            folder: Where; what lies there is replaced.
+            dtype: Of the saved weights; the tokenizer itself keeps its precision.
         """
         with replacing_folder(folder) as fresh:
-            self.model.save_pretrained(fresh)
+            # Cast only where it must be: diffusers comments on every cast.
+            cast = self.model if self.model.dtype == dtype else deepcopy(self.model).to(dtype)
+            cast.save_pretrained(fresh)
             facts: dict[str, object] = {
                 "image_size": self.image_size,
                 "patch_size": self.patch_size,

@@ -9,13 +9,16 @@ from safetensors import safe_open
 
 from pipelines.core.files import sha256_file
 from pipelines.embedded.paths import ROOT, embedded_path
+from pipelines.embedded.recipe_data import heldout_scenes
 from pipelines.evaluate.adherence.boxes import agrees, box_adherence, parses
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.reference import asked_shapes
+from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, draw
+from pipelines.train.tokenizer import measure
 
-MODELS = ("detector", "judge", "prior", "diffusion", "baseline")
+MODELS = ("detector", "judge", "tokenizer", "prior", "diffusion", "baseline")
 LARGEST = 24 * 2**20
 """Bytes of all weights together: they stay in git for ever."""
 
@@ -43,6 +46,12 @@ def test_a_card_names_the_weights_that_lie_beside_it(name):
     assert "SPDX-License-Identifier" in card
     for path in folder.rglob("*.safetensors"):
         assert sha256_file(path) in card
+
+
+def test_the_tokenizer_draws_again_what_it_has_read():
+    read = measure(Tokenizer.load(embedded_path("tokenizer")), list(heldout_scenes(64)))
+    assert read["psnr"] > 26.0 and read["psnr_objects"] > 21.5
+    assert read["codebook_used"] > 0.5
 
 
 def test_models_belong_together(kaleido):

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from pipelines.data.scenes.draw import draw_scene
 from pipelines.data.scenes.factors import Scene, SceneObject
-from pipelines.extract.ellipse import draw_ellipses, fit_ellipses, moment_ellipses, overlap
+from pipelines.extract.ellipse import (
+    TOGETHER,
+    draw_ellipses,
+    fit_ellipses,
+    moment_ellipses,
+    overlap,
+)
 
 BEST = {
     "circle": 0.999,
@@ -73,10 +79,51 @@ def test_soft_masks_are_cut_at_one_half():
 
 
 def test_a_mask_does_not_depend_on_its_batch():
-    masks = np.stack([mask_of(shape, 64) for shape in BEST] * 2)
-    together = fit_ellipses(masks)
+    masks = [mask_of(shape, 64) for shape in BEST]
+    together = fit_ellipses(np.stack(masks * 12))
+    assert len(together) > TOGETHER
     alone = np.concatenate([fit_ellipses(mask[None]) for mask in masks])
-    np.testing.assert_allclose(together, alone, atol=1e-3)
+    np.testing.assert_allclose(together, np.tile(alone, (12, 1)), atol=1e-3)
+
+
+def test_the_moments_of_a_rectangle():
+    masks = np.zeros((2, 600, 900), bool)
+    masks[0, 590:596, 870:890] = True
+    masks[1, 10:500, 3] = True
+    expected = [
+        (880.0, 593.0, 20 / 3**0.5, 6 / 3**0.5, 0.0),
+        (3.5, 255.0, 490 / 3**0.5, 1 / 3**0.5, np.pi / 2),
+    ]
+    np.testing.assert_allclose(moment_ellipses(masks), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_thin_slanted_bars_are_found():
+    x, y = np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5)
+    for degrees in (10.0, 35.0, 80.0, 130.0):
+        cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        along, across = (x - 30) * cos + (y - 33) * sin, (y - 33) * cos - (x - 30) * sin
+        (found,) = fit_ellipses(((np.abs(along) < 20) & (np.abs(across) < 1))[None])
+        np.testing.assert_allclose(found[:2], (30, 33), atol=0.5)
+        assert 17 < found[2] < 25 and 0.8 < found[3] < 1.5
+        assert abs(found[4] - degrees) < 1.0
+
+
+def test_stray_pixels_hardly_matter():
+    mask = mask_of("oval", 64)
+    masks = mask | (np.random.default_rng(0).random((4, 64, 64)) < 0.01)
+    start = moment_ellipses(masks)
+    start[:, 4] = np.rad2deg(start[:, 4])
+    for moments, found in zip(start, fit_ellipses(masks), strict=True):
+        assert iou(moments, mask) < 0.8 and iou(found, mask) > 0.94
+
+
+@pytest.mark.parametrize("density", [0.001, 0.01, 0.1, 0.5, 0.95])
+def test_masks_of_any_pixels_have_an_ellipse(density):
+    masks = np.random.default_rng(0).random((50, 24, 40)) < density
+    masks[:, 5, 30] = True
+    found = fit_ellipses(masks)
+    assert np.isfinite(found).all()
+    assert (found[:, 3] > 0.3).all() and (found[:, 2] < 60.0).all()
 
 
 def test_results_are_canonical():

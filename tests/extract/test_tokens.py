@@ -16,6 +16,7 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
 from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.generate import write_scenes
+from pipelines.embedded.paths import embedded_path
 from pipelines.extract.backends.visual_model import find_visual_model, own_model
 from pipelines.extract.run import extract
 from pipelines.extract.tokens import TokensStage
@@ -80,9 +81,22 @@ def test_another_tokenizer_makes_other_tokens(scenes):
     assert changed.skipped == 0
 
 
-def test_without_a_tokenizer_the_command_is_named(scenes):
+def test_scenes_are_read_by_the_shipped_tokenizer_until_there_is_another(tmp_path):
+    workspace = Workspace.init(tmp_path / "workspace")
+    write_scenes(workspace, 4, seed=0, shard_size=4)
+    (summary,) = extract(workspace, ["tokens"])
+    assert summary.ok == 4
+    shipped = Tokenizer.load(embedded_path("tokenizer"))
+    for record in read_joined(workspace, workspace.data_shards()[0], ["tokens"]):
+        assert record.latents["tokens"].shape == (8, 8, shipped.codebook_size)
+        (ids,) = shipped.encode(to_tensor(record.pixels[None])).flatten(1).tolist()
+        assert list(record.latents["tokens"].ids) == ids
+
+
+def test_other_data_need_a_tokenizer_of_their_own(workspace, records, write_data):
+    write_data(records, 5)
     with pytest.raises(InputMissing, match="kaleido train tokenizer"):
-        extract(scenes, ["tokens"])
+        extract(workspace, ["tokens"])
 
 
 def test_a_picture_of_another_size_fails_alone(scenes):

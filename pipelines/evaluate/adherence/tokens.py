@@ -10,6 +10,7 @@ import torch
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
 from pipelines.core.workspace import Workspace
+from pipelines.embedded.paths import tokenizer_path
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.judge import to_input
 from pipelines.latents.reader import token_makers
@@ -61,8 +62,8 @@ class Retokenizer:
 
 
 def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:
-    """The workspace's tokenizer, or None, and a message, if it did not make its tokens."""
-    folder = workspace.models("tokenizer")
+    """The tokenizer of a workspace's tokens, or None, and a message, if it did not make them."""
+    folder = tokenizer_path(workspace)
     try:
         tokenizer = Tokenizer.load(folder)
     except InputMissing:
