@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ def mode_entropy(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: 
         The mean over the captioned shapes, weighted by their counts (or the picture's entropy);
         NaN where fewer than two values were observed.
     """
-    return _mean([(entropy(tally), weight) for tally, weight in _tallies(verdicts, asked, factor)])
+    tallies = _tallies(verdicts, asked, factor)
+    return _mean([(entropy([*tally.values()]), weight) for tally, weight in tallies])
 
 
 def entropy_of_as_many(
@@ -84,10 +86,17 @@ def entropy_of_as_many(
         return float("nan")
     count = sum(matches(verdict, asked) for verdict in verdicts)
     valid = [verdict for verdict in real if matches(verdict, asked)]
+    if count >= len(valid):
+        return mode_entropy(valid, asked, factor)
     rng = generator(0, "as many real pictures", f"{count} of {len(valid)}")
     choices = [rng.permutation(len(valid))[:count] for _ in range(SUBSETS)]
-    found = [mode_entropy([valid[i] for i in chosen], asked, factor) for chosen in choices]
-    return float(np.mean(found))
+    parts = []
+    for values, weight in _values(valid, asked, factor):
+        numbers = {value: number for number, value in enumerate(set(chain.from_iterable(values)))}
+        numbered = np.array([[numbers[value] for value in picture] for picture in values])
+        found = [entropy(np.bincount(numbered[chosen].ravel())) for chosen in choices]
+        parts.append((float(np.mean(found)), weight))
+    return _mean(parts)
 
 
 def mode_coverage(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:
@@ -117,16 +126,20 @@ def known_modes(factor: str, count: int) -> int:
     return sizes[factor]
 
 
-def entropy(tally: Mapping[Hashable, int]) -> float:
+def entropy(counts: Sequence[int] | np.ndarray) -> float:
     """Estimate an entropy in nats from few draws (Chao and Shen, 2003).
 
     The plain estimate is too low by about (modes - 1) / 2n, which would punish whichever model has
     fewer valid pictures. This one weighs modes by the chance to have been seen at all.
 
+    Args:
+        counts: How often each mode was drawn.
+
     Returns:
         The estimate, or NaN for fewer than two draws.
     """
-    counts = np.array([count for count in tally.values() if count], dtype=np.float64)
+    counts = np.asarray(counts, dtype=np.float64)
+    counts = counts[counts > 0]
     n = counts.sum()
     if n < 2:
         return float("nan")
@@ -152,14 +165,24 @@ def _tallies(
 ) -> list[tuple[Counter[Hashable], int]]:
     """Count a factor's values: one tally a captioned shape, or one for the picture."""
     valid = [verdict for verdict in verdicts if matches(verdict, asked)]
+    return [
+        (Counter(chain.from_iterable(values)), weight)
+        for values, weight in _values(valid, asked, factor)
+    ]
+
+
+def _values(
+    valid: Sequence[Verdict], asked: Mapping[str, int], factor: str
+) -> list[tuple[list[list[Hashable]], int]]:
+    """A factor's values in each valid picture, for each captioned shape or for the picture."""
     if factor in _OBJECT_FACTORS:
         return [
-            (Counter(factor_of(i, factor) for v in valid for i in v.objects if i.shape == shape), n)
+            ([[factor_of(i, factor) for i in v.objects if i.shape == shape] for v in valid], n)
             for shape, n in asked.items()
         ]
     if factor == "background":
-        return [(Counter(verdict.background for verdict in valid), 1)]
-    return [(Counter(arrangement_in(verdict.objects) for verdict in valid), 1)]
+        return [([[verdict.background] for verdict in valid], 1)]
+    return [([[arrangement_in(verdict.objects)] for verdict in valid], 1)]
 
 
 def factor_of(item: Found, factor: str) -> Any:

@@ -55,14 +55,14 @@ def test_the_entropy_of_few_draws_is_hardly_biased():
     truth = -(p * np.log(p)).sum()
     rng = np.random.default_rng(0)
     for n in (6, 16):
-        tallies = [dict(enumerate(row.tolist())) for row in rng.multinomial(n, p, 2000)]
-        assert np.mean([entropy(tally) for tally in tallies]) == pytest.approx(truth, rel=0.03)
+        drawn = rng.multinomial(n, p, 2000)
+        assert np.mean([entropy(counts) for counts in drawn]) == pytest.approx(truth, rel=0.03)
 
 
 def test_the_entropy_of_extreme_tallies_is_finite():
-    assert entropy(Counter("aaaa")) == 0.0
-    assert np.isfinite(entropy(Counter("abcdefgh")))
-    assert np.isnan(entropy(Counter("a")))
+    assert entropy([4]) == 0.0
+    assert np.isfinite(entropy([1] * 8))
+    assert np.isnan(entropy([1]))
 
 
 def test_a_model_that_draws_as_the_data_has_the_entropy_of_as_many_real_pictures():
