@@ -106,6 +106,10 @@ def test_kinds_of_z_can_be_chosen_and_the_report_says_which(trained):
     found = content(summary)
     assert {tuple(row["z_kinds"]) for row in found["rows"]} == {("boxes",), ()}
     assert found["command"].endswith("--models kaleido --z boxes")
+    named = {row["metric"]: row["value"] for row in found["rows"] if row["model"] == "kaleido"}
+    assert named["z.perplexity"] > 1.0 and named["z.writable"] == 1.0
+    assert named["z.calibration.count"] > named["z.calibration.count.floor"]
+    assert "z.calibration.colour" not in named
     with pytest.raises(KaleidoError, match="baseline has no z"):
         evaluate(small(trained), captions=CAPTIONS, models=["baseline"], z_kinds=["boxes"])
 

@@ -47,12 +47,12 @@ def calibration(drawn: Observed, real: Observed) -> dict[str, Estimate]:
         together; ``z.calibration.FACTOR.floor``: what is left of it, on average, if each caption's
         drawn and real z are mixed and dealt again, since finite numbers never agree. Factors:
         ``count``, ``place`` and ``size`` of boxes, or of blobs where there are no boxes, and the
-        palette's ``colour``; those that both sides have.
+        palette's ``colour``; those that both sides have, over captions where both have them.
     """
     values: dict[str, Estimate] = {}
     for factor, shares_of in FACTORS.items():
         ours, theirs = ([_rows(by_seed, shares_of) for by_seed in side.z] for side in (drawn, real))
-        if all(map(len, [*ours, *theirs])):
+        if any(len(a) and len(b) for a, b in zip(ours, theirs, strict=True)):
             values |= _estimates(factor, ours, theirs, drawn.features.shape[1])
     return values
 
@@ -60,8 +60,10 @@ def calibration(drawn: Observed, real: Observed) -> dict[str, Estimate]:
 def _estimates(
     factor: str, drawn: Sequence[np.ndarray], real: Sequence[np.ndarray], seeds: int
 ) -> dict[str, Estimate]:
-    """Distances of one factor; by caption the shares of each z, (n, bins)."""
+    """Distances of one factor; by caption the shares of each z, (n, bins), n of 0 or more."""
     rng = generator(0, "calibration", factor)
+    known = [i for i, pair in enumerate(zip(drawn, real, strict=True)) if all(map(len, pair))]
+    captions, drawn, real = len(drawn), [drawn[i] for i in known], [real[i] for i in known]
     mixed = [np.concatenate(pair) for pair in zip(drawn, real, strict=True)]
     floors = []
     for _ in range(SHUFFLES):
@@ -72,11 +74,16 @@ def _estimates(
         ]
         floors.append(_total_variation(*np.mean(parts, axis=0)))
     means = np.array([(d.mean(0), r.mean(0)) for d, r in zip(drawn, real, strict=True)])
-    distance = jackknife(lambda kept: _total_variation(*means[kept].mean(0)), len(means))
-    floor = np.full((len(means), seeds), np.mean(floors))
+    unknown = np.full(captions, np.nan)
+    pseudo = unknown.copy()
+    value, pseudo[known] = jackknife(
+        lambda kept: _total_variation(*means[kept].mean(0)), len(known)
+    )
     return {
-        f"z.calibration.{factor}": Estimate.of_captions(*distance, seeds),
-        f"z.calibration.{factor}.floor": Estimate.mean_of(floor),
+        f"z.calibration.{factor}": Estimate.of_captions(value, pseudo, seeds),
+        f"z.calibration.{factor}.floor": Estimate.of_captions(
+            float(np.mean(floors)), unknown, seeds
+        ),
     }
 
 

@@ -80,7 +80,8 @@ def entropy_of_as_many(
         factor: One of `FACTORS`.
 
     Returns:
-        The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is.
+        The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is. Where no more
+        real pictures are valid than samples, that of all real ones.
     """
     if np.isnan(mode_entropy(verdicts, asked, factor)):
         return float("nan")
@@ -92,7 +93,7 @@ def entropy_of_as_many(
     choices = [rng.permutation(len(valid))[:count] for _ in range(SUBSETS)]
     parts = []
     for values, weight in _values(valid, asked, factor):
-        numbers = {value: number for number, value in enumerate(set(chain.from_iterable(values)))}
+        numbers = {value: number for number, value in enumerate(dict.fromkeys(chain(*values)))}
         numbered = np.array([[numbers[value] for value in picture] for picture in values])
         found = [entropy(np.bincount(numbered[chosen].ravel())) for chosen in choices]
         parts.append((float(np.mean(found)), weight))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.evaluate.metrics.statistics import Estimate, jackknife
 from pipelines.evaluate.observe import Observed
+from pipelines.latents.base import LatentError
 from pipelines.latents.grammar import Grammar
 from pipelines.models.context import States
 from pipelines.models.prior import Prior
@@ -28,30 +30,37 @@ def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[st
 
     Returns:
         ``z.perplexity``: exp of the mean cross-entropy of a token, among those that the grammar
-        allows in its place; so many equally likely ones would be as hard to foresee.
-        ``z.length``: tokens of a real z. Nothing where real pictures have no z.
+        allows in its place; so many equally likely ones would be as hard to foresee. Of the kinds
+        that real z have. ``z.length``: tokens of a real z. ``z.writable``: share of real z that
+        the prior's grammar can write; one with a label that the prior's data did not have, say,
+        counts in neither of the others. Nothing where real pictures have no z.
     """
     seeds = len(real.z[0])
-    nats = [
-        _cross_entropies(prior, caption, [z for group in by_seed for z in group if read_z(z)])
-        for caption, by_seed in zip(captions, real.z, strict=True)
-    ]
-    if not all(len(each) for each in nats):
+    texts = [[z for group in by_seed for z in group if read_z(z)] for by_seed in real.z]
+    nats = [_cross_entropies(prior, *pair) for pair in zip(captions, texts, strict=True)]
+    total, known = sum(map(len, texts)), [i for i, each in enumerate(nats) if each]
+    if not total:
         return {}
+    written = np.array([len(n) / len(t) if t else np.nan for n, t in zip(nats, texts, strict=True)])
+    values = {"z.writable": (sum(map(len, nats)) / total, written)}
+    if known:
+        lengths = np.array([np.mean([len(z) for z in each]) if each else np.nan for each in nats])
+        pseudo = np.full(len(nats), np.nan)
+        value, pseudo[known] = jackknife(
+            lambda kept: _perplexity([nats[known[i]] for i in kept]), len(known)
+        )
+        values["z.perplexity"] = value, pseudo
+        values["z.length"] = float(np.nanmean(lengths)), lengths
+    return {name: Estimate.of_captions(*parts, seeds) for name, parts in values.items()}
 
-    def of(kept: np.ndarray) -> float:
-        return float(np.exp(np.concatenate([z for i in kept for z in nats[i]]).mean()))
 
-    lengths = [np.mean([len(z) for z in each]) for each in nats]
-    return {
-        "z.perplexity": Estimate.of_captions(*jackknife(of, len(nats)), seeds),
-        "z.length": Estimate.of_captions(float(np.mean(lengths)), np.array(lengths), seeds),
-    }
+def _perplexity(nats: Sequence[Sequence[np.ndarray]]) -> float:
+    return float(np.exp(np.concatenate([z for each in nats for z in each]).mean()))
 
 
 @torch.inference_mode()
 def _cross_entropies(prior: Prior, caption: str, texts: Sequence[str]) -> list[np.ndarray]:
-    """Nats of each token of each z of a caption, ends included."""
+    """Nats of each token, ends included, of each z of a caption that can be written."""
     encoded = prior.encode([caption])
     grammars: dict[tuple[str, ...], Grammar] = {}
     found = []
@@ -61,7 +70,8 @@ def _cross_entropies(prior: Prior, caption: str, texts: Sequence[str]) -> list[n
             kinds = tuple(read_z(text) or ())
             if kinds not in grammars:
                 grammars[kinds] = prior.grammar(kinds)
-            found.append(_nats(grammars[kinds], ids, scores))
+            with suppress(LatentError):
+                found.append(_nats(grammars[kinds], ids, scores))
     return found
 
 

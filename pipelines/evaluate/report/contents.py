@@ -106,6 +106,7 @@ TITLES = {
     "z.zipf": ("z: Zipf coefficient", "slope of log frequency over log rank; about 1 in English"),
     "z.perplexity": ("z: perplexity", "of a token of real z under the prior and its grammar"),
     "z.length": ("z: length", "tokens of a real z"),
+    "z.writable": ("Real z within the grammar", "share that the prior could write"),
     **{
         key: words
         for factor, what in {

@@ -66,6 +66,18 @@ def test_the_floor_is_what_equal_z_in_finite_numbers_differ_by():
     assert calibration(some(400), some(400))["z.calibration.place.floor"].value < floor / 3
 
 
+def test_captions_that_a_side_says_nothing_of_are_left_out():
+    drawn, real = seen([z(LEFT)]), seen([z(LEFT)])
+    other = Observed(
+        *(getattr(real, name) for name in ("features", "verdicts")),
+        [*real.z[:2], [[""]] * 2],
+        *[real.edges] * 4,
+    )
+    got = calibration(drawn, other)["z.calibration.place"]
+    assert got.value == 0.0
+    assert np.isnan(got.table[2]).all() and np.isfinite(got.table[:2]).all()
+
+
 def test_only_what_both_sides_say_is_compared():
     got = calibration(seen([z(LEFT, kinds=("palette",))]), seen([z(LEFT)]))
     assert set(got) == {"z.calibration.colour", "z.calibration.colour.floor"}

@@ -59,6 +59,17 @@ def test_a_subset_of_the_kinds_is_foreseen_too(prior, real):
     assert np.isfinite(boxes["z.perplexity"].value)
 
 
+def test_z_that_the_prior_cannot_write_are_left_out_and_counted(real):
+    without = Prior.load(embedded_path("prior"))
+    without.labels = tuple(label for label in without.labels if label != "circle")
+    got = perplexity(without, CAPTIONS, real)
+    assert got["z.writable"].value == pytest.approx(2 / 3)  # all but those of "a circle"
+    others = perplexity(without, CAPTIONS[1:], replace(real, z=real.z[1:]))
+    assert got["z.perplexity"].value == pytest.approx(others["z.perplexity"].value)
+    without.labels = ("oval",)
+    assert perplexity(without, CAPTIONS, real).keys() == {"z.writable"}
+
+
 def test_pictures_without_z_have_no_perplexity(prior, real):
     z = [[[""] * 3] * 2] * len(CAPTIONS)
     assert perplexity(prior, CAPTIONS, replace(real, z=z)) == {}
