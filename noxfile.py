@@ -91,7 +91,7 @@ def embedded(session: nox.Session) -> None:
     """Train the embedded models in runs/ and ship them, or those named on the command line."""
     for name in session.posargs or ("detector", "judge", "captioner", "scenes"):
         run_heavy(session, "-m", f"pipelines.embedded.train_{name}")
-        if name != "scenes":  # whose recipe ships its three models itself
+        if name != "scenes":  # whose recipe ships its four models itself
             made = ROOT / "runs" / name
             shutil.copytree(made, ROOT / "pipelines" / "embedded" / name, dirs_exist_ok=True)
 

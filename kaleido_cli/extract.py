@@ -150,7 +150,7 @@ COMMANDS = {
     ),
     "all": (
         None,
-        "Compute boxes, blobs and palette in one pass; tokens need a tokenizer trained first.",
+        "Compute boxes, blobs and palette in one pass; other kinds are asked for by name.",
         "all --workers 2",
     ),
 }

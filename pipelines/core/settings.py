@@ -76,7 +76,7 @@ class ExtractSettings:
     blobs_model: str = ""  # one with masks, or a SAM, asked with the boxes; empty: boxes_model
     blobs_masks: str = ""  # a folder of your own masks, KEY.png; then no model is asked
     palette_colours: int = 6
-    tokens_model: str = ""  # a visual tokenizer's folder or name on the hub; empty: the workspace's
+    tokens_model: str = ""  # a visual tokenizer's folder or hub name; empty: the workspace's own
     descriptions_model: str = ""  # a (vision-)language model's folder or name on the hub
     descriptions_prompt: str = ""  # a text file with the question; empty: 50 to 80 words
     descriptions_temperature: float = 0.0  # 0: the likeliest words; above: words drawn by key

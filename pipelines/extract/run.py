@@ -94,9 +94,9 @@ class Parts:
     @property
     def tokenizer(self) -> Path:
         """The folder of the visual tokenizer, where the settings name no other."""
-        from pipelines.embedded.paths import tokenizer_path
+        from pipelines.models.facts import tokenizer_folder
 
-        return tokenizer_path(self._workspace)
+        return tokenizer_folder(self._workspace)
 
     @cached_property
     def detector(self) -> Detector:
@@ -183,4 +183,4 @@ STAGES: dict[str, Callable[[Parts], Stage]] = {
 """What makes each of Kaleido's own kinds."""
 
 READY = ("boxes", "blobs", "palette")
-"""What ``all`` computes: the kinds that need no model trained in the workspace."""
+"""What ``all`` computes: what says most of a picture in few tokens, and needs no training."""

@@ -9,6 +9,9 @@ from typing import Any
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.files import atomic_write
+from pipelines.core.manifest import read_manifest
+from pipelines.core.workspace import Workspace
+from pipelines.embedded.paths import embedded_path, ships
 
 FACTS = "kaleido.json"
 """What the files of transformers or diffusers do not say; its presence says that a model's folder
@@ -53,3 +56,18 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
         InputMissing: If the folder holds none.
     """
     return read_facts(folder, "trained tokenizer", "Run `kaleido train tokenizer` first.")
+
+
+def tokenizer_folder(workspace: Workspace) -> Path:
+    """The folder of a workspace's visual tokenizer; where it has none, of the shipped one.
+
+    The shipped one serves the data that it was trained on: scenes of its size, and not hard ones.
+    """
+    own = workspace.models("tokenizer")
+    first = next(iter(workspace.data_shards()), None)  # the others are of the same source
+    data = None if first is None else read_manifest(first)
+    if (own / FACTS).is_file() or data is None or data.stage != "scenes" or not ships("tokenizer"):
+        return own
+    shipped = embedded_path("tokenizer")
+    same_size = data.options.get("size") == tokenizer_facts(shipped)["image_size"]
+    return shipped if same_size and not data.options.get("hard") else own

@@ -50,6 +50,7 @@ class Tokenizer:
         """
         facts = tokenizer_facts(folder)
         model = VQModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+        model.register_to_config(_name_or_path="")  # where it lay here is nobody's business
         return cls(model.eval(), **facts)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -99,6 +99,14 @@ def test_other_data_need_a_tokenizer_of_their_own(workspace, records, write_data
         extract(workspace, ["tokens"])
 
 
+@pytest.mark.parametrize("other", [{"size": 16}, {"size": 64, "hard": True}])
+def test_so_do_scenes_that_the_shipped_one_does_not_know(tmp_path, other):
+    workspace = Workspace.init(tmp_path / "workspace")
+    write_scenes(workspace, 4, seed=0, **other)
+    with pytest.raises(InputMissing, match="kaleido train tokenizer"):
+        extract(workspace, ["tokens"])
+
+
 def test_a_picture_of_another_size_fails_alone(scenes):
     train_tokenizer(scenes)
     model = own_model(scenes.models("tokenizer"))

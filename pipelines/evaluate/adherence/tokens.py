@@ -10,11 +10,11 @@ import torch
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
 from pipelines.core.workspace import Workspace
-from pipelines.embedded.paths import tokenizer_path
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.judge import to_input
 from pipelines.latents.reader import token_makers
 from pipelines.latents.tokens import Tokens
+from pipelines.models.facts import tokenizer_folder
 from pipelines.models.pixels import to_pixels
 from pipelines.models.tokenizer import Tokenizer
 
@@ -63,7 +63,7 @@ class Retokenizer:
 
 def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:
     """The tokenizer of a workspace's tokens, or None, and a message, if it did not make them."""
-    folder = tokenizer_path(workspace)
+    folder = tokenizer_folder(workspace)
     try:
         tokenizer = Tokenizer.load(folder)
     except InputMissing:
@@ -71,7 +71,8 @@ def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:
         return None
     if token_makers(workspace.latents("tokens").glob("*.tar")) - {tokenizer.identity}:
         progress.message(
-            f"Tokens of z are not looked for: {folder} was trained again after they were made."
+            f"Tokens of z are not looked for: the tokenizer in {folder} has not made them, or was "
+            "trained again since. `kaleido extract tokens` makes them again."
         )
         return None
     return Retokenizer(tokenizer)

@@ -99,4 +99,4 @@ def test_the_workspaces_tokenizer_serves_if_it_made_the_tokens(workspace):
     assert found is not None and found.name.startswith("vq@") and len(found.name) == 11
     more = replace(workspace, settings=override(workspace.settings, {"tokenizer.steps": 4}))
     train_tokenizer(more)
-    assert retokenizer(more, told) is None and "trained again after" in told.said
+    assert retokenizer(more, told) is None and "trained again since" in told.said
