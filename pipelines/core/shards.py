@@ -13,6 +13,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pipelines.core.errors import BadRecord, KaleidoError
@@ -198,6 +199,11 @@ def record_row(record: Record) -> tuple[str, dict[str, bytes]]:
         return record.key, {extension: record.image, "json": text.encode()}
     except (TypeError, ValueError) as error:
         raise BadRecord(record.key, f"its values cannot be written as JSON ({error}).") from error
+
+
+def records_of(shards: Iterable[Path]) -> Iterator[Record]:
+    """Read the records of data shards, one shard after another; see `read_records`."""
+    return chain.from_iterable(map(read_records, shards))
 
 
 def read_records(path: Path) -> Iterator[Record]:

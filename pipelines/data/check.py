@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.shards import read_records
+from pipelines.core.shards import records_of
 from pipelines.core.status import status
 from pipelines.core.workspace import Workspace
 
@@ -87,7 +87,7 @@ def check_data(workspace: Workspace, progress: Progress = SILENT) -> CheckSummar
     seen: list[tuple[str, str, str]] = []
     finder = CopyFinder()
     with progress.task("data check", counts["ok"], unit="record") as advance:
-        for record in (record for path in shards for record in read_records(path)):
+        for record in records_of(shards):
             split = str(record.meta.get("split", "train"))
             captions[record.caption] += 1
             licences[str(record.meta.get("licence", "unknown"))] += 1

@@ -13,7 +13,7 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import open_image
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
-from pipelines.core.shards import read_records
+from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.judge import Verdict
@@ -159,7 +159,7 @@ def _pictures(
     chosen: dict[str, list[Record]] = {}
     others: list[Record] = []
     training = array("Q")
-    for record in (record for path in workspace.data_shards() for record in read_records(path)):
+    for record in records_of(workspace.data_shards()):
         if not record.heldout:
             training.append(_mark(record))
             continue

@@ -125,6 +125,20 @@ class Prior:
         states = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long())
         return States(states.last_hidden_state, mask)
 
+    def z_logits(self, caption: States, z_ids: torch.Tensor) -> torch.Tensor:
+        """Logits of each token of z, given those before it: (n, length, vocabulary).
+
+        Args:
+            caption: States from `encode`, n rows.
+            z_ids: (n, length), each row ending in the end token.
+        """
+        logits: torch.Tensor = self.model(
+            encoder_outputs=(caption.values,),
+            attention_mask=caption.mask.long(),
+            decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(z_ids),
+        ).logits
+        return logits
+
     def z_states(self, caption: States, z_ids: torch.Tensor, z_mask: torch.Tensor) -> States:
         """States over a whole z, as the denoiser sees it.
 

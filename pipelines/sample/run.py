@@ -16,7 +16,7 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.shards import read_records
+from pipelines.core.shards import records_of
 from pipelines.core.sheet import contact_sheet
 from pipelines.core.workspace import Workspace
 from pipelines.sample.bundle import Bundle, load_bundle
@@ -132,12 +132,11 @@ def _some_captions(workspace: Workspace, progress: Progress) -> list[str]:
 
 def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     captions: dict[str, None] = {}
-    for path in workspace.data_shards():
-        for record in read_records(path):
-            if record.meta.get("split", "train") == split:
-                captions[record.caption] = None
-            if len(captions) == count:
-                return list(captions)
+    for record in records_of(workspace.data_shards()):
+        if record.meta.get("split", "train") == split:
+            captions[record.caption] = None
+        if len(captions) == count:
+            break
     return list(captions)
 
 

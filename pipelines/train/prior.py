@@ -97,13 +97,8 @@ class PriorTask:
         """
         captions, texts, dropout = batch
         self.model.train(dropout)
-        ids, mask = self.prior.tokenize(captions)
         z_ids, z_mask = self.prior.tokenize_z(texts)
-        logits = self.model(
-            input_ids=ids,
-            attention_mask=mask.long(),
-            decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(z_ids),
-        ).logits
+        logits = self.prior.z_logits(self.prior.encode(captions), z_ids)
         losses = cross_entropy(logits.transpose(1, 2), z_ids, reduction="none")
         weights = self._weights.to(losses.device)[z_ids] * z_mask
         return (weights * losses).sum() / weights.sum()

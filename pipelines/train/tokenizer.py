@@ -17,7 +17,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.core.settings import TokenizerSettings
-from pipelines.core.shards import read_records
+from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
@@ -240,10 +240,7 @@ def _images(records: Sequence[Record]) -> torch.Tensor:
 
 
 def _held_out(workspace: Workspace) -> Iterator[Record]:
-    for path in workspace.data_shards():
-        for record in read_records(path):
-            if record.heldout:
-                yield record
+    return (record for record in records_of(workspace.data_shards()) if record.heldout)
 
 
 def _boxes_mask(record: Record, side: int) -> np.ndarray:

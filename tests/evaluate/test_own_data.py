@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.core import shards
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.manifest import read_manifest, read_rows, write_manifest
 from pipelines.core.progress import SILENT
 from pipelines.core.shards import read_records, record_row, write_shard
 from pipelines.data.folder import write_folder
-from pipelines.evaluate import own_data
 from pipelines.evaluate.adherence.truth import WITHOUT
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataYardstick
@@ -106,7 +106,7 @@ def test_the_data_are_read_once(own, dinov2, monkeypatch):
         read.append(path)
         return read_records(path)
 
-    monkeypatch.setattr(own_data, "read_records", noted)
+    monkeypatch.setattr(shards, "read_records", noted)
     yardstick(own, dinov2)
     assert read == own.data_shards()
 

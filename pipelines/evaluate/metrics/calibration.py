@@ -63,31 +63,28 @@ def _estimates(
     """Distances of one factor; by caption the shares of each z, (n, bins), n of 0 or more."""
     rng = generator(0, "calibration", factor)
     known = [i for i, pair in enumerate(zip(drawn, real, strict=True)) if all(map(len, pair))]
-    captions, drawn, real = len(drawn), [drawn[i] for i in known], [real[i] for i in known]
-    mixed = [np.concatenate(pair) for pair in zip(drawn, real, strict=True)]
+    mixed = [np.concatenate([drawn[i], real[i]]) for i in known]
     floors = []
     for _ in range(SHUFFLES):
         dealt = [rng.permutation(rows) for rows in mixed]
-        parts = [
-            (d[: len(own)].mean(0), d[len(own) :].mean(0))
-            for d, own in zip(dealt, drawn, strict=True)
+        sides = [
+            (rows[: len(drawn[i])], rows[len(drawn[i]) :])
+            for i, rows in zip(known, dealt, strict=True)
         ]
-        floors.append(_total_variation(*np.mean(parts, axis=0)))
-    means = np.array([(d.mean(0), r.mean(0)) for d, r in zip(drawn, real, strict=True)])
-    unknown = np.full(captions, np.nan)
-    pseudo = unknown.copy()
-    value, pseudo[known] = jackknife(
-        lambda kept: _total_variation(*means[kept].mean(0)), len(known)
+        floors.append(_distance(sides))
+    distance = jackknife(
+        lambda kept: _distance([(drawn[i], real[i]) for i in kept]), len(drawn), known
     )
+    floor = float(np.mean(floors)), np.full(len(drawn), np.nan)  # of one mixture: no interval
     return {
-        f"z.calibration.{factor}": Estimate.of_captions(value, pseudo, seeds),
-        f"z.calibration.{factor}.floor": Estimate.of_captions(
-            float(np.mean(floors)), unknown, seeds
-        ),
+        f"z.calibration.{factor}": Estimate.of_captions(*distance, seeds),
+        f"z.calibration.{factor}.floor": Estimate.of_captions(*floor, seeds),
     }
 
 
-def _total_variation(p: np.ndarray, q: np.ndarray) -> float:
+def _distance(sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Total variation of two sides' mean shares, all captions weighing alike."""
+    p, q = np.mean([(a.mean(0), b.mean(0)) for a, b in sides], axis=0)
     return float(np.abs(p - q).sum() / 2.0)
 
 

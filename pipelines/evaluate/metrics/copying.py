@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.manifest import read_manifest
 from pipelines.core.record import Record
-from pipelines.core.shards import read_records
+from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.metrics.diversity import unit
 from pipelines.evaluate.metrics.fidelity import BLOCK
@@ -87,7 +87,7 @@ def training_records(workspace: Workspace, most: int = MOST) -> Iterator[Record]
     manifests = filter(None, map(read_manifest, workspace.data_shards()))
     total = sum(manifest.counts["ok"] for manifest in manifests)
     stride = max(-(-total // most), 1)
-    records = (record for path in workspace.data_shards() for record in read_records(path))
+    records = records_of(workspace.data_shards())
     return islice((record for record in records if not record.heldout), 0, None, stride)
 
 

@@ -83,8 +83,6 @@ def entropy_of_as_many(
         The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is. Where no more
         real pictures are valid than samples, that of all real ones.
     """
-    if np.isnan(mode_entropy(verdicts, asked, factor)):
-        return float("nan")
     count = sum(matches(verdict, asked) for verdict in verdicts)
     valid = [verdict for verdict in real if matches(verdict, asked)]
     if count >= len(valid):

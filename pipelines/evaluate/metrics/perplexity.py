@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 import torch
@@ -37,7 +38,8 @@ def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[st
     """
     seeds = len(real.z[0])
     texts = [[z for group in by_seed for z in group if read_z(z)] for by_seed in real.z]
-    nats = [_cross_entropies(prior, *pair) for pair in zip(captions, texts, strict=True)]
+    grammar = cache(prior.grammar)  # its automaton takes longer to make than to follow
+    nats = [_cross_entropies(prior, grammar, *pair) for pair in zip(captions, texts, strict=True)]
     total, known = sum(map(len, texts)), [i for i, each in enumerate(nats) if each]
     if not total:
         return {}
@@ -45,11 +47,9 @@ def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[st
     values = {"z.writable": (sum(map(len, nats)) / total, written)}
     if known:
         lengths = np.array([np.mean([len(z) for z in each]) if each else np.nan for each in nats])
-        pseudo = np.full(len(nats), np.nan)
-        value, pseudo[known] = jackknife(
-            lambda kept: _perplexity([nats[known[i]] for i in kept]), len(known)
+        values["z.perplexity"] = jackknife(
+            lambda kept: _perplexity([nats[i] for i in kept]), len(nats), known
         )
-        values["z.perplexity"] = value, pseudo
         values["z.length"] = float(np.nanmean(lengths)), lengths
     return {name: Estimate.of_captions(*parts, seeds) for name, parts in values.items()}
 
@@ -59,19 +59,20 @@ def _perplexity(nats: Sequence[Sequence[np.ndarray]]) -> float:
 
 
 @torch.inference_mode()
-def _cross_entropies(prior: Prior, caption: str, texts: Sequence[str]) -> list[np.ndarray]:
+def _cross_entropies(
+    prior: Prior,
+    grammar: Callable[[tuple[str, ...]], Grammar],
+    caption: str,
+    texts: Sequence[str],
+) -> list[np.ndarray]:
     """Nats of each token, ends included, of each z of a caption that can be written."""
     encoded = prior.encode([caption])
-    grammars: dict[tuple[str, ...], Grammar] = {}
     found = []
     for start in range(0, len(texts), ROWS):
         chunk = texts[start : start + ROWS]
         for text, (ids, scores) in zip(chunk, _scores(prior, encoded, chunk), strict=True):
-            kinds = tuple(read_z(text) or ())
-            if kinds not in grammars:
-                grammars[kinds] = prior.grammar(kinds)
             with suppress(LatentError):
-                found.append(_nats(grammars[kinds], ids, scores))
+                found.append(_nats(grammar(tuple(read_z(text) or ())), ids, scores))
     return found
 
 
@@ -81,14 +82,9 @@ def _scores(
     """The ids of each z, and the logits in the place of each: (length, vocabulary)."""
     rows = caption.expand(torch.zeros(len(texts), dtype=torch.long))
     ids, mask = prior.tokenize_z(texts)
-    logits = prior.model(
-        encoder_outputs=(rows.values,),
-        attention_mask=rows.mask.long(),
-        decoder_input_ids=prior.model.prepare_decoder_input_ids_from_labels(ids),
-    ).logits
     return [
         (row[keep].tolist(), scores[keep].float().cpu().double().numpy())
-        for row, keep, scores in zip(ids, mask, logits, strict=True)
+        for row, keep, scores in zip(ids, mask, prior.z_logits(rows, ids), strict=True)
     ]
 
 

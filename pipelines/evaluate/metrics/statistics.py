@@ -77,23 +77,26 @@ class Estimate:
         return _percentiles(self.value, draws, self.table)
 
 
-def jackknife(score: Callable[[np.ndarray], float], count: int) -> tuple[float, np.ndarray]:
+def jackknife(
+    score: Callable[[np.ndarray], float], count: int, known: Sequence[int] | None = None
+) -> tuple[float, np.ndarray]:
     """A number of all captions together, with each caption's pseudo-value.
 
     Args:
         score: The number of the captions of these indices, (k,).
         count: Captions.
+        known: Indices of those that the number can be computed of, at least one; None for all.
 
     Returns:
         The number, and (count,) pseudo-values ``g θ - (g - 1) θ₋ᵢ``, θ₋ᵢ without caption i: their
-        spread is the number's. They are NaN for a single caption.
+        spread is the number's. They are NaN for a single caption, and for those not known.
     """
-    everyone = np.arange(count)
-    whole = score(everyone)
-    if count < 2:
-        return whole, np.full(count, np.nan)
-    without = np.array([score(np.delete(everyone, i)) for i in everyone])
-    return whole, count * whole - (count - 1) * without
+    used = np.arange(count) if known is None else np.asarray(known)
+    whole, pseudo = score(used), np.full(count, np.nan)
+    if len(used) > 1:
+        without = np.array([score(np.delete(used, i)) for i in range(len(used))])
+        pseudo[used] = len(used) * whole - (len(used) - 1) * without
+    return whole, pseudo
 
 
 def resample(table: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.ndarray:

@@ -32,6 +32,15 @@ def _controls(metric: str, words: str) -> dict[str, tuple[str, str]]:
     }
 
 
+def _calibrated(factor: str, words: str) -> dict[str, tuple[str, str]]:
+    """Titles of a factor's distance from the data, and of its floor."""
+    metric = f"z.calibration.{factor}"
+    return {
+        metric: (f"z: {words}", "total variation from those of real z"),
+        f"{metric}.floor": (f"Floor: {words}", "of equal z, by finite numbers"),
+    }
+
+
 TITLES = {
     "vendi": ("Vendi score", "effective number of different samples of a caption"),
     "vendi.valid": ("Vendi score, valid only", "over pictures with exactly the captioned objects"),
@@ -107,19 +116,10 @@ TITLES = {
     "z.perplexity": ("z: perplexity", "of a token of real z under the prior and its grammar"),
     "z.length": ("z: length", "tokens of a real z"),
     "z.writable": ("Real z within the grammar", "share that the prior could write"),
-    **{
-        key: words
-        for factor, what in {
-            "count": "numbers of objects",
-            "place": "places",
-            "size": "sizes",
-            "colour": "palette's colours",
-        }.items()
-        for key, words in (
-            (f"z.calibration.{factor}", (f"z: {what}", "total variation from those of real z")),
-            (f"z.calibration.{factor}.floor", (f"Floor: {what}", "of equal z, by finite numbers")),
-        )
-    },
+    **_calibrated("count", "numbers of objects"),
+    **_calibrated("place", "places"),
+    **_calibrated("size", "sizes"),
+    **_calibrated("colour", "palette's colours"),
     "entropy.colour": ("Colour entropy", "nats, given the shape; tells of the caption"),
     "entropy.texture": ("Texture entropy", "nats, given the shape; tells of the caption"),
     "entropy.place": ("Place entropy", "nats over a 3 by 3 grid, given the shape"),
