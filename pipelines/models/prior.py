@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
@@ -24,6 +24,24 @@ from pipelines.models.saved import save_with_facts, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+class ZTokens(NamedTuple):
+    """A batch of z, read from text on the CPU; tensors move to the model's device together.
+
+    Attributes:
+        ids: (n, length), each row ending in the end token, padded.
+        mask: bool (n, length).
+        places: (n, length, 4), see `States`.
+        tints: (n, length, 4), see `States`.
+        names: bool (n, length), see `States`.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    places: torch.Tensor
+    tints: torch.Tensor
+    names: torch.Tensor
 
 
 class Prior:
@@ -102,7 +120,7 @@ class Prior:
         return Grammar(self.tokenizer, kinds, self.labels or None, shape=self.token_shape)
 
     def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokenize captions: ids (n, length) and bool mask (n, length)."""
+        """Tokenize captions, on the CPU: ids (n, length) and bool mask (n, length)."""
         batch = self.tokenizer(
             [plain_caption(caption) for caption in captions],
             padding=True,
@@ -110,18 +128,29 @@ class Prior:
             max_length=self.max_caption_tokens,
             return_tensors="pt",
         )
-        device = self.model.device
-        return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+        return batch["input_ids"], batch["attention_mask"].bool()
 
     def tokenize_z(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokenize z with its end token: ids (n, length), padded, and bool mask."""
+        """Tokenize z with its end token, on the CPU: ids (n, length), padded, and bool mask."""
         batch = self.tokenizer(list(texts), padding=True, return_tensors="pt")
-        device = self.model.device
-        return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+        return batch["input_ids"], batch["attention_mask"].bool()
+
+    def read_z(self, texts: Sequence[str]) -> ZTokens:
+        """Tokenize z, and find what each token speaks of."""
+        ids, mask = self.tokenize_z(texts)
+        rows = ids.tolist()
+        places = torch.tensor([self._places(row) for row in rows])
+        tints = torch.tensor([self._places.tints(row) for row in rows])
+        names = torch.tensor([self._places.names(row) for row in rows])
+        return ZTokens(ids, mask, places, tints, names)
 
     def encode(self, captions: Sequence[str]) -> States:
         """Encoder states over captions, (n, length, width)."""
-        ids, mask = self.tokenize(captions)
+        return self.encode_ids(*self.tokenize(captions))
+
+    def encode_ids(self, ids: torch.Tensor, mask: torch.Tensor) -> States:
+        """Encoder states over what `tokenize` returns, (n, length, width)."""
+        ids, mask = ids.to(self.model.device), mask.to(self.model.device)
         states = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long())
         return States(states.last_hidden_state, mask)
 
@@ -132,6 +161,7 @@ class Prior:
             caption: States from `encode`, n rows.
             z_ids: (n, length), each row ending in the end token.
         """
+        z_ids = z_ids.to(self.model.device)
         logits: torch.Tensor = self.model(
             encoder_outputs=(caption.values,),
             attention_mask=caption.mask.long(),
@@ -139,39 +169,30 @@ class Prior:
         ).logits
         return logits
 
-    def z_states(self, caption: States, z_ids: torch.Tensor, z_mask: torch.Tensor) -> States:
+    def z_states(self, caption: States, z: ZTokens) -> States:
         """States over a whole z, as the denoiser sees it.
 
         The decoder's last hidden states (Kaleido, section 3) say which role a token plays; in a
         frozen prior they need not keep its value, so the token's embedding stands beside them.
 
         Args:
-            caption: States from `encode`.
-            z_ids: (n, length), each row ending in the end token.
-            z_mask: bool (n, length).
+            caption: States from `encode`, n rows.
+            z: From `read_z`, n rows.
 
         Returns:
             States of width 2 · `width`, with place, colour and name of each token.
         """
-        start = torch.full_like(z_ids[:, :1], self.model.config.decoder_start_token_id)
+        ids, mask, places, tints, names = (part.to(self.model.device) for part in z)
+        start = torch.full_like(ids[:, :1], self.model.config.decoder_start_token_id)
         hidden = self.model.get_decoder()(
-            input_ids=torch.cat([start, z_ids], 1),
-            attention_mask=torch.cat([torch.ones_like(z_mask[:, :1]), z_mask], 1).long(),
+            input_ids=torch.cat([start, ids], 1),
+            attention_mask=torch.cat([torch.ones_like(mask[:, :1]), mask], 1).long(),
             encoder_hidden_states=caption.values,
             encoder_attention_mask=caption.mask.long(),
             use_cache=False,
         ).last_hidden_state[:, 1:]
-        embedded = self.model.get_input_embeddings()(z_ids)
-        places, names = self.places_and_names(z_ids)
-        tints = hidden.new_tensor([self._places.tints(row) for row in z_ids.tolist()])
-        return States(torch.cat([hidden, embedded], dim=-1), z_mask, places, tints, names)
-
-    def places_and_names(self, z_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Places (n, length, 4) of the tokens of z, and which are names, bool (n, length)."""
-        rows = z_ids.tolist()
-        places = torch.tensor([self._places(row) for row in rows], device=z_ids.device)
-        names = torch.tensor([self._places.names(row) for row in rows], device=z_ids.device)
-        return places, names
+        embedded = self.model.get_input_embeddings()(ids)
+        return States(torch.cat([hidden, embedded], dim=-1), mask, places, tints, names)
 
 
 def build_prior(

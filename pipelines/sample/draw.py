@@ -128,7 +128,7 @@ def draw_given(
     rows = caption.expand(torch.zeros(len(texts), dtype=torch.long))
     z = None
     if bundle.z_kinds:
-        z = bundle.prior.z_states(rows, *bundle.prior.tokenize_z(texts))
+        z = bundle.prior.z_states(rows, bundle.prior.read_z(texts))
     conditioning = bundle.diffusion.context(rows, z)
     return draw_images(
         bundle.diffusion, conditioning, seeds, options.cfg, options.steps, options.cfg_end

@@ -20,7 +20,7 @@ from pipelines.models.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
 from pipelines.models.naming import NamingTarget, naming_loss, naming_target
 from pipelines.models.pixels import reduced_pixels, to_tensor
-from pipelines.models.prior import Prior
+from pipelines.models.prior import Prior, ZTokens
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
 from pipelines.train.prior import z_text
@@ -35,15 +35,18 @@ class Batch(NamedTuple):
 
     Attributes:
         images: In [-1, 1], (n, 3, side, side).
-        captions: c.
-        z: What the model reads of z, as text; empty for a baseline.
-        known: The whole z of each record, as text, of which it learns what stands where.
+        caption_ids: c, (n, length).
+        caption_mask: bool (n, length).
+        z: What the model reads of z; None for a baseline.
+        known: The whole z of each record, of which it learns what stands where; None if it is not
+            to learn that.
     """
 
     images: torch.Tensor
-    captions: list[str]
-    z: list[str]
-    known: list[str]
+    caption_ids: torch.Tensor
+    caption_mask: torch.Tensor
+    z: ZTokens | None
+    known: ZTokens | None
 
 
 class DiffusionTask:
@@ -78,15 +81,18 @@ class DiffusionTask:
         """Records `start` to ``start + count`` of the stream."""
         records = self._stream.batch(start, count)
         pixels = np.stack([reduced_pixels(record, self.model.image_size) for record in records])
-        texts = []
+        z = known = None
         if self.model.z_kinds:
-            texts = [
-                z_text(record, self.model.z_kinds, self._seed, start + index)
-                for index, record in enumerate(records)
-            ]
-        captions = [record.caption for record in records]
-        known = [z_to_text(record.latents) for record in records]
-        return Batch(to_tensor(pixels), captions, texts, known)
+            z = self._prior.read_z(
+                [
+                    z_text(record, self.model.z_kinds, self._seed, start + index)
+                    for index, record in enumerate(records)
+                ]
+            )
+        if self._naming_weight:
+            known = self._prior.read_z([z_to_text(record.latents) for record in records])
+        captions = self._prior.tokenize([record.caption for record in records])
+        return Batch(to_tensor(pixels), *captions, z, known)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """Error of the velocity that follows from x̂, and of the names that patches are given.
@@ -98,14 +104,11 @@ class DiffusionTask:
         1 / (σ (1 − σ)); a weight that evens this out exactly, as EDM2 learns it (arXiv 2312.02696,
         eq. 16), left too little for the levels above 0.7, where shapes are decided.
         """
-        device = next(self.model.parameters()).device
-        images = batch.images.to(device)
+        images, device = batch.images, batch.images.device
         self._prior.model.to(device)
         with torch.no_grad():
-            caption = self._prior.encode(batch.captions)
-            z = None
-            if batch.z:
-                z = self._prior.z_states(caption, *self._prior.tokenize_z(batch.z))
+            caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
+            z = None if batch.z is None else self._prior.z_states(caption, batch.z)
         drop = torch.rand(len(images), generator=rng, device=device) < self._drop
         context = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
@@ -119,17 +122,15 @@ class DiffusionTask:
         clean, said = self.model.draw_and_name(noisy, sigma, context)
         weight = (1.0 - level).sqrt() / level.clamp(min=MIN_SIGMA)
         drawing = (weight * (clean - images).square()).mean()
-        if not self._naming_weight:
+        if batch.known is None:
             return drawing
         target = self._naming_target(batch.known).repeat(self._draws)
         naming = naming_loss(said, target, self._words(target.words).detach())
         return drawing + self._naming_weight * naming
 
-    def _naming_target(self, texts: Sequence[str]) -> NamingTarget:
-        ids, _ = self._prior.tokenize_z(texts)
-        places, names = self._prior.places_and_names(ids)
+    def _naming_target(self, z: ZTokens) -> NamingTarget:
         nothing = self._prior.model.config.eos_token_id
-        return naming_target(ids, places, names, nothing, self.model.patches)
+        return naming_target(z.ids, z.places, z.names, nothing, self.model.patches)
 
 
 def train_diffusion(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
@@ -21,10 +24,14 @@ from pipelines.train.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from pipelines.train.fetch import fetch
 from pipelines.train.precision import mixed_precision, resolve_precision
 
 CHECKPOINT_SECONDS = 300.0
 """Longest stretch of work that a crash can cost."""
+
+LOOK = 10
+"""Steps between two looks at the loss."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,17 @@ class Task(Protocol):
     model: nn.Module
 
     def batch(self, start: int, count: int) -> Any:
-        """Records `start` to ``start + count`` of an endless, seeded order."""
+        """Records `start` to ``start + count`` of an endless, seeded order, on the CPU.
+
+        It may run in another process, ahead of the training (`pipelines.train.fetch`).
+        """
         ...
 
     def loss(self, batch: Any, rng: torch.Generator) -> torch.Tensor:
-        """The mean loss of a batch, a scalar; `rng` is the only source of noise."""
+        """The mean loss of a batch that lies on the model's device, a scalar.
+
+        `rng` is the only source of noise.
+        """
         ...
 
 
@@ -98,22 +111,52 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.tensors = {
-            name: value.detach().float().clone() for name, value in averaged(model).items()
-        }
+        self._live = averaged(model)
+        self.tensors = {name: value.detach().float().clone() for name, value in self._live.items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Take in the model after a step; early on the average is shorter."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for name, value in averaged(model).items():
-            self.tensors[name].lerp_(value.detach().float(), 1.0 - decay)
+        live = [value.detach().float() for value in self._live.values()]
+        # One operation for all tensors: on a GPU a launch each costs more than the averaging.
+        get_ema_multi_avg_fn(decay)(list(self.tensors.values()), live, step)
 
     @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        """Set a model to the average."""
-        for name, value in averaged(model).items():
+    def copy_to_model(self) -> None:
+        """Set the model to the average."""
+        for name, value in self._live.items():
             value.copy_(self.tensors[name])
+
+
+class Losses:
+    """The losses of the last hundred steps, left on the device: to read one waits for its step."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._steps: deque[tuple[int, torch.Tensor]] = deque(maxlen=100)
+
+    def add(self, step: int, loss: torch.Tensor) -> None:
+        """Take in the loss of a step."""
+        self._steps.append((step, loss.detach()))
+
+    def mean(self) -> float:
+        """Read them all; NaN if there is none.
+
+        Raises:
+            KaleidoError: If one is not finite.
+        """
+        if not self._steps:
+            return math.nan
+        values = torch.stack([loss for _, loss in self._steps]).tolist()
+        for (step, _), value in zip(self._steps, values, strict=True):
+            if not math.isfinite(value):
+                raise KaleidoError(
+                    self._description,
+                    f"the loss is {value} at step {step}.",
+                    "Lower --learning-rate; the last checkpoint is sound.",
+                )
+        return sum(values) / len(values)
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -166,11 +209,12 @@ def train(
         schedule.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=schedule.weight_decay,
+        fused=accelerator.device.type == "cuda",
     )
     ema = Ema(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, ema, settings)
     optimizer = accelerator.prepare(optimizer)
-    recent: list[float] = []
+    losses = Losses(description)
     saved_at = monotonic()
 
     def save(step: int) -> None:
@@ -183,8 +227,10 @@ def train(
             groups["buffers"] = statistics
         save_checkpoint(checkpoint, groups, {"step": step, "settings": dict(settings)})
 
+    steps = range(first, schedule.steps)
+    batches = fetch(task.batch, schedule.batch_size, steps, accelerator.device)
     with progress.task(description, schedule.steps, "step", done=first) as advance:
-        for step in range(first, schedule.steps):
+        for step, batch in zip(steps, batches, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
             seen = step * schedule.batch_size
@@ -192,31 +238,26 @@ def train(
             rng.manual_seed(derive(schedule.seed, f"train {description}", seen))
             # Dropout layers know only the global generator.
             torch.manual_seed(derive(schedule.seed, f"dropout {description}", seen))
-            batch = task.batch(seen, schedule.batch_size)
             with mixed_precision(precision, accelerator.device):
                 loss = task.loss(batch, rng)
-            value = float(loss.detach())
-            if value != value or value in (float("inf"), float("-inf")):
-                raise KaleidoError(
-                    description,
-                    f"the loss is {value} at step {step}.",
-                    "Lower --learning-rate; the last checkpoint is sound.",
-                )
+            losses.add(step, loss)
             accelerator.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            ema.update(model, step)
-            recent = [*recent[-99:], value]
-            advance(1, f"loss {sum(recent) / len(recent):.4f}")
+            ema.update(step)
+            if step == first or step % LOOK == 0:
+                note = f"loss {losses.mean():.4f}"
+            advance(1, note)
             if monotonic() - saved_at > CHECKPOINT_SECONDS:
+                losses.mean()  # nothing is saved of a broken run
                 save(step + 1)
                 saved_at = monotonic()
-    if schedule.steps > first:
+    mean = losses.mean()
+    if steps:
         save(schedule.steps)
-    ema.copy_to(model)
+    ema.copy_to_model()
     model.eval()
-    mean = sum(recent) / len(recent) if recent else float("nan")
     return TrainSummary(schedule.steps, schedule.steps * schedule.batch_size, mean, first)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -31,7 +32,24 @@ P_ALL_KINDS = 0.5
 """Share of training rows that show every kind; the others show a random subset, so that one prior
 can be asked for any subset."""
 
-Batch = tuple[list[str], list[str], bool]
+
+class Batch(NamedTuple):
+    """Records of a step.
+
+    Attributes:
+        caption_ids: (n, length).
+        caption_mask: bool (n, length).
+        z_ids: (n, length), each row ending in the end token.
+        z_mask: bool (n, length).
+        dropout: Whether they are seen with dropout.
+    """
+
+    caption_ids: torch.Tensor
+    caption_mask: torch.Tensor
+    z_ids: torch.Tensor
+    z_mask: torch.Tensor
+    dropout: bool
+
 
 _TOKEN = re.compile(r"<[^<>]*>")
 
@@ -80,13 +98,15 @@ class PriorTask:
         self._weights[number_ids(prior.tokenizer)] = 1.0
 
     def batch(self, start: int, count: int) -> Batch:
-        """Captions, z texts, and whether they are seen with dropout."""
+        """Records `start` to ``start + count`` of the stream."""
         records = self._stream.batch(start, count)
         texts = [
             z_text(record, self.prior.z_kinds, self._seed, start + index)
             for index, record in enumerate(records)
         ]
-        return [record.caption for record in records], texts, start < self._dropout_records
+        captions = self.prior.tokenize([record.caption for record in records])
+        dropout = start < self._dropout_records
+        return Batch(*captions, *self.prior.tokenize_z(texts), dropout)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """Weighted mean of the cross-entropy of the tokens of z, in nats.
@@ -95,12 +115,11 @@ class PriorTask:
         how many, is said by the others. What comes before a token tells whether it can be a number,
         so weights by kind of token leave the distribution that is learned the same.
         """
-        captions, texts, dropout = batch
-        self.model.train(dropout)
-        z_ids, z_mask = self.prior.tokenize_z(texts)
-        logits = self.prior.z_logits(self.prior.encode(captions), z_ids)
-        losses = cross_entropy(logits.transpose(1, 2), z_ids, reduction="none")
-        weights = self._weights.to(losses.device)[z_ids] * z_mask
+        self.model.train(batch.dropout)
+        caption = self.prior.encode_ids(batch.caption_ids, batch.caption_mask)
+        logits = self.prior.z_logits(caption, batch.z_ids)
+        losses = cross_entropy(logits.transpose(1, 2), batch.z_ids, reduction="none")
+        weights = self._weights.to(losses.device)[batch.z_ids] * batch.z_mask
         return (weights * losses).sum() / weights.sum()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -17,6 +17,9 @@ from pipelines.latents.tokens import Shape, Tokens
 
 WINDOW_SHARDS = 8
 """Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""
+
+KEPT_BYTES = 512 * 2**20
+"""Of encoded images that stay in memory beside them, so that small data are read only once."""
 
 
 class RecordStream:
@@ -57,6 +60,8 @@ class RecordStream:
         self.found = dict.fromkeys(self._kinds, 0)
         self.labels: set[str] = set()
         self.token_shapes: set[Shape] = set()
+        self._kept: dict[Path, list[Record]] = {}
+        self._kept_bytes = 0
         self.codebook = self._codebook() if "tokens" in self._kinds else ""
         self._counts = {path: self._count(path) for path in self._shards}
         self.size = sum(self._counts.values())
@@ -130,25 +135,33 @@ class RecordStream:
         return self._loaded[1]
 
     def _eligible(self, path: Path) -> list[Record]:
-        return [
-            record
-            for record in read_joined(self._workspace, path, self._kinds)
-            if not record.heldout and (record.latents or not self._kinds)
-        ]
+        return self._kept[path] if path in self._kept else list(self._read(path))
+
+    def _read(self, path: Path) -> Iterator[Record]:
+        for record in read_joined(self._workspace, path, self._kinds):
+            if not record.heldout and (record.latents or not self._kinds):
+                yield record
 
     def _count(self, path: Path) -> int:
-        count = 0
+        records = []
         for record in read_joined(self._workspace, path, self._kinds):
             if record.heldout:
                 continue
-            for kind, latent in record.latents.items():
-                self.found[kind] += 1
-                if isinstance(latent, LabelledList):
-                    self.labels.update(item.label for item in latent.items)
-                elif isinstance(latent, Tokens):
-                    self.token_shapes.add(latent.shape)
+            self._note(record)
             if record.latents or not self._kinds:
-                count += 1
+                records.append(record)
             else:
                 self.skipped += 1
-        return count
+        size = sum(len(record.image) for record in records)
+        if self._kept_bytes + size <= KEPT_BYTES:
+            self._kept[path] = records
+            self._kept_bytes += size
+        return len(records)
+
+    def _note(self, record: Record) -> None:
+        for kind, latent in record.latents.items():
+            self.found[kind] += 1
+            if isinstance(latent, LabelledList):
+                self.labels.update(item.label for item in latent.items)
+            elif isinstance(latent, Tokens):
+                self.token_shapes.add(latent.shape)
