@@ -55,6 +55,7 @@ def scenes(
     size: SizeOption = None,
     hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
     overwrite: OverwriteOption = False,
+    workers: Annotated[int, typer.Option(min=1, help="Local processes.")] = 1,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,6 +68,7 @@ def scenes(
         n,
         hard=hard,
         overwrite=overwrite,
+        workers=workers,
         progress=console.ConsoleProgress(),
     )
     _show_written(summary, as_json, "scenes")

@@ -76,7 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path, nargs="?", default=Path("runs/scenes"))
     parser.add_argument("steps", nargs="*", help=", ".join(STEPS))
-    parser.add_argument("--threads", type=int, default=1, help="also workers of extraction")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="also workers of data and extraction"
+    )
     parser.add_argument("--history", default="", help="what the cards say of an unusual run")
     options = parser.parse_args()
     if str(options.workspace) in STEPS or not set(options.steps) <= set(STEPS):
@@ -104,7 +106,7 @@ def _of_model(workspace: Workspace, name: str) -> Workspace:
 
 def _run(step: str, workspace: Workspace, threads: int, history: str, progress: Progress) -> None:
     if step == "data":
-        write_scenes(workspace, SCENES, seed=SEED, progress=progress)
+        write_scenes(workspace, SCENES, seed=SEED, workers=threads, progress=progress)
     elif step == "extract":
         extract(workspace, READY, workers=threads, progress=progress)
     elif step == "tokenizer":

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from contextlib import ExitStack
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from time import monotonic
 
-from pipelines.core.errors import KaleidoError
 from pipelines.core.files import remove_leftovers
+from pipelines.core.processes import Workers, check_workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import Stage, set_up
 from pipelines.core.workspace import Workspace
 from pipelines.engines.budget import DiskBudget, disk_left, foresee
 from pipelines.engines.pace import Pace, peak_memory, write_pace
 from pipelines.engines.plan import estimate_growth
-from pipelines.engines.threads import child_threads, torch_threads
+from pipelines.engines.threads import torch_threads
 from pipelines.engines.work import (
     RunSummary,
     ShardTask,
@@ -31,13 +24,6 @@ from pipelines.engines.work import (
     process_shard,
     summarise,
 )
-
-KILLED = -9
-"""Exit code of what SIGKILL ended, which Windows does not know by name."""
-
-UNCAUGHT = 1
-"""Exit code of a Python program that ends by an exception. Those of tasks are caught, so it comes
-from what precedes them: imports, and reading the stages."""
 
 
 def run_stages(
@@ -72,8 +58,7 @@ def run_stages(
             breaks its contract or stops, a worker dies, the disk is full, or ``disk_budget`` does
             not suffice for the next shard.
     """
-    if workers < 1:
-        raise KaleidoError("workers", f"{workers} is too few.", "Give 1 or more.")
+    check_workers(workers)
     return [
         summary
         for group in passes(stages)
@@ -142,53 +127,14 @@ def _run_pool(
     advance: Callable[[int], None],
     budget: DiskBudget | None,
 ) -> None:
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(workspace, stages, budget),
-    )
-    others = set(multiprocessing.active_children())
-    started: set[BaseProcess] = set()
-    futures = {}
-    try:
-        with child_threads(stages[0].spec.resources.get("threads", 1)):
-            for task in tasks:
-                futures[pool.submit(_work, task)] = task
-                # At once: a process that has ended is no longer among them.
-                started |= set(multiprocessing.active_children()) - others
+    kinds = ", ".join(stage.spec.output for stage in stages)
+    threads = stages[0].spec.resources.get("threads", 1)
+    count, given = min(workers, len(tasks)), (workspace, stages, budget)
+    with Workers(count, f"extract {kinds}", threads, _start_worker, given) as pool:
+        futures = {pool.submit(_work, task): task for task in tasks}
         for future in as_completed(futures):
             future.result()
             advance(futures[future].records)
-    except BrokenProcessPool as error:
-        pool.shutdown()  # exit codes are known once all workers have ended
-        why, mend = explain_death([worker.exitcode for worker in started])
-        kinds = ", ".join(stage.spec.output for stage in stages)
-        raise KaleidoError(f"extract {kinds}", why, f"{mend} Finished shards are kept.") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def explain_death(codes: Iterable[int | None]) -> tuple[str, str]:
-    """Say why a pool broke, and what to do.
-
-    Args:
-        codes: Exit codes of its workers, below 0 for a signal; None where it is not known.
-
-    Returns:
-        Why, and the mend.
-    """
-    # The pool itself terminates the others when one has died.
-    code = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), KILLED)
-    if code == UNCAUGHT:
-        why = "a worker process could not start; its own error stands above."
-        return why, "Mend what that says: a module that cannot be imported, say."
-    if code == KILLED:
-        why = "a worker process was killed, perhaps for want of memory."
-        return why, "Run again with fewer workers."
-    end = f"by exit code {code}" if code > 0 else f"by a signal: {signal.strsignal(-code)}"
-    why = f"a worker process ended {end}; a library that it uses has failed."
-    return why, "Run again with --workers 1, and look at what it says last."
 
 
 class _Worker:
@@ -219,17 +165,6 @@ _worker: _Worker
 def _start_worker(workspace: Workspace, stages: Sequence[Stage], budget: DiskBudget | None) -> None:
     global _worker
     _worker = _Worker(workspace, stages, budget)
-    # Ctrl-C reaches the whole group: a worker then ends at once, without a traceback of its own.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed; it would otherwise wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _work(task: ShardTask) -> None:

@@ -170,6 +170,26 @@ def test_shards_hold_equal_scenes_whatever_their_size(workspace, tmp_path) -> No
     assert decode_image(joined[0].image).shape == (64, 64, 3)
 
 
+def test_shards_have_equal_bytes_whatever_the_number_of_workers(workspace, tmp_path) -> None:
+    from pipelines.core.workspace import Workspace
+
+    other = Workspace.init(tmp_path / "other")
+    one = write_scenes(workspace, 34, seed=5, shard_size=25)
+    assert write_scenes(other, 34, seed=5, shard_size=25, workers=2) == one
+    names = [path.name for path in sorted(workspace.data.iterdir())]
+    assert names == [path.name for path in sorted(other.data.iterdir())]
+    assert len(names) == 6
+    for name in names:
+        assert (workspace.data / name).read_bytes() == (other.data / name).read_bytes()
+
+
+def test_scenes_are_drawn_by_several_processes(tmp_path, invoke) -> None:
+    invoke("init", str(tmp_path / "ws"))
+    place = ["--workspace", str(tmp_path / "ws")]
+    invoke("data", "scenes", "--n", "4", "--workers", "2", *place)
+    assert "--workers" in invoke("data", "scenes", "--n", "4", "--workers", "0", *place, code=2).err
+
+
 def test_writing_again_skips_and_other_options_are_refused(workspace) -> None:
     write_scenes(workspace, 20, seed=5, shard_size=10)
     assert write_scenes(workspace, 30, seed=5, shard_size=10).skipped == 2

@@ -15,7 +15,6 @@ from pipelines.core.shards import read_shard
 from pipelines.core.stage import Ok, Stage, StageSpec
 from pipelines.core.status import status
 from pipelines.core.workspace import Workspace
-from pipelines.engines.local import explain_death
 from pipelines.latents.boxes import Box, Boxes
 
 
@@ -353,21 +352,6 @@ def test_a_worker_that_cannot_start_does_not_want_memory(workspace, write_data, 
     with pytest.raises(KaleidoError, match="could not start; its own error stands above"):
         run_stage(workspace, Unreadable(), workers=2)
     assert "no_such_module" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("codes", "words"),
-    [
-        ([], "perhaps for want of memory"),
-        ([None, 0, -15], "perhaps for want of memory"),
-        ([-15, -9], "perhaps for want of memory"),
-        ([-15, 1], "could not start"),
-        ([-11, -15], "by a signal: Segmentation fault"),
-        ([3221225477], "by exit code 3221225477"),
-    ],
-)
-def test_exit_codes_say_why_a_worker_died(codes, words):
-    assert words in explain_death(codes)[0]
 
 
 def test_too_few_workers(workspace):

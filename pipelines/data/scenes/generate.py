@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.core.images import encode_png
 from pipelines.core.masks import around_in_fractions
+from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
@@ -23,6 +24,9 @@ from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data
 LICENCE = "CC0-1.0"
 VERSION = 2
 """Raised when equal options give other scenes."""
+
+TASK = 10
+"""Scenes that a worker draws at a time: some 40 ms, so that a shard's end finds none idle."""
 
 
 def scene_of(seed: int, index: int, hard: bool = False) -> tuple[Scene, str]:
@@ -64,6 +68,7 @@ def write_scenes(
     size: int | None = None,
     hard: bool = False,
     overwrite: bool = False,
+    workers: int = 1,
     progress: Progress = SILENT,
 ) -> DataSummary:
     """Fill ``data/`` with scenes 0 to `n` of a seed, both splits together.
@@ -76,25 +81,39 @@ def write_scenes(
         size: Side in pixels; None takes ``data.image_size``.
         hard: Up to six freely placed objects.
         overwrite: Replace data of another source or other options.
+        workers: Local processes that draw; 1 draws in this process. Shards do not depend on it.
         progress: Listener.
 
     Raises:
-        KaleidoError: If ``data/`` holds other data and `overwrite` is false.
+        KaleidoError: If ``data/`` holds other data and `overwrite` is false, or a worker dies.
     """
     settings = workspace.settings.data
     seed = settings.seed if seed is None else seed
     shard_size, size = shard_size or settings.shard_size, size or settings.image_size
     options = {"seed": seed, "size": size, "hard": hard, "shard_size": shard_size}
-    plans = (
-        ShardPlan(
-            [start, count := min(shard_size, n - start)],
-            count,
-            partial(make_records, count, seed, size, hard, start),
-        )
-        for start in range(0, n, shard_size)
-    )
     source = Source("scenes", VERSION, options)
-    return write_data(workspace, source, plans, n, overwrite, progress)
+    with Workers(workers, "data scenes") as pool:
+        plans = (
+            ShardPlan(
+                [start, count := min(shard_size, n - start)],
+                count,
+                partial(_draw, pool, count, seed, size, hard, start),
+            )
+            for start in range(0, n, shard_size)
+        )
+        return write_data(workspace, source, plans, n, overwrite, progress)
+
+
+def _draw(pool: Workers, n: int, seed: int, size: int, hard: bool, start: int) -> Iterator[Record]:
+    """`make_records`, drawn by a pool."""
+    end = start + n
+    tasks = ((min(TASK, end - at), seed, size, hard, at) for at in range(start, end, TASK))
+    for records in pool.in_order(_make_list, tasks):
+        yield from records
+
+
+def _make_list(n: int, seed: int, size: int, hard: bool, start: int) -> list[Record]:
+    return list(make_records(n, seed, size, hard, start))
 
 
 def _truth(scene: Scene, drawing: Drawing) -> dict[str, object]:
