@@ -41,6 +41,10 @@ def save_with_facts(
     with replacing_folder(folder) as fresh:
         with without_bars():
             deepcopy(model).to(dtype).save_pretrained(fresh)
+        # What it was last asked to pad and to cut is no part of it: a model's identity must not
+        # depend on whether this process has tokenized anything.
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(fresh)
         parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
         identity = fingerprint([sha256_file(path) for path in parts], dict(facts))

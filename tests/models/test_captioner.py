@@ -51,6 +51,14 @@ def test_it_learns_which_picture_is_which(captioner) -> None:
     assert TEXTS[0].startswith(captioner.describe(images[:1])[0])  # cut after twelve tokens
 
 
+def test_its_identity_is_that_of_one_that_has_tokenized_nothing(captioner, tmp_path) -> None:
+    captioner.save(tmp_path / "captioner")
+    loaded = Captioner.load(tmp_path / "captioner")
+    loaded.tokenize(TEXTS)
+    loaded.save(tmp_path / "again")
+    assert loaded.identity == captioner.identity
+
+
 def test_saved_and_loaded_it_says_the_same(captioner, tmp_path) -> None:
     captioner.save(tmp_path / "captioner")
     loaded = Captioner.load(tmp_path / "captioner")
