@@ -1,4 +1,8 @@
-"""Recipe of the captioner: ``python -m pipelines.embedded.train_captioner --out FOLDER``."""
+"""Recipe of the captioner: ``python -m pipelines.embedded.train_captioner --out FOLDER``.
+
+Its two million scenes are minutes on a GPU and its machine's cores, which draw them, and hours on
+two cores; ``--images`` makes them fewer. The recipe of the scenes' models runs it too.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +30,13 @@ from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, train
 
 SIZE = 64
-BATCH = 64
+IMAGES = 2_000_000
+BATCH = 128
 VOCABULARY_SCENES = 2000
 HELD_OUT = 1000
 
 Example = tuple[np.ndarray, str]
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class CaptionerTask:
@@ -44,17 +50,16 @@ class CaptionerTask:
     def __init__(self, captioner: Captioner, seed: int) -> None:
         self.captioner, self.model, self._seed = captioner, captioner.model, seed
 
-    def batch(self, start: int, count: int) -> tuple[torch.Tensor, list[str]]:
-        """Pictures (n, 3, side, side) in [-1, 1] and a description of each, in varied wordings."""
+    def batch(self, start: int, count: int) -> Batch:
+        """Pictures (n, 3, side, side) in [-1, 1], and ids of their descriptions."""
         examples = [draw_example(self._seed, "captioner", start + i) for i in range(count)]
-        return to_tensor(np.stack([pixels for pixels, _ in examples])), [
-            text for _, text in examples
-        ]
+        pixels, texts = zip(*examples, strict=True)
+        return to_tensor(np.stack(pixels)), self.captioner.tokenize(texts)
 
-    def loss(self, batch: tuple[torch.Tensor, list[str]], rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """Cross-entropy of the descriptions."""
-        images, texts = batch
-        return self.captioner.loss(images.to(self.model.device), self.captioner.tokenize(texts))
+        images, ids = (part.to(self.model.device) for part in batch)
+        return self.captioner.loss(images, ids)
 
 
 def draw_example(seed: int, purpose: str, index: int, split: str = "train") -> Example:
@@ -134,12 +139,22 @@ def _chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
     return (examples[at : at + BATCH] for at in range(0, len(examples), BATCH))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, measure and write the captioner."""
-    options = recipe_options(arguments, "captioner", 100_000)
-    torch.set_num_threads(options.threads)
-    out, images, seed = options.out, options.images, options.seed
-    learn(options.checkpoint, images, seed, LineProgress()).save(out, torch.float16)
+def make(
+    out: Path, checkpoint: Path, images: int, seed: int, progress: Progress = SILENT
+) -> dict[str, float]:
+    """Train a captioner and write it, in fp16 and with its card.
+
+    Args:
+        out: The captioner's folder; what lies there is replaced.
+        checkpoint: Of the training, which goes on from it; it stays.
+        images: Scenes seen in training.
+        seed: Of initial weights and scenes.
+        progress: Listener.
+
+    Returns:
+        What `measure` finds, rounded.
+    """
+    learn(checkpoint, images, seed, progress).save(out, torch.float16)
     captioner = Captioner.load(out)
     found = {name: round(value, 4) for name, value in measure(captioner, seed, HELD_OUT).items()}
     write_card(
@@ -159,6 +174,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "It knows scenes of one to three shapes, and says of any other picture that it is one. Its "
         "wording is the likeliest.",
     )
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, measure and write the captioner."""
+    options = recipe_options(arguments, "captioner", IMAGES)
+    torch.set_num_threads(options.threads)
+    found = make(options.out, options.checkpoint, options.images, options.seed, LineProgress())
     drop_checkpoint(options.checkpoint)
     print(json.dumps(found))
     return 0

@@ -58,14 +58,14 @@ class Captioner:
                 folder, dtype=torch.float32, use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.eval(), tokenizer, **facts)
+        return cls(model.eval(), tokenizer, facts["max_tokens"], facts["identity"])
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
 
         `identity` becomes that of the weights as they are written.
         """
-        facts = {"max_tokens": self.max_tokens}
+        facts = {"max_tokens": self.max_tokens, "image_size": self.image_size}
         self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
 
     @property
@@ -74,10 +74,10 @@ class Captioner:
         return int(self.model.config.encoder.image_size)
 
     def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
-        """Ids of descriptions, each with its beginning and end: int64 (n, length), padded."""
+        """Ids of descriptions, with beginning and end: int64 (n, length), padded, on the CPU."""
         marked = [f"{BEGIN}{text}{END}" for text in texts]
-        ids = self.tokenizer(marked, padding=True, return_tensors="pt").input_ids
-        return ids.to(self.model.device)
+        ids: torch.Tensor = self.tokenizer(marked, padding=True, return_tensors="pt").input_ids
+        return ids
 
     def loss(self, images: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of each next token, the mean over all but padding.
@@ -114,7 +114,7 @@ class Captioner:
 def build_captioner(
     texts: Iterable[str],
     image_size: int = 64,
-    patch_size: int = 8,
+    patch_size: int = 4,
     width: int = 128,
     layers: int = 4,
     heads: int = 4,

@@ -11,7 +11,7 @@ import torch
 from pipelines.data.scenes.descriptions import read_description
 from pipelines.embedded import train_captioner
 from pipelines.embedded.paths import embedded_path, ships
-from pipelines.models.captioner import Captioner
+from pipelines.models.captioner import Captioner, build_captioner
 from pipelines.models.pixels import to_tensor
 
 
@@ -75,6 +75,16 @@ def test_the_recipe_runs_and_writes_a_card(tmp_path, monkeypatch, capsys):
     assert "4 held-out scenes: F1 of all" in (out / "README.md").read_text("utf-8")
     assert {path.name for path in tmp_path.iterdir()} == {"captioner"}
     Captioner.load(out)
+
+
+def test_a_batch_is_ready_for_the_device():
+    texts = [train_captioner.draw_example(0, "captioner", index)[1] for index in range(3)]
+    captioner = build_captioner(texts, train_captioner.SIZE, width=16, layers=1, heads=2)
+    task = train_captioner.CaptionerTask(captioner, 0)
+    images, ids = task.batch(0, 3)
+    assert (images.shape, images.device.type) == ((3, 3, 64, 64), "cpu")
+    assert torch.equal(ids, captioner.tokenize(texts))
+    assert torch.equal(task.loss((images, ids), torch.Generator()), captioner.loss(images, ids))
 
 
 @pytest.fixture(scope="module")
