@@ -89,9 +89,9 @@ def bench(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def embedded(session: nox.Session) -> None:
     """Train the embedded models in runs/ and ship them, or those named on the command line."""
-    for name in session.posargs or ("detector", "judge", "captioner", "scenes"):
+    for name in session.posargs or ("detector", "judge", "scenes"):
         run_heavy(session, "-m", f"pipelines.embedded.train_{name}")
-        if name != "scenes":  # whose recipe ships its four models itself
+        if name != "scenes":  # whose recipe ships its five models itself
             made = ROOT / "runs" / name
             shutil.copytree(made, ROOT / "pipelines" / "embedded" / name, dirs_exist_ok=True)
 

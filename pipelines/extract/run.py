@@ -98,6 +98,13 @@ class Parts:
 
         return tokenizer_folder(self._workspace)
 
+    @property
+    def captioner(self) -> Path | None:
+        """The folder of the captioner that knows the data, if one does."""
+        from pipelines.models.facts import captioner_folder
+
+        return captioner_folder(self._workspace)
+
     @cached_property
     def detector(self) -> Detector:
         """The detector of the settings; by default the embedded one."""
@@ -153,7 +160,6 @@ def _tokens(parts: Parts) -> Stage:
 
 
 def _descriptions(parts: Parts) -> Stage:
-    from pipelines.embedded.paths import embedded_path, ships
     from pipelines.extract.backends.describer import Wording
     from pipelines.extract.descriptions import DescriptionsStage
     from pipelines.extract.recaption import RecaptionStage
@@ -163,14 +169,15 @@ def _descriptions(parts: Parts) -> Stage:
         prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else None
         wording = Wording(settings.descriptions_temperature, settings.seed)
         return RecaptionStage(settings.descriptions_model, prompt, wording)
-    if not ships("captioner"):
+    folder = parts.captioner
+    if folder is None:
         raise KaleidoError(
             "extract descriptions",
-            "no captioner is shipped yet.",
+            "Kaleido ships no captioner that knows these data.",
             "Name a vision-language model, or a language model that knows the caption alone, with "
             "--model: its folder, or its name on the hub.",
         )
-    return DescriptionsStage(embedded_path("captioner"))
+    return DescriptionsStage(folder)
 
 
 STAGES: dict[str, Callable[[Parts], Stage]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,28 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
 
 
 def tokenizer_folder(workspace: Workspace) -> Path:
-    """The folder of a workspace's visual tokenizer; where it has none, of the shipped one.
-
-    The shipped one serves the data that it was trained on: scenes of its size, and not hard ones.
-    """
+    """The folder of a workspace's visual tokenizer; where it has none, of the shipped one."""
     own = workspace.models("tokenizer")
+    if (own / FACTS).is_file():
+        return own
+    return _shipped("tokenizer", tokenizer_facts, workspace) or own
+
+
+def captioner_folder(workspace: Workspace) -> Path | None:
+    """The folder of the shipped captioner, or None if it does not know the workspace's data."""
+    return _shipped("captioner", captioner_facts, workspace)
+
+
+def _shipped(
+    name: str, facts: Callable[[Path], Mapping[str, Any]], workspace: Workspace
+) -> Path | None:
+    """The folder of a shipped model, or None if it does not serve the workspace's data.
+
+    It serves what it was trained on: scenes of its size, and not hard ones.
+    """
     first = next(iter(workspace.data_shards()), None)  # the others are of the same source
     data = None if first is None else read_manifest(first)
-    if (own / FACTS).is_file() or data is None or data.stage != "scenes" or not ships("tokenizer"):
-        return own
-    shipped = embedded_path("tokenizer")
-    same_size = data.options.get("size") == tokenizer_facts(shipped)["image_size"]
-    return shipped if same_size and not data.options.get("hard") else own
+    if data is None or data.stage != "scenes" or data.options.get("hard") or not ships(name):
+        return None
+    folder = embedded_path(name)
+    return folder if data.options.get("size") == facts(folder)["image_size"] else None
