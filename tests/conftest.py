@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,30 @@ from pipelines.core.shards import record_row, write_shard
 from pipelines.core.workspace import Workspace
 
 WriteData = Callable[[Sequence[Record], int], None]
+
+
+@pytest.hookimpl(tryfirst=True)  # before its fixtures, which may need the GPU as well
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which this process sees no GPU."""
+    import torch
+
+    @contextmanager
+    def hidden() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: False)
+            yield
+
+    return hidden
 
 
 class Said(NamedTuple):

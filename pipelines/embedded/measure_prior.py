@@ -17,6 +17,7 @@ from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.adherence.boxes import agrees, parses
 from pipelines.evaluate.reference import asked_shapes
 from pipelines.latents.vocabulary import encode_z
+from pipelines.models.device import compute_device
 from pipelines.models.prior import Prior
 from pipelines.sample.decode import ROWS, draw_z
 
@@ -40,6 +41,7 @@ def measure(prior: Prior, seed: int, draws: int) -> dict[str, float]:
         the captioned number; ``distinct``: share of different z among those of one caption;
         ``tokens``: mean length; ``draws``: how many.
     """
+    prior.model.to(compute_device())
     kept: dict[str, list[float]] = {"parse": [], "agree": [], "distinct": [], "tokens": []}
     for caption in captions(seed, max(draws // ROWS, 1)):
         with torch.inference_mode():

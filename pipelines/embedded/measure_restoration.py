@@ -23,6 +23,7 @@ from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.metrics.modes import matches
 from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels, to_tensor
 from pipelines.models.prior import Prior
@@ -48,6 +49,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
+@in_fp32()
 def measure(
     model: Diffusion, prior: Prior, chosen: Sequence[str], n: int, seed: int
 ) -> dict[str, dict[str, float]]:
@@ -72,20 +74,23 @@ def measure(
         raise KaleidoError(
             "this model", f"it reads {', '.join(model.z_kinds)}.", "Name a baseline's folder."
         )
-    size = model.image_size
+    size, device = model.image_size, compute_device()
+    model.to(device)
+    prior.model.to(device)
     real = np.concatenate([reference_images(text, n, seed, "data", size) for text in chosen])
-    images, texts = to_tensor(real), [text for text in chosen for _ in range(n)]
+    images, texts = to_tensor(real).to(device), [text for text in chosen for _ in range(n)]
     asked = [asked_shapes(text) for text in texts]
     context = model.prepare(model.context(prior.encode(texts)))
     judge, found = Judge.load(ROOT / "judge"), {}
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        return model(x, level.expand(len(x)), context)
+        return model(x, level.expand(len(x)).to(device), context)
 
     for start in LEVELS:
         rng = torch.Generator().manual_seed(derive(seed, "restoration", str(start)))
         level = torch.tensor(start)
-        noisy = (1 - level) * images + level * torch.randn(images.shape, generator=rng)
+        noise = torch.randn(images.shape, generator=rng).to(device)
+        noisy = (1 - level) * images + level * noise
         error = ((predict(noisy, level) - images) / level).square().mean()
         grid = model.shift(torch.linspace(1.0, 0.0, STEPS + 1))
         drawn = integrate(predict, noisy, torch.cat([level[None], grid[grid < start]]))

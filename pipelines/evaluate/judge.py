@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.latents.base import GRID
+from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.pixels import to_tensor
 
 STRIDE = 4
@@ -170,7 +171,8 @@ class Judge:
     """
 
     def __init__(self, network: JudgeNetwork, config: JudgeConfig, digest: str = "unsaved") -> None:
-        self.network = network.eval().requires_grad_(False)
+        self._device = compute_device()
+        self.network = network.eval().requires_grad_(False).to(self._device)
         self.config = config
         self.name = f"scenes-judge@{digest[:8]}"
 
@@ -210,7 +212,7 @@ class Judge:
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
             raise ValueError(f"expected uint8 (n, height, width, 3), got {images.shape}")
         for start in range(0, len(images), batch):
-            yield to_input(images[start : start + batch], self.config.size)
+            yield to_input(images[start : start + batch], self.config.size).to(self._device)
 
     def __call__(self, images: np.ndarray) -> list[Verdict]:
         """Look at images.
@@ -224,19 +226,21 @@ class Judge:
         return self.look(images)[1]
 
     @torch.inference_mode()
+    @in_fp32()
     def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
         """Features and verdicts of images, in one pass through the network."""
         rows, verdicts = [torch.zeros(0, self.config.features)], []
         for x in self._batches(images):
             levels = self.network.levels(x)
-            rows.append(self.network.projected(levels))
-            outputs = {k: v.numpy() for k, v in self.network.outputs(levels).items()}
+            rows.append(self.network.projected(levels).cpu())
+            outputs = {k: v.cpu().numpy() for k, v in self.network.outputs(levels).items()}
             verdicts += [
                 _decode({k: v[i] for k, v in outputs.items()}, self.config) for i in range(len(x))
             ]
         return _features(rows), verdicts
 
     @torch.inference_mode()
+    @in_fp32()
     def features(self, images: np.ndarray) -> np.ndarray:
         """Map images into the feature space that fidelity and diversity are measured in.
 
@@ -251,7 +255,7 @@ class Judge:
         Returns:
             float32 (n, config.features).
         """
-        rows = [self.network.projected(self.network.levels(x)) for x in self._batches(images)]
+        rows = [self.network.projected(self.network.levels(x)).cpu() for x in self._batches(images)]
         return _features([torch.zeros(0, self.config.features), *rows])
 
 

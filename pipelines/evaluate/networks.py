@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import KaleidoError
+from pipelines.models.device import in_fp32
 from pipelines.models.hub import load_model, model_folder, model_identity
 
 BATCH = 64
@@ -48,6 +49,7 @@ class PretrainedFeatures:
         self.width = self(probe).shape[1]
 
     @torch.inference_mode()
+    @in_fp32()
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Map pictures to features.
 

@@ -37,10 +37,12 @@ class DescriptionsStage(Stage):
         )
 
     def setup(self) -> None:
-        """Load the captioner."""
+        """Load the captioner, onto the GPU if there is one."""
         from pipelines.models.captioner import Captioner
+        from pipelines.models.device import compute_device
 
         self._captioner = Captioner.load(self._folder)
+        self._captioner.model.to(compute_device())
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Describe each record's picture; one of which nothing can be said has failed."""

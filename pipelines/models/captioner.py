@@ -16,6 +16,7 @@ from transformers import (
     ViTConfig,
 )
 
+from pipelines.models.device import in_fp32
 from pipelines.models.facts import captioner_facts
 from pipelines.models.saved import save_with_facts, without_bars
 
@@ -94,6 +95,7 @@ class Captioner:
         )
 
     @torch.inference_mode()
+    @in_fp32()
     def describe(self, images: torch.Tensor) -> list[str]:
         """Write the likeliest description of each image, token by token.
 

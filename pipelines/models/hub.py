@@ -125,12 +125,12 @@ def load_model(
     Raises:
         KaleidoError: If the folder does not hold both.
     """
-    import torch
     import transformers
 
+    from pipelines.models.device import compute_device
     from pipelines.models.saved import without_bars
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     weights: dict[str, Any] = {"use_safetensors": True}
     place = folder

@@ -13,6 +13,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import TokenizerSettings
+from pipelines.models.device import in_fp32
 from pipelines.models.facts import tokenizer_facts, write_facts
 
 NORM_GROUPS = 8
@@ -86,6 +87,7 @@ class Tokenizer:
         return int(self.model.config.num_vq_embeddings)
 
     @torch.no_grad()
+    @in_fp32()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Write images as ids.
 
@@ -107,6 +109,7 @@ class Tokenizer:
         return self.quantize(self.states(images.to(self.model.device)))
 
     @torch.no_grad()
+    @in_fp32()
     def decode(self, ids: torch.Tensor) -> torch.Tensor:
         """Draw the images that ids stand for.
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from pipelines.core.errors import KaleidoError
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import order_kinds, require_kinds
+from pipelines.models.device import compute_device
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.facts import FACTS
 from pipelines.models.prior import Prior
@@ -86,7 +85,7 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
             "the prior was trained again after the diffusion model, which cannot read it.",
             "Run `kaleido train diffusion --restart` (and again with --baseline).",
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = compute_device()
     prior.model.to(device)
     return Bundle(prior, diffusion.to(device), name, source)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipelines.models.context import Conditioning
+from pipelines.models.device import in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels
 
@@ -24,6 +25,7 @@ def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) 
 
 
 @torch.inference_mode()
+@in_fp32()
 def draw_images(
     model: Diffusion,
     conditioning: Conditioning,
@@ -57,7 +59,7 @@ def draw_images(
     null = model.prepare(model.context.null(count)) if cfg != 1.0 else None
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        sigma = level.expand(count)
+        sigma = level.expand(count).to(device)
         clean = model(x, sigma, context)
         if null is not None and level >= cfg_end:
             # Without a limit, strong guidance leaves the range of pixels and burns the image out
@@ -65,7 +67,8 @@ def draw_images(
             clean = guide(clean, model(x, sigma, null), cfg).clamp(-1.0, 1.0)
         return clean
 
-    levels = model.shift(torch.linspace(1.0, 0.0, steps + 1, device=device))
+    # On the CPU: a GPU rounds otherwise, and with the default settings a level is `cfg_end` itself.
+    levels = model.shift(torch.linspace(1.0, 0.0, steps + 1))
     return to_pixels(integrate(predict, x, levels))
 
 

@@ -232,6 +232,14 @@ def test_train_without_input_names_the_command_that_makes_it(inside, command, in
     assert "kaleido " in err
 
 
+@pytest.mark.gpu
+def test_doctor_names_the_gpu(invoke):
+    import torch
+
+    out, _ = invoke("doctor", "--json")
+    assert torch.cuda.get_device_name(0) in json.loads(out)["system"]["devices"].split(", ")
+
+
 def test_train_refuses_an_unknown_kind(inside, invoke):
     _, err = invoke("train", "prior", "--z", "bocks", code=1)
     assert "boxes" in err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -28,6 +27,7 @@ from pipelines.sample.draw import DrawOptions, draw
 from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
 from pipelines.train.prior import PriorTask, train_prior, z_text
 from pipelines.train.stream import RecordStream
+from tests.train.stopper import Stopper
 
 
 @pytest.fixture
@@ -115,22 +115,6 @@ def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path, monkeypa
     assert summary.resumed_at == 5
     resumed = load_file(again.models("prior") / "model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
-class Stopper(Progress):
-    """Presses Ctrl-C after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    @contextmanager
-    def task(self, description, total, unit="it", done=0):
-        yield self.advance
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= n
 
 
 def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:

@@ -14,6 +14,7 @@ from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.judge import to_input
 from pipelines.latents.reader import token_makers
 from pipelines.latents.tokens import Tokens
+from pipelines.models.device import compute_device
 from pipelines.models.facts import tokenizer_folder
 from pipelines.models.pixels import to_pixels
 from pipelines.models.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ class Retokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.model.to(compute_device())
         self._tokenizer = tokenizer
         self.name = f"vq@{tokenizer.identity[:8]}"
 

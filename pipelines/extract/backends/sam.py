@@ -77,6 +77,7 @@ class SamBackend:
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
             outputs = self._model(**inputs, multimask_output=True)
         best = outputs.iou_scores[0].argmax(1)
-        chosen = outputs.pred_masks[0, torch.arange(len(best)), best].float().cpu()
+        each = torch.arange(len(best), device=best.device)
+        chosen = outputs.pred_masks[0, each, best].float().cpu()
         (masks,) = self._processor.post_process_masks(chosen[None, :, None], **sizes)
         return np.asarray(masks[:, 0].numpy(), np.float32)

@@ -16,6 +16,7 @@ from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.backends.codecs import Codec, build
 from pipelines.extract.backends.visual_model import INSIDE, VisualModel, weight_files
+from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.hub import first_line
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer
@@ -39,9 +40,10 @@ class VisualTokenizer(Protocol):
 
 
 class OwnTokenizer:
-    """What `kaleido train tokenizer` made."""
+    """What `kaleido train tokenizer` made; it is put onto the GPU if there is one."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.model.to(compute_device())
         self._tokenizer = tokenizer
 
     @property
@@ -58,7 +60,7 @@ class OwnTokenizer:
 
     def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `VisualTokenizer`."""
-        return list(self._tokenizer.encode(to_tensor(np.stack(images))).numpy())
+        return list(self._tokenizer.encode(to_tensor(np.stack(images))).cpu().numpy())
 
 
 class PretrainedTokenizer:
@@ -69,7 +71,7 @@ class PretrainedTokenizer:
     """
 
     def __init__(self, codec: Codec) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = compute_device()
         codec.network.eval().requires_grad_(False).to(self._device)
         self._codec = codec
         # One by one on a CPU: a batch gains nothing there, and its size would change roundings.
@@ -85,6 +87,7 @@ class PretrainedTokenizer:
         return self._codec.look.refusal(height, width)
 
     @torch.inference_mode()
+    @in_fp32()
     def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `VisualTokenizer`."""
         entries = self._codec.codebook.weight

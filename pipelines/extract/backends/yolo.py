@@ -33,7 +33,8 @@ class YoloBackend:
     """A YOLO segmentation network with an end-to-end head.
 
     The head gives one detection an object and class. Of what it takes for two classes at once,
-    which boxes of a high IoU show, only the more certain class is kept.
+    which boxes of a high IoU show, only the more certain class is kept. The network is put onto the
+    GPU if there is one.
 
     Args:
         folder: Holds ``model.yaml`` (the architecture), ``model.safetensors`` (the weights) and
@@ -59,7 +60,10 @@ class YoloBackend:
                 f"this is not a detector's folder ({type(error).__name__}: {error}).",
                 "It needs config.json, model.yaml and model.safetensors.",
             ) from error
-        self._model = _load(architecture, weights, str(folder))
+        from pipelines.models.device import compute_device
+
+        self._device = compute_device()
+        self._model = _load(architecture, weights, str(folder)).to(self._device)
 
     def predict(
         self, images: Sequence[np.ndarray], captions: Sequence[str] = ()
@@ -70,18 +74,18 @@ class YoloBackend:
         """
         import torch
 
+        from pipelines.models.device import in_fp32
         from pipelines.models.pixels import fit_square
 
         if not images:
             return []
-        with torch.inference_mode():
+        with torch.inference_mode(), in_fp32():
             inputs = torch.stack([fit_square(image, self.image_size) for image in images])
-            (rows, prototypes), _ = self._model(
-                inputs.contiguous(memory_format=torch.channels_last)
-            )
+            inputs = inputs.to(self._device, memory_format=torch.channels_last)
+            (rows, prototypes), _ = self._model(inputs)
             return [
                 self._read(row, prototype, image.shape[:2])
-                for row, prototype, image in zip(rows, prototypes, images, strict=True)
+                for row, prototype, image in zip(rows.cpu(), prototypes.cpu(), images, strict=True)
             ]
 
     def _read(

@@ -1,0 +1,29 @@
+"""Where networks compute when they are not trained, and how exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def compute_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def in_fp32() -> Iterator[None]:
+    """Convolve in fp32 on a GPU too, where cuDNN would round factors to the ten bits of TF32.
+
+    Products of matrices are in fp32 anyway. So a seed means the same picture, and a picture the
+    same latents, on every device, but for the order of sums.
+    """
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
