@@ -110,7 +110,8 @@ class Captioner:
             max_new_tokens=self.max_tokens,
             do_sample=False,
         )
-        return [str(self.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in ids]
+        rows = ids.tolist()
+        return [str(self.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in rows]
 
 
 def build_captioner(
