@@ -59,6 +59,7 @@ def fetch(
         pin_memory=on_gpu,
         multiprocessing_context="fork" if workers else None,
     )
+    made: BatchT
     for made in _forked(loader):
         yield send_to_device(made, device, non_blocking=on_gpu)
 
