@@ -8,7 +8,7 @@ from itertools import islice
 from pipelines.core.record import Record
 from pipelines.data.scenes.generate import make_record
 
-SCENES = 30_000
+SCENES = 60_000
 SEED = 20_240_521
 
 

@@ -30,7 +30,7 @@ from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, train
 
 SIZE = 64
-IMAGES = 2_000_000
+IMAGES = 576_000
 BATCH = 128
 VOCABULARY_SCENES = 2000
 HELD_OUT = 1000

@@ -44,8 +44,11 @@ CARDS = {
         "Visual tokenizer",
         "Writes scenes of 64 pixels as 8 x 8 ids of a codebook, and back: a VQModel.",
     ),
-    "prior": ("Prior p(z|c)", "Draws boxes, blobs and a palette for a caption: a tiny T5."),
-    "diffusion": ("Kaleido p(x|z,c)", "Draws 32-pixel scenes for a caption and a latent z."),
+    "prior": (
+        "Prior p(z|c)",
+        "Draws a description, boxes, blobs, visual tokens and a palette for a caption: a tiny T5.",
+    ),
+    "diffusion": ("Kaleido p(x|z,c)", "Draws 64-pixel scenes for a caption and a latent z."),
     "baseline": (
         "Baseline p(x|c)",
         "Kaleido's network, without z, trained on the same images, and on more of them.",
@@ -56,16 +59,24 @@ LIMITS = (
     "nothing to it."
 )
 SETTINGS = {
-    "tokenizer.channels": (48, 96),
-    "tokenizer.codebook_size": 1024,
-    "tokenizer.steps": 3_500,
-    "prior.steps": 4_500,
+    "tokenizer.channels": (32, 64),
+    "tokenizer.codebook_size": 1000,  # z's numbers end at 1000, and a larger id takes two of them
+    "tokenizer.steps": 4_000,
+    "tokenizer.batch_size": 128,
+    "prior.z_kinds": DEFAULT_ORDER,
+    "prior.steps": 2_800,
+    "prior.batch_size": 256,
     "prior.dropout": 0.1,
-    "prior.dropout_steps": 1_600,  # without, "two circles", a held-out pair, becomes three
-    "diffusion.steps": 14_850,
-    "diffusion.learning_rate": 1.5e-3,
+    "prior.dropout_steps": 1_000,  # without, "two circles", a held-out pair, becomes three
+    "diffusion.z_kinds": DEFAULT_ORDER,
+    "diffusion.image_size": 64,
+    "diffusion.patch_size": 8,
+    "diffusion.steps": 8_000,
+    "diffusion.batch_size": 128,
+    "diffusion.learning_rate": 2e-3,
+    "diffusion.warmup": 300,
 }
-BASELINE_STEPS = 30_500
+BASELINE_STEPS = 8_000
 """More than Kaleido's: in as much time, and without z it learns shapes and places later."""
 STEPS = (
     "data",

@@ -130,7 +130,7 @@ def build_captioner(
         image_size: Side of the images in pixels.
         patch_size: Side of the ViT's patches in pixels; it divides `image_size`.
         width: Of both networks' states.
-        layers: Of the encoder; the decoder has one fewer.
+        layers: Of the encoder; the decoder has half as many.
         heads: Attention heads of both.
         max_tokens: Longest description in tokens.
     """
@@ -141,7 +141,7 @@ def build_captioner(
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        intermediate_size=2 * width,
+        intermediate_size=width,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
@@ -149,9 +149,9 @@ def build_captioner(
         vocab_size=len(tokenizer),
         n_positions=max_tokens + 1,
         n_embd=width,
-        n_layer=max(layers - 1, 1),
+        n_layer=max(layers // 2, 1),
         n_head=heads,
-        n_inner=2 * width,
+        n_inner=width,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
