@@ -38,7 +38,7 @@ PACKAGES = {
     "gguf": "language models in GGUF files (extra: gguf)",
     "spacy": "phrases for open-vocabulary detectors (extra: spacy)",
 }
-EMBEDDED = ("detector", "judge", "prior", "diffusion", "baseline")
+EMBEDDED = ("detector", "judge", "captioner", "tokenizer", "prior", "diffusion", "baseline")
 
 
 def examine() -> dict[str, Any]:

@@ -86,7 +86,7 @@ def evaluate(
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
         models: ``baseline``, ``kaleido``, or both, which are then compared; None is both.
-        z_kinds: Kinds of z that Kaleido draws; None for all that it knows.
+        z_kinds: Kinds of z that Kaleido draws; None for those that it usually draws.
         tracker: One of `TRACKERS`, which is given the numbers too; see `track`.
         progress: Listener.
 

@@ -38,6 +38,7 @@ class Diffusion(nn.Module):
         z_kinds: Kinds that z may hold, in order; empty for a baseline of p(x|c).
         prior: `Prior.identity` of the prior whose states it reads.
         images_seen: Records that it was trained on, repetitions counted.
+        drawn_kinds: Those of `z_kinds` that a z has if nobody asks for others; None for all.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Diffusion(nn.Module):
         z_kinds: Sequence[str],
         prior: str,
         images_seen: int = 0,
+        drawn_kinds: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.context, self.denoiser = context, denoiser
         self.z_kinds, self.prior, self.images_seen = tuple(z_kinds), prior, images_seen
+        self.drawn_kinds = self.z_kinds if drawn_kinds is None else tuple(drawn_kinds)
 
     @classmethod
     def load(cls, folder: Path, command: str = "kaleido train diffusion") -> Diffusion:
@@ -75,6 +78,7 @@ class Diffusion(nn.Module):
             "z_kinds": list(self.z_kinds),
             "prior": self.prior,
             "images_seen": self.images_seen,
+            "drawn_kinds": list(self.drawn_kinds),
         }
         with replacing_folder(folder) as fresh:
             for name, part in (("context", self.context), ("denoiser", self.denoiser)):

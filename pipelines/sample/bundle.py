@@ -25,7 +25,7 @@ class Bundle:
         diffusion: p(x|z,c), or p(x|c) for a baseline.
         name: ``kaleido`` or ``baseline``.
         source: ``workspace`` or ``embedded``.
-        chosen_kinds: The only kinds of z to draw, in order; None for all that the model knows.
+        chosen_kinds: The kinds of z to draw, in order; None for those that the model usually draws.
     """
 
     prior: Prior
@@ -37,7 +37,7 @@ class Bundle:
     @property
     def z_kinds(self) -> tuple[str, ...]:
         """Kinds of z that this bundle draws, in order; none for a baseline."""
-        return self.diffusion.z_kinds if self.chosen_kinds is None else self.chosen_kinds
+        return self.diffusion.drawn_kinds if self.chosen_kinds is None else self.chosen_kinds
 
     def drawing(self, kinds: Sequence[str]) -> Bundle:
         """Return the same models, to draw z of these kinds alone.

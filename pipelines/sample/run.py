@@ -64,7 +64,8 @@ def sample(
         options: How to draw.
         name: The folder's name; None makes one from the first caption.
         baseline: Use the model without z.
-        z_kinds: Kinds of z to draw; None for all that the model knows.
+        z_kinds: Kinds of z to draw; None for those that the model
+            usually draws.
         progress: Listener.
 
     Raises:

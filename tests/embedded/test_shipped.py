@@ -18,7 +18,7 @@ from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, draw
 from pipelines.train.tokenizer import measure
 
-MODELS = ("detector", "judge", "tokenizer", "prior", "diffusion", "baseline")
+MODELS = ("detector", "judge", "captioner", "tokenizer", "prior", "diffusion", "baseline")
 LARGEST = 24 * 2**20
 """Bytes of all weights together: they stay in git for ever."""
 

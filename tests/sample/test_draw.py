@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import KaleidoError
+from pipelines.models.diffusion import Diffusion
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw
 
@@ -55,6 +56,17 @@ def test_only_kinds_that_the_model_knows_can_be_chosen(bundle) -> None:
     assert bundle.drawing(["palette", "boxes"]).z_kinds == ("boxes", "palette")
     with pytest.raises(KaleidoError, match="this model was trained on"):
         bundle.drawing(["tokens"])
+
+
+def test_a_model_says_which_kinds_it_usually_draws(bundle, tmp_path) -> None:
+    assert bundle.z_kinds == bundle.diffusion.z_kinds == ("boxes", "palette")
+    bundle.diffusion.save(tmp_path)
+    usual = Diffusion.load(tmp_path)
+    usual.drawn_kinds = ("palette",)
+    usual.save(tmp_path)
+    fewer = replace(bundle, diffusion=Diffusion.load(tmp_path))
+    assert fewer.z_kinds == ("palette",)
+    assert fewer.drawing(["boxes"]).z_kinds == ("boxes",)
 
 
 def test_z_reaches_the_picture(bundle) -> None:
