@@ -1,7 +1,7 @@
 """Recipe of the captioner: ``python -m pipelines.embedded.train_captioner --out FOLDER``.
 
-Its two million scenes are minutes on a GPU and its machine's cores, which draw them, and hours on
-two cores; ``--images`` makes them fewer. The recipe of the scenes' models runs it too.
+Its 576,000 scenes are minutes on a GPU and its machine's cores, which draw them, and hours on two
+cores; ``--images`` makes them fewer. The recipe of the scenes' models runs it too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +37,18 @@ VOCABULARY_SCENES = 2000
 HELD_OUT = 1000
 
 Example = tuple[np.ndarray, str]
-Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Batch(NamedTuple):
+    """Scenes of a step.
+
+    Attributes:
+        images: In [-1, 1], (n, 3, side, side).
+        ids: Of their descriptions, (n, length), see `Captioner.tokenize`.
+    """
+
+    images: torch.Tensor
+    ids: torch.Tensor
 
 
 class CaptionerTask:
@@ -54,12 +66,11 @@ class CaptionerTask:
         """Pictures (n, 3, side, side) in [-1, 1], and ids of their descriptions."""
         examples = [draw_example(self._seed, "captioner", start + i) for i in range(count)]
         pixels, texts = zip(*examples, strict=True)
-        return to_tensor(np.stack(pixels)), self.captioner.tokenize(texts)
+        return Batch(to_tensor(np.stack(pixels)), self.captioner.tokenize(texts))
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """Cross-entropy of the descriptions."""
-        images, ids = (part.to(self.model.device) for part in batch)
-        return self.captioner.loss(images, ids)
+        return self.captioner.loss(batch.images, batch.ids)
 
 
 def draw_example(seed: int, purpose: str, index: int, split: str = "train") -> Example:

@@ -77,7 +77,7 @@ SETTINGS = {
     "diffusion.warmup": 300,
 }
 DRAWN = ("description", "boxes", "blobs", "palette")
-"""What the shipped model draws unless told otherwise: tokens of so small a prior spoil outlines."""
+"""What the shipped model draws unless told otherwise: tokens of so small a prior cost objects."""
 BASELINE_STEPS = 5_500
 """More than Kaleido's: in as much time, and without z it learns shapes and places later."""
 STEPS = (
@@ -93,7 +93,7 @@ STEPS = (
 )
 CAPTIONER_SEED = 0
 REPORT = "embedded"
-DRAWS = 2_000
+DRAWS = 10_000
 HELD_OUT = 1_000
 SHOWN = ("frechet", "precision", "recall", "vendi", "mss", "caption", "boxes.of_ceiling")
 """Metrics on the cards of the diffusion models."""

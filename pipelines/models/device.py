@@ -18,7 +18,9 @@ def in_fp32() -> Iterator[None]:
     """Convolve in fp32 on a GPU too, where cuDNN would round factors to the ten bits of TF32.
 
     Products of matrices are in fp32 anyway. So a seed means the same picture, and a picture the
-    same latents, on every device, but for the order of sums.
+    same latents, on every device, but for the order of sums. Afterwards the precision is what it
+    was, but set, no longer inherited from ``torch.backends.fp32_precision``. Within, torch refuses
+    to tell or to change the older switch, ``torch.backends.cudnn.allow_tf32``.
     """
     convolutions = torch.backends.cudnn.conv
     before = convolutions.fp32_precision

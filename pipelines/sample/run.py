@@ -64,8 +64,7 @@ def sample(
         options: How to draw.
         name: The folder's name; None makes one from the first caption.
         baseline: Use the model without z.
-        z_kinds: Kinds of z to draw; None for those that the model
-            usually draws.
+        z_kinds: Kinds of z to draw; None for those that it usually draws.
         progress: Listener.
 
     Raises:

@@ -259,3 +259,5 @@ def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
         )
     model.load_state_dict(trained.state_dict())
     model.images_seen = trained.images_seen
+    if model.z_kinds == trained.z_kinds:
+        model.drawn_kinds = trained.drawn_kinds

@@ -12,23 +12,28 @@ import torch
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset
 
+from pipelines.core.errors import KaleidoError
+
 BatchT = TypeVar("BatchT")
 
 MOST_WORKERS = 16
-"""Processes that make batches; a GPU is fed by fewer, and each holds its own decoded pictures."""
+"""Processes that make batches. Each reads data that are not kept in memory for itself."""
 
-AHEAD = 4
+AHEAD = 2
 """Batches that each of them makes ahead."""
 
 
-class _Steps(Dataset[BatchT]):
-    """The batches of a task, by step."""
+class _Steps(Dataset[BatchT | KaleidoError]):
+    """The batches of a task, by step; an error for the user is handed over like a batch."""
 
     def __init__(self, batch: Callable[[int, int], BatchT], size: int) -> None:
         self._batch, self._size = batch, size
 
-    def __getitem__(self, step: int) -> BatchT:
-        return self._batch(step * self._size, self._size)
+    def __getitem__(self, step: int) -> BatchT | KaleidoError:
+        try:
+            return self._batch(step * self._size, self._size)
+        except KaleidoError as error:  # DataLoader would make it again, from one text, and fail
+            return error
 
 
 def fetch(
@@ -45,12 +50,16 @@ def fetch(
         size: Records a step.
         steps: Which steps.
         device: Where the tensors go.
+
+    Raises:
+        KaleidoError: If `batch` does, in whichever process.
+        RuntimeError: If a worker was killed; DataLoader says by which signal.
     """
     on_gpu = device.type == "cuda"
     workers = _workers() if on_gpu else 0
-    # Else tokenizers, which have been used before the fork, warn and do the same.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    loader: DataLoader[BatchT] = DataLoader(
+    if workers:  # else tokenizers, which have been used before the fork, warn and do the same
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    loader: DataLoader[BatchT | KaleidoError] = DataLoader(
         _Steps(batch, size),
         batch_size=None,
         sampler=steps,
@@ -59,8 +68,9 @@ def fetch(
         pin_memory=on_gpu,
         multiprocessing_context="fork" if workers else None,
     )
-    made: BatchT
     for made in _forked(loader):
+        if isinstance(made, KaleidoError):
+            raise made
         yield send_to_device(made, device, non_blocking=on_gpu)
 
 
@@ -70,7 +80,7 @@ def _workers() -> int:
     return min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS)
 
 
-def _forked(loader: DataLoader[BatchT]) -> Iterator[BatchT]:
+def _forked(loader: DataLoader[BatchT | KaleidoError]) -> Iterator[BatchT | KaleidoError]:
     with warnings.catch_warnings():
         # Python warns of every fork beside threads. The workers use none of the parent's locks.
         warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)

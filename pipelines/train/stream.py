@@ -18,8 +18,11 @@ from pipelines.latents.tokens import Shape, Tokens
 WINDOW_SHARDS = 8
 """Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""
 
-KEPT_BYTES = 512 * 2**20
+KEPT_BYTES = 256 * 2**20
 """Of encoded images that stay in memory beside them, so that small data are read only once."""
+
+KEPT_RECORDS = 50_000
+"""Records that do: with their latents they take some 12 KB each, and forked workers copy them."""
 
 
 class RecordStream:
@@ -41,6 +44,7 @@ class RecordStream:
         labels: Every label that occurs in the training records' latents.
         token_shapes: Every shape that their grids of visual tokens have: one a tokenizer.
         codebook: Hash of the visual tokenizer that wrote them; empty without tokens.
+        identity: Hash of the shards of data and latents: a run cannot be gone on with on others.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
@@ -61,8 +65,9 @@ class RecordStream:
         self.labels: set[str] = set()
         self.token_shapes: set[Shape] = set()
         self._kept: dict[Path, list[Record]] = {}
-        self._kept_bytes = 0
+        self._room = [KEPT_BYTES, KEPT_RECORDS]
         self.codebook = self._codebook() if "tokens" in self._kinds else ""
+        self.identity = self._identity()
         self._counts = {path: self._count(path) for path in self._shards}
         self.size = sum(self._counts.values())
         if not self.size:
@@ -74,9 +79,7 @@ class RecordStream:
         self._planned: tuple[int, list[list[Path]]] | None = None
         self._loaded: tuple[tuple[int, int], list[Record]] | None = None
 
-    @property
-    def identity(self) -> str:
-        """Hash of the shards of data and latents: a run cannot be gone on with on other data."""
+    def _identity(self) -> str:
         data = [manifest.sha256 for path in self._shards if (manifest := read_manifest(path))]
         latents = [
             latent_manifest(self._workspace, path, kind).sha256
@@ -135,27 +138,29 @@ class RecordStream:
         return self._loaded[1]
 
     def _eligible(self, path: Path) -> list[Record]:
-        return self._kept[path] if path in self._kept else list(self._read(path))
+        if path in self._kept:
+            return self._kept[path]
+        return [record for record in self._read(path) if self._shows(record)]
 
     def _read(self, path: Path) -> Iterator[Record]:
-        for record in read_joined(self._workspace, path, self._kinds):
-            if not record.heldout and (record.latents or not self._kinds):
-                yield record
+        joined = read_joined(self._workspace, path, self._kinds)
+        return (record for record in joined if not record.heldout)
+
+    def _shows(self, record: Record) -> bool:
+        return bool(record.latents) or not self._kinds
 
     def _count(self, path: Path) -> int:
         records = []
-        for record in read_joined(self._workspace, path, self._kinds):
-            if record.heldout:
-                continue
+        for record in self._read(path):
             self._note(record)
-            if record.latents or not self._kinds:
+            if self._shows(record):
                 records.append(record)
             else:
                 self.skipped += 1
-        size = sum(len(record.image) for record in records)
-        if self._kept_bytes + size <= KEPT_BYTES:
-            self._kept[path] = records
-            self._kept_bytes += size
+        needed = [sum(len(record.image) for record in records), len(records)]
+        left = [room - need for room, need in zip(self._room, needed, strict=True)]
+        if min(left) >= 0:
+            self._kept[path], self._room = records, left
         return len(records)
 
     def _note(self, record: Record) -> None:

@@ -115,8 +115,7 @@ class TokenizerTask:
         Decoding uses the entries, but the gradient passes to the encoder as if they were its
         own vectors (straight-through, arXiv 1711.00937, section 3.2).
         """
-        images = batch.to(self._tokenizer.model.device)
-        states = self._tokenizer.states(images)
+        states = self._tokenizer.states(batch)
         vectors = states.detach().permute(0, 2, 3, 1).flatten(0, 2)
         self.model.revive(vectors, rng)
         ids = self._tokenizer.quantize(states)
@@ -125,7 +124,7 @@ class TokenizerTask:
         drawn = self._tokenizer.pictures(states + (entries - states).detach())
         commitment = (states - entries).square().mean()
         self.model.follow(vectors, ids.flatten())
-        return reconstruction_error(drawn, images) + COMMITMENT * commitment
+        return reconstruction_error(drawn, batch) + COMMITMENT * commitment
 
 
 def reconstruction_error(drawn: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

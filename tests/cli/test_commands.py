@@ -15,6 +15,7 @@ from kaleido_cli.extract import COMMANDS
 from pipelines.core.settings import Settings
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
+from pipelines.embedded import paths
 
 ROOT = Path(__file__).parents[2]
 
@@ -203,7 +204,8 @@ def test_doctor_names_packages_and_models(invoke):
     assert found["system"]["python"] == sys.version.split()[0]
     versions = {name: version for name, version, _ in found["packages"]}
     assert versions["torch"]
-    assert set(found["embedded"]) == {"detector", "judge", "prior", "diffusion", "baseline"}
+    assert set(found["embedded"]) == {path.parent.name for path in paths.ROOT.glob("*/README.md")}
+    assert set(found["embedded"].values()) == {"present"}
     out, _ = invoke("doctor")
     assert "torch" in out
 

@@ -81,10 +81,10 @@ def test_a_batch_is_ready_for_the_device():
     texts = [train_captioner.draw_example(0, "captioner", index)[1] for index in range(3)]
     captioner = build_captioner(texts, train_captioner.SIZE, width=16, layers=1, heads=2)
     task = train_captioner.CaptionerTask(captioner, 0)
-    images, ids = task.batch(0, 3)
+    images, ids = batch = task.batch(0, 3)
     assert (images.shape, images.device.type) == ((3, 3, 64, 64), "cpu")
     assert torch.equal(ids, captioner.tokenize(texts))
-    assert torch.equal(task.loss((images, ids), torch.Generator()), captioner.loss(images, ids))
+    assert torch.equal(task.loss(batch, torch.Generator()), captioner.loss(images, ids))
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,21 @@ def test_order_depends_on_seed_and_position_only(workspace, records, write_data)
     assert _keys(RecordStream(workspace, (), seed=2), 0, 25) != whole
 
 
+def test_what_stays_in_memory_changes_nothing(workspace, records, write_data, monkeypatch) -> None:
+    write_data(records, 4)
+    usual = _keys(RecordStream(workspace, (), seed=1), 0, 25)
+    kept = RecordStream(workspace, (), seed=1)
+    for path in workspace.data_shards():
+        path.with_suffix(".tar").unlink()
+    assert _keys(kept, 0, 25) == usual
+    write_data(records, 4)
+    for name in ("KEPT_BYTES", "KEPT_RECORDS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"pipelines.train.stream.{name}", 0)
+            read_again = RecordStream(workspace, (), seed=1)
+            assert not read_again._kept and _keys(read_again, 0, 25) == usual
+
+
 def _held_out(record: Record) -> Record:
     return replace(record, meta={**record.meta, "split": "heldout"})
 

@@ -26,7 +26,7 @@ VERSION = 2
 """Raised when equal options give other scenes."""
 
 TASK = 10
-"""Scenes that a worker draws at a time: some 40 ms, so that a shard's end finds none idle."""
+"""Scenes that a worker draws at a time: some 40 ms, so that few wait at a shard's end."""
 
 
 def scene_of(seed: int, index: int, hard: bool = False) -> tuple[Scene, str]:
