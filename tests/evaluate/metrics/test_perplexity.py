@@ -9,6 +9,7 @@ from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.metrics.perplexity import perplexity
 from pipelines.evaluate.observe import Observed
 from pipelines.evaluate.reference import reference_scenes
+from pipelines.latents.sequence import z_from_text
 from pipelines.latents.vocabulary import encode_z
 from pipelines.models.prior import Prior
 
@@ -34,7 +35,7 @@ def real(prior) -> Observed:
 def test_equal_scores_are_as_perplexing_as_there_are_legal_tokens(prior, real):
     indifferent = Prior.load(embedded_path("prior"))
     torch.nn.init.zeros_(indifferent.model.lm_head.weight)
-    grammar, nats = prior.grammar(prior.z_kinds), []
+    grammar, nats = prior.grammar(tuple(z_from_text(real.texts[0]))), []
     for text in real.texts:
         state = grammar.start()
         for token in [*encode_z(prior.tokenizer, text), prior.tokenizer.eos_token_id]:
