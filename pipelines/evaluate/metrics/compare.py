@@ -124,8 +124,8 @@ def _too_few(captions: int, seeds: int) -> str:
     if captions >= PARITY_CAPTIONS and seeds >= PARITY_SEEDS:
         return ""
     return (
-        f"whether the models are equally trained cannot be told from captions: {captions}, seeds: "
-        f"{seeds}; it takes {PARITY_CAPTIONS} and {PARITY_SEEDS}."
+        "the run is too small to tell whether the models are equally trained (captions: "
+        f"{captions}, seeds: {seeds}; it takes {PARITY_CAPTIONS} and {PARITY_SEEDS})."
     )
 
 
