@@ -12,6 +12,13 @@ from pipelines.data.scenes.generate import write_scenes
 from pipelines.extract.run import extract
 
 SETTINGS = {
+    "tokenizer.patch_size": 2,
+    "tokenizer.channels": (8, 16),
+    "tokenizer.codebook_size": 32,
+    "tokenizer.code_dim": 4,
+    "tokenizer.steps": 12,
+    "tokenizer.batch_size": 8,
+    "tokenizer.warmup": 2,
     "prior.z_kinds": ("palette",),
     "prior.d_model": 32,
     "prior.d_ff": 32,

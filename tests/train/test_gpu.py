@@ -22,13 +22,6 @@ from tests.train.stopper import Stopper
 pytestmark = pytest.mark.gpu
 
 BF16 = {f"{name}.precision": "bf16" for name in ("tokenizer", "prior", "diffusion")}
-TOKENIZER = {
-    "tokenizer.patch_size": 2,
-    "tokenizer.channels": (8, 16),
-    "tokenizer.codebook_size": 32,
-    "tokenizer.batch_size": 8,
-    "tokenizer.warmup": 2,
-}
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def workspace(trained_on, tmp_path) -> Workspace:
     """A copy of the data, with settings for tiny models in bf16."""
     root = tmp_path / "workspace"
     shutil.copytree(trained_on.root, root)
-    return replace(trained_on, root=root, settings=override(trained_on.settings, BF16 | TOKENIZER))
+    return replace(trained_on, root=root, settings=override(trained_on.settings, BF16))
 
 
 def _steps(workspace: Workspace, model: str, steps: int) -> Workspace:

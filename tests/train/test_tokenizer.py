@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -25,23 +25,13 @@ from pipelines.train.tokenizer import (
     train_tokenizer,
 )
 
-SETTINGS = {
-    "tokenizer.patch_size": 2,
-    "tokenizer.channels": (8, 16),
-    "tokenizer.codebook_size": 32,
-    "tokenizer.code_dim": 4,
-    "tokenizer.steps": 12,
-    "tokenizer.batch_size": 8,
-    "tokenizer.warmup": 2,
-}
-
 
 @pytest.fixture
 def workspace(trained_on, tmp_path) -> Workspace:
     """The data alone, so that each test trains its own tokenizer."""
     root = tmp_path / "workspace"
     shutil.copytree(trained_on.data, root / "data")
-    return replace(trained_on, root=root, settings=override(trained_on.settings, SETTINGS))
+    return replace(trained_on, root=root)
 
 
 def _with(workspace: Workspace, **changes) -> Workspace:
@@ -223,7 +213,8 @@ def test_a_blurred_edge_costs_more_than_an_even_error() -> None:
 
 
 def test_the_command_reports_what_came_of_it(workspace, monkeypatch, invoke) -> None:
-    lines = [f"{key.removeprefix('tokenizer.')} = {value!r}" for key, value in SETTINGS.items()]
+    settings = asdict(workspace.settings.tokenizer)
+    lines = [f"{key} = {value!r}" for key, value in settings.items()]
     toml = "[tokenizer]\n" + "\n".join(lines).replace("(", "[").replace(")", "]")
     (workspace.root / "kaleido.toml").write_text(toml, encoding="utf-8")
     monkeypatch.chdir(workspace.root)
