@@ -21,9 +21,8 @@ from vendi_score import vendi as reference_vendi
 from pipelines.evaluate.metrics.diversity import mss, vendi
 from pipelines.evaluate.metrics.fidelity import (
     Moments,
-    density_and_coverage,
     frechet_distance,
-    membership,
+    prdc,
 )
 from pipelines.evaluate.metrics.kernels import mmd_by_caption
 
@@ -67,15 +66,14 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Pair]]:
 
 def ours(drawn: np.ndarray, real: np.ndarray) -> Values:
     """Our metrics."""
-    precise, recalled = membership(real, drawn, NEIGHBOURS)
-    dense, covered = density_and_coverage(real, drawn, NEIGHBOURS)
+    shares = prdc(real, drawn, NEIGHBOURS)
     return {
         "Fréchet distance": frechet_distance(Moments.of(drawn), Moments.of(real)),
         "kernel distance": mmd_by_caption(drawn[None], real[None])[0],
-        "precision": precise.mean(),
-        "recall": recalled.mean(),
-        "density": dense.mean(),
-        "coverage": covered.mean(),
+        "precision": shares.precise.mean(),
+        "recall": shares.recalled.mean(),
+        "density": shares.density.mean(),
+        "coverage": shares.covered.mean(),
         "Vendi score": vendi(drawn),
         "Vendi score, order 2": vendi(drawn, 2.0),
         "Vendi score, order ∞": vendi(drawn, np.inf),

@@ -25,6 +25,7 @@ from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.pixels import to_tensor
 
 STRIDE = 4
+_SAME = 0.7  # intersection over union of two peaks' boxes that are one object
 _LEVELS = ((32, 4), (64, 4), (128, 2))  # channels and pooled side of each level in the features
 
 
@@ -233,10 +234,7 @@ class Judge:
         for x in self._batches(images):
             levels = self.network.levels(x)
             rows.append(self.network.projected(levels).cpu())
-            outputs = {k: v.cpu().numpy() for k, v in self.network.outputs(levels).items()}
-            verdicts += [
-                _decode({k: v[i] for k, v in outputs.items()}, self.config) for i in range(len(x))
-            ]
+            verdicts += _decode(self.network.outputs(levels), self.config)
         return _features(rows), verdicts
 
     @torch.inference_mode()
@@ -291,33 +289,45 @@ def save_judge(folder: Path, network: JudgeNetwork, config: JudgeConfig) -> Judg
     return Judge.load(folder)
 
 
-def _decode(out: Mapping[str, np.ndarray], config: JudgeConfig) -> Verdict:
-    """Read the peaks of one image's heads."""
-    best = out["heat"].max(axis=0)
-    padded = np.pad(best, 1, constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-    logit = float(np.log(config.threshold / (1.0 - config.threshold)))
-    peaks = np.argwhere((best >= windows.max(axis=(2, 3))) & (best > logit))
-    kept: list[Found] = []
-    for y, x in sorted(map(tuple, peaks), key=lambda p: -best[p]):
-        found = _found(out, config, y, x)
-        if all(iou(found.box, other.box) < 0.7 for other in kept):
-            kept.append(found)
-    return Verdict(tuple(kept), config.backgrounds[int(out["background"].argmax())])
+def _decode(outputs: Mapping[str, Tensor], config: JudgeConfig) -> list[Verdict]:
+    """Read the heads of several images: at a peak of the heat an object is found."""
+    heat = outputs["heat"].amax(1)
+    highest = functional.max_pool2d(heat, 3, stride=1, padding=1)
+    least = float(np.log(config.threshold / (1.0 - config.threshold)))
+    image, y, x = torch.nonzero((heat == highest) & (heat > least), as_tuple=True)
+    surest = heat[image, y, x].argsort(descending=True, stable=True)
+    image, y, x = image[surest], y[surest], x[surest]
+    kept: list[list[Found]] = [[] for _ in heat]
+    for owner, found in zip(image.tolist(), _found(outputs, (image, y, x), config), strict=True):
+        if all(iou(found.box, other.box) < _SAME for other in kept[owner]):
+            kept[owner].append(found)
+    backgrounds = outputs["background"].argmax(1).tolist()
+    return [
+        Verdict(tuple(objects), config.backgrounds[background])
+        for objects, background in zip(kept, backgrounds, strict=True)
+    ]
 
 
-def _found(out: Mapping[str, np.ndarray], config: JudgeConfig, y: int, x: int) -> Found:
-    left, top, right, bottom = out["box"][:, y, x]
-    centre = ((x + 0.5) * STRIDE, (y + 0.5) * STRIDE)
-    corners = (centre[0] - left, centre[1] - top, centre[0] + right, centre[1] + bottom)
-    x1, y1, x2, y2 = (int(np.clip(round(v * GRID / config.size), 0, GRID)) for v in corners)
-    return Found(
-        shape=config.shapes[int(out["heat"][:, y, x].argmax())],
-        colour=config.colours[int(out["colour"][:, y, x].argmax())],
-        texture=config.textures[int(out["texture"][:, y, x].argmax())],
-        box=(x1, y1, x2, y2),
-        score=float(1.0 / (1.0 + np.exp(-out["heat"][:, y, x].max()))),
+def _found(
+    outputs: Mapping[str, Tensor], cells: tuple[Tensor, Tensor, Tensor], config: JudgeConfig
+) -> Iterator[Found]:
+    """The objects at (image, row, column), each of the three (k,)."""
+    image, y, x = cells
+    heads = {k: outputs[k][image, :, y, x] for k in ("heat", "box", "colour", "texture")}
+    centres = (torch.stack([x, y], dim=1) + 0.5) * STRIDE
+    corners = torch.cat([centres - heads["box"][:, :2], centres + heads["box"][:, 2:]], dim=1)
+    boxes = (corners * GRID / config.size).round().clip(0, GRID).int().tolist()
+    scores = heads["heat"].amax(1).sigmoid().tolist()
+    names = (
+        [values[i] for i in heads[head].argmax(1).tolist()]
+        for head, values in (
+            ("heat", config.shapes),
+            ("colour", config.colours),
+            ("texture", config.textures),
+        )
     )
+    for shape, colour, texture, box, score in zip(*names, boxes, scores, strict=True):
+        yield Found(shape, colour, texture, tuple(box), score)
 
 
 def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:

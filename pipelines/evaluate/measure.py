@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import compress
 
 import numpy as np
 
 from pipelines.evaluate.adherence.boxes import agrees, parses, same_count, same_shapes
 from pipelines.evaluate.adherence.kinds import adherence
+from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
 from pipelines.evaluate.metrics.fidelity import (
     Moments,
-    density_and_coverage,
     frechet_by_caption,
-    membership,
+    prdc,
 )
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.metrics.modes import (
@@ -32,6 +33,9 @@ from pipelines.latents.sequence import marker
 
 Asked = Sequence[Counter[str]]
 """Captioned shapes with their counts, one a caption."""
+
+Groups = Sequence[Sequence[Sequence[Verdict]]]
+"""Verdicts by caption and seed."""
 
 DIVERSITY: dict[str, Callable[[np.ndarray], float]] = {
     "vendi": vendi,
@@ -67,19 +71,15 @@ def measure(
         `adherence`, `text_metrics` and `_z_metrics`; ``boxes.of_ceiling`` is a share of what the
         judge finds in real pictures.
     """
-    valid = np.array(
-        [
-            [[matches(v, a) for v in group] for group in by_seed]
-            for by_seed, a in zip(seen.verdicts, asked, strict=True)
-        ]
-    )
+    valid = _matching(seen, asked)
+    drawn, real = _kept(seen, valid), _kept(reference, _matching(reference, asked))
     values = _set_metrics(seen, reference)
     values["edges"] = _edges(seen, reference)
     values["caption"] = Estimate.mean_of(valid.mean(2))
     for name, score in DIVERSITY.items():
         values |= _diversity(seen, valid, name, score)
     for factor in FACTORS:
-        values |= _modes(seen, reference, asked, valid.sum(2), factor)
+        values |= _modes(seen, drawn, real, asked, factor)
     values |= adherence(seen) | text_metrics(seen) | _z_metrics(seen, asked)
     if "boxes" in values:
         values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
@@ -138,6 +138,18 @@ def feature_metrics(
     return estimates | adherence(seen)
 
 
+def _matching(seen: Observed, asked: Asked) -> np.ndarray:
+    """Which pictures show what was asked for: bool (captions, seeds, n)."""
+    groups = zip(seen.verdicts, asked, strict=True)
+    return np.array([[[matches(v, a) for v in g] for g in by_seed] for by_seed, a in groups])
+
+
+def _kept(seen: Observed, which: np.ndarray) -> Groups:
+    """The verdicts of those pictures, by caption and seed."""
+    pairs = zip(seen.verdicts, which, strict=True)
+    return [[list(compress(*pair)) for pair in zip(*each, strict=True)] for each in pairs]
+
+
 def _edges(seen: Observed, reference: Observed) -> Estimate:
     return Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
 
@@ -169,9 +181,13 @@ def _shares_in_blocks(features: np.ndarray, real: np.ndarray) -> dict[str, Estim
 
 def _shares(drawn: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
     """Metrics that are means over points: metric -> a value for each point."""
-    precise, recalled = membership(real, drawn)
-    dense, covered = density_and_coverage(real, drawn)
-    return {"precision": precise, "recall": recalled, "density": dense, "coverage.real": covered}
+    scores = prdc(real, drawn)
+    return {
+        "precision": scores.precise,
+        "recall": scores.recalled,
+        "density": scores.density,
+        "coverage.real": scores.covered,
+    }
 
 
 def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
@@ -208,17 +224,18 @@ def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
 
 
 def _modes(
-    seen: Observed, reference: Observed, asked: Asked, valid: np.ndarray, factor: str
+    seen: Observed, drawn: Groups, real: Groups, asked: Asked, factor: str
 ) -> dict[str, Estimate]:
-    drawn, real = seen.verdicts, reference.verdicts
+    """Measure a factor among valid pictures, drawn and real ones."""
+    counts = np.array([[len(group) for group in by_seed] for by_seed in drawn])
     scores: dict[str, Callable[[int, int], float]] = {
         f"entropy.{factor}": lambda c, s: mode_entropy(drawn[c][s], asked[c], factor),
         f"entropy.{factor}.real": lambda c, s: entropy_of_as_many(
-            drawn[c][s], real[c][s], asked[c], factor
+            int(counts[c, s]), real[c][s], asked[c], factor
         ),
         f"coverage.{factor}": lambda c, s: mode_coverage(drawn[c][s], asked[c], factor),
     }
-    return {name: seen.by_group(score, valid) for name, score in scores.items()}
+    return {name: seen.by_group(score, counts) for name, score in scores.items()}
 
 
 def text_metrics(seen: Observed) -> dict[str, Estimate]:

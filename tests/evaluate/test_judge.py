@@ -118,3 +118,14 @@ def test_one_look_gives_what_two_would(judge):
     np.testing.assert_array_equal(features, judge.features(images))
     assert verdicts == judge(images) and len(verdicts) == 5
     assert judge.look(images[:0])[0].shape == (0, judge.config.features)
+
+
+def test_each_picture_has_its_own_objects_the_surest_first(judge):
+    images = reference_images("a circle, a star and a heart", 6, 0, "data")
+    images[2] = 255  # one without any
+    together, apart = judge(images), [judge(image[None])[0] for image in images]
+    assert [len(verdict.objects) for verdict in together] == [3, 3, 0, 3, 3, 3]
+    for one, other in zip(together, apart, strict=True):
+        assert [(i.shape, i.box) for i in one.objects] == [(i.shape, i.box) for i in other.objects]
+        scores = [item.score for item in one.objects]
+        assert scores == sorted(scores, reverse=True)

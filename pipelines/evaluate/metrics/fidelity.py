@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.evaluate.metrics.statistics import jackknife
 
-BLOCK = 1024
+BLOCK = 256
 """Rows of a distance matrix held at once."""
 
 NEIGHBOURS = 3
@@ -131,22 +131,37 @@ def frechet_by_caption(
     return jackknife(of, len(drawn))
 
 
-def membership(
-    real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which points of each set lie in the other's manifold (Kynkäänniemi et al., 1904.06991).
+@dataclass(frozen=True, slots=True)
+class Prdc:
+    """Precision, recall, density and coverage, before the mean over points is taken.
 
-    A set's manifold is the union of balls around its points, each reaching to its k-th nearest
-    neighbour in the same set, the point itself not counted.
+    Attributes:
+        precise: bool (m,), whether a drawn point lies in the real ones' manifold.
+        recalled: bool (n,), whether a real point lies in the drawn ones' manifold.
+        density: (m,), real balls around a drawn point, over k; the mean can exceed 1.
+        covered: bool (n,), whether a real point's ball holds a drawn one.
+    """
+
+    precise: np.ndarray
+    recalled: np.ndarray
+    density: np.ndarray
+    covered: np.ndarray
+
+
+def prdc(real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS) -> Prdc:
+    """Compare two sets by the balls around their points.
+
+    A point's ball reaches to its k-th nearest neighbour in the same set, the point itself not
+    counted; a set's manifold is the union of its balls (precision and recall: Kynkäänniemi et al.,
+    1904.06991). For density and coverage (Naeem et al., 2002.09797, eqs. 3 and 4) only the real
+    points have balls, so an outlier among the drawn ones cannot reach far, as it can in recall;
+    and a drawn point counts once for every ball that it lies in.
 
     Args:
         real: (n, d) features of real images.
-        drawn: (m, d) features of drawn images. Recall depends on n and m: keep them equal.
+        drawn: (m, d) features of drawn images. Recall depends on n and m, coverage grows with m:
+            keep them equal.
         k: Neighbours.
-
-    Returns:
-        bool (m,) for the drawn points, whose mean is the precision, and bool (n,) for the real
-        ones, whose mean is the recall.
 
     Raises:
         ValueError: If a set has k points or fewer.
@@ -154,41 +169,19 @@ def membership(
     for rows in (real, drawn):
         if len(rows) <= k:
             raise ValueError(f"k = {k} neighbours need more than {k} images, got {len(rows)}")
-    return _inside(drawn, real, radii(real, k)), _inside(real, drawn, radii(drawn, k))
-
-
-def density_and_coverage(
-    real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Density and coverage (Naeem et al., 2002.09797, eqs. 3 and 4), a value a point.
-
-    Only the real points have balls, so an outlier among the drawn ones cannot reach far, as it
-    can in recall; and a drawn point counts once for every ball that it lies in.
-
-    Args:
-        real: (n, d) features of real images.
-        drawn: (m, d) features of drawn images. Coverage grows with m: keep it equal.
-        k: Neighbours.
-
-    Returns:
-        (m,) real balls around each drawn point, over k; their mean is the density, which can
-        exceed 1. And bool (n,): whether each real point's ball holds a drawn one; their mean is
-        the coverage.
-
-    Raises:
-        ValueError: If there are k real points or fewer.
-    """
-    if len(real) <= k:
-        raise ValueError(f"k = {k} neighbours need more than {k} images, got {len(real)}")
-    reach = radii(real, k)
-    balls = np.zeros(len(drawn))
-    covered = np.zeros(len(real), dtype=bool)
+    real_reach, drawn_reach = radii(real, k), radii(drawn, k)
+    precise, density = np.zeros(len(drawn), dtype=bool), np.zeros(len(drawn))
+    recalled, covered = np.zeros((2, len(real)), dtype=bool)
     for start in range(0, len(drawn), BLOCK):
-        # Open balls, as in the authors' code: a set against itself has a density of 1.
-        inside = squared_distances(drawn[start : start + BLOCK], real) < reach
-        balls[start : start + BLOCK] = inside.sum(1)
+        block = slice(start, start + BLOCK)
+        distances = squared_distances(drawn[block], real)
+        precise[block] = (distances <= real_reach).any(1)
+        recalled |= (distances <= drawn_reach[block, None]).any(0)
+        # Open balls here, as in the authors' code: a set against itself has a density of 1.
+        inside = distances < real_reach
+        density[block] = np.count_nonzero(inside, axis=1) / k
         covered |= inside.any(0)
-    return balls / k, covered
+    return Prdc(precise, recalled, density, covered)
 
 
 def radii(points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
@@ -202,14 +195,6 @@ def radii(points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     return out
 
 
-def _inside(points: np.ndarray, centres: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    blocks = [
-        (squared_distances(points[start : start + BLOCK], centres) <= reach).any(axis=1)
-        for start in range(0, len(points), BLOCK)
-    ]
-    return np.concatenate(blocks)
-
-
 def _union(parts: Sequence[Moments]) -> Moments:
     return reduce(Moments.merge, parts)
 
@@ -217,5 +202,7 @@ def _union(parts: Sequence[Moments]) -> Moments:
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances of all pairs, in float64: (n, d), (m, d) -> (n, m)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    distances = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2.0 * (a @ b.T)
-    return np.maximum(distances, 0.0)
+    distances = (-2.0 * a) @ b.T  # and the rest in place: blocks of it are large
+    distances += (a * a).sum(1)[:, None]
+    distances += (b * b).sum(1)
+    return np.maximum(distances, 0.0, out=distances)

@@ -19,7 +19,9 @@ CLIP_SCALE = 1000.0
 def polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """KID's kernel, ``(x·y / d + 1)³`` (1801.01401, section 3), of all pairs: (n, d), (m, d)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return (a @ b.T / a.shape[1] + 1.0) ** 3
+    values = (a / a.shape[1]) @ b.T
+    values += 1.0
+    return values * values * values  # a power of 3 takes ten times as long
 
 
 def clip_gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -47,7 +49,7 @@ def mmd_across_captions(
         As `mmd_by_caption`; both NaN for a single caption.
     """
     between = _means_between(drawn, real, kernel)
-    within = _means_between(drawn, drawn, kernel) + _means_between(real, real, kernel)
+    within = _means_within(drawn, kernel) + _means_within(real, kernel)
     gaps = within - between - between.T
     np.fill_diagonal(gaps, 0.0)
     count = len(gaps)
@@ -89,12 +91,20 @@ def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarr
 
 def _means(features: np.ndarray) -> np.ndarray:
     """Mean kernel of each pair of captions, over pairs of different images: (c, c)."""
-    means = _means_between(features, features)
+    means = _means_within(features, polynomial)
     n = features.shape[1]
     selves = np.array([np.trace(polynomial(rows, rows)) for rows in features])
     own = (np.diag(means) * n * n - selves) / (n * (n - 1))
     means[np.diag_indices_from(means)] = own
     return means
+
+
+def _means_within(features: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """`_means_between` a set and itself: each pair of captions is computed once."""
+    means = np.zeros((len(features), len(features)))
+    for i in range(len(features)):
+        means[i, i:] = _means_between(features[i : i + 1], features[i:], kernel)[0]
+    return means + np.triu(means, 1).T
 
 
 def _means_between(a: np.ndarray, b: np.ndarray, kernel: Kernel = polynomial) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Known modes: how much of what a caption leaves open is still drawn, as the judge sees it.
 
-A picture counts only if the judge finds exactly the captioned objects in it; otherwise noise would
-pass for variety. Every factor is measured given what the caption fixes: an object's factors given
-its shape, the picture's given the caption. Rotation is a factor of the data that the judge cannot
-see. Real pictures go through the same judge, so that its mistakes fall on both sides.
+Only valid pictures count, in which the judge finds exactly the captioned objects; otherwise noise
+would pass for variety. Every factor is measured given what the caption fixes: an object's factors
+given its shape, the picture's given the caption. Rotation is a factor of the data that the judge
+cannot see. Real pictures go through the same judge, so that its mistakes fall on both sides.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def matches(verdict: Verdict, asked: Mapping[str, int]) -> bool:
     return Counter(item.shape for item in verdict.objects) == Counter(asked)
 
 
-def mode_entropy(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:
+def mode_entropy(valid: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:
     """Entropy of a factor among one caption's samples, in nats.
 
     Args:
-        verdicts: What the judge sees in the caption's samples.
+        valid: What the judge sees in the caption's valid samples, those that show what was asked.
         asked: The captioned shapes with their counts.
         factor: One of `FACTORS`.
 
@@ -61,12 +61,12 @@ def mode_entropy(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: 
         The mean over the captioned shapes, weighted by their counts (or the picture's entropy);
         NaN where fewer than two values were observed.
     """
-    tallies = _tallies(verdicts, asked, factor)
+    tallies = _tallies(valid, asked, factor)
     return _mean([(entropy([*tally.values()]), weight) for tally, weight in tallies])
 
 
 def entropy_of_as_many(
-    verdicts: Sequence[Verdict], real: Sequence[Verdict], asked: Mapping[str, int], factor: str
+    count: int, real: Sequence[Verdict], asked: Mapping[str, int], factor: str
 ) -> float:
     """Entropy of a factor that real pictures would show if they were as few as the valid samples.
 
@@ -74,8 +74,8 @@ def entropy_of_as_many(
     at equal numbers: rarefaction again, by random choice, since a picture shows several objects.
 
     Args:
-        verdicts: What the judge sees in the caption's samples.
-        real: What it sees in real pictures of the caption.
+        count: How many samples of the caption are valid.
+        real: What the judge sees in the valid real pictures of the caption.
         asked: The captioned shapes with their counts.
         factor: One of `FACTORS`.
 
@@ -83,14 +83,12 @@ def entropy_of_as_many(
         The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is. Where no more
         real pictures are valid than samples, that of all real ones.
     """
-    count = sum(matches(verdict, asked) for verdict in verdicts)
-    valid = [verdict for verdict in real if matches(verdict, asked)]
-    if count >= len(valid):
-        return mode_entropy(valid, asked, factor)
-    rng = generator(0, "as many real pictures", f"{count} of {len(valid)}")
-    choices = [rng.permutation(len(valid))[:count] for _ in range(SUBSETS)]
+    if count >= len(real):
+        return mode_entropy(real, asked, factor)
+    rng = generator(0, "as many real pictures", f"{count} of {len(real)}")
+    choices = [rng.permutation(len(real))[:count] for _ in range(SUBSETS)]
     parts = []
-    for values, weight in _values(valid, asked, factor):
+    for values, weight in _values(real, asked, factor):
         numbers = {value: number for number, value in enumerate(dict.fromkeys(chain(*values)))}
         numbered = np.array([[numbers[value] for value in picture] for picture in values])
         found = [entropy(np.bincount(numbered[chosen].ravel())) for chosen in choices]
@@ -98,7 +96,7 @@ def entropy_of_as_many(
     return _mean(parts)
 
 
-def mode_coverage(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:
+def mode_coverage(valid: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> float:
     """Expected share of a factor's known modes seen in `DRAWS` draws, from 0 to 1.
 
     Rarefaction (Hurlbert, 1971) makes it comparable between sets of different size.
@@ -108,7 +106,7 @@ def mode_coverage(verdicts: Sequence[Verdict], asked: Mapping[str, int], factor:
     """
     modes = known_modes(factor, sum(asked.values()))
     return _mean(
-        [(rarefied(tally) / modes, weight) for tally, weight in _tallies(verdicts, asked, factor)]
+        [(rarefied(tally) / modes, weight) for tally, weight in _tallies(valid, asked, factor)]
     )
 
 
@@ -160,10 +158,9 @@ def rarefied(tally: Mapping[Hashable, int], draws: int = DRAWS) -> float:
 
 
 def _tallies(
-    verdicts: Sequence[Verdict], asked: Mapping[str, int], factor: str
+    valid: Sequence[Verdict], asked: Mapping[str, int], factor: str
 ) -> list[tuple[Counter[Hashable], int]]:
     """Count a factor's values: one tally a captioned shape, or one for the picture."""
-    valid = [verdict for verdict in verdicts if matches(verdict, asked)]
     return [
         (Counter(chain.from_iterable(values)), weight)
         for values, weight in _values(valid, asked, factor)

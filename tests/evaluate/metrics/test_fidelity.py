@@ -4,11 +4,10 @@ from scipy.linalg import sqrtm
 
 from pipelines.evaluate.metrics.fidelity import (
     Moments,
-    density_and_coverage,
     edge_energy,
     frechet_by_caption,
     frechet_distance,
-    membership,
+    prdc,
     radii,
 )
 
@@ -71,7 +70,8 @@ def test_the_jackknife_of_captions_recovers_the_distance():
 
 
 def precision_recall(real, drawn):
-    return tuple(float(inside.mean()) for inside in membership(real, drawn))
+    shares = prdc(real, drawn)
+    return float(shares.precise.mean()), float(shares.recalled.mean())
 
 
 def brute_force(real, drawn, k):
@@ -115,26 +115,24 @@ def test_density_and_coverage_agree_with_brute_force(monkeypatch, block):
     inside = np.array(
         [[np.linalg.norm(d - r) <= b for r, b in zip(real, reach, strict=True)] for d in drawn]
     )
-    density, coverage = density_and_coverage(real, drawn)
-    np.testing.assert_allclose(density, inside.sum(1) / 3)
-    np.testing.assert_array_equal(coverage, inside.any(0))
+    shares = prdc(real, drawn)
+    np.testing.assert_allclose(shares.density, inside.sum(1) / 3)
+    np.testing.assert_array_equal(shares.covered, inside.any(0))
 
 
 def test_an_outlier_reaches_far_in_recall_but_not_in_coverage():
     real = rng().normal(size=(100, 2))
     drawn = np.concatenate([real[:4] - 20.0, [[1e4, 1e4]]])
-    _, recalled = membership(real, drawn)
-    _, covered = density_and_coverage(real, drawn)
-    assert recalled.all()  # the outlier's third neighbour lies behind them all
-    assert not covered.any()
-    with pytest.raises(ValueError, match="more than 3 images"):
-        density_and_coverage(real[:3], drawn)
+    shares = prdc(real, drawn)
+    assert shares.recalled.all()  # the outlier's third neighbour lies behind them all
+    assert not shares.covered.any()
 
 
 def test_radii_do_not_count_the_point_itself_and_small_sets_are_refused():
     assert radii(np.array([[0.0], [1.0], [3.0], [7.0]]), k=1).tolist() == [1.0, 1.0, 4.0, 16.0]
-    with pytest.raises(ValueError, match="more than 3 images"):
-        membership(np.zeros((3, 2)), np.zeros((9, 2)))
+    for sizes in ((3, 9), (9, 3)):
+        with pytest.raises(ValueError, match="more than 3 images, got 3"):
+            prdc(*(np.zeros((size, 2)) for size in sizes))
 
 
 def test_blur_lowers_the_edge_energy_and_noise_raises_it():

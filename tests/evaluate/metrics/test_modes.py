@@ -32,9 +32,6 @@ def test_only_pictures_with_exactly_the_captioned_objects_count():
     verdicts = [seen(found(colour="red")), seen(found(colour="blue"))] * 4
     noise = [seen(found(colour=c), found("star")) for c in ("teal", "pink")] + [seen()]
     assert [matches(verdict, asked) for verdict in verdicts + noise] == [True] * 8 + [False] * 3
-    assert mode_entropy(verdicts + noise, asked, "colour") == mode_entropy(
-        verdicts, asked, "colour"
-    )
 
 
 def test_an_objects_factors_are_taken_given_its_shape():
@@ -46,8 +43,8 @@ def test_an_objects_factors_are_taken_given_its_shape():
 
 def test_nothing_valid_is_not_a_number():
     for factor in FACTORS:
-        assert np.isnan(mode_entropy([seen()] * 20, Counter(circle=1), factor))
-        assert np.isnan(mode_coverage([seen()] * 20, Counter(circle=1), factor))
+        assert np.isnan(mode_entropy([], Counter(circle=1), factor))
+        assert np.isnan(mode_coverage([], Counter(circle=1), factor))
 
 
 def test_the_entropy_of_few_draws_is_hardly_biased():
@@ -72,11 +69,10 @@ def test_a_model_that_draws_as_the_data_has_the_entropy_of_as_many_real_pictures
     def pictures(count):
         return [seen(found(colour=COLOURS[i])) for i in rng.choice(len(COLOURS), count, p=p)]
 
-    invalid = [seen()] * 12  # most of a weak model's pictures do not show what was asked for
     drawn, real = zip(
         *(
-            (mode_entropy(few, asked, "colour"), entropy_of_as_many(few, many, asked, "colour"))
-            for few, many in ((pictures(2) + invalid, pictures(48)) for _ in range(1000))
+            (mode_entropy(few, asked, "colour"), entropy_of_as_many(2, many, asked, "colour"))
+            for few, many in ((pictures(2), pictures(48)) for _ in range(1000))
         ),
         strict=True,
     )
@@ -87,8 +83,8 @@ def test_a_model_that_draws_as_the_data_has_the_entropy_of_as_many_real_pictures
 
 def test_what_a_model_does_not_show_has_no_equal_number():
     asked, real = Counter(circle=1), [seen(found())] * 9
-    assert np.isnan(entropy_of_as_many([seen()] * 9, real, asked, "colour"))
-    assert entropy_of_as_many([seen(found())] * 9, real, asked, "colour") == 0.0
+    assert np.isnan(entropy_of_as_many(0, real, asked, "colour"))
+    assert entropy_of_as_many(9, real, asked, "colour") == 0.0
 
 
 def test_rarefaction_equals_the_mean_over_all_subsets():
