@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -60,11 +61,12 @@ class Workers:
     ) -> None:
         check_workers(count)
         self._count, self._what, self._threads = count, what, threads
+        context = multiprocessing.get_context("spawn")
+        numbers = context.SimpleQueue()
+        for number in range(count):
+            numbers.put(number)
         self._pool = ProcessPoolExecutor(
-            count,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(prepare, given),
+            count, mp_context=context, initializer=_begin, initargs=(numbers, prepare, given)
         )
         self._others = set(multiprocessing.active_children())
         self._started: set[BaseProcess] = set()
@@ -113,6 +115,11 @@ class Workers:
             yield under_way.popleft().result()
 
 
+def worker_number() -> int:
+    """This process's number among its pool's workers, from 0; 0 outside of a pool."""
+    return _number
+
+
 def check_workers(count: int) -> None:
     """Raise KaleidoError if a number of workers is below 1."""
     if count < 1:
@@ -159,7 +166,14 @@ def child_threads(count: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+_number = 0
+
+
+def _begin(
+    numbers: SimpleQueue[int], prepare: Callable[..., None] | None, given: tuple[Any, ...]
+) -> None:
+    global _number
+    _number = numbers.get()
     # Ctrl-C reaches the whole group: a worker then ends at once, without a traceback of its own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

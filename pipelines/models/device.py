@@ -7,10 +7,14 @@ from contextlib import contextmanager
 
 import torch
 
+from pipelines.core.processes import worker_number
+
 
 def compute_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one, else the CPU; of several GPUs worker processes take each its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", worker_number() % torch.cuda.device_count())
 
 
 @contextmanager

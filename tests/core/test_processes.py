@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.processes import AHEAD, Workers, explain_death
+from pipelines.core.processes import AHEAD, Workers, explain_death, worker_number
 
 
 def _square(number: int) -> int:
@@ -26,6 +27,11 @@ def _interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def _number() -> int:
+    time.sleep(0.05)  # so that no process can take all tasks
+    return worker_number()
+
+
 def _wish() -> str:
     return os.environ["OMP_NUM_THREADS"]
 
@@ -40,6 +46,12 @@ def test_one_worker_is_this_process():
     with Workers(1, "pid") as pool:
         assert list(pool.in_order(os.getpid, [()])) == [os.getpid()]
         assert multiprocessing.active_children() == []
+
+
+def test_each_worker_has_its_own_number():
+    with Workers(2, "numbers") as pool:
+        assert set(pool.in_order(_number, [()] * 40)) == {0, 1}
+    assert worker_number() == 0
 
 
 def test_tasks_are_begun_no_further_ahead_than_promised():

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from transformers import LlamaForCausalLM
 
 from pipelines.core.config import override
 from pipelines.core.errors import BadRecord, KaleidoError
@@ -20,6 +21,7 @@ from pipelines.extract.backends.expand import ROWS, Expander
 from pipelines.extract.recaption import RecaptionStage
 from pipelines.extract.run import extract
 from pipelines.latents.reader import read_joined
+from tests.extract.gguf_model import write_gguf
 
 SENTENCE = "A red disc stands left of a blue square on fog."
 CAPTIONS = ["a red disc", "a square " * 9, "two stars", "a ring beside a disc " * 7, "fog"]
@@ -123,6 +125,23 @@ def test_which_models_see_pictures(llama, llava, blip, rtdetr, tmp_path):
     assert not any(map(text_only, (llava, blip, rtdetr)))
     with pytest.raises(KaleidoError, match="not a describer's folder"):
         text_only(tmp_path)
+
+
+def test_a_gguf_file_answers_as_its_weights_in_a_folder_do(tmp_path):
+    write_gguf(tmp_path / "tiny.gguf")
+    model, records = (
+        Expander(tmp_path / "tiny.gguf", "{caption}"),
+        [record("a"), record("b", "fog")],
+    )
+    assert asked(model, "fog") == "<s>fog</s>"
+    answers = model.describe(records)
+    assert answers[0] != answers[1]
+    folder = tmp_path / "folder"
+    copy = LlamaForCausalLM(model._model.config)
+    copy.load_state_dict(model._model.state_dict())
+    copy.save_pretrained(folder)
+    model._tokenizer.save_pretrained(folder)
+    assert Expander(folder, "{caption}").describe(records) == answers
 
 
 def test_a_gguf_file_needs_its_package(tmp_path, monkeypatch):

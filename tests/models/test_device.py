@@ -12,9 +12,14 @@ def convolutions() -> str:
     return torch.backends.cudnn.conv.fp32_precision
 
 
-@pytest.mark.parametrize(("there", "expected"), [(True, "cuda"), (False, "cpu")])
-def test_the_gpu_computes_where_there_is_one(monkeypatch, there: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+@pytest.mark.parametrize(
+    ("gpus", "worker", "expected"),
+    [(0, 0, "cpu"), (0, 3, "cpu"), (1, 0, "cuda:0"), (1, 3, "cuda:0"), (2, 3, "cuda:1")],
+)
+def test_workers_share_the_gpus_evenly(monkeypatch, gpus, worker, expected) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr("pipelines.core.processes._number", worker)
     assert compute_device() == torch.device(expected)
 
 
