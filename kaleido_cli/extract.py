@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import Signature, signature
 from pathlib import Path
@@ -18,8 +19,22 @@ from pipelines.core.lines import format_seconds
 
 Command = Callable[..., None]
 Kinds = tuple[str, ...] | None
-Chosen = tuple[Kinds, dict[str, Any]]
-"""Kinds of latents, None for all that are ready, and changes of settings."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a command's own options say.
+
+    Attributes:
+        kinds: Of latents; None for all that are ready.
+        changes: Of settings.
+        trust_weights: Whether a detector's checkpoint may run code as it is loaded.
+    """
+
+    kinds: Kinds
+    changes: dict[str, Any] = field(default_factory=dict)
+    trust_weights: bool = False
+
 
 app = typer.Typer(
     add_completion=False,
@@ -49,9 +64,17 @@ RetryOption = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="A detector's folder, or its name on the Hugging Face hub (default: the embedded "
-        "one, which knows scenes).",
+        help="A detector's folder, ultralytics' .pt file, or a name on the Hugging Face hub "
+        "(default: the embedded one, which knows scenes).",
         show_default=False,
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-weights",
+        help="Load a .pt file even if it holds code of its own, which then runs. Only for files of "
+        "people whom you would let type on this machine.",
     ),
 ]
 FindOption = Annotated[
@@ -75,7 +98,7 @@ SegmenterOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A folder, or a name on the Hugging Face hub, of a model with masks, or of a SAM, "
+        help="A folder, .pt file or name on the Hugging Face hub of a model with masks, or a SAM, "
         "which is asked with the boxes (default: the one that finds boxes).",
         show_default=False,
     ),
@@ -158,24 +181,36 @@ COMMANDS = {
 
 
 def _plain(kinds: Kinds) -> Chosen:
-    return kinds, {}
+    return Chosen(kinds)
 
 
-def _detecting(kinds: Kinds, model: ModelOption = None, find: FindOption = None) -> Chosen:
-    return kinds, {"extract.boxes_model": model, "extract.boxes_find": split_names(find)}
+def _detecting(
+    kinds: Kinds,
+    model: ModelOption = None,
+    find: FindOption = None,
+    trust_weights: TrustOption = False,
+) -> Chosen:
+    changes = {"extract.boxes_model": model, "extract.boxes_find": split_names(find)}
+    return Chosen(kinds, changes, trust_weights)
 
 
-def _segmenting(kinds: Kinds, model: SegmenterOption = None, masks: MasksOption = None) -> Chosen:
+def _segmenting(
+    kinds: Kinds,
+    model: SegmenterOption = None,
+    masks: MasksOption = None,
+    trust_weights: TrustOption = False,
+) -> Chosen:
     if masks is not None and model is not None:
         raise KaleidoError(
             "--masks and --model", "no model is asked for masks that are there.", "Drop one."
         )
     # A model that is named here comes before masks that the settings name.
     unused = None if model is None else ""
-    return kinds, {
+    changes = {
         "extract.blobs_model": model,
         "extract.blobs_masks": unused if masks is None else str(masks.resolve()),
     }
+    return Chosen(kinds, changes, trust_weights)
 
 
 def _describing(
@@ -184,15 +219,16 @@ def _describing(
     prompt: PromptOption = None,
     temperature: TemperatureOption = None,
 ) -> Chosen:
-    return kinds, {
+    changes = {
         "extract.descriptions_model": model,
         "extract.descriptions_prompt": None if prompt is None else str(prompt),
         "extract.descriptions_temperature": temperature,
     }
+    return Chosen(kinds, changes)
 
 
 def _tokenizing(kinds: Kinds, model: TokenizerOption = None) -> Chosen:
-    return kinds, {"extract.tokens_model": model}
+    return Chosen(kinds, {"extract.tokens_model": model})
 
 
 def _plugin(
@@ -203,12 +239,11 @@ def _plugin(
 
     asked = split_names(kinds) or ()
     check_plugin_kinds(asked)
-    return asked, {}
+    return Chosen(asked)
 
 
 def _extract(
-    kinds: Kinds,
-    changes: dict[str, Any],
+    chosen: Chosen,
     workers: WorkersOption = None,
     disk_budget: DiskBudgetOption = None,
     retry_failed: RetryOption = False,
@@ -219,7 +254,8 @@ def _extract(
 ) -> None:
     from pipelines.extract.run import READY, extract, plan
 
-    changes = {**changes, "extract.workers": workers, "extract.disk_budget": disk_budget}
+    changes = chosen.changes | {"extract.workers": workers, "extract.disk_budget": disk_budget}
+    kinds, trusted = chosen.kinds or READY, chosen.trust_weights
     opened = open_workspace(workspace, changes)
     if preview is not None:
         flags = {
@@ -237,14 +273,18 @@ def _extract(
                 )
         from pipelines.extract.preview import preview as look
 
-        console.show(look(opened, kinds or READY, preview), as_json, _render_preview)
+        console.show(look(opened, kinds, preview, trust_weights=trusted), as_json, _render_preview)
         return
     if dry_run:
-        plans = plan(opened, kinds or READY, retry_failed)
+        plans = plan(opened, kinds, retry_failed)
         console.show({item.kind: item for item in plans}, as_json, _render_plans)
         return
     summaries = extract(
-        opened, kinds or READY, retry_failed=retry_failed, progress=console.ConsoleProgress()
+        opened,
+        kinds,
+        retry_failed=retry_failed,
+        progress=console.ConsoleProgress(),
+        trust_weights=trusted,
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
 
@@ -253,14 +293,14 @@ def _command(choose: Callable[..., Chosen]) -> Command:
     """Make a command of the options of `choose` and those of `_extract`, which all commands have.
 
     Args:
-        choose: Its own options -> kinds, and changes of settings.
+        choose: Kinds and its own options -> what they say.
     """
     own = [*signature(choose, eval_str=True).parameters.values()]
-    common = [*signature(_extract, eval_str=True).parameters.values()][2:]
+    common = [*signature(_extract, eval_str=True).parameters.values()][1:]
 
     def command(**given: Any) -> None:
         chosen = choose(**{option.name: given.pop(option.name) for option in own})
-        _extract(*chosen, **given)
+        _extract(chosen, **given)
 
     # What Typer reads the options from.
     command.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]

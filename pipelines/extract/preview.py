@@ -32,7 +32,9 @@ class PreviewSummary:
     problems: Sequence[tuple[str, str, str]]
 
 
-def preview(workspace: Workspace, kinds: Sequence[str], count: int) -> PreviewSummary:
+def preview(
+    workspace: Workspace, kinds: Sequence[str], count: int, trust_weights: bool = False
+) -> PreviewSummary:
     """Compute latents of a few records, and draw them into ``logs/preview.png``.
 
     Nothing is written into ``latents/``.
@@ -41,12 +43,13 @@ def preview(workspace: Workspace, kinds: Sequence[str], count: int) -> PreviewSu
         workspace: With data.
         kinds: Kinds of latents.
         count: Records, drawn at random by ``data.seed``.
+        trust_weights: Load a detector's checkpoint even if that may run code.
 
     Raises:
         InputMissing: If the data, or a model that a kind needs, are missing.
         KaleidoError: If a kind is unknown.
     """
-    stages = build_stages(kinds, workspace)
+    stages = build_stages(kinds, workspace, trust_weights)
     made = [stage.spec.output for stage in stages]
     needed = [kind for stage in stages for kind in stage.spec.inputs if kind not in made]
     records = list(read_chosen(workspace, choose_records(workspace, count), needed))

@@ -28,6 +28,7 @@ def extract(
     workers: int | None = None,
     retry_failed: bool = False,
     progress: Progress = SILENT,
+    trust_weights: bool = False,
 ) -> list[RunSummary]:
     """Compute latents for all data shards that lack them.
 
@@ -37,6 +38,7 @@ def extract(
         workers: Local processes; None takes the setting.
         retry_failed: Also compute the failed rows of shards that are up to date again.
         progress: Told of the work.
+        trust_weights: Load a detector's checkpoint even if that may run code.
 
     Returns:
         One summary a kind.
@@ -47,7 +49,7 @@ def extract(
     """
     from pipelines.engines.local import run_stages
 
-    stages = build_stages(kinds, workspace)
+    stages = build_stages(kinds, workspace, trust_weights)
     count = workspace.settings.extract.workers if workers is None else workers
     return run_stages(workspace, stages, count, retry_failed, progress)
 
@@ -66,14 +68,21 @@ def plan(workspace: Workspace, kinds: Sequence[str], retry_failed: bool = False)
     return plan_stages(workspace, build_stages(kinds, workspace), count, retry_failed)
 
 
-def build_stages(kinds: Sequence[str], workspace: Workspace) -> list[Stage]:
+def build_stages(
+    kinds: Sequence[str], workspace: Workspace, trust_weights: bool = False
+) -> list[Stage]:
     """Build the stages of some kinds, not yet set up; those that need a detector share one.
+
+    Args:
+        kinds: Kinds of latents; one that is named twice is built once.
+        workspace: Its settings choose models and thresholds.
+        trust_weights: As for `extract`. No setting: a workspace from elsewhere must not say it.
 
     Raises:
         InputMissing: If a model that a kind needs was not trained.
         KaleidoError: If no stage makes a kind; the nearest name is offered.
     """
-    parts = Parts(workspace)
+    parts = Parts(workspace, trust_weights)
     return [_build(kind, parts) for kind in dict.fromkeys(kinds)]
 
 
@@ -88,8 +97,9 @@ def _build(kind: str, parts: Parts) -> Stage:
 class Parts:
     """What stages are built of: settings, trained models, and parts that several stages share."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, trust_weights: bool = False) -> None:
         self.settings, self._workspace = workspace.settings.extract, workspace
+        self.trust_weights = trust_weights
 
     @property
     def tokenizer(self) -> Path:
@@ -112,7 +122,8 @@ class Parts:
         from pipelines.extract.backends.model import find_detector
 
         name = self.settings.boxes_model or str(embedded_path("detector"))
-        return self.detector_of(find_detector(name, self.settings.boxes_find))
+        found = find_detector(name, self.settings.boxes_find, self.trust_weights)
+        return self.detector_of(found)
 
     def detector_of(self, model: DetectorModel) -> Detector:
         """A detector with the thresholds of the settings."""
@@ -139,7 +150,7 @@ def _blobs(parts: Parts) -> Stage:
         return MaskBlobsStage(Path(settings.blobs_masks), settings.boxes_max)
     if not settings.blobs_model:
         return BlobsStage(parts.detector)
-    found = find_segmenter(settings.blobs_model)
+    found = find_segmenter(settings.blobs_model, parts.trust_weights)
     if isinstance(found, SamModel):
         return SamBlobsStage(found)
     return BlobsStage(parts.detector_of(found))

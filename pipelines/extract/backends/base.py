@@ -85,6 +85,21 @@ class DetectorModel(ABC):
         """
 
 
+def most_certain(found: Detections, shape: tuple[int, ...], count: int) -> Detections:
+    """Sort by score, drop second boxes of one object, and cut at the image's border.
+
+    Args:
+        found: In any order.
+        shape: Height and width of the image.
+        count: So many are kept at most.
+    """
+    found = found.take(np.argsort(-found.scores, kind="stable").tolist())
+    found = found.take(distinct(found.boxes)[:count])
+    limit = np.array([shape[1], shape[0]] * 2, np.float32)
+    boxes = np.clip(found.boxes, 0.0, limit).astype(np.float32)
+    return Detections(boxes, found.scores, found.labels, found.masks)
+
+
 def distinct(boxes: np.ndarray) -> list[int]:
     """Indices of the boxes (k, 4) that overlap no earlier kept one by more than `SAME_OBJECT`."""
     kept: list[int] = []

@@ -8,6 +8,8 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.extract.backends.base import DetectorBackend, DetectorModel
+from pipelines.extract.backends.checkpoint import SUFFIX as CHECKPOINT
+from pipelines.extract.backends.checkpoint import find_checkpoint
 from pipelines.extract.backends.plugin import PluginDetector, plugin_detector
 from pipelines.extract.backends.sam import SamModel, sam_in
 from pipelines.extract.phrases import NounPhrases, installed_parser
@@ -42,13 +44,16 @@ class SavedDetector(DetectorModel):
         return kinds[self.family](folder, confidence, max_detections)
 
 
-def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
+def find_detector(
+    name: str, prompts: Sequence[str] = (), trust_weights: bool = False
+) -> DetectorModel:
     """Find a detector: a folder, a plug-in, or a model of the Hugging Face hub, which is fetched.
 
     Args:
         name: A folder with a YOLO of `pipelines.extract.backends.yolo` or a model of transformers,
-            or the name of a plug-in's detector, or one on the hub.
+            or a checkpoint of ultralytics, or the name of a plug-in's detector, or one on the hub.
         prompts: What an open-vocabulary detector shall look for.
+        trust_weights: Load a checkpoint even if that may run code.
 
     Raises:
         KaleidoError: If there is no such model, it cannot be fetched or detects nothing, `prompts`
@@ -57,36 +62,51 @@ def find_detector(name: str, prompts: Sequence[str] = ()) -> DetectorModel:
     """
     if plugin := _plugin(name, prompts):
         return plugin
+    if _is_checkpoint(name):
+        _refuse_prompts(name, prompts)
+        return find_checkpoint(Path(name), trust_weights)
     folder = model_folder(name)
     family = _family(folder)
-    if prompts and family != "open":
-        raise KaleidoError(
-            "--find",
-            f"{name} finds the classes that it was trained on, and no others.",
-            "Name an open-vocabulary detector, OWLv2 or Grounding DINO say, with --model.",
-        )
+    if family != "open":
+        _refuse_prompts(name, prompts)
     parser = installed_parser() if family == "open" and not prompts else ()
     identity = fingerprint(model_identity(folder), parser)
     return SavedDetector(str(folder), family, identity, family in WITH_MASKS, tuple(prompts))
 
 
-def find_segmenter(name: str) -> SamModel | DetectorModel:
+def find_segmenter(name: str, trust_weights: bool = False) -> SamModel | DetectorModel:
     """Find what makes masks: a SAM, which is asked with boxes, or a detector.
 
     Args:
         name: As for `find_detector`, or likewise of a SAM.
+        trust_weights: As for `find_detector`.
 
     Raises:
         KaleidoError: As `find_detector`. Whether a detector's finds have masks is not checked.
     """
     if plugin := _plugin(name):
         return plugin
+    if _is_checkpoint(name):
+        return find_checkpoint(Path(name), trust_weights)
     folder = model_folder(name)
     return sam_in(folder) or find_detector(str(folder))
 
 
 def _plugin(name: str, prompts: Sequence[str] = ()) -> PluginDetector | None:
     return None if Path(name).is_dir() else plugin_detector(name, tuple(prompts))
+
+
+def _is_checkpoint(name: str) -> bool:
+    return Path(name).suffix == CHECKPOINT and Path(name).is_file()
+
+
+def _refuse_prompts(name: str, prompts: Sequence[str]) -> None:
+    if prompts:
+        raise KaleidoError(
+            "--find",
+            f"{name} finds the classes that it was trained on, and no others.",
+            "Name an open-vocabulary detector, OWLv2 or Grounding DINO say, with --model.",
+        )
 
 
 def _family(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.core.masks import around
-from pipelines.extract.backends.base import Detections, distinct
+from pipelines.extract.backends.base import Detections, most_certain
 from pipelines.models.hub import load_model
 
 if TYPE_CHECKING:
@@ -48,20 +48,13 @@ class PretrainedBackend(ABC):
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
             found = self._detect(images, captions)
         return [
-            self._best(each, image.shape[:2]) for each, image in zip(found, images, strict=True)
+            most_certain(each, image.shape[:2], self.max_detections)
+            for each, image in zip(found, images, strict=True)
         ]
 
     @abstractmethod
     def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
         """Detections of at least the wanted confidence, in any order."""
-
-    def _best(self, found: Detections, shape: tuple[int, ...]) -> Detections:
-        """Sort by score, drop second boxes of one object, and cut at the image's border."""
-        found = found.take(np.argsort(-found.scores, kind="stable").tolist())
-        found = found.take(distinct(found.boxes)[: self.max_detections])
-        limit = np.array([shape[1], shape[0]] * 2, np.float32)
-        boxes = np.clip(found.boxes, 0.0, limit).astype(np.float32)
-        return Detections(boxes, found.scores, found.labels, found.masks)
 
     def _inputs(self, images: Sequence[np.ndarray], **texts: Any) -> Any:
         # Copies, since the pixels of a record are not to be written, and torch warns of that.
