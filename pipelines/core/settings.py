@@ -39,6 +39,7 @@ RANGES = {
     "warmup": Range(0),
     "dropout": Range(0, 1),
     "dropout_steps": Range(0),
+    "decoder_steps": Range(0),
     "drop_condition": Range(0, 1),
     "naming_weight": Range(0),
     "ema": Range(0, 1),
@@ -93,6 +94,7 @@ class TokenizerSettings:
     codebook_size: int = 512
     code_dim: int = 8
     steps: int = 4000
+    decoder_steps: int = 1000  # then the decoder learns alone, and ids stay as they are; 0: none
     batch_size: int = 32
     learning_rate: float = 2e-3
     warmup: int = 100

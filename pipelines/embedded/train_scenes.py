@@ -62,6 +62,7 @@ SETTINGS = {
     "tokenizer.channels": (32, 64),
     "tokenizer.codebook_size": 1000,  # z's numbers end at 1000, and a larger id takes two of them
     "tokenizer.steps": 4_000,
+    "tokenizer.decoder_steps": 1_500,
     "tokenizer.batch_size": 128,
     "prior.z_kinds": DEFAULT_ORDER,
     "prior.steps": 2_800,
@@ -206,7 +207,8 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 def _settings(workspace: Workspace, section: str) -> dict[str, object]:
     settings = asdict(getattr(workspace.settings, section))
-    seen = settings["steps"] * settings["batch_size"]
+    steps = settings["steps"] + settings.get("decoder_steps", 0)
+    seen = steps * settings["batch_size"]
     return {"scenes": SCENES, "data seed": SEED, "records seen": seen, **settings}
 
 

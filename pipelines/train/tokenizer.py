@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ COMMITMENT = 0.25
 
 DECAY = 0.99
 """Of the codebook's moving averages (arXiv 1711.00937, appendix A.1): a window of 100 steps."""
+
+DECODER_RATE = 0.5
+"""Of the learning rate, once the decoder learns alone."""
 
 DEAD = 0.1
 """An entry that is chosen less often than this share of an equal share is dead."""
@@ -127,6 +131,30 @@ class TokenizerTask:
         return reconstruction_error(drawn, batch) + COMMITMENT * commitment
 
 
+class DecoderTask:
+    """Training the decoder alone, for codes that stand still.
+
+    Before, it had to follow a codebook that moved under it. Every id stays what it is.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
+        self.model, self._tokenizer, self._stream = tokenizer.model, tokenizer, stream
+        for part in (self.model.encoder, self.model.quant_conv, self.model.quantize):
+            part.requires_grad_(False)
+
+    def batch(self, start: int, count: int) -> torch.Tensor:
+        """Images in [-1, 1], (n, 3, side, side)."""
+        return _images(self._stream.batch(start, count))
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Error of the reconstruction, and of its edges."""
+        with torch.no_grad():
+            entries = self._tokenizer.entries(
+                self._tokenizer.quantize(self._tokenizer.states(batch))
+            )
+        return reconstruction_error(self._tokenizer.pictures(entries), batch)
+
+
 def reconstruction_error(drawn: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """L1 + L2 of the pixels, + L1 of the differences of neighbours, which keeps edges crisp.
 
@@ -173,29 +201,56 @@ def train_tokenizer(
         KaleidoError: If an unfinished run has other settings, or the sizes do not fit.
     """
     settings = workspace.settings.tokenizer
-    checkpoint = workspace.logs / "tokenizer" / "checkpoint"
+    logs = workspace.logs / "tokenizer"
     with workspace.lock("models/tokenizer"):
         if restart:
-            drop_checkpoint(checkpoint)
+            drop_checkpoint(logs / "checkpoint")
         stream = RecordStream(workspace, (), settings.seed)
         tokenizer = _fresh_tokenizer(settings, stream)
-        schedule = Schedule(
-            settings.steps,
-            settings.batch_size,
-            settings.learning_rate,
-            settings.warmup,
-            settings.seed,
-            precision=settings.precision,
-        )
-        kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
-        kept["data"] = stream.identity
-        task = TokenizerTask(tokenizer, stream)
-        summary = train(task, schedule, checkpoint, kept, "tokenizer", progress)
+        summary = _train(tokenizer, settings, stream, logs, progress)
         tokenizer.save(workspace.models("tokenizer"))
         records, split = list(islice(_held_out(workspace), MEASURED)), "heldout"
         if not records:
             records, split = stream.batch(0, min(stream.size, MEASURED)), "train"
         return TokenizerSummary(**asdict(summary), measured_on=split, **measure(tokenizer, records))
+
+
+def _train(
+    tokenizer: Tokenizer,
+    settings: TokenizerSettings,
+    stream: RecordStream,
+    logs: Path,
+    progress: Progress,
+) -> TrainSummary:
+    """Train the whole, then its decoder alone, each with a checkpoint of its own."""
+    schedule = Schedule(
+        settings.steps,
+        settings.batch_size,
+        settings.learning_rate,
+        settings.warmup,
+        settings.seed,
+        precision=settings.precision,
+    )
+    lengths = ("steps", "decoder_steps")  # a run can be made longer
+    kept = {key: value for key, value in asdict(settings).items() if key not in lengths}
+    kept["data"] = stream.identity
+    whole = TokenizerTask(tokenizer, stream)
+    first = train(whole, schedule, logs / "checkpoint", kept, "tokenizer", progress)
+    if first.resumed_at < first.steps:
+        drop_checkpoint(logs / "decoder")  # it is of other codes
+    if not settings.decoder_steps:
+        return first
+    kept["codes of step"] = settings.steps
+    rate = DECODER_RATE * settings.learning_rate
+    schedule = replace(schedule, steps=settings.decoder_steps, learning_rate=rate)
+    decoder = DecoderTask(tokenizer, stream)
+    last = train(decoder, schedule, logs / "decoder", kept, "decoder", progress)
+    return TrainSummary(
+        first.steps + last.steps,
+        first.images_seen + last.images_seen,
+        last.loss,
+        first.resumed_at + last.resumed_at,
+    )
 
 
 def measure(tokenizer: Tokenizer, records: Sequence[Record]) -> dict[str, Any]:

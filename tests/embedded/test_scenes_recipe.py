@@ -24,6 +24,7 @@ TINY = {
     "tokenizer.channels": (8, 16),
     "tokenizer.codebook_size": 16,
     "tokenizer.steps": 2,
+    "tokenizer.decoder_steps": 2,
     "tokenizer.batch_size": 4,
     "diffusion.z_kinds": DEFAULT_ORDER,
     "diffusion.layers": 1,

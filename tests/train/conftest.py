@@ -17,6 +17,7 @@ SETTINGS = {
     "tokenizer.codebook_size": 32,
     "tokenizer.code_dim": 4,
     "tokenizer.steps": 12,
+    "tokenizer.decoder_steps": 2,
     "tokenizer.batch_size": 8,
     "tokenizer.warmup": 2,
     "prior.z_kinds": ("palette",),

@@ -18,8 +18,10 @@ from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import (
     DECAY,
+    DecoderTask,
     TokenizerTask,
     Trainee,
+    _images,
     measure,
     reconstruction_error,
     train_tokenizer,
@@ -39,14 +41,18 @@ def _with(workspace: Workspace, **changes) -> Workspace:
     return replace(workspace, settings=override(workspace.settings, renamed))
 
 
+def _tokenizer(workspace: Workspace) -> Tokenizer:
+    return Tokenizer.load(workspace.models("tokenizer"))
+
+
 def _weights(workspace: Workspace) -> dict[str, torch.Tensor]:
     (path,) = workspace.models("tokenizer").glob("*.safetensors")
     return load_file(path)
 
 
 def test_training_makes_pictures_that_resemble_the_data(workspace) -> None:
-    first = train_tokenizer(_with(workspace, steps=1))
-    last = train_tokenizer(_with(workspace, steps=160))
+    first = train_tokenizer(_with(workspace, steps=1, decoder_steps=0))
+    last = train_tokenizer(_with(workspace, steps=160, decoder_steps=0))
     assert last.resumed_at == 1
     assert last.loss < 0.7 * first.loss
     assert last.psnr > first.psnr + 3.0
@@ -85,6 +91,31 @@ def _stopping_at(position: int, batch):
         return batch(task, start, count)
 
     return stopping
+
+
+def test_afterwards_the_decoder_learns_alone(workspace) -> None:
+    before = train_tokenizer(_with(workspace, steps=60, decoder_steps=0))
+    images = _images(RecordStream(workspace, (), 0).batch(0, 8))
+    ids, weights = _tokenizer(workspace).encode(images), _weights(workspace)
+    after = train_tokenizer(_with(workspace, steps=60, decoder_steps=60))
+    assert (after.steps, after.images_seen, after.resumed_at) == (120, 120 * 8, 60)
+    assert after.psnr > before.psnr + 0.5
+    assert after.perplexity == before.perplexity
+    assert torch.equal(_tokenizer(workspace).encode(images), ids)
+    changed = {k.split(".")[0] for k, v in _weights(workspace).items() if not v.equal(weights[k])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_an_interrupted_decoder_goes_on_and_new_codes_get_a_new_one(workspace, monkeypatch) -> None:
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(DecoderTask, "batch", _stopping_at(3 * 8, DecoderTask.batch))
+        with pytest.raises(KeyboardInterrupt):
+            train_tokenizer(_with(workspace, decoder_steps=5))
+    resumed = train_tokenizer(_with(workspace, decoder_steps=5))
+    assert resumed.resumed_at == 12 + 3
+    longer = train_tokenizer(_with(workspace, steps=14, decoder_steps=5))
+    assert (longer.resumed_at, longer.steps) == (12, 14 + 5)
 
 
 def test_what_is_saved_is_the_network_alone(workspace) -> None:
@@ -219,11 +250,12 @@ def test_the_command_reports_what_came_of_it(workspace, monkeypatch, invoke) -> 
     (workspace.root / "kaleido.toml").write_text(toml, encoding="utf-8")
     monkeypatch.chdir(workspace.root)
     found = json.loads(invoke("train", "tokenizer", "--steps", "3", "--json").out)
-    assert (found["steps"], found["images_seen"], found["resumed_at"]) == (3, 24, 0)
+    steps = 3 + 2  # of the whole, and of the decoder alone
+    assert (found["steps"], found["images_seen"], found["resumed_at"]) == (steps, 40, 0)
     assert 0.0 < found["codebook_used"] <= 1.0
     assert found["psnr"] > 0.0
     out, _ = invoke("train", "tokenizer", "--steps", "4")
-    assert "tokenizer: 4 steps, 32 records seen" in out
+    assert "tokenizer: 6 steps, 48 records seen" in out
     assert "resumed at step 3" in out
     assert "% of the codebook used, perplexity " in out
     assert json.loads(invoke("status", "--json").out)["models"] == ["tokenizer"]

@@ -19,6 +19,7 @@ SETTINGS = {
     "tokenizer.channels": (8, 8),
     "tokenizer.codebook_size": 16,
     "tokenizer.steps": 3,
+    "tokenizer.decoder_steps": 2,
     "tokenizer.batch_size": 8,
 }
 
