@@ -16,7 +16,7 @@ from pipelines.core.settings import EvaluateSettings, ExtractSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.embedded.recipe_data import FACTS, training_scenes
-from pipelines.evaluate.adherence.tokens import retokenizer
+from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.cells import CellStore
@@ -38,6 +38,7 @@ from pipelines.evaluate.report.track import require_tracker, track
 from pipelines.evaluate.scenes import ScenesYardstick
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
 from pipelines.evaluate.yardstick import Yardstick
+from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 
 
@@ -230,7 +231,9 @@ def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progre
     """What writes the z of real pictures: of Kaleido's kinds, with its colours and tokenizer."""
     kinds = bundles[KALEIDO].z_kinds if KALEIDO in bundles else ()
     if _any(bundles).source == "embedded":
-        return TrueZ(kinds, ExtractSettings().palette_colours)
+        own = embedded_path("tokenizer")
+        tokenizer = Retokenizer(Tokenizer.load(own)) if "tokens" in kinds else None
+        return TrueZ(kinds, ExtractSettings().palette_colours, tokenizer)
     tokenizer = retokenizer(workspace, progress) if "tokens" in kinds else None
     return TrueZ(kinds, workspace.settings.extract.palette_colours, tokenizer)
 

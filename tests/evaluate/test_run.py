@@ -21,6 +21,7 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.captions import fresh_captions
 from pipelines.evaluate.run import evaluate
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.facts import tokenizer_facts
 
 CAPTIONS = ("a star", "two circles")
 SMALL = {"n": 3, "steps": 2, "cfg": (1.0, 7.5), "seeds": (0, 1), "captions": 2}
@@ -302,3 +303,14 @@ def test_missing_embedded_models_are_named(workspace, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.embedded.paths.ROOT", tmp_path)
     with pytest.raises(InputMissing, match="ships no such model"):
         evaluate(small(workspace), embedded=True)
+
+
+def test_the_embedded_tokenizer_reads_the_embedded_models_pictures(workspace, monkeypatch):
+    monkeypatch.setattr("pipelines.embedded.recipe_data.SCENES", 100)
+    few = small(workspace, n=4, cfg=(1.0,), seeds=(0,), captions=1)
+    rows = content(evaluate(few, embedded=True, models=["kaleido"], z_kinds=["tokens"]))["rows"]
+    found = {row["metric"].partition("[")[0]: row for row in rows if row["model"] == "kaleido"}
+    name = f"vq@{tokenizer_facts(embedded_path('tokenizer'))['identity'][:8]}"
+    assert found["tokens"]["metric"] == f"tokens[{name}]"
+    assert 0.0 <= found["tokens"]["value"] <= 1.0
+    assert found["z.length"]["value"] == 69  # 64 ids, the kind, the grid, and the end
