@@ -9,7 +9,7 @@ from itertools import compress
 
 import numpy as np
 
-from pipelines.evaluate.adherence.boxes import agrees, parses, same_count, same_shapes
+from pipelines.evaluate.adherence.boxes import agrees, same_count, same_shapes
 from pipelines.evaluate.adherence.kinds import adherence
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
@@ -27,7 +27,7 @@ from pipelines.evaluate.metrics.modes import (
     mode_entropy,
 )
 from pipelines.evaluate.metrics.statistics import Estimate, combine
-from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
+from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.observe import Observed
 from pipelines.latents.sequence import marker
 
@@ -236,30 +236,6 @@ def _modes(
         f"coverage.{factor}": lambda c, s: mode_coverage(drawn[c][s], asked[c], factor),
     }
     return {name: seen.by_group(score, counts) for name, score in scores.items()}
-
-
-def text_metrics(seen: Observed) -> dict[str, Estimate]:
-    """Measure z as texts: whether each parses, and how varied those of a caption and seed are.
-
-    Returns:
-        Nothing where no picture has a z.
-    """
-    if not any(seen.texts):
-        return {}
-    groups = [[[words(z) for z in group] for group in by_seed] for by_seed in seen.z]
-    parsed = seen.by_group(lambda c, s: float(np.mean([parses(z) for z in seen.z[c][s]])))
-    scores: dict[str, Callable[[list[list[str]]], float]] = {
-        "distinct2": lambda texts: distinct(texts, 2),
-        "repeated4": lambda texts: float(np.mean([repetition(text, 4) for text in texts])),
-        "loops": lambda texts: float(np.mean([loops(text) for text in texts])),
-        "self_bleu4": lambda texts: self_bleu(texts, 4),
-        "zipf": zipf,
-    }
-
-    def mean(score: Callable[[list[list[str]]], float]) -> Estimate:
-        return seen.by_group(lambda c, s: score(groups[c][s]))
-
-    return {"z.parses": parsed} | {f"z.{name}": mean(score) for name, score in scores.items()}
 
 
 def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:

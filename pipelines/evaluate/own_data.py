@@ -17,10 +17,11 @@ from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.measure import feature_distances, feature_metrics, text_metrics
+from pipelines.evaluate.measure import feature_distances, feature_metrics
 from pipelines.evaluate.metrics.copying import digest, training_pictures
 from pipelines.evaluate.metrics.fidelity import NEIGHBOURS
 from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.yardstick import Description

@@ -230,12 +230,14 @@ def _yardstick(
 def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> TrueZ:
     """What writes the z of real pictures: of Kaleido's kinds, with its colours and tokenizer."""
     kinds = bundles[KALEIDO].z_kinds if KALEIDO in bundles else ()
-    if _any(bundles).source == "embedded":
-        own = embedded_path("tokenizer")
-        tokenizer = Retokenizer(Tokenizer.load(own)) if "tokens" in kinds else None
-        return TrueZ(kinds, ExtractSettings().palette_colours, tokenizer)
-    tokenizer = retokenizer(workspace, progress) if "tokens" in kinds else None
-    return TrueZ(kinds, workspace.settings.extract.palette_colours, tokenizer)
+    embedded = _any(bundles).source == "embedded"
+    extracted = ExtractSettings() if embedded else workspace.settings.extract
+    tokenizer = None
+    if "tokens" in kinds and embedded:
+        tokenizer = Retokenizer(Tokenizer.load(embedded_path("tokenizer")))
+    elif "tokens" in kinds:
+        tokenizer = retokenizer(workspace, progress)
+    return TrueZ(kinds, extracted.palette_colours, tokenizer)
 
 
 def _check(settings: EvaluateSettings) -> None:

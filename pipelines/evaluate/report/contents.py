@@ -32,6 +32,32 @@ def _controls(metric: str, words: str) -> dict[str, tuple[str, str]]:
     }
 
 
+def _as_text(metric: str, what: str) -> dict[str, tuple[str, str]]:
+    """Titles and meanings of the metrics of texts."""
+    return {
+        f"{metric}.distinct2": (
+            f"{what}: different pairs",
+            f"share of different 2-grams among a caption's {what}",
+        ),
+        **{
+            f"{metric}.self_bleu{n}": (
+                f"{what}: self-BLEU-{n}",
+                f"likeness of a caption's {what} to each other; 1 is all alike",
+            )
+            for n in (4, 5)
+        },
+        f"{metric}.repeated4": (
+            f"{what}: repetition",
+            "share of 4-grams that stood in the same text before (rep-4)",
+        ),
+        f"{metric}.loops": (f"{what}: loops", "share that ends in a phrase said over and over"),
+        f"{metric}.zipf": (
+            f"{what}: Zipf coefficient",
+            "slope of log frequency over log rank; about 1 in English",
+        ),
+    }
+
+
 def _calibrated(factor: str, words: str) -> dict[str, tuple[str, str]]:
     """Titles of a factor's distance from the data, and of its floor."""
     metric = f"z.calibration.{factor}"
@@ -108,11 +134,8 @@ TITLES = {
     "z.count": ("z has the captioned count", "share with as many boxes as captioned objects"),
     "z.shapes": ("z has the captioned shapes", "share with these shapes, in whatever numbers"),
     "z.agrees": ("z agrees with the caption", "share with exactly the captioned objects"),
-    "z.distinct2": ("z: different pairs", "share of different 2-grams among a caption's z"),
-    "z.self_bleu4": ("z: self-BLEU-4", "likeness of a caption's z to each other; 1 is all alike"),
-    "z.repeated4": ("z: repetition", "share of 4-grams that stood in the same z before (rep-4)"),
-    "z.loops": ("z: loops", "share that ends in a phrase said over and over"),
-    "z.zipf": ("z: Zipf coefficient", "slope of log frequency over log rank; about 1 in English"),
+    **_as_text("z", "z"),
+    **_as_text("z.description", "descriptions"),
     "z.perplexity": ("z: perplexity", "of a token of real z under the prior and its grammar"),
     "z.length": ("z: length", "tokens of a real z"),
     "z.writable": ("Real z within the grammar", "share that the prior could write"),

@@ -1,0 +1,57 @@
+"""Text quality of z, and of the descriptions in it, caption by caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipelines.evaluate.adherence.boxes import parses
+from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
+from pipelines.evaluate.observe import Observed
+from pipelines.latents.description import Description
+
+
+def text_metrics(seen: Observed) -> dict[str, Estimate]:
+    """Measure z as texts: whether each parses, and how varied those of a caption and seed are.
+
+    Returns:
+        ``z.parses``; ``z.distinct2``, ``z.repeated4``, ``z.loops``, ``z.self_bleu4``,
+        ``z.self_bleu5`` and ``z.zipf``; and these as ``z.description.distinct2`` and the like of
+        the descriptions alone, where z have some. Nothing where no picture has a z.
+    """
+    if not any(seen.texts):
+        return {}
+    values = {
+        "z.parses": seen.by_group(lambda c, s: float(np.mean(list(map(parses, seen.z[c][s])))))
+    }
+    values |= _variety(seen, "z", words)
+    if any(latent_of(text, Description) for text in seen.texts):
+        values |= _variety(seen, "z.description", _said)
+    return values
+
+
+def _said(text: str) -> list[str]:
+    """The words of the description in a z; none where it has no description."""
+    description = latent_of(text, Description)
+    return words(description.text) if description else []
+
+
+def _variety(seen: Observed, prefix: str, split: Callable[[str], list[str]]) -> dict[str, Estimate]:
+    """How varied texts are and whether they repeat themselves, as they are split into tokens."""
+    groups = [[[split(z) for z in group] for group in by_seed] for by_seed in seen.z]
+    scores: dict[str, Callable[[list[list[str]]], float]] = {
+        "distinct2": lambda texts: distinct(texts, 2),
+        "repeated4": lambda texts: float(np.mean([repetition(text, 4) for text in texts])),
+        "loops": lambda texts: float(np.mean([loops(text) for text in texts])),
+        "self_bleu4": lambda texts: self_bleu(texts, 4),
+        "self_bleu5": lambda texts: self_bleu(texts, 5),
+        "zipf": zipf,
+    }
+
+    def mean(score: Callable[[list[list[str]]], float]) -> Estimate:
+        return seen.by_group(lambda c, s: score(groups[c][s]))
+
+    return {f"{prefix}.{name}": mean(score) for name, score in scores.items()}
