@@ -33,9 +33,14 @@ class Record:
     latents: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def split(self) -> str:
+        """``train`` or ``heldout``; a record that does not say is for training."""
+        return str(self.meta.get("split", "train"))
+
+    @property
     def heldout(self) -> bool:
         """Whether it is of the held-out split, which training never sees."""
-        return self.meta.get("split") == "heldout"
+        return self.split == "heldout"
 
     @cached_property
     def pixels(self) -> np.ndarray:

@@ -88,7 +88,7 @@ def check_data(workspace: Workspace, progress: Progress = SILENT) -> CheckSummar
     finder = CopyFinder()
     with progress.task("data check", counts["ok"], unit="record") as advance:
         for record in records_of(shards):
-            split = str(record.meta.get("split", "train"))
+            split = record.split
             captions[record.caption] += 1
             licences[str(record.meta.get("licence", "unknown"))] += 1
             splits[split] += 1

@@ -158,7 +158,7 @@ def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
 def describe(record: Record) -> ShownRecord:
     """Say what is known of a record."""
     latents = {kind: latent.to_text() for kind, latent in record.latents.items()}
-    return ShownRecord(record.key, record.caption, record.meta.get("split", "train"), latents)
+    return ShownRecord(record.key, record.caption, record.split, latents)
 
 
 def _extracted(workspace: Workspace, shards: Sequence[Path]) -> tuple[str, ...]:

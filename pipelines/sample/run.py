@@ -133,7 +133,7 @@ def _some_captions(workspace: Workspace, progress: Progress) -> list[str]:
 def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     captions: dict[str, None] = {}
     for record in records_of(workspace.data_shards()):
-        if record.meta.get("split", "train") == split:
+        if record.split == split:
             captions[record.caption] = None
         if len(captions) == count:
             break
