@@ -39,9 +39,19 @@ RestartOption = Annotated[
 ]
 
 
+DecoderStepsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Further steps, in which the decoder learns alone (default: the setting).",
+        show_default=False,
+    ),
+]
+
+
 @app.command(epilog="Example: kaleido train tokenizer --steps 2000 --batch-size 64")
 def tokenizer(
     steps: StepsOption = None,
+    decoder_steps: DecoderStepsOption = None,
     batch_size: BatchSizeOption = None,
     learning_rate: LearningRateOption = None,
     seed: SeedOption = None,
@@ -53,6 +63,7 @@ def tokenizer(
     from pipelines.train.tokenizer import train_tokenizer
 
     changes = _changes("tokenizer", steps, batch_size, learning_rate, seed)
+    changes["tokenizer.decoder_steps"] = decoder_steps
     summary = train_tokenizer(
         open_workspace(workspace, changes), restart=restart, progress=console.ConsoleProgress()
     )

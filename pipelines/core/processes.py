@@ -33,6 +33,9 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 ResultT = TypeVar("ResultT")
 
+_number = 0
+"""See `worker_number`; `_begin` sets it in a worker."""
+
 
 class Workers:
     """A pool of spawned processes, to be used in a ``with`` statement.
@@ -164,9 +167,6 @@ def child_threads(count: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-_number = 0
 
 
 def _begin(

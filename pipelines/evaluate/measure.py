@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import compress
 
 import numpy as np
 
@@ -146,8 +145,13 @@ def _matching(seen: Observed, asked: Asked) -> np.ndarray:
 
 def _kept(seen: Observed, which: np.ndarray) -> Groups:
     """The verdicts of those pictures, by caption and seed."""
-    pairs = zip(seen.verdicts, which, strict=True)
-    return [[list(compress(*pair)) for pair in zip(*each, strict=True)] for each in pairs]
+    return [
+        [
+            [verdict for verdict, keep in zip(group, kept, strict=True) if keep]
+            for group, kept in zip(by_seed, kept_by_seed, strict=True)
+        ]
+        for by_seed, kept_by_seed in zip(seen.verdicts, which, strict=True)
+    ]
 
 
 def _edges(seen: Observed, reference: Observed) -> Estimate:

@@ -32,6 +32,9 @@ COMMITMENT = 0.25
 DECAY = 0.99
 """Of the codebook's moving averages (arXiv 1711.00937, appendix A.1): a window of 100 steps."""
 
+WHOLE, DECODER = "tokenizer", "tokenizer-decoder"
+"""Folders of the logs for the two parts of the training."""
+
 DECODER_RATE = 0.5
 """Of the learning rate, once the decoder learns alone."""
 
@@ -103,15 +106,23 @@ class Trainee(nn.Module):
         codebook.copy_(torch.where(self.share[:, None] > 0.0, moved, codebook))
 
 
-class TokenizerTask:
-    """What the tokenizer brings to the loop."""
+class _Task:
+    """What both parts of the training share: images."""
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
-        self.model, self._tokenizer, self._stream = Trainee(tokenizer), tokenizer, stream
+        self._tokenizer, self._stream = tokenizer, stream
 
     def batch(self, start: int, count: int) -> torch.Tensor:
         """Images in [-1, 1], (n, 3, side, side)."""
         return _images(self._stream.batch(start, count))
+
+
+class TokenizerTask(_Task):
+    """What the tokenizer brings to the loop."""
+
+    def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
+        super().__init__(tokenizer, stream)
+        self.model = Trainee(tokenizer)
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Error of the reconstruction, of its edges, and the commitment.
@@ -131,27 +142,22 @@ class TokenizerTask:
         return reconstruction_error(drawn, batch) + COMMITMENT * commitment
 
 
-class DecoderTask:
+class DecoderTask(_Task):
     """Training the decoder alone, for codes that stand still.
 
     Before, it had to follow a codebook that moved under it. Every id stays what it is.
     """
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
-        self.model, self._tokenizer, self._stream = tokenizer.model, tokenizer, stream
-        for part in (self.model.encoder, self.model.quant_conv, self.model.quantize):
+        super().__init__(tokenizer, stream)
+        self.model = network = tokenizer.model
+        for part in (network.encoder, network.quant_conv, network.quantize):
             part.requires_grad_(False)
-
-    def batch(self, start: int, count: int) -> torch.Tensor:
-        """Images in [-1, 1], (n, 3, side, side)."""
-        return _images(self._stream.batch(start, count))
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Error of the reconstruction, and of its edges."""
-        with torch.no_grad():
-            entries = self._tokenizer.entries(
-                self._tokenizer.quantize(self._tokenizer.states(batch))
-            )
+        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
+            entries = self._tokenizer.entries(self._tokenizer.encode(batch))  # ids as extracted
         return reconstruction_error(self._tokenizer.pictures(entries), batch)
 
 
@@ -201,13 +207,13 @@ def train_tokenizer(
         KaleidoError: If an unfinished run has other settings, or the sizes do not fit.
     """
     settings = workspace.settings.tokenizer
-    logs = workspace.logs / "tokenizer"
     with workspace.lock("models/tokenizer"):
         if restart:
-            drop_checkpoint(logs / "checkpoint")
+            for part in (WHOLE, DECODER):
+                drop_checkpoint(workspace.logs / part / "checkpoint")
         stream = RecordStream(workspace, (), settings.seed)
         tokenizer = _fresh_tokenizer(settings, stream)
-        summary = _train(tokenizer, settings, stream, logs, progress)
+        summary = _train(tokenizer, settings, stream, workspace.logs, progress)
         tokenizer.save(workspace.models("tokenizer"))
         records, split = list(islice(_held_out(workspace), MEASURED)), "heldout"
         if not records:
@@ -222,7 +228,7 @@ def _train(
     logs: Path,
     progress: Progress,
 ) -> TrainSummary:
-    """Train the whole, then its decoder alone, each with a checkpoint of its own."""
+    """Train the whole, then its decoder alone, each with a checkpoint of its own in `logs`."""
     schedule = Schedule(
         settings.steps,
         settings.batch_size,
@@ -234,17 +240,16 @@ def _train(
     lengths = ("steps", "decoder_steps")  # a run can be made longer
     kept = {key: value for key, value in asdict(settings).items() if key not in lengths}
     kept["data"] = stream.identity
-    whole = TokenizerTask(tokenizer, stream)
-    first = train(whole, schedule, logs / "checkpoint", kept, "tokenizer", progress)
+    whole, decoders = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
+    first = train(TokenizerTask(tokenizer, stream), schedule, whole, kept, "tokenizer", progress)
     if first.resumed_at < first.steps:
-        drop_checkpoint(logs / "decoder")  # it is of other codes
+        drop_checkpoint(decoders)  # it is of other codes
     if not settings.decoder_steps:
         return first
-    kept["codes of step"] = settings.steps
+    kept["tokenizer.steps"] = max(first.steps, first.resumed_at)
     rate = DECODER_RATE * settings.learning_rate
     schedule = replace(schedule, steps=settings.decoder_steps, learning_rate=rate)
-    decoder = DecoderTask(tokenizer, stream)
-    last = train(decoder, schedule, logs / "decoder", kept, "decoder", progress)
+    last = train(DecoderTask(tokenizer, stream), schedule, decoders, kept, "decoder", progress)
     return TrainSummary(
         first.steps + last.steps,
         first.images_seen + last.images_seen,

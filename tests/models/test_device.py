@@ -19,7 +19,7 @@ def convolutions() -> str:
 def test_workers_share_the_gpus_evenly(monkeypatch, gpus, worker, expected) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr("pipelines.core.processes._number", worker)
+    monkeypatch.setattr("pipelines.models.device.worker_number", lambda: worker)
     assert compute_device() == torch.device(expected)
 
 

@@ -116,6 +116,10 @@ def test_an_interrupted_decoder_goes_on_and_new_codes_get_a_new_one(workspace, m
     assert resumed.resumed_at == 12 + 3
     longer = train_tokenizer(_with(workspace, steps=14, decoder_steps=5))
     assert (longer.resumed_at, longer.steps) == (12, 14 + 5)
+    fewer = train_tokenizer(_with(workspace, steps=12, decoder_steps=5))
+    assert fewer.resumed_at == 14 + 5  # what is finished stays
+    train_tokenizer(_with(workspace, decoder_steps=5), restart=True)
+    assert not list((workspace.logs / "tokenizer-decoder").glob("*.tmp"))
 
 
 def test_what_is_saved_is_the_network_alone(workspace) -> None:
@@ -249,7 +253,9 @@ def test_the_command_reports_what_came_of_it(workspace, monkeypatch, invoke) -> 
     toml = "[tokenizer]\n" + "\n".join(lines).replace("(", "[").replace(")", "]")
     (workspace.root / "kaleido.toml").write_text(toml, encoding="utf-8")
     monkeypatch.chdir(workspace.root)
-    found = json.loads(invoke("train", "tokenizer", "--steps", "3", "--json").out)
+    found = json.loads(
+        invoke("train", "tokenizer", "--steps", "3", "--decoder-steps", "2", "--json").out
+    )
     steps = 3 + 2  # of the whole, and of the decoder alone
     assert (found["steps"], found["images_seen"], found["resumed_at"]) == (steps, 40, 0)
     assert 0.0 < found["codebook_used"] <= 1.0

@@ -14,7 +14,7 @@ BLOCK = 256
 """Rows of a distance matrix held at once."""
 
 NEIGHBOURS = 3
-"""k of precision and recall."""
+"""k of precision, recall, density and coverage."""
 
 
 @dataclass
@@ -163,6 +163,9 @@ def prdc(real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS) -> Prdc:
             keep them equal.
         k: Neighbours.
 
+    Returns:
+        The values of all points, each metric's mean being the metric.
+
     Raises:
         ValueError: If a set has k points or fewer.
     """
@@ -202,7 +205,7 @@ def _union(parts: Sequence[Moments]) -> Moments:
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances of all pairs, in float64: (n, d), (m, d) -> (n, m)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    distances = (-2.0 * a) @ b.T  # and the rest in place: blocks of it are large
-    distances += (a * a).sum(1)[:, None]
-    distances += (b * b).sum(1)
+    distances = (-2.0 * a) @ b.T
+    # First the two, so that a and b can change places: what lies on a ball's edge is equally far.
+    distances += (a * a).sum(1)[:, None] + (b * b).sum(1)
     return np.maximum(distances, 0.0, out=distances)

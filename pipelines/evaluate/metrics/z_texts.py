@@ -27,21 +27,22 @@ def text_metrics(seen: Observed) -> dict[str, Estimate]:
     values = {
         "z.parses": seen.by_group(lambda c, s: float(np.mean(list(map(parses, seen.z[c][s])))))
     }
-    values |= _variety(seen, "z", words)
-    if any(latent_of(text, Description) for text in seen.texts):
-        values |= _variety(seen, "z.description", _said)
+    values |= _quality(seen, "z", words)
+    if any(map(_description, seen.texts)):
+        values |= _quality(seen, "z.description", _description)
     return values
 
 
-def _said(text: str) -> list[str]:
-    """The words of the description in a z; none where it has no description."""
+def _description(text: str) -> list[str]:
+    """The words of the description in a z; none where it has no description, or does not parse."""
     description = latent_of(text, Description)
     return words(description.text) if description else []
 
 
-def _variety(seen: Observed, prefix: str, split: Callable[[str], list[str]]) -> dict[str, Estimate]:
-    """How varied texts are and whether they repeat themselves, as they are split into tokens."""
-    groups = [[[split(z) for z in group] for group in by_seed] for by_seed in seen.z]
+def _quality(seen: Observed, prefix: str, split: Callable[[str], list[str]]) -> dict[str, Estimate]:
+    """How varied texts are and whether they repeat themselves; empty ones are left out."""
+    groups = [[[t for t in map(split, z) if t] for z in by_seed] for by_seed in seen.z]
+    counts = np.array([[len(texts) for texts in by_seed] for by_seed in groups])
     scores: dict[str, Callable[[list[list[str]]], float]] = {
         "distinct2": lambda texts: distinct(texts, 2),
         "repeated4": lambda texts: float(np.mean([repetition(text, 4) for text in texts])),
@@ -52,6 +53,9 @@ def _variety(seen: Observed, prefix: str, split: Callable[[str], list[str]]) -> 
     }
 
     def mean(score: Callable[[list[list[str]]], float]) -> Estimate:
-        return seen.by_group(lambda c, s: score(groups[c][s]))
+        def of_group(c: int, s: int) -> float:
+            return score(groups[c][s]) if groups[c][s] else float("nan")
+
+        return seen.by_group(of_group, counts)
 
     return {f"{prefix}.{name}": mean(score) for name, score in scores.items()}

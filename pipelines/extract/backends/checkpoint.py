@@ -1,17 +1,22 @@
 """Detectors in ultralytics' own checkpoints: YOLO of any version, and its RT-DETR.
 
-A checkpoint (``.pt``) is a pickle, which may name any code to be run as it is read. What it names
-is listed without running it, and it is read by ultralytics' restricted loader, which builds known
-layers and nothing else, unless the user trusts the file.
+A checkpoint (``.pt``) is a pickle, which may name any code to be run as it is read. So it is read
+by ultralytics' restricted loader, which refuses all names but those of layers and a few values,
+unless the user trusts the file. Which kind of network it holds is found by listing its names, which
+runs nothing.
 """
 
 from __future__ import annotations
 
 import pickletools
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+import tempfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
@@ -26,6 +31,7 @@ from pipelines.extract.backends.base import (
     most_certain,
 )
 from pipelines.extract.backends.yolo import import_ultralytics
+from pipelines.models.hub import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +55,15 @@ _PREDICTORS = {
     "segment": ("ultralytics.models.yolo.segment", "SegmentationPredictor"),
 }
 
+_REACHING = ("ultralytics.nn.distill_model.", "ultralytics.nn.modules.block.TorchVision")
+"""Classes that load another file or fetch weights as they are made."""
+
 _IMAGE_SIZE = 640
 """Pixels a side that a network sees whose checkpoint does not say."""
+
+
+_UNREADABLE = (OSError, ValueError, RuntimeError, NotImplementedError, BadZipFile, zlib.error)
+"""What a file that is no sound archive of a pickle brings about."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,8 @@ def find_checkpoint(path: Path, trusted: bool) -> CheckpointDetector:
         KaleidoError: If it is no checkpoint of ultralytics, or its network finds no objects.
     """
     try:
-        names = list(_globals(path))
-    except (OSError, ValueError, StopIteration, BadZipFile) as error:
+        names = _named_in(path)
+    except _UNREADABLE as error:
         raise KaleidoError(
             str(path),
             f"this is not a checkpoint of ultralytics ({type(error).__name__}: {error}).",
@@ -105,14 +118,15 @@ def find_checkpoint(path: Path, trusted: bool) -> CheckpointDetector:
     )
 
 
-def _globals(path: Path) -> Iterator[str]:
-    """The classes and functions that a checkpoint names, in its order."""
+def _named_in(path: Path) -> list[str]:
+    """The classes and functions that a checkpoint names, in its order; nothing of it is run."""
     with ZipFile(path) as archive:
-        inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        with archive.open(inner) as file:
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name == "GLOBAL":
-                    yield str(argument).replace(" ", ".")
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"the archive holds {len(pickles)} pickles")
+        with archive.open(pickles[0]) as file:
+            codes = pickletools.genops(file)
+            return [str(name).replace(" ", ".") for code, name, _ in codes if code.name == "GLOBAL"]
 
 
 class CheckpointBackend:
@@ -136,10 +150,12 @@ class CheckpointBackend:
     def __init__(
         self, path: Path, task: str, confidence: float, max_detections: int, trusted: bool = False
     ) -> None:
+        import torch
+
         from pipelines.models.device import compute_device
 
         model, trained_with = _load(path, trusted)
-        self._max_detections = max_detections
+        self._max_detections, self._has_masks = max_detections, task == "segment"
         module, predictor = _PREDICTORS[task]
         self._predictor = getattr(import_ultralytics(module), predictor)(
             overrides={
@@ -154,7 +170,9 @@ class CheckpointBackend:
                 "verbose": False,
             }
         )
+        threads = torch.get_num_threads()
         self._predictor.setup_model(model, verbose=False)
+        torch.set_num_threads(threads)  # which ultralytics has changed
 
     def predict(
         self, images: Sequence[np.ndarray], captions: Sequence[str] = ()
@@ -168,44 +186,71 @@ class CheckpointBackend:
             # It takes OpenCV's order of channels.
             found = self._predictor([np.ascontiguousarray(image[..., ::-1]) for image in images])
         return [
-            most_certain(_detections(each), image.shape[:2], self._max_detections)
+            most_certain(self._detections(each), image.shape[:2], self._max_detections)
             for each, image in zip(found, images, strict=True)
         ]
+
+    def _detections(self, found: Any) -> Detections:
+        """What ultralytics' ``Results`` of one image holds; without any object it has no masks."""
+        boxes = found.boxes
+        masks = np.zeros((0, *found.orig_shape), np.float32) if self._has_masks else None
+        if found.masks is not None:
+            masks = found.masks.data.cpu().numpy().astype(np.float32)
+        return Detections(
+            boxes.xyxy.cpu().numpy().astype(np.float32),
+            boxes.conf.cpu().numpy().astype(np.float32),
+            tuple(found.names[int(index)] for index in boxes.cls.tolist()),
+            masks,
+        )
 
 
 def _load(path: Path, trusted: bool) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The network, and the settings that it was trained with."""
     tasks = import_ultralytics("ultralytics.nn.tasks")
     try:
-        checkpoint, _ = tasks.torch_safe_load(path, safe_only=not trusted)
+        if not trusted:
+            _require_layers_only(path, tasks)
+        # A copy of a plain name: some names ultralytics changes, fetches, or deletes when damaged.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copyfile(path, Path(folder) / f"checkpoint{SUFFIX}")
+            checkpoint, _ = tasks.torch_safe_load(copy, safe_only=not trusted)
         network = (checkpoint.get("ema") or checkpoint["model"]).float().eval()
-    except TypeError as error:
-        raise KaleidoError(
-            str(path),
-            f"besides layers it names {_refused(error)}, and may do anything as it is read.",
-            "If you know who made it, add --trust-weights; else use safetensors.",
-        ) from error
+        return network, dict(checkpoint.get("train_args") or {})
+    except KaleidoError:
+        raise
     except Exception as error:  # whatever a damaged or unfamiliar pickle brings about
+        refused = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+        if refused and not trusted:
+            raise _untrusted(path, refused[1]) from error
         raise KaleidoError(
             str(path),
-            f"the checkpoint cannot be loaded ({type(error).__name__}: {error}).",
+            f"the checkpoint cannot be loaded ({type(error).__name__}: {first_line(error)}).",
             "Fetch or train it again.",
         ) from error
-    return network, dict(checkpoint.get("train_args") or {})
 
 
-def _refused(error: TypeError) -> str:
-    """The name that the restricted loader would not look up, as torch tells it."""
-    found = re.search(r"GLOBAL (\S+)", str(error.__cause__))
-    return found[1] if found else type(error.__cause__).__name__
+def _require_layers_only(path: Path, tasks: ModuleType) -> None:
+    """Refuse what the restricted loader would let through, though it reaches for other files.
+
+    Raises:
+        KaleidoError: If the file names such a class, or there is no restricted loader.
+    """
+    import torch
+
+    if not (tasks.SAFE_LOAD and tasks._SafeLoad.SUPPORTED):
+        raise KaleidoError(
+            str(path),
+            "ultralytics' restricted loader is not at work here.",
+            "Update torch and ultralytics; before you import them, set ULTRALYTICS_SAFE_LOAD=true.",
+        )
+    for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
+        if name.startswith(_REACHING):
+            raise _untrusted(path, name)
 
 
-def _detections(found: Any) -> Detections:
-    """What ultralytics' ``Results`` of one image holds."""
-    boxes = found.boxes
-    return Detections(
-        boxes.xyxy.cpu().numpy().astype(np.float32),
-        boxes.conf.cpu().numpy().astype(np.float32),
-        tuple(found.names[int(index)] for index in boxes.cls.tolist()),
-        None if found.masks is None else found.masks.data.cpu().numpy().astype(np.float32),
+def _untrusted(path: Path, name: str) -> KaleidoError:
+    return KaleidoError(
+        str(path),
+        f"besides layers it names {name}, and may do anything as it is read.",
+        "If you know who made it, add --trust-weights; else use safetensors.",
     )

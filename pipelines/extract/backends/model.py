@@ -97,7 +97,10 @@ def _plugin(name: str, prompts: Sequence[str] = ()) -> PluginDetector | None:
 
 
 def _is_checkpoint(name: str) -> bool:
-    return Path(name).suffix == CHECKPOINT and Path(name).is_file()
+    path = Path(name)
+    if path.suffix == CHECKPOINT and not path.exists():
+        raise KaleidoError(name, "there is no such file.", "Check the path.")
+    return path.suffix == CHECKPOINT and path.is_file()
 
 
 def _refuse_prompts(name: str, prompts: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Object detection with masks by ultralytics YOLO, rebuilt from YAML and safetensors.
 
-ultralytics' own checkpoints are pickles, so none is ever read: the network is built from its YAML
-and the weights are copied in from safetensors.
+ultralytics' own checkpoints are pickles (see `pipelines.extract.backends.checkpoint`). Here none is
+read: the network is built from its YAML and the weights are copied in from safetensors.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def import_ultralytics(name: str) -> ModuleType:
             YOLO_AUTOINSTALL="false",
             YOLO_OFFLINE="true",
             YOLO_VERBOSE="false",
+            ULTRALYTICS_SAFE_LOAD="true",
         )
     pillow_open = Image.open
     try:

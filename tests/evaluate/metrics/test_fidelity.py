@@ -120,6 +120,12 @@ def test_density_and_coverage_agree_with_brute_force(monkeypatch, block):
     np.testing.assert_array_equal(shares.covered, inside.any(0))
 
 
+@pytest.mark.parametrize("size", [(256, 64), (100, 128), (600, 32)])
+def test_a_set_against_itself_has_a_density_of_one(size):
+    rows = rng().normal(size=size)
+    assert prdc(rows, rows).density.mean() == 1.0
+
+
 def test_an_outlier_reaches_far_in_recall_but_not_in_coverage():
     real = rng().normal(size=(100, 2))
     drawn = np.concatenate([real[:4] - 20.0, [[1e4, 1e4]]])

@@ -34,6 +34,14 @@ def test_descriptions_are_measured_apart_from_the_rest_of_z():
     assert looping["z.loops"].value == 0.0
 
 
+def test_z_without_a_description_do_not_count_as_empty_ones():
+    found = text_metrics(seen(z("a red star"), z("two blue hearts"), z(None), "<boxes> <7>"))
+    assert found["z.description.self_bleu4"].value < 0.5
+    alone = text_metrics(seen(z("red star red star red star"), z(None)))
+    assert alone["z.description.loops"].value == 1.0
+    assert np.isnan(alone["z.description.self_bleu4"].value)
+
+
 def test_without_descriptions_or_without_z_there_is_nothing_to_say_of_them():
     found = text_metrics(seen(z(None), z(None, 20)))
     assert "z.zipf" in found and not any(name.startswith("z.description") for name in found)

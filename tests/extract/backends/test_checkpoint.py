@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.manifest import read_manifest
+from pipelines.core.stage import Filtered
 from pipelines.data.scenes.generate import make_records
 from pipelines.extract.backends.model import find_detector, find_segmenter
 from pipelines.extract.backends.yolo import import_ultralytics
+from pipelines.extract.blobs import BlobsStage
+from pipelines.extract.detection import Detector
 
 FEW, LOW = 5, 1e-6
 NETWORKS = {
@@ -32,6 +36,19 @@ class Runs:
 
     def __reduce__(self):
         return Path.touch, (self.path,)
+
+
+class Reaches:
+    """Has ultralytics load another checkpoint as it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        from ultralytics.nn.distill_model import DistillationModel
+        from ultralytics.utils import IterableSimpleNamespace
+
+        return DistillationModel, (str(self.path), IterableSimpleNamespace(yaml={}))
 
 
 def write(path: Path, network: str, architecture: str, **more: object) -> Path:
@@ -104,6 +121,43 @@ def test_code_in_a_checkpoint_runs_only_for_those_who_trust_it(harmful, tmp_path
     assert (tmp_path / "it ran").exists()
 
 
+def test_a_checkpoint_cannot_have_another_one_run_code(harmful, tmp_path):
+    decoy = write(tmp_path / "decoy.pt", *NETWORKS["detect"], hidden=Reaches(harmful))
+    with pytest.raises(KaleidoError, match=r"it names ultralytics\.nn\.distill_model"):
+        find_detector(str(decoy)).load(0.25, FEW)
+    assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_damaged_checkpoint_is_neither_trusted_nor_deleted(tmp_path, trusted):
+    whole = write(tmp_path / "whole.pt", *NETWORKS["detect"])
+    path = tmp_path / "yolo26n.pt"  # a name that ultralytics fetches
+    with ZipFile(whole) as archive, ZipFile(path, "w") as damaged:
+        for name in archive.namelist():
+            if not name.endswith("/data/7"):  # some layer's weights
+                damaged.writestr(name, archive.read(name))
+    content = path.read_bytes()
+    with pytest.raises(KaleidoError) as raised:
+        find_detector(str(path), trust_weights=trusted).load(0.25, FEW)
+    assert "--trust-weights" not in str(raised.value)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("checkpoint", ["segment"], indirect=True)
+def test_a_picture_without_objects_is_filtered(checkpoint):
+    stage = BlobsStage(Detector(find_detector(str(checkpoint)), 0.999, FEW))
+    threads = torch.get_num_threads()
+    stage.setup()
+    assert torch.get_num_threads() == threads
+    outcomes = stage(list(make_records(2, seed=3)))
+    assert [type(outcome) for outcome in outcomes] == [Filtered, Filtered]
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path):
+    with pytest.raises(KaleidoError, match="there is no such file"):
+        find_detector(str(tmp_path / "best.pt"))
+
+
 def test_the_command_takes_a_checkpoint(harmful, workspace, write_data, invoke):
     write_data(list(make_records(3, seed=3)), 3)
     command = ["extract", "boxes", "--model", str(harmful), "--workspace", str(workspace.root)]
@@ -122,10 +176,13 @@ def test_what_it_cannot_do_is_said_before_it_is_loaded(checkpoint):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.pt").write_text("no archive")
+    with ZipFile(tmp_path / "zip.pt", "w") as archive:
+        archive.writestr("a/readme", "nothing")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pt")
     write(tmp_path / "classes.pt", "ClassificationModel", "yolo11n-cls.yaml")
     for name, why in {
         "text": "not a checkpoint of ultralytics",
+        "zip": "not a checkpoint of ultralytics .*holds 0 pickles",
         "weights": "what it holds finds no upright boxes",
         "classes": "ClassificationModel finds no upright boxes",
     }.items():
