@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = ROOT / ".nox" / "heavy"
-TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "jpeg", "track")
+TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "track")
 TESTED = f"[{','.join(TESTED_EXTRAS)},dev]"
 LIGHT_REQUIREMENTS = ("typer", "rich")
 """What the command line's own modules import."""

@@ -36,7 +36,6 @@ PACKAGES = {
     "datasets": "data hub (extra: hub)",
     "resvg-py": "data emoji (extra: emoji)",
     "gguf": "language models in GGUF files (extra: gguf)",
-    "simplejpeg": "decoding JPEG faster (extra: jpeg)",
     "spacy": "phrases for open-vocabulary detectors (extra: spacy)",
 }
 EMBEDDED = ("detector", "judge", "captioner", "tokenizer", "prior", "diffusion", "baseline")

@@ -84,33 +84,10 @@ def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -
 
 
 def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Like `open_image`, but returns uint8 (height, width, 3), read-only.
-
-    Plain JPEG is decoded by simplejpeg where that is installed, in two thirds of the time. It is
-    the same libjpeg with the same settings as Pillow's, so the pixels are the same.
-    """
+    """Like `open_image`, but returns uint8 (height, width, 3)."""
     import numpy as np
 
-    pixels = _plain_jpeg(data, max_pixels)
-    return np.asarray(open_image(data, name, max_pixels)) if pixels is None else pixels
-
-
-def _plain_jpeg(data: bytes, max_pixels: int) -> np.ndarray | None:
-    """Decode a JPEG by simplejpeg; None for what Pillow shall decode, or say what is wrong with."""
-    turned = b"Exif\0\0" in data or b"tiff:Orientation" in data
-    if not data.startswith(b"\xff\xd8\xff") or turned:
-        return None
-    try:
-        import simplejpeg
-
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("YCbCr", "Gray") or width * height > max_pixels:
-            return None
-        pixels = simplejpeg.decode_jpeg(data, "RGB")
-    except (ImportError, ValueError):  # not installed; damaged, or of a rare kind
-        return None
-    pixels.flags.writeable = False
-    return pixels
+    return np.asarray(open_image(data, name, max_pixels))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
