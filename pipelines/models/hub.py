@@ -153,7 +153,7 @@ def load_model(
     return Loaded(reader, model.eval().requires_grad_(False).to(device), device)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what a library says, without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")

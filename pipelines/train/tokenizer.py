@@ -22,7 +22,7 @@ from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
-from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, train
 from pipelines.train.stream import RecordStream
 
@@ -242,17 +242,19 @@ def _train(
     kept["data"] = stream.identity
     whole, decoders = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
     first = train(TokenizerTask(tokenizer, stream), schedule, whole, kept, "tokenizer", progress)
-    if first.resumed_at < first.steps:
-        drop_checkpoint(decoders)  # it is of other codes
     if not settings.decoder_steps:
         return first
-    kept["tokenizer.steps"] = max(first.steps, first.resumed_at)
+    taken = max(first.steps, first.resumed_at)  # a finished run can be longer than is asked for
+    found = load_checkpoint(decoders)
+    if found is not None and found[1]["settings"].get("tokenizer.steps") != taken:
+        drop_checkpoint(decoders)  # it is of other codes
+    kept["tokenizer.steps"] = taken
     rate = DECODER_RATE * settings.learning_rate
     schedule = replace(schedule, steps=settings.decoder_steps, learning_rate=rate)
     last = train(DecoderTask(tokenizer, stream), schedule, decoders, kept, "decoder", progress)
     return TrainSummary(
-        first.steps + last.steps,
-        first.images_seen + last.images_seen,
+        taken + last.steps,
+        taken * settings.batch_size + last.images_seen,
         last.loss,
         first.resumed_at + last.resumed_at,
     )

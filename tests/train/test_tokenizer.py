@@ -117,7 +117,13 @@ def test_an_interrupted_decoder_goes_on_and_new_codes_get_a_new_one(workspace, m
     longer = train_tokenizer(_with(workspace, steps=14, decoder_steps=5))
     assert (longer.resumed_at, longer.steps) == (12, 14 + 5)
     fewer = train_tokenizer(_with(workspace, steps=12, decoder_steps=5))
-    assert fewer.resumed_at == 14 + 5  # what is finished stays
+    assert (fewer.resumed_at, fewer.steps) == (14 + 5, 14 + 5)  # what is finished stays
+    with monkeypatch.context() as patched:
+        patched.setattr(TokenizerTask, "batch", _stopping_at(15 * 8, TokenizerTask.batch))
+        with pytest.raises(KeyboardInterrupt):
+            train_tokenizer(_with(workspace, steps=16, decoder_steps=5))
+    stopped = train_tokenizer(_with(workspace, steps=14, decoder_steps=5))
+    assert (stopped.resumed_at, stopped.steps) == (15, 15 + 5)  # a decoder for the codes of 15
     train_tokenizer(_with(workspace, decoder_steps=5), restart=True)
     assert not list((workspace.logs / "tokenizer-decoder").glob("*.tmp"))
 

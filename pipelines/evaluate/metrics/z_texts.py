@@ -20,7 +20,8 @@ def text_metrics(seen: Observed) -> dict[str, Estimate]:
     Returns:
         ``z.parses``; ``z.distinct2``, ``z.repeated4``, ``z.loops``, ``z.self_bleu4``,
         ``z.self_bleu5`` and ``z.zipf``; and these as ``z.description.distinct2`` and the like of
-        the descriptions alone, where z have some. Nothing where no picture has a z.
+        the descriptions alone, of those z that parse and have one. Nothing where no picture has a
+        z.
     """
     if not any(seen.texts):
         return {}

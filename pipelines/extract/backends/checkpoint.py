@@ -55,8 +55,8 @@ _PREDICTORS = {
     "segment": ("ultralytics.models.yolo.segment", "SegmentationPredictor"),
 }
 
-_REACHING = ("ultralytics.nn.distill_model.", "ultralytics.nn.modules.block.TorchVision")
-"""Classes that load another file or fetch weights as they are made."""
+_REACHING = ("DistillationModel", "TorchVision", "CLIP")
+"""Classes of ultralytics that load another file or fetch weights as they are made."""
 
 _IMAGE_SIZE = 640
 """Pixels a side that a network sees whose checkpoint does not say."""
@@ -208,43 +208,47 @@ def _load(path: Path, trusted: bool) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The network, and the settings that it was trained with."""
     tasks = import_ultralytics("ultralytics.nn.tasks")
     try:
-        if not trusted:
-            _require_layers_only(path, tasks)
         # A copy of a plain name: some names ultralytics changes, fetches, or deletes when damaged.
         with tempfile.TemporaryDirectory() as folder:
-            copy = shutil.copyfile(path, Path(folder) / f"checkpoint{SUFFIX}")
+            copy = Path(shutil.copyfile(path, Path(folder) / f"checkpoint{SUFFIX}"))
+            if not trusted:
+                _require_layers_only(copy, path, tasks)
             checkpoint, _ = tasks.torch_safe_load(copy, safe_only=not trusted)
         network = (checkpoint.get("ema") or checkpoint["model"]).float().eval()
         return network, dict(checkpoint.get("train_args") or {})
     except KaleidoError:
         raise
     except Exception as error:  # whatever a damaged or unfamiliar pickle brings about
-        refused = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+        reason = error.__cause__ or error  # what torch said, of which ultralytics makes a page
+        refused = re.search(r"GLOBAL (\S+)", str(reason))
         if refused and not trusted:
             raise _untrusted(path, refused[1]) from error
         raise KaleidoError(
             str(path),
-            f"the checkpoint cannot be loaded ({type(error).__name__}: {first_line(error)}).",
+            f"the checkpoint cannot be loaded ({type(reason).__name__}: {first_line(reason)}).",
             "Fetch or train it again.",
         ) from error
 
 
-def _require_layers_only(path: Path, tasks: ModuleType) -> None:
+def _require_layers_only(copy: Path, path: Path, tasks: ModuleType) -> None:
     """Refuse what the restricted loader would let through, though it reaches for other files.
+
+    Args:
+        copy: What will be loaded.
+        path: What an error calls it.
+        tasks: ``ultralytics.nn.tasks``.
 
     Raises:
         KaleidoError: If the file names such a class, or there is no restricted loader.
     """
-    import torch
-
     if not (tasks.SAFE_LOAD and tasks._SafeLoad.SUPPORTED):
         raise KaleidoError(
             str(path),
             "ultralytics' restricted loader is not at work here.",
             "Update torch and ultralytics; before you import them, set ULTRALYTICS_SAFE_LOAD=true.",
         )
-    for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
-        if name.startswith(_REACHING):
+    for name in _named_in(copy):
+        if name.rpartition(".")[2] in _REACHING:  # whichever module it is imported from
             raise _untrusted(path, name)
 
 
