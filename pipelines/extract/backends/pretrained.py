@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,29 +102,40 @@ class OpenDetector(PretrainedBackend):
         self._phrases = phrases
 
     def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
-        # One by one: each picture has its own phrases, and their number differs.
-        return [self._ground(*pair) for pair in zip(images, captions, strict=True)]
+        # Together go pictures of one size with the same phrases: nothing is padded then, and what
+        # is found in one does not depend on the others.
+        alike: dict[tuple[tuple[str, ...], tuple[int, ...]], list[int]] = defaultdict(list)
+        for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            alike[tuple(self._phrases(caption)), image.shape].append(index)
+        found: dict[int, Detections] = {}
+        for (phrases, _), indices in alike.items():
+            pictures = [images[index] for index in indices]
+            found |= zip(indices, self._ground(pictures, phrases), strict=True)
+        return [found[index] for index in range(len(images))]
 
-    def _ground(self, image: np.ndarray, caption: str) -> Detections:
-        phrases = list(self._phrases(caption))
+    def _ground(self, images: Sequence[np.ndarray], phrases: Sequence[str]) -> list[Detections]:
+        """Look for the same phrases in every picture."""
         if not phrases:
-            return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
+            nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
+            return [nothing] * len(images)
         options: dict[str, Any] = {}
         if "grounding" in self._model.config.model_type:
             # One text for all phrases; a label is what of it a box answers to, perhaps nothing.
-            inputs = self._inputs([image], text=". ".join(phrases) + ".")
+            inputs = self._inputs(images, text=[". ".join(phrases) + "."] * len(images))
             options["input_ids"] = inputs["input_ids"]
         else:
-            inputs = self._inputs([image], text=[phrases])
-            options["text_labels"] = [phrases]
-        (found,) = self._processor.post_process_grounded_object_detection(
+            options["text_labels"] = [list(phrases)] * len(images)
+            inputs = self._inputs(images, text=options["text_labels"])
+        found = self._processor.post_process_grounded_object_detection(
             self._model(**inputs),
             threshold=self.confidence,
-            target_sizes=[image.shape[:2]],
+            target_sizes=[image.shape[:2] for image in images],
             **options,
         )
-        every = _detections(found, found["text_labels"])
-        return every.take([index for index, label in enumerate(every.labels) if label])
+        every = [_detections(each, each["text_labels"]) for each in found]
+        return [
+            each.take([index for index, label in enumerate(each.labels) if label]) for each in every
+        ]
 
 
 class InstanceSegmenter(PretrainedBackend):

@@ -13,8 +13,9 @@ from pipelines.extract.backends.model import find_detector
 from pipelines.extract.backends.pretrained import PretrainedBackend
 
 RNG = np.random.default_rng(0)
-IMAGES = [RNG.integers(0, 255, (h, w, 3), np.uint8) for h, w in ((48, 64), (64, 64), (64, 40))]
-CAPTIONS = ["a red disc", "a square", "nothing"]
+SIZES = ((48, 64), (64, 64), (64, 40), (64, 64))
+IMAGES = [RNG.integers(0, 255, (*size, 3), np.uint8) for size in SIZES]
+CAPTIONS = ["a red disc", "a square", "nothing", "a square"]
 FAMILIES = {
     "rtdetr": "detection",
     "mask2former": "segmentation",
