@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from pipelines.models.naming import NamingTarget, naming_loss, naming_target
 from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior, ZTokens
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, TrainSummary, train
+from pipelines.train.loop import Schedule, TrainSummary, decisive, train
 from pipelines.train.prior import z_text
 from pipelines.train.stream import RecordStream
 
@@ -164,15 +163,6 @@ def train_diffusion(
         stream = RecordStream(workspace, order_kinds(settings.z_kinds), settings.seed)
         _check_codebook(prior, stream)
         model = _fresh_model(settings, stream, prior, kinds)
-        schedule = Schedule(
-            settings.steps,
-            settings.batch_size,
-            settings.learning_rate,
-            settings.warmup,
-            settings.seed,
-            ema=settings.ema,
-            precision=settings.precision,
-        )
         task = DiffusionTask(
             model,
             prior,
@@ -182,11 +172,10 @@ def train_diffusion(
             settings.naming_weight,
             settings.seed,
         )
-        kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
-        kept |= {"prior": prior.identity, "data": stream.identity}
+        kept = decisive(settings) | {"prior": prior.identity, "data": stream.identity}
         if settings.pretrained:  # the weights count, not where they lie
             kept["pretrained"] = weights_id(Path(settings.pretrained))
-        summary = train(task, schedule, checkpoint, kept, name, progress)
+        summary = train(task, Schedule.of(settings), checkpoint, kept, name, progress)
         model.images_seen += summary.images_seen
         model.save(workspace.models(name))
     return summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
+from pipelines.core.settings import DiffusionSettings, PriorSettings, TokenizerSettings
 from pipelines.train.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
@@ -32,6 +33,12 @@ CHECKPOINT_SECONDS = 300.0
 
 LOOK = 10
 """Steps between two looks at the loss."""
+
+
+LENGTHS = ("steps", "decoder_steps")
+"""Settings that only say how long to train."""
+
+Trained = TokenizerSettings | PriorSettings | DiffusionSettings
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,22 @@ class Schedule:
     clip: float = 1.0
     precision: str = "fp32"
 
+    @classmethod
+    def of(cls, settings: Trained) -> Schedule:
+        """The schedule that a section of the settings asks for, by its values of these names."""
+        given = asdict(settings)
+        return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
+
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
         rising = (step + 1) / max(self.warmup, 1)
         falling = (self.steps - step) / max(self.cooldown * self.steps, 1.0)
         return self.learning_rate * max(0.0, min(1.0, rising, falling))
+
+
+def decisive(settings: Trained) -> dict[str, Any]:
+    """What of a section the weights depend on: all but `LENGTHS`, for a run can be made longer."""
+    return {key: value for key, value in asdict(settings).items() if key not in LENGTHS}
 
 
 class Task(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from pipelines.latents.sequence import number_ids, order_kinds, z_to_text
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, TrainSummary, train
+from pipelines.train.loop import Schedule, TrainSummary, decisive, train
 from pipelines.train.stream import RecordStream
 
 TOKENIZER_RECORDS = 20_000
@@ -152,18 +152,10 @@ def train_prior(
         if len(stream.token_shapes) == 1:
             (prior.token_shape,) = stream.token_shapes
         prior.codebook = stream.codebook
-        schedule = Schedule(
-            settings.steps,
-            settings.batch_size,
-            settings.learning_rate,
-            settings.warmup,
-            settings.seed,
-            precision=settings.precision,
-        )
-        kept = {key: value for key, value in asdict(settings).items() if key != "steps"}
-        kept["data"] = stream.identity
+        kept = decisive(settings) | {"data": stream.identity}
         dropout_records = settings.dropout_steps * settings.batch_size
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
+        schedule = Schedule.of(settings)
         summary = train(task, schedule, checkpoint, kept, "prior", progress)
         prior.save(workspace.models("prior"))
     return summary

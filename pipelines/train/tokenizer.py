@@ -23,7 +23,7 @@ from pipelines.core.workspace import Workspace
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint
-from pipelines.train.loop import Schedule, TrainSummary, train
+from pipelines.train.loop import Schedule, TrainSummary, decisive, train
 from pipelines.train.stream import RecordStream
 
 COMMITMENT = 0.25
@@ -156,8 +156,8 @@ class DecoderTask(_Task):
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Error of the reconstruction, and of its edges."""
-        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
-            entries = self._tokenizer.entries(self._tokenizer.encode(batch))  # ids as extracted
+        with torch.autocast(batch.device.type, enabled=False):  # the ids that extraction writes
+            entries = self._tokenizer.entries(self._tokenizer.encode(batch))
         return reconstruction_error(self._tokenizer.pictures(entries), batch)
 
 
@@ -229,17 +229,7 @@ def _train(
     progress: Progress,
 ) -> TrainSummary:
     """Train the whole, then its decoder alone, each with a checkpoint of its own in `logs`."""
-    schedule = Schedule(
-        settings.steps,
-        settings.batch_size,
-        settings.learning_rate,
-        settings.warmup,
-        settings.seed,
-        precision=settings.precision,
-    )
-    lengths = ("steps", "decoder_steps")  # a run can be made longer
-    kept = {key: value for key, value in asdict(settings).items() if key not in lengths}
-    kept["data"] = stream.identity
+    schedule, kept = Schedule.of(settings), decisive(settings) | {"data": stream.identity}
     whole, decoders = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
     first = train(TokenizerTask(tokenizer, stream), schedule, whole, kept, "tokenizer", progress)
     if not settings.decoder_steps:

@@ -84,12 +84,12 @@ def find_segmenter(name: str, trust_weights: bool = False) -> SamModel | Detecto
     Raises:
         KaleidoError: As `find_detector`. Whether a detector's finds have masks is not checked.
     """
-    if plugin := _plugin(name):
-        return plugin
-    if _is_checkpoint(name):
-        return find_checkpoint(Path(name), trust_weights)
-    folder = model_folder(name)
-    return sam_in(folder) or find_detector(str(folder))
+    if not (_plugin(name) or _is_checkpoint(name)):
+        folder = model_folder(name)
+        if sam := sam_in(folder):
+            return sam
+        name = str(folder)
+    return find_detector(name, trust_weights=trust_weights)
 
 
 def _plugin(name: str, prompts: Sequence[str] = ()) -> PluginDetector | None:
@@ -98,9 +98,11 @@ def _plugin(name: str, prompts: Sequence[str] = ()) -> PluginDetector | None:
 
 def _is_checkpoint(name: str) -> bool:
     path = Path(name)
-    if path.suffix == CHECKPOINT and not path.exists():
+    if path.suffix != CHECKPOINT or path.is_dir():
+        return False
+    if not path.exists():
         raise KaleidoError(name, "there is no such file.", "Check the path.")
-    return path.suffix == CHECKPOINT and path.is_file()
+    return True
 
 
 def _refuse_prompts(name: str, prompts: Sequence[str]) -> None:
