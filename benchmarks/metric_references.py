@@ -19,12 +19,9 @@ from torchmetrics.image.kid import poly_mmd
 from vendi_score import vendi as reference_vendi
 
 from pipelines.evaluate.metrics.diversity import mss, vendi
-from pipelines.evaluate.metrics.fidelity import (
-    Moments,
-    frechet_distance,
-    prdc,
-)
-from pipelines.evaluate.metrics.kernels import mmd_by_caption
+from pipelines.evaluate.metrics.frechet import Moments, frechet_distance
+from pipelines.evaluate.metrics.kernels import KernelMeans, mmd_by_caption
+from pipelines.evaluate.metrics.manifolds import Balls, prdc
 
 LIMIT = 1e-3
 NEIGHBOURS = 3
@@ -66,10 +63,11 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Pair]]:
 
 def ours(drawn: np.ndarray, real: np.ndarray) -> Values:
     """Our metrics."""
-    shares = prdc(real, drawn, NEIGHBOURS)
+    shares = prdc(*(Balls.around(rows, NEIGHBOURS) for rows in (real, drawn)))
+    kernels = (KernelMeans.of(rows[None]) for rows in (drawn, real))
     return {
         "Fréchet distance": frechet_distance(Moments.of(drawn), Moments.of(real)),
-        "kernel distance": mmd_by_caption(drawn[None], real[None])[0],
+        "kernel distance": mmd_by_caption(*kernels)[0],
         "precision": shares.precise.mean(),
         "recall": shares.recalled.mean(),
         "density": shares.density.mean(),

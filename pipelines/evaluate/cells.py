@@ -25,7 +25,7 @@ _CODE = (
     *("core/seeds.py", "data/scenes", "extract/ellipse.py", "extract/palette.py"),
     *("latents", "models", "sample"),
     *(f"evaluate/adherence/{name}.py" for name in ("ellipses", "palettes", "tokens", "truth")),
-    *(f"evaluate/metrics/{name}.py" for name in ("copying", "explained", "fidelity")),
+    *(f"evaluate/metrics/{name}.py" for name in ("copying", "edges", "explained")),
     *(
         f"evaluate/{name}.py"
         for name in ("judge", "networks", "observe", "own_data", "reference", "scenes")

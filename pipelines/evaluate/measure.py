@@ -10,14 +10,12 @@ import numpy as np
 
 from pipelines.evaluate.adherence.boxes import agrees, same_count, same_shapes
 from pipelines.evaluate.adherence.kinds import adherence
+from pipelines.evaluate.factors import FactorValues, factor_values, known_values
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
-from pipelines.evaluate.metrics.fidelity import (
-    Moments,
-    frechet_by_caption,
-    prdc,
-)
+from pipelines.evaluate.metrics.frechet import frechet_by_caption
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
+from pipelines.evaluate.metrics.manifolds import Balls, prdc
 from pipelines.evaluate.metrics.modes import (
     FACTORS,
     entropy_of_as_many,
@@ -100,16 +98,14 @@ def feature_distances(
         with the real ones; ``precision``, ``recall``, ``density`` and ``coverage.real``, which
         depend on numbers, m of each caption with m real ones, on average.
     """
-    captions, seeds, _, d = seen.features.shape
-    drawn = seen.features.reshape(captions, -1, d)
-    real = reference.features[:, 0]
+    drawn, real = seen.by_caption, reference.by_caption
     values = {
-        "frechet": frechet_by_caption(*([Moments.of(rows) for rows in x] for x in (drawn, real))),
+        "frechet": frechet_by_caption(seen.moments, reference.moments),
         "mmd": mmd_across_captions(drawn, real),
     }
     if texts is not None:
         values["cmmd"] = mmd_across_captions(unit(drawn), unit(real), clip_gaussian)
-    return _of_captions(values, seeds) | _shares_in_blocks(seen.features, real)
+    return _of_captions(values, seen.features.shape[1]) | _shares_in_blocks(seen, reference)
 
 
 def feature_metrics(
@@ -162,28 +158,26 @@ def _of_captions(values: Mapping[str, tuple[float, np.ndarray]], seeds: int) -> 
     return {name: Estimate.of_captions(*value, seeds) for name, value in values.items()}
 
 
-def _shares_in_blocks(features: np.ndarray, real: np.ndarray) -> dict[str, Estimate]:
+def _shares_in_blocks(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     """Average the metrics that need as many drawn as real pictures over blocks of as many.
 
     Args:
-        features: (captions, seeds, n, d).
-        real: (captions, m, d), m no more than n.
+        seen: n of each caption under each seed.
+        reference: m of each caption in all, m no more than n.
     """
-    captions, seeds, n, d = features.shape
-    m = real.shape[1]
+    captions, seeds, n, d = seen.features.shape
+    m = reference.by_caption.shape[1]
     tables: dict[str, list[np.ndarray]] = {}
     for seed in range(seeds):
-        blocks = [
-            _shares(features[:, seed, start : start + m].reshape(-1, d), real.reshape(-1, d))
-            for start in range(0, n - m + 1, m)
-        ]
+        drawn = [seen.features[:, seed, start : start + m] for start in range(0, n - m + 1, m)]
+        blocks = [_shares(Balls.around(rows.reshape(-1, d)), reference.balls) for rows in drawn]
         for name in blocks[0]:
             points = np.mean([block[name].reshape(captions, m).mean(1) for block in blocks], axis=0)
             tables.setdefault(name, []).append(points)
     return {name: Estimate.mean_of(np.stack(parts, axis=1)) for name, parts in tables.items()}
 
 
-def _shares(drawn: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
+def _shares(drawn: Balls, real: Balls) -> dict[str, np.ndarray]:
     """Metrics that are means over points: metric -> a value for each point."""
     scores = prdc(real, drawn)
     return {
@@ -195,13 +189,12 @@ def _shares(drawn: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
-    captions, seeds, _, d = seen.features.shape
-    moments = [
-        [Moments.of(rows.reshape(-1, d)) for rows in each.features] for each in (seen, reference)
-    ]
-    each = [features.reshape(captions, -1, d) for features in (seen.features, reference.features)]
-    distances = {"frechet": frechet_by_caption(*moments), "mmd": mmd_by_caption(*each)}
-    shares = _shares(*(features.reshape(-1, d) for features in each))
+    captions, seeds = seen.features.shape[:2]
+    distances = {
+        "frechet": frechet_by_caption(seen.moments, reference.moments),
+        "mmd": mmd_by_caption(seen.kernel_means, reference.kernel_means),
+    }
+    shares = _shares(seen.balls, reference.balls)
     return _of_captions(distances, seeds) | {
         name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
         for name, points in shares.items()
@@ -232,14 +225,21 @@ def _modes(
 ) -> dict[str, Estimate]:
     """Measure a factor among valid pictures, drawn and real ones."""
     counts = np.array([[len(group) for group in by_seed] for by_seed in drawn])
+    ours, theirs = (_factor_values(side, asked, factor) for side in (drawn, real))
+    known = [known_values(factor, a.total()) for a in asked]
     scores: dict[str, Callable[[int, int], float]] = {
-        f"entropy.{factor}": lambda c, s: mode_entropy(drawn[c][s], asked[c], factor),
-        f"entropy.{factor}.real": lambda c, s: entropy_of_as_many(
-            int(counts[c, s]), real[c][s], asked[c], factor
-        ),
-        f"coverage.{factor}": lambda c, s: mode_coverage(drawn[c][s], asked[c], factor),
+        f"entropy.{factor}": lambda c, s: mode_entropy(ours[c][s]),
+        f"entropy.{factor}.real": lambda c, s: entropy_of_as_many(int(counts[c, s]), theirs[c][s]),
+        f"coverage.{factor}": lambda c, s: mode_coverage(ours[c][s], known[c]),
     }
     return {name: seen.by_group(score, counts) for name, score in scores.items()}
+
+
+def _factor_values(groups: Groups, asked: Asked, factor: str) -> list[list[FactorValues]]:
+    return [
+        [factor_values(group, counts, factor) for group in by_seed]
+        for by_seed, counts in zip(groups, asked, strict=True)
+    ]
 
 
 def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:

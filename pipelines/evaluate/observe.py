@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from pipelines.evaluate.adherence.ellipses import with_ellipses
 from pipelines.evaluate.adherence.palettes import palette_fits
 from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.metrics.fidelity import edge_energy
+from pipelines.evaluate.metrics.edges import edge_energy
+from pipelines.evaluate.metrics.frechet import Moments
+from pipelines.evaluate.metrics.kernels import KernelMeans
+from pipelines.evaluate.metrics.manifolds import Balls
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
@@ -60,6 +64,8 @@ class Cell:
 class Observed:
     """What was seen of one source of pictures.
 
+    What a metric must know of this set alone is computed once: the reference is compared with many.
+
     Attributes:
         features: float32 (captions, seeds, n, d).
         verdicts: By caption and seed, one a picture.
@@ -82,6 +88,27 @@ class Observed:
     def texts(self) -> list[str]:
         """Every z."""
         return [z for by_seed in self.z for group in by_seed for z in group]
+
+    @property
+    def by_caption(self) -> np.ndarray:
+        """Features of each caption's pictures, under all seeds: (captions, seeds * n, d)."""
+        captions, _, _, d = self.features.shape
+        return self.features.reshape(captions, -1, d)
+
+    @cached_property
+    def moments(self) -> list[Moments]:
+        """Of each caption's features."""
+        return [Moments.of(rows) for rows in self.by_caption]
+
+    @cached_property
+    def balls(self) -> Balls:
+        """Around all features."""
+        return Balls.around(self.features.reshape(-1, self.features.shape[-1]))
+
+    @cached_property
+    def kernel_means(self) -> KernelMeans:
+        """Of the captions' features."""
+        return KernelMeans.of(self.by_caption)
 
     def by_group(
         self, function: Callable[[int, int], float], counts: np.ndarray | None = None

@@ -19,7 +19,7 @@ from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.measure import feature_distances, feature_metrics
 from pipelines.evaluate.metrics.copying import digest, training_pictures
-from pipelines.evaluate.metrics.fidelity import NEIGHBOURS
+from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures

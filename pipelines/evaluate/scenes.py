@@ -12,7 +12,7 @@ from pipelines.evaluate.adherence.truth import WITHOUT, TrueZ
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.copying import TrainingPictures
-from pipelines.evaluate.metrics.fidelity import NEIGHBOURS
+from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.evaluate.reference import asked_shapes, reference_scenes, scene_images

@@ -25,8 +25,8 @@ from pipelines.data.scenes.factors import (
     SIZES,
     Scene,
     SceneObject,
-    arrangement_of,
     colour_distribution,
+    nearest_arrangements,
     sample_scene,
     texture_distribution,
 )
@@ -73,7 +73,7 @@ def test_size_is_independent_of_shape() -> None:
 def test_arrangements_are_recognised_from_centres() -> None:
     for scene in SCENES[:500]:
         centres = np.array([(item.x, item.y) for item in scene.objects])
-        assert arrangement_of(centres) == scene.arrangement
+        assert nearest_arrangements(centres[None]) == [scene.arrangement]
 
 
 def test_a_fifth_is_held_out_by_combination() -> None:

@@ -149,23 +149,23 @@ def _sample_object(
     )
 
 
-def arrangement_of(centres: np.ndarray) -> str:
-    """Name the arrangement whose anchors lie nearest to the given centres.
+def nearest_arrangements(centres: np.ndarray) -> list[str]:
+    """Name the arrangements whose anchors lie nearest to the centres of each scene's objects.
 
     Args:
-        centres: (n, 2), x and y as fractions of the side, n from 1 to 3, in any order.
+        centres: (scenes, n, 2), x and y as fractions of the side, n from 1 to 3, in any order.
 
     Returns:
-        A key of ``ARRANGEMENTS[n]``.
+        A key of ``ARRANGEMENTS[n]`` a scene.
     """
-    count = len(centres)
-    best, best_distance = "", np.inf
+    count = centres.shape[1]
+    names, places = [], []
     for name, (_, anchors) in ARRANGEMENTS[count].items():
-        for order in permutations(range(count)):
-            distance = float(np.square(np.asarray(anchors)[list(order)] - centres).sum())
-            if distance < best_distance:
-                best, best_distance = name, distance
-    return best
+        for order in permutations(anchors):
+            names.append(name)
+            places.append(order)
+    gaps = centres[:, None] - np.array(places)
+    return [names[i] for i in np.square(gaps).sum((2, 3)).argmin(1)]
 
 
 def colour_distribution(shapes: tuple[str, ...]) -> np.ndarray:

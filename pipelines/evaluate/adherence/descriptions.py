@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pipelines.data.scenes.descriptions import COLUMNS, ROWS, read_description
 from pipelines.data.scenes.factors import SIZES
 from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.factors import PLACES, arrangements, of_objects
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.metrics.modes import arrangement_in, factor_of
 from pipelines.latents.description import Description
 
 FACTS = ("shape", "colour", "texture", "size", "place", "arrangement", "background")
@@ -21,14 +21,15 @@ Facts = Counter[tuple[str, ...]]
 def facts_seen(verdict: Verdict) -> Facts:
     """List what the judge sees, in the form of `read_description`."""
     facts: Facts = Counter()
-    for item in verdict.objects:
+    sizes, places = (of_objects(verdict.objects, factor) for factor in ("size", "place"))
+    for item, size, place in zip(verdict.objects, sizes, places, strict=True):
         facts["shape", item.shape] += 1
         facts["colour", item.shape, item.colour] += 1
         facts["texture", item.shape, item.texture] += 1
-        facts["size", item.shape, tuple(SIZES)[factor_of(item, "size")]] += 1
-        column, row = factor_of(item, "place")
+        facts["size", item.shape, tuple(SIZES)[size]] += 1
+        row, column = divmod(place, PLACES)
         facts["place", item.shape, ROWS[row], COLUMNS[column]] += 1
-    facts["arrangement", arrangement_in(verdict.objects)] += 1
+    facts["arrangement", *arrangements([verdict])] += 1
     facts["background", verdict.background] += 1
     return facts
 

@@ -15,7 +15,7 @@ from pipelines.core.record import Record
 from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.metrics.diversity import unit
-from pipelines.evaluate.metrics.fidelity import BLOCK
+from pipelines.evaluate.metrics.manifolds import BLOCK
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.models.pixels import reduced_pixels

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.evaluate.metrics.fidelity import squared_distances
+from pipelines.evaluate.metrics.manifolds import squared_distances
 from pipelines.evaluate.metrics.statistics import jackknife
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -64,7 +65,36 @@ def mmd_across_captions(
     return float(whole), count * whole - (count - 1) * without
 
 
-def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarray]:
+@dataclass(frozen=True, slots=True)
+class KernelMeans:
+    """Features of captions' images, with their mean `polynomial` by pairs of captions.
+
+    Attributes:
+        features: (captions, n, d).
+        means: (captions, captions); on the diagonal over pairs of different images.
+    """
+
+    features: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> KernelMeans:
+        """Take the means of (captions, n, d).
+
+        Raises:
+            ValueError: If n is less than two.
+        """
+        n = features.shape[1]
+        if n < 2:
+            raise ValueError("an unbiased distance needs two images a caption or more")
+        means = _means_within(features, polynomial)
+        selves = np.array([np.trace(polynomial(rows, rows)) for rows in features])
+        own = (np.diag(means) * n * n - selves) / (n * (n - 1))
+        means[np.diag_indices_from(means)] = own
+        return cls(features, means)
+
+
+def mmd_by_caption(drawn: KernelMeans, real: KernelMeans) -> tuple[float, np.ndarray]:
     """Squared maximum mean discrepancy under `polynomial`, with each caption's pseudo-value.
 
     The captions are given, not drawn, so the images are independent only given their captions. The
@@ -74,29 +104,15 @@ def mmd_by_caption(drawn: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarr
     distance; on any other it is not.
 
     Args:
-        drawn: (captions, n, d) features of drawn images, n of 2 or more.
-        real: (captions, m, d) features of real images, m of 2 or more.
+        drawn: Of drawn images.
+        real: Of real images of the same captions.
 
     Returns:
         The distance and the pseudo-values, see `jackknife`; captions are left out on both sides.
-
-    Raises:
-        ValueError: If a caption has fewer than two images.
     """
-    if min(drawn.shape[1], real.shape[1]) < 2:
-        raise ValueError("an unbiased distance needs two images a caption or more")
-    gaps = _means(drawn) + _means(real) - 2.0 * _means_between(drawn, real)
+    between = _means_between(drawn.features, real.features, polynomial)
+    gaps = drawn.means + real.means - 2.0 * between
     return jackknife(lambda kept: float(gaps[np.ix_(kept, kept)].mean()), len(gaps))
-
-
-def _means(features: np.ndarray) -> np.ndarray:
-    """Mean kernel of each pair of captions, over pairs of different images: (c, c)."""
-    means = _means_within(features, polynomial)
-    n = features.shape[1]
-    selves = np.array([np.trace(polynomial(rows, rows)) for rows in features])
-    own = (np.diag(means) * n * n - selves) / (n * (n - 1))
-    means[np.diag_indices_from(means)] = own
-    return means
 
 
 def _means_within(features: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -107,7 +123,7 @@ def _means_within(features: np.ndarray, kernel: Kernel) -> np.ndarray:
     return means + np.triu(means, 1).T
 
 
-def _means_between(a: np.ndarray, b: np.ndarray, kernel: Kernel = polynomial) -> np.ndarray:
+def _means_between(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> np.ndarray:
     """Mean kernel of each pair of captions: (c, n, d), (c, m, d) -> (c, c)."""
     rows = []
     for x in a:

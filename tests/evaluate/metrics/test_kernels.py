@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.metrics.kernels import (
+    KernelMeans,
     clip_gaussian,
     mmd_across_captions,
     mmd_by_caption,
@@ -13,6 +14,10 @@ from pipelines.evaluate.metrics.kernels import (
 
 def rows(seed, shape, mean=0.0):
     return np.random.default_rng(seed).normal(mean, 1.0, shape)
+
+
+def distance(drawn, real):
+    return mmd_by_caption(KernelMeans.of(drawn), KernelMeans.of(real))
 
 
 def kernel(x, y):
@@ -30,14 +35,14 @@ def plain(a, b):
 
 def test_of_one_caption_it_is_grettons_estimate():
     drawn, real = rows(0, (1, 4, 5)), rows(1, (1, 6, 5), 0.5)
-    assert mmd_by_caption(drawn, real)[0] == pytest.approx(plain(drawn[0], real[0]))
+    assert distance(drawn, real)[0] == pytest.approx(plain(drawn[0], real[0]))
 
 
 def test_leaving_out_a_caption_is_what_it_says():
     drawn, real = rows(0, (3, 4, 5)), rows(1, (3, 6, 5), 0.5)
-    value, pseudo = mmd_by_caption(drawn, real)
+    value, pseudo = distance(drawn, real)
     for index in range(3):
-        left = mmd_by_caption(np.delete(drawn, index, 0), np.delete(real, index, 0))[0]
+        left = distance(np.delete(drawn, index, 0), np.delete(real, index, 0))[0]
         assert pseudo[index] == pytest.approx(3 * value - 2 * left)
 
 
@@ -51,7 +56,7 @@ def test_its_expectation_is_zero_for_equal_distributions_whatever_the_size():
     captions = 2.0 * rows(9, (4, 1, 3))  # images of one caption are alike
     for size in (2, 10):
         values = [
-            mmd_by_caption(
+            distance(
                 captions + rows(2 * seed, (4, size, 3)), captions + rows(2 * seed + 1, (4, size, 3))
             )[0]
             for seed in range(400)
@@ -62,7 +67,7 @@ def test_its_expectation_is_zero_for_equal_distributions_whatever_the_size():
 
 def test_a_set_against_itself_and_against_a_copy_score_alike():
     features = rows(0, (3, 5, 4))
-    one, copy = mmd_by_caption(features, features), mmd_by_caption(features, features.copy())
+    one, copy = distance(features, features), distance(features, features.copy())
     assert one[0] == copy[0]
 
 
@@ -73,14 +78,14 @@ def test_for_gaussians_of_one_dimension_it_has_a_closed_form():
         return third + 3 * second + 3 * first + 1
 
     expected = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
-    found, _ = mmd_by_caption(rows(0, (1, 3000, 1)), rows(1, (1, 3000, 1), 1.0))
+    found, _ = distance(rows(0, (1, 3000, 1)), rows(1, (1, 3000, 1), 1.0))
     assert found == pytest.approx(expected, rel=0.1)
 
 
 def test_one_image_a_caption_is_refused_and_one_caption_has_no_pseudo_value():
     with pytest.raises(ValueError, match="two images"):
-        mmd_by_caption(rows(0, (3, 1, 2)), rows(1, (3, 2, 2)))
-    assert np.isnan(mmd_by_caption(rows(0, (1, 3, 2)), rows(1, (1, 3, 2)))[1]).all()
+        KernelMeans.of(rows(0, (3, 1, 2)))
+    assert np.isnan(distance(rows(0, (1, 3, 2)), rows(1, (1, 3, 2)))[1]).all()
 
 
 def test_across_captions_it_is_the_u_statistic():
