@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -111,7 +110,7 @@ def grounding_dino(tmp_path_factory):
     )
     processor = tf.GroundingDinoProcessor(
         tf.GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 128}),
-        _words(tmp_path_factory),
+        _words(),
     )
     return _save(tmp_path_factory, tf.GroundingDinoForObjectDetection, config, processor)
 
@@ -122,9 +121,6 @@ def owlv2(tmp_path_factory):
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     marks = ["!", *letters, *(f"{letter}</w>" for letter in letters)]
     marks += ["<|startoftext|>", "<|endoftext|>"]
-    folder = tmp_path_factory.mktemp("letters")
-    (folder / "vocab.json").write_text(json.dumps({mark: i for i, mark in enumerate(marks)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
     config = tf.Owlv2Config(
         text_config=TINY
         | {
@@ -137,8 +133,8 @@ def owlv2(tmp_path_factory):
         projection_dim=16,
     )
     tokenizer = tf.CLIPTokenizer(
-        vocab=str(folder / "vocab.json"),
-        merges=str(folder / "merges.txt"),
+        vocab={mark: i for i, mark in enumerate(marks)},
+        merges=[],
         pad_token="!",
         model_max_length=16,
     )
@@ -192,11 +188,9 @@ def sam2(tmp_path_factory):
     return _save(tmp_path_factory, tf.Sam2Model, config, processor)
 
 
-def _words(tmp_path_factory):
+def _words():
     """A tokenizer that knows `WORDS`."""
-    file = tmp_path_factory.mktemp("words") / "vocab.txt"
-    file.write_text("\n".join(WORDS))
-    return tf.BertTokenizer(vocab=str(file))
+    return tf.BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
 
 
 def _swin(stages):
@@ -231,9 +225,7 @@ def blip(tmp_path_factory):
         "pad_token_id": 0,
     }
     config = tf.BlipConfig(text_config=text, vision_config=TINY | {"image_size": 32})
-    processor = tf.BlipProcessor(
-        tf.BlipImageProcessor(size={"height": 32, "width": 32}), _words(tmp_path_factory)
-    )
+    processor = tf.BlipProcessor(tf.BlipImageProcessor(size={"height": 32, "width": 32}), _words())
     return _save(tmp_path_factory, tf.BlipForConditionalGeneration, config, processor)
 
 

@@ -57,7 +57,9 @@ def write(path: Path, network: str, architecture: str, **more: object) -> Path:
     tasks = import_ultralytics("ultralytics.nn.tasks")
     model = getattr(tasks, network)(architecture, nc=2, verbose=False)
     model.names = {0: "cat", 1: "dog"}
-    trained_with = {"imgsz": 64, "task": "segment" if "Segm" in network else "detect"}
+    # An RT-DETR needs as many places in a picture as it has queries.
+    side = 160 if "RTDETR" in network else 64
+    trained_with = {"imgsz": side, "task": "segment" if "Segm" in network else "detect"}
     torch.save({"model": model.half(), "train_args": trained_with, **more}, path)
     return path
 
