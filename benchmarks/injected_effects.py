@@ -20,7 +20,7 @@ from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source, join, observe
-from pipelines.evaluate.reference import asked_shapes
+from pipelines.evaluate.reference import Asked
 from pipelines.evaluate.scenes import real_of
 
 CAPTIONS, N, SEEDS, SIDE = 16, 16, (0, 1, 2), 32
@@ -36,7 +36,7 @@ Fault = Callable[[Images, np.random.Generator], Images]
 def main() -> None:
     """Print the table as Markdown."""
     judge, captions = Judge.load(embedded_path("judge")), fresh_captions(CAPTIONS)
-    asked = [asked_shapes(caption) for caption in captions]
+    asked = [Asked.by(caption) for caption in captions]
 
     def seen(source: Source) -> Observed:
         return join([observe(source, judge.look, captions, seed) for seed in SEEDS])

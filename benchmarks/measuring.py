@@ -25,7 +25,7 @@ from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import feature_distances, feature_metrics, measure
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Look, Observed, Source, join, observe
-from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.evaluate.reference import Asked, reference_images
 from pipelines.evaluate.scenes import real_of
 
 CAPTIONS, N, SIDE = 100, 100, 64
@@ -44,7 +44,7 @@ def main() -> None:
 
 def beside_the_judge(captions: list[str], pictures: dict[str, np.ndarray]) -> None:
     """Time the judge alone, and all that is done with scenes' pictures."""
-    judge, asked = Judge.load(embedded_path("judge")), [asked_shapes(c) for c in captions]
+    judge, asked = Judge.load(embedded_path("judge")), [Asked.by(c) for c in captions]
     reference = seen(real_of(N, "reference", SIDE), judge.look, captions)
 
     def network() -> None:

@@ -49,6 +49,10 @@ def evaluate(
     seeds: Annotated[
         str | None, typer.Option(metavar="SEEDS", help="Seeds, with commas: 0,1,2.")
     ] = None,
+    training: Annotated[
+        int | None,
+        typer.Option(help="Training pictures searched for copies; 0: all.", show_default=False),
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +99,7 @@ def evaluate(
         "evaluate.cfg": _scales(sweep),
         "evaluate.steps": steps,
         "evaluate.seeds": split_numbers(seeds, "--seeds", int),
+        "evaluate.training": training,
     }
     if toy:
         given = (*changes.values(), models, z, track)

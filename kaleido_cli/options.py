@@ -50,7 +50,12 @@ def open_workspace(path: Path | None, changes: Mapping[str, Any] | None = None) 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
     """Split names at their commas: kinds of latents, licences."""
-    return tuple(name.strip() for name in text.split(",")) if text is not None else None
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise typer.BadParameter(f"{text!r} is not a list of names like boxes,palette.")
+    return names
 
 
 def split_numbers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Annotated, Any
 
 import typer
@@ -137,11 +138,12 @@ def _changes(
 
 
 def _render(name: str, summary: Any) -> None:
+    seen = f"{name}: {summary.steps:,} steps, {summary.images_seen:,} records seen"
+    if isnan(summary.loss):  # no step was left to take
+        console.line(f"{seen}, finished already at step {summary.resumed_at:,}")
+        return
     resumed = f", resumed at step {summary.resumed_at:,}" if summary.resumed_at else ""
-    console.line(
-        f"{name}: {summary.steps:,} steps, {summary.images_seen:,} records seen, "
-        f"loss {summary.loss:.4f}{resumed}"
-    )
+    console.line(f"{seen}, loss {summary.loss:.4f}{resumed}")
 
 
 def _render_tokenizer(summary: Any) -> None:

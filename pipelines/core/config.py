@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.core.settings import POSITIVE, RANGES, Settings
+from pipelines.core.settings import CHOICES, POSITIVE, RANGES, Settings
 
 SECTIONS: dict[str, type] = get_type_hints(Settings)
 """Section name to the dataclass that holds it."""
@@ -93,6 +93,9 @@ def _check(what: str, key: str, value: Any, hint: Any) -> Any:
         value = float(value)
     if type(value) is not hint:
         raise KaleidoError(what, f"{value!r} is not {_TYPE_NAMES[hint]}.")
+    if key in CHOICES and value not in CHOICES[key]:
+        mend = nearest(value, CHOICES[key])
+        raise KaleidoError(what, f"{value!r} is none of its values.", mend)
     if hint is not str:
         allowed = RANGES.get(key, POSITIVE)
         if not math.isfinite(value) or value not in allowed:

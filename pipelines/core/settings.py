@@ -1,6 +1,7 @@
 """Every setting of `kaleido.toml`: one frozen dataclass a section, with its default and its unit.
 
-`RANGES` holds the bounds of numbers; `config.py` checks files and flags against them.
+`RANGES` holds the bounds of numbers, `CHOICES` the words to choose from; `config.py` checks files
+and flags against them.
 
 A section's field is a key of the file and, where a command takes it, a flag of the same name.
 Values that the paper does not give are ours and say so.
@@ -48,10 +49,16 @@ RANGES = {
     "top_p": Range(0, 1, above=True),
     "seed": Range(),
     "seeds": Range(),
+    "training": Range(0),
 }
 """What a setting of this name may be, in every section; any other number is above 0."""
 
 POSITIVE = Range(0, above=True)
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+CHOICES = {"precision": PRECISIONS}
+"""What a text of this name may be, in every section; any other text is free."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class PriorSettings:
     layers: int = 4
     heads: int = 4
     dropout: float = 0.1  # so that new captions are understood
-    dropout_steps: int = 0  # steps with dropout, from the first on; then it learns faster without
+    dropout_steps: int = 1000  # steps with dropout, from the first; then it learns faster without
     structure_weight: float = 5.0  # in the loss, of labels, marks and ends beside numbers
     vocab_size: int = 2048
     max_caption_tokens: int = 64
@@ -173,6 +180,7 @@ class EvaluateSettings:
     cfg: tuple[float, ...] = (1.0, 3.0, 7.5)
     steps: int = 30
     seeds: tuple[int, ...] = (0, 1, 2)
+    training: int = 2048  # training pictures that are searched for copies; 0: all
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -39,7 +40,9 @@ class Keys:
         """Return a key for the path `name`, its suffix left out."""
         path = PurePosixPath(name)
         stem = str(path.with_suffix("")) if path.name else name
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:60]
+        ascii_only = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+        # A word that begins with a dash would be an option on a command line.
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", ascii_only).lstrip("-")[:60] or "record"
         key, changed, repeat = safe, safe != stem, 0
         while changed or key in self._used:
             mark = f"{name}\0{repeat}".encode("utf-8", "surrogatepass")

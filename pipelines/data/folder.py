@@ -132,7 +132,7 @@ def list_inputs(root: Path) -> list[Input]:
         )
     stems = {image.with_suffix("") for image in images}
     inputs += [
-        _outcome(keys, str(text), "filtered", "the text has no image of its name.")
+        _outcome(keys, str(text), "failed", "the text has no image of its name.")
         for stem, text in texts.items()
         if stem not in stems
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from pipelines.embedded.measure_prior import captions
 from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.judge import Judge, Verdict
 from pipelines.evaluate.metrics.modes import matches
-from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.evaluate.reference import Asked, reference_images
 from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels, to_tensor
@@ -79,7 +79,7 @@ def measure(
     prior.model.to(device)
     real = np.concatenate([reference_images(text, n, seed, "data", size) for text in chosen])
     images, texts = to_tensor(real).to(device), [text for text in chosen for _ in range(n)]
-    asked = [asked_shapes(text) for text in texts]
+    asked = [Asked.by(text) for text in texts]
     context = model.prepare(model.context(prior.encode(texts)))
     judge, found = Judge.load(ROOT / "judge"), {}
 
@@ -98,13 +98,13 @@ def measure(
     return found
 
 
-def _kept(verdicts: Sequence[Verdict], asked: Sequence[Mapping[str, int]]) -> dict[str, float]:
+def _kept(verdicts: Sequence[Verdict], asked: Sequence[Asked]) -> dict[str, float]:
     whole = [matches(verdict, wanted) for verdict, wanted in zip(verdicts, asked, strict=True)]
     shapes = [
-        (Counter(item.shape for item in verdict.objects) & Counter(wanted)).total()
+        (Counter(item.shape for item in verdict.objects) & wanted.shapes).total()
         for verdict, wanted in zip(verdicts, asked, strict=True)
     ]
-    total = sum(sum(wanted.values()) for wanted in asked)
+    total = sum(wanted.shapes.total() for wanted in asked)
     return {"caption": float(np.mean(whole)), "shapes": sum(shapes) / total}
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.manifest import read_manifest
 from pipelines.core.seeds import derive
 from pipelines.core.workspace import Workspace
 from pipelines.data.scenes.generate import scene_of
 from pipelines.sample.run import heldout_captions
+
+FRESH_SCENES = 50_000
+"""Scenes among which captions are looked for."""
 
 _MEND = (
     "Name a network to measure in, of transformers, by folder or name: --features "
@@ -61,13 +62,21 @@ def captions_of(workspace: Workspace, number: int) -> list[str]:
 
 
 def fresh_captions(number: int) -> list[str]:
-    """Captions of new held-out scenes, for models that were trained elsewhere."""
+    """Captions of new held-out scenes, for models that were trained elsewhere.
+
+    Raises:
+        KaleidoError: If there are not so many different ones among `FRESH_SCENES` scenes.
+    """
     captions: dict[str, None] = {}
     seed = derive(0, "evaluate", "captions")
-    for index in count():
+    for index in range(FRESH_SCENES):
         scene, caption = scene_of(seed, index)
         if scene.split == "heldout":
             captions[caption] = None
         if len(captions) == number:
             return list(captions)
-    raise AssertionError("count() never ends")
+    raise KaleidoError(
+        f"captions = {number:,}",
+        f"held-out scenes have {len(captions):,} different ones that are not too rare.",
+        "Ask for fewer.",
+    )

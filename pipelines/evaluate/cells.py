@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +21,14 @@ from pipelines.evaluate.observe import Cell
 from pipelines.sample.bundle import Bundle
 
 _CODE = (
-    *("core/seeds.py", "data/scenes", "extract/ellipse.py", "extract/palette.py"),
+    *(f"core/{name}.py" for name in ("images", "masks", "seeds")),
+    *("data/scenes", "embedded/recipe_data.py"),
+    *(f"extract/{name}.py" for name in ("blobs", "boxes", "detection", "ellipse", "palette")),
     *("latents", "models", "sample"),
-    *(f"evaluate/adherence/{name}.py" for name in ("ellipses", "palettes", "tokens", "truth")),
+    *(
+        f"evaluate/adherence/{name}.py"
+        for name in ("ellipses", "palettes", "tokens", "truth", "z_text")
+    ),
     *(f"evaluate/metrics/{name}.py" for name in ("copying", "edges", "explained")),
     *(
         f"evaluate/{name}.py"
@@ -115,7 +119,7 @@ def decode_cell(data: bytes) -> Cell:
             verdicts = [[_verdict(v) for v in group] for group in texts["verdicts"]]
             numbers = (arrays[name] for name in ("edges", "colours", "ids", "shown"))
             return Cell(arrays["features"], verdicts, texts["z"], *numbers)
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of zip, zlib, numpy's header and JSON, whichever is hit first
         raise ValueError(f"not a cell: {error}") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -21,6 +21,7 @@ from pipelines.data.scenes.factors import (
     nearest_arrangements,
 )
 from pipelines.evaluate.judge import Found, Verdict
+from pipelines.evaluate.reference import Asked
 from pipelines.latents.base import GRID
 
 PLACES = 3
@@ -37,24 +38,27 @@ _SIZE_EDGES = [
 
 FactorValues = Sequence[tuple[np.ndarray, int]]
 """What a caption's pictures show of a factor: for each captioned shape, or once for the picture,
-the numbers of the values, int (pictures, objects), and the weight of their score."""
+the numbers of the values, int (pictures, objects), and the weight of their score. Empty where the
+caption leaves nothing open: it states all colours."""
 
 
-def factor_values(valid: Sequence[Verdict], asked: Mapping[str, int], factor: str) -> FactorValues:
+def factor_values(valid: Sequence[Verdict], asked: Asked, factor: str) -> FactorValues:
     """Read a factor off one caption's pictures.
 
     Args:
         valid: What the judge sees in those pictures that show exactly what was asked.
-        asked: The captioned shapes with their counts, which are the weights.
+        asked: What the caption asks for; the shapes' counts are the weights.
         factor: One of an object's, see `of_objects`, or ``background`` or ``arrangement``.
     """
     if factor == "background":
         return [(_numbered([verdict.background for verdict in valid], BACKGROUNDS)[:, None], 1)]
     if factor == "arrangement":
-        names = tuple(ARRANGEMENTS.get(sum(asked.values()), (UNARRANGED,)))
+        names = tuple(ARRANGEMENTS.get(asked.shapes.total(), (UNARRANGED,)))
         return [(_numbered(arrangements(valid), names)[:, None], 1)]
     parts = []
-    for shape, count in asked.items():
+    for shape, count in asked.shapes.items():
+        if factor == "colour" and shape in asked.colours:
+            continue
         objects = [item for verdict in valid for item in verdict.objects if item.shape == shape]
         parts.append((of_objects(objects, factor).reshape(-1, count), count))
     return parts

@@ -13,6 +13,7 @@ from pipelines.evaluate.adherence.kinds import adherence
 from pipelines.evaluate.factors import FactorValues, factor_values, known_values
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
+from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.frechet import frechet_by_caption
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.metrics.manifolds import Balls, prdc
@@ -26,10 +27,8 @@ from pipelines.evaluate.metrics.modes import (
 from pipelines.evaluate.metrics.statistics import Estimate, combine
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.observe import Observed
+from pipelines.evaluate.reference import Asked
 from pipelines.latents.sequence import marker
-
-Asked = Sequence[Counter[str]]
-"""Captioned shapes with their counts, one a caption."""
 
 Groups = Sequence[Sequence[Sequence[Verdict]]]
 """Verdicts by caption and seed."""
@@ -46,7 +45,7 @@ LEAST_VALID = 2
 
 
 def measure(
-    seen: Observed, reference: Observed, asked: Asked, ceiling: float
+    seen: Observed, reference: Observed, asked: Sequence[Asked], ceiling: float
 ) -> dict[str, Estimate]:
     """Measure pictures.
 
@@ -59,19 +58,18 @@ def measure(
     Returns:
         Estimates by metric. Over all pictures together: ``frechet``, ``mmd``, ``precision``,
         ``recall``, ``density``, ``coverage.real``. Over the n pictures of a caption under one
-        seed: ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy
-        over that of real pictures of the caption) and ``caption`` (share that shows exactly the
-        captioned objects: the valid ones). Over the valid ones among them: ``vendi.valid`` and
-        the like, ``entropy.FACTOR`` (nats), ``entropy.FACTOR.real`` (what as many real pictures
-        have) and ``coverage.FACTOR``; these say how many pictures they used and skip groups with
-        too few. Of z, where there is one: see
-        `adherence`, `text_metrics` and `_z_metrics`; ``boxes.of_ceiling`` is a share of what the
-        judge finds in real pictures.
+        seed: ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy over that of real
+        pictures) and ``caption`` (share that shows exactly the captioned objects, in the colours
+        that the caption states: the valid ones). Over the valid ones among them: ``vendi.valid``
+        and the like, ``entropy.FACTOR`` (nats), ``entropy.FACTOR.real`` (what as many real
+        pictures have) and ``coverage.FACTOR``; these say how many pictures they used and skip
+        groups with too few. Of z, where there is one: see `adherence`, `text_metrics` and
+        `_z_metrics`; ``boxes.of_ceiling`` is a share of what the judge finds in real pictures.
     """
     valid = _matching(seen, asked)
     drawn, real = _kept(seen, valid), _kept(reference, _matching(reference, asked))
     values = _set_metrics(seen, reference)
-    values["edges"] = _edges(seen, reference)
+    values["edges"] = edge_ratio(seen, reference)
     values["caption"] = Estimate.mean_of(valid.mean(2))
     for name, score in DIVERSITY.items():
         values |= _diversity(seen, valid, name, score)
@@ -100,7 +98,7 @@ def feature_distances(
     """
     drawn, real = seen.by_caption, reference.by_caption
     values = {
-        "frechet": frechet_by_caption(seen.moments, reference.moments),
+        "frechet": frechet_by_caption(FeatureSet(drawn).moments, reference.feature_set.moments),
         "mmd": mmd_across_captions(drawn, real),
     }
     if texts is not None:
@@ -123,7 +121,7 @@ def feature_metrics(
         pictures, ``edges``, and `adherence`. ``clip``: 100 times the cosine of picture and
         caption, where that is positive (CLIPScore, 2104.08718, without its factor of 2.5).
     """
-    estimates = {"edges": _edges(seen, reference)}
+    estimates = {"edges": edge_ratio(seen, reference)}
     if texts is not None:
         cosines = np.einsum("csnd,cd->csn", unit(seen.features), unit(texts))
         estimates["clip"] = Estimate.mean_of(100.0 * cosines.clip(min=0.0).mean(2))
@@ -133,7 +131,18 @@ def feature_metrics(
     return estimates | adherence(seen)
 
 
-def _matching(seen: Observed, asked: Asked) -> np.ndarray:
+def edge_ratio(seen: Observed, reference: Observed) -> Estimate:
+    """Edge energy of pictures over that of real ones.
+
+    A ratio of means, since a mean of ratios to a few pictures' noisy energy would be too high. Each
+    caption and seed contributes what it adds to the ratio, to first order.
+    """
+    drawn, real = seen.edges.mean(2), reference.edges.mean(axis=(1, 2))
+    ratio = drawn.mean() / real.mean()
+    return Estimate.mean_of(ratio + (drawn - ratio * real[:, None]) / real.mean())
+
+
+def _matching(seen: Observed, asked: Sequence[Asked]) -> np.ndarray:
     """Which pictures show what was asked for: bool (captions, seeds, n)."""
     groups = zip(seen.verdicts, asked, strict=True)
     return np.array([[[matches(v, a) for v in g] for g in by_seed] for by_seed, a in groups])
@@ -148,10 +157,6 @@ def _kept(seen: Observed, which: np.ndarray) -> Groups:
         ]
         for by_seed, kept_by_seed in zip(seen.verdicts, which, strict=True)
     ]
-
-
-def _edges(seen: Observed, reference: Observed) -> Estimate:
-    return Estimate.mean_of(seen.edges.mean(2) / reference.edges.mean(2))
 
 
 def _of_captions(values: Mapping[str, tuple[float, np.ndarray]], seeds: int) -> dict[str, Estimate]:
@@ -170,7 +175,10 @@ def _shares_in_blocks(seen: Observed, reference: Observed) -> dict[str, Estimate
     tables: dict[str, list[np.ndarray]] = {}
     for seed in range(seeds):
         drawn = [seen.features[:, seed, start : start + m] for start in range(0, n - m + 1, m)]
-        blocks = [_shares(Balls.around(rows.reshape(-1, d)), reference.balls) for rows in drawn]
+        blocks = [
+            _shares(Balls.around(rows.reshape(-1, d)), reference.feature_set.balls)
+            for rows in drawn
+        ]
         for name in blocks[0]:
             points = np.mean([block[name].reshape(captions, m).mean(1) for block in blocks], axis=0)
             tables.setdefault(name, []).append(points)
@@ -190,11 +198,12 @@ def _shares(drawn: Balls, real: Balls) -> dict[str, np.ndarray]:
 
 def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
     captions, seeds = seen.features.shape[:2]
+    drawn, real = FeatureSet(seen.by_caption), reference.feature_set
     distances = {
-        "frechet": frechet_by_caption(seen.moments, reference.moments),
-        "mmd": mmd_by_caption(seen.kernel_means, reference.kernel_means),
+        "frechet": frechet_by_caption(drawn.moments, real.moments),
+        "mmd": mmd_by_caption(drawn.kernel_means, real.kernel_means),
     }
-    shares = _shares(seen.balls, reference.balls)
+    shares = _shares(drawn.balls, real.balls)
     return _of_captions(distances, seeds) | {
         name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
         for name, points in shares.items()
@@ -221,12 +230,12 @@ def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
 
 
 def _modes(
-    seen: Observed, drawn: Groups, real: Groups, asked: Asked, factor: str
+    seen: Observed, drawn: Groups, real: Groups, asked: Sequence[Asked], factor: str
 ) -> dict[str, Estimate]:
     """Measure a factor among valid pictures, drawn and real ones."""
     counts = np.array([[len(group) for group in by_seed] for by_seed in drawn])
     ours, theirs = (_factor_values(side, asked, factor) for side in (drawn, real))
-    known = [known_values(factor, a.total()) for a in asked]
+    known = [known_values(factor, a.shapes.total()) for a in asked]
     scores: dict[str, Callable[[int, int], float]] = {
         f"entropy.{factor}": lambda c, s: mode_entropy(ours[c][s]),
         f"entropy.{factor}.real": lambda c, s: entropy_of_as_many(int(counts[c, s]), theirs[c][s]),
@@ -235,14 +244,14 @@ def _modes(
     return {name: seen.by_group(score, counts) for name, score in scores.items()}
 
 
-def _factor_values(groups: Groups, asked: Asked, factor: str) -> list[list[FactorValues]]:
+def _factor_values(groups: Groups, asked: Sequence[Asked], factor: str) -> list[list[FactorValues]]:
     return [
-        [factor_values(group, counts, factor) for group in by_seed]
-        for by_seed, counts in zip(groups, asked, strict=True)
+        [factor_values(group, of_caption, factor) for group in by_seed]
+        for by_seed, of_caption in zip(groups, asked, strict=True)
     ]
 
 
-def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
+def _z_metrics(seen: Observed, asked: Sequence[Asked]) -> dict[str, Estimate]:
     """Measure whether z says what the caption says.
 
     Returns:
@@ -255,5 +264,9 @@ def _z_metrics(seen: Observed, asked: Asked) -> dict[str, Estimate]:
     return {f"z.{name}": _z_share(seen, asked, holds) for name, holds in checks.items()}
 
 
-def _z_share(seen: Observed, asked: Asked, holds: Callable[[str, Counter[str]], bool]) -> Estimate:
-    return seen.by_group(lambda c, s: float(np.mean([holds(z, asked[c]) for z in seen.z[c][s]])))
+def _z_share(
+    seen: Observed, asked: Sequence[Asked], holds: Callable[[str, Counter[str]], bool]
+) -> Estimate:
+    return seen.by_group(
+        lambda c, s: float(np.mean([holds(z, asked[c].shapes) for z in seen.z[c][s]]))
+    )

@@ -14,9 +14,7 @@ from pipelines.evaluate.adherence.palettes import palette_fits
 from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.edges import edge_energy
-from pipelines.evaluate.metrics.frechet import Moments
-from pipelines.evaluate.metrics.kernels import KernelMeans
-from pipelines.evaluate.metrics.manifolds import Balls
+from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
@@ -64,8 +62,6 @@ class Cell:
 class Observed:
     """What was seen of one source of pictures.
 
-    What a metric must know of this set alone is computed once: the reference is compared with many.
-
     Attributes:
         features: float32 (captions, seeds, n, d).
         verdicts: By caption and seed, one a picture.
@@ -96,19 +92,9 @@ class Observed:
         return self.features.reshape(captions, -1, d)
 
     @cached_property
-    def moments(self) -> list[Moments]:
-        """Of each caption's features."""
-        return [Moments.of(rows) for rows in self.by_caption]
-
-    @cached_property
-    def balls(self) -> Balls:
-        """Around all features."""
-        return Balls.around(self.features.reshape(-1, self.features.shape[-1]))
-
-    @cached_property
-    def kernel_means(self) -> KernelMeans:
-        """Of the captions' features."""
-        return KernelMeans.of(self.by_caption)
+    def feature_set(self) -> FeatureSet:
+        """Kept, with all that is computed of it: meant for the reference, compared with many."""
+        return FeatureSet(self.by_caption)
 
     def by_group(
         self, function: Callable[[int, int], float], counts: np.ndarray | None = None

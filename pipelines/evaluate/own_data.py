@@ -17,7 +17,7 @@ from pipelines.core.shards import records_of
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.judge import Verdict
-from pipelines.evaluate.measure import feature_distances, feature_metrics
+from pipelines.evaluate.measure import edge_ratio, feature_distances, feature_metrics
 from pipelines.evaluate.metrics.copying import digest, training_pictures
 from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.statistics import Estimate
@@ -79,7 +79,7 @@ class DataYardstick:
                 "Use a larger --captions, or write more data: one record in ten is held out.",
             )
         self._others = _dealt(others, self.captions, each)
-        self.training = training_pictures(workspace)
+        self.training = training_pictures(workspace, workspace.settings.evaluate.training)
         shown = [*_flat(self._reference), *_flat(self._others)]
         self.facts = {
             "network": network.name,
@@ -92,7 +92,12 @@ class DataYardstick:
             f"{network.name}, {network.width} dimensions",
             "what captions ask for, but for the CLIP score, where the network reads text",
             list(self._warnings(each, marks)),
+            parity_unknown=self._parity_unknown(each),
         )
+        # Vendi scores and Fréchet distances depend on how many pictures there are.
+        settings = workspace.settings.evaluate
+        self._unlike = {"vendi", "vendi.infinity"} if each != settings.n else set()
+        self._unlike |= {"frechet"} if each != settings.n * len(settings.seeds) else set()
 
     def real(self, n: int, side: int) -> dict[str, Source]:
         """The held-out pictures, the same under each seed and whatever n is."""
@@ -121,9 +126,28 @@ class DataYardstick:
         )
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
-        """Compare both real sets; what is said of single captions is of their own pictures."""
-        own = feature_metrics(reference, reference, self._texts)
-        return own if data is None else own | feature_distances(data, reference, self._texts)
+        """Compare both real sets; what is said of single captions is of their own pictures.
+
+        Left out is what could not be compared with the models': numbers that depend on how many
+        pictures there are, where a model draws more.
+        """
+        values = feature_metrics(reference, reference, self._texts)
+        del values["edges"]  # over those of the same pictures
+        if data is not None:
+            values |= feature_distances(data, reference, self._texts)
+            values["edges"] = edge_ratio(data, reference)
+        return {name: value for name, value in values.items() if name not in self._unlike}
+
+    def _parity_unknown(self, each: int) -> str:
+        pictures, width = len(self.captions) * each, self._network.width
+        if pictures >= 2 * width:
+            return ""
+        return (
+            "without a judge parity is told by the Fréchet distance, which is nearly the same for "
+            f"any two models with {pictures} real pictures in {width} dimensions. It takes "
+            f"{2 * width}: a larger evaluate.captions, more held-out data, or a network of fewer "
+            "dimensions."
+        )
 
     def _warnings(self, each: int, training: array[int]) -> Iterator[str]:
         pictures, width = len(self.captions) * each, self._network.width
@@ -151,7 +175,7 @@ class DataYardstick:
 def _pictures(
     workspace: Workspace, wanted: int, n: int
 ) -> tuple[dict[str, list[Record]], list[Record], array[int]]:
-    """Read the data once.
+    """Read the data once; of several records of one held-out image the first one counts.
 
     Returns:
         The first `wanted` held-out captions with up to n records each, other held-out records, and
@@ -159,11 +183,15 @@ def _pictures(
     """
     chosen: dict[str, list[Record]] = {}
     others: list[Record] = []
-    training = array("Q")
+    training, seen = array("Q"), set[int]()
     for record in records_of(workspace.data_shards()):
+        mark = _mark(record)
         if not record.heldout:
-            training.append(_mark(record))
+            training.append(mark)
             continue
+        if mark in seen:  # the same image under another caption
+            continue
+        seen.add(mark)
         records = chosen.get(record.caption)
         if records is None and len(chosen) < wanted:
             records = chosen.setdefault(record.caption, [])

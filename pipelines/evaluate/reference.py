@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,28 @@ from pipelines.data.scenes.factors import (
     Scene,
     sample_scene,
 )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caption asks for.
+
+    Attributes:
+        shapes: With their counts.
+        colours: Of the shapes whose colour it states.
+    """
+
+    shapes: Counter[str]
+    colours: Mapping[str, str]
+
+    @classmethod
+    def by(cls, caption: str) -> Asked:
+        """Read a caption.
+
+        Raises:
+            KaleidoError: As `asked_shapes`.
+        """
+        return cls(asked_shapes(caption), stated_colours(caption))
 
 
 def asked_shapes(caption: str) -> Counter[str]:
@@ -57,8 +79,8 @@ def scene_for(caption: str, rng: np.random.Generator) -> Scene:
     Raises:
         KaleidoError: As `asked_shapes`.
     """
-    asked, stated = asked_shapes(caption), stated_colours(caption)
-    shapes = rng.permutation(sorted(asked.elements()))
+    asked = Asked.by(caption)
+    shapes = rng.permutation(sorted(asked.shapes.elements()))
     scene = sample_scene(rng)
     while len(scene.objects) != len(shapes):
         scene = sample_scene(rng)
@@ -68,7 +90,12 @@ def scene_for(caption: str, rng: np.random.Generator) -> Scene:
         colour = COLOURS[int(rng.choice(len(COLOURS), p=P_COLOUR[row]))]
         texture = TEXTURES[int(rng.random() < P_STRIPED[row])]
         objects.append(
-            replace(item, shape=str(shape), colour=stated.get(str(shape), colour), texture=texture)
+            replace(
+                item,
+                shape=str(shape),
+                colour=asked.colours.get(str(shape), colour),
+                texture=texture,
+            )
         )
     return replace(scene, objects=tuple(objects))
 

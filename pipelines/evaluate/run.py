@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import InputMissing, KaleidoError, nearest
+from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.files import atomic_write
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.settings import EvaluateSettings, ExtractSettings
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.recipe_data import FACTS, training_scenes
+from pipelines.embedded.recipe_data import FACTS, SCENES, training_scenes
 from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
@@ -23,7 +23,7 @@ from pipelines.evaluate.cells import CellStore
 from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.metrics.calibration import calibration
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
-from pipelines.evaluate.metrics.copying import MOST, TrainingPictures, copies, training_pictures
+from pipelines.evaluate.metrics.copying import TrainingPictures, copies, training_pictures
 from pipelines.evaluate.metrics.explained import explained
 from pipelines.evaluate.metrics.perplexity import perplexity
 from pipelines.evaluate.metrics.statistics import Estimate
@@ -38,6 +38,7 @@ from pipelines.evaluate.report.track import require_tracker, track
 from pipelines.evaluate.scenes import ScenesYardstick
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
 from pipelines.evaluate.yardstick import Yardstick
+from pipelines.models.hub import model_folder
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 
@@ -97,11 +98,15 @@ def evaluate(
             and no feature network is named (``evaluate.features``), or a setting makes no sense.
     """
     settings = workspace.settings.evaluate
+    models = MODELS if models is None else models
+    _require_known(models)
     if tracker is not None:
         require_tracker(tracker)
-    if not embedded and not settings.features:
+    if settings.features:
+        model_folder(settings.features)  # before anything else takes time
+    elif not embedded:
         require_scenes(workspace)
-    bundles = _load(workspace, embedded, MODELS if models is None else models, z_kinds)
+    bundles = _load(workspace, embedded, models, z_kinds)
     _check(settings)
     truth = _truth(workspace, bundles, progress)
     yardstick = _yardstick(workspace, bundles, captions, truth, progress)
@@ -114,6 +119,7 @@ def evaluate(
         workspace.settings.sample.temperature,
         workspace.settings.sample.top_p,
         workspace.settings.sample.cfg_end,
+        settings.training,
     )
     folder = workspace.reports(name)
     with workspace.lock(f"reports/{name}"):
@@ -146,10 +152,6 @@ def evaluate(
 def _load(
     workspace: Workspace, embedded: bool, models: Sequence[str], z_kinds: Sequence[str] | None
 ) -> dict[str, Bundle]:
-    _require_different("models", models)
-    for name in models:
-        if name not in MODELS:
-            raise KaleidoError(f"model {name!r}", "there is no such model.", nearest(name, MODELS))
     chosen = [name for name in MODELS if name in models]
     bundles = {m: load_bundle(workspace, m == BASELINE, embedded) for m in chosen}
     if z_kinds is not None:
@@ -160,15 +162,14 @@ def _load(
     return bundles
 
 
+def _require_known(models: Sequence[str]) -> None:
+    _require_different("models", models)
+    for name in models:
+        if name not in MODELS:
+            raise KaleidoError(f"model {name!r}", "there is no such model.", nearest(name, MODELS))
+
+
 def _require_fair(bundles: Mapping[str, Bundle]) -> None:
-    if len({bundle.source for bundle in bundles.values()}) > 1:
-        lacking = next(m for m, bundle in bundles.items() if bundle.source == "embedded")
-        flag = " --baseline" if lacking == BASELINE else ""
-        raise InputMissing(
-            lacking,
-            "this workspace has not trained it, and an embedded model is no fair match.",
-            f"Run `kaleido train diffusion{flag}`.",
-        )
     seen = _images_seen(bundles)
     if seen[BASELINE] < seen[KALEIDO]:
         raise KaleidoError(
@@ -207,14 +208,21 @@ def _yardstick(
     progress: Progress,
 ) -> Yardstick:
     settings = workspace.settings.evaluate
+    if settings.features and captions is not None:
+        raise KaleidoError(
+            "captions",
+            "with a feature network the captions are those of held-out pictures.",
+            "Leave them out, or leave out --features.",
+        )
     if not settings.features:
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
         _require_different("captions", chosen)
         judge = Judge.load(embedded_path("judge"))
         if _any(bundles).source == "embedded":
-            training = TrainingPictures(training_scenes(MOST), FACTS)
+            searched = settings.training or SCENES
+            training = TrainingPictures(training_scenes(searched), f"{FACTS}, {searched}")
         else:
-            training = training_pictures(workspace)
+            training = training_pictures(workspace, settings.training)
         pictures = settings.n * len(settings.seeds)
         return ScenesYardstick(judge, chosen, pictures, training, truth)
     if _any(bundles).source == "embedded":
@@ -284,11 +292,12 @@ def _compare(
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates) if both else None,
+        parity=parity(estimates, yardstick.description.parity_unknown) if both else None,
         changes=changes(estimates) if both else [],
         aims=aims(estimates) if both else [],
         estimates=estimates,
         data=data,
+        real=(plan.seeds[: reference.features.shape[1]], reference.features.shape[2]),
         grids=_grids(plan, tuple(bundles), pictures),
         command=command,
     )
@@ -324,7 +333,8 @@ def _command(workspace: Workspace, plan: Plan, bundles: Mapping[str, Bundle], na
     return (
         f"kaleido evaluate --captions {len(plan.captions)} --n {plan.n} --steps {plan.steps} "
         f"--sweep cfg={','.join(f'{value:g}' for value in plan.cfg)} "
-        f"--seeds {','.join(map(str, plan.seeds))} --name {name}"
+        f"--seeds {','.join(map(str, plan.seeds))} --training {plan.training} "
+        f"--name {shlex.quote(name)}"
         + (f" --features {shlex.quote(features)}" if features else "")
         + (f" --models {','.join(bundles)}" if len(bundles) < len(MODELS) else "")
         + "".join(f" --z {','.join(b.chosen_kinds)}" for b in bundles.values() if b.chosen_kinds)

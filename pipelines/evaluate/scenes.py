@@ -15,7 +15,7 @@ from pipelines.evaluate.metrics.copying import TrainingPictures
 from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.reference import asked_shapes, reference_scenes, scene_images
+from pipelines.evaluate.reference import Asked, reference_scenes, scene_images
 from pipelines.evaluate.yardstick import Description
 
 
@@ -50,7 +50,7 @@ class ScenesYardstick:
                 f"precision and recall need more than {NEIGHBOURS} pictures of a model.",
                 "Use a larger --captions, --n, or more --seeds.",
             )
-        self._asked = [asked_shapes(caption) for caption in self.captions]
+        self._asked = [Asked.by(caption) for caption in self.captions]
         self._judge, self.name = judge, judge.name
         self.facts = {"judge": [judge.name, asdict(judge.config)]}
         self.description = Description(

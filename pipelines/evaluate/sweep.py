@@ -36,6 +36,7 @@ class Plan:
     temperature: float
     top_p: float
     cfg_end: float
+    training: int
 
     def options(self, scale: float) -> DrawOptions:
         """How to draw at a scale; the seed is each repetition's own."""

@@ -25,6 +25,8 @@ class Description:
         not_judged: What it cannot see; empty if nothing is to be said.
         warnings: What lessens the worth of the numbers; shown at the top.
         ceiling: The judge's accuracy on held-out renders, by name; empty without a judge.
+        parity_unknown: Why these real pictures cannot tell whether models are equally trained;
+            empty if they can.
     """
 
     reference: str
@@ -32,6 +34,7 @@ class Description:
     not_judged: str = ""
     warnings: Sequence[str] = ()
     ceiling: Mapping[str, float] = field(default_factory=dict)
+    parity_unknown: str = ""
 
 
 class Yardstick(Protocol):

@@ -11,6 +11,7 @@ from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.plugins import STAGES as PLUGIN_STAGES
 from pipelines.core.plugins import plugin_names
 from pipelines.core.progress import SILENT, Progress
+from pipelines.core.source import holds_scenes
 from pipelines.core.stage import Stage
 from pipelines.core.workspace import Workspace
 from pipelines.extract.plugins import plugin_stage
@@ -49,7 +50,7 @@ def extract(
     """
     from pipelines.engines.local import run_stages
 
-    stages = build_stages(kinds, workspace, trust_weights)
+    stages = build_stages(kinds, workspace, trust_weights, progress)
     count = workspace.settings.extract.workers if workers is None else workers
     return run_stages(workspace, stages, count, retry_failed, progress)
 
@@ -69,7 +70,10 @@ def plan(workspace: Workspace, kinds: Sequence[str], retry_failed: bool = False)
 
 
 def build_stages(
-    kinds: Sequence[str], workspace: Workspace, trust_weights: bool = False
+    kinds: Sequence[str],
+    workspace: Workspace,
+    trust_weights: bool = False,
+    progress: Progress = SILENT,
 ) -> list[Stage]:
     """Build the stages of some kinds, not yet set up; those that need a detector share one.
 
@@ -77,12 +81,13 @@ def build_stages(
         kinds: Kinds of latents; one that is named twice is built once.
         workspace: Its settings choose models and thresholds.
         trust_weights: As for `extract`. No setting: a workspace from elsewhere must not say it.
+        progress: Told what the user should know of the choice of models.
 
     Raises:
         InputMissing: If a model that a kind needs was not trained.
         KaleidoError: If no stage makes a kind; the nearest name is offered.
     """
-    parts = Parts(workspace, trust_weights)
+    parts = Parts(workspace, trust_weights, progress)
     return [_build(kind, parts) for kind in dict.fromkeys(kinds)]
 
 
@@ -97,9 +102,11 @@ def _build(kind: str, parts: Parts) -> Stage:
 class Parts:
     """What stages are built of: settings, trained models, and parts that several stages share."""
 
-    def __init__(self, workspace: Workspace, trust_weights: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, trust_weights: bool = False, progress: Progress = SILENT
+    ) -> None:
         self.settings, self._workspace = workspace.settings.extract, workspace
-        self.trust_weights = trust_weights
+        self.trust_weights, self._progress = trust_weights, progress
 
     @property
     def tokenizer(self) -> Path:
@@ -122,6 +129,11 @@ class Parts:
         from pipelines.extract.backends.model import find_detector
 
         name = self.settings.boxes_model or str(embedded_path("detector"))
+        if not self.settings.boxes_model and not holds_scenes(self._workspace):
+            self._progress.message(
+                "Objects are looked for by the detector of scenes, which knows seven simple shapes "
+                "alone, and these data are no scenes. Name one that knows them with --model."
+            )
         found = find_detector(name, self.settings.boxes_find, self.trust_weights)
         return self.detector_of(found)
 

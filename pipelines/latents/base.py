@@ -31,9 +31,6 @@ SEPARATOR = "<;>"
 Place = tuple[float, float, float, float]
 """Left, top, right and bottom of a rectangle, in units of the image's side."""
 
-EVERYWHERE: Place = (0.0, 0.0, 1.0, 1.0)
-"""The place of a token that speaks of the whole picture: a caption's, a palette's, a marker."""
-
 Tint = tuple[float, float, float, float]
 """A colour's red, green and blue from -1 to 1, and its share of the picture, above 0."""
 
@@ -107,12 +104,12 @@ class Latent(ABC):
         """
 
     @classmethod
-    def places(cls, words: Sequence[Word]) -> list[Place]:
+    def places(cls, words: Sequence[Word]) -> list[Place | None]:
         """Return the place of each token of this kind's part of z, its marker left out.
 
-        A part that does not parse is `EVERYWHERE`, as is every token of a kind without places.
+        A part that does not parse has none, as has every token of a kind without places.
         """
-        return [EVERYWHERE] * len(words)
+        return [None] * len(words)
 
     @classmethod
     def tints(cls, words: Sequence[Word]) -> list[Tint]:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from pipelines.latents.tokens import Shape
 
 
+MAX_LABEL_TOKENS = 8
+"""Of a label that may be any text, unless data have longer ones."""
+
+MAX_DESCRIPTION_TOKENS = 256
+"""Of a description, unless data have longer ones; 80 English words need about 110."""
+
+
 class State(NamedTuple):
     """A partial z; immutable.
 
@@ -42,7 +49,7 @@ class Grammar:
         kinds: The kinds of z, in their order.
         labels: The labels that boxes and blobs may have; None for any text.
         max_label_tokens: Most tokens of a label where `labels` is None.
-        max_description_tokens: Most tokens of a description; 80 English words need about 110.
+        max_description_tokens: Most tokens of a description.
         shape: Grid and codebook of visual tokens, those of the training data say; None for any,
             as a z says its own shape.
 
@@ -57,8 +64,8 @@ class Grammar:
         tokenizer: PreTrainedTokenizerFast,
         kinds: Sequence[str],
         labels: Sequence[str] | None = None,
-        max_label_tokens: int = 8,
-        max_description_tokens: int = 256,
+        max_label_tokens: int = MAX_LABEL_TOKENS,
+        max_description_tokens: int = MAX_DESCRIPTION_TOKENS,
         shape: Shape | None = None,
     ) -> None:
         self.kinds = tuple(kinds)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from pipelines.latents.base import (
-    EVERYWHERE,
     NO_TINT,
     SEPARATOR,
     Latent,
@@ -100,9 +99,9 @@ class ItemList(Latent, Generic[ItemT]):
         return len(before) > 0
 
     @classmethod
-    def place(cls, numbers: Numbers) -> Place:
-        """Rectangle that an item lies in; `EVERYWHERE` for a kind without, as a palette."""
-        return EVERYWHERE
+    def place(cls, numbers: Numbers) -> Place | None:
+        """Rectangle that an item lies in; None for a kind without, as a palette."""
+        return None
 
     @classmethod
     def tint(cls, numbers: Numbers) -> Tint:
@@ -110,9 +109,9 @@ class ItemList(Latent, Generic[ItemT]):
         return NO_TINT
 
     @classmethod
-    def places(cls, words: Sequence[Word]) -> list[Place]:
+    def places(cls, words: Sequence[Word]) -> list[Place | None]:
         """The place of each token's item, of its label and its numbers alike."""
-        return cls._by_item(words, EVERYWHERE, cls.place)
+        return cls._by_item(words, None, cls.place)
 
     @classmethod
     def tints(cls, words: Sequence[Word]) -> list[Tint]:

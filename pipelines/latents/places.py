@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.latents.base import (
-    EVERYWHERE,
     NO_TINT,
     SEPARATOR,
     Latent,
@@ -33,28 +32,28 @@ class Places:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> None:
         vocabulary = tokenizer.get_vocab()
-        self._words: dict[int, Word] = {token: n for n, token in enumerate(number_ids(tokenizer))}
-        self._words[vocabulary[SEPARATOR]] = SEPARATOR
+        self._values: dict[int, Word] = {token: n for n, token in enumerate(number_ids(tokenizer))}
+        self._values[vocabulary[SEPARATOR]] = SEPARATOR
         self._kinds = {
             vocabulary[marker(kind)]: latent_class(kind) for kind in (*DEFAULT_ORDER, *kinds)
         }
         self._end: int = tokenizer.eos_token_id
 
-    def __call__(self, ids: Sequence[int]) -> list[Place]:
+    def __call__(self, ids: Sequence[int]) -> list[Place | None]:
         """The place of each token of one z.
 
         Args:
-            ids: One row of token ids; what does not parse, markers and padding are `EVERYWHERE`.
+            ids: One row of token ids; what does not parse, markers and padding have no place.
         """
-        return self._of_parts(ids, EVERYWHERE, lambda kind, words: kind.places(words))
+        return self._of_parts(ids, None, lambda kind, words: kind.places(words))
 
     def tints(self, ids: Sequence[int]) -> list[Tint]:
         """The colour that each token of one z speaks of, `NO_TINT` where it speaks of none."""
         return self._of_parts(ids, NO_TINT, lambda kind, words: kind.tints(words))
 
-    def names(self, ids: Sequence[int]) -> list[bool]:
+    def words(self, ids: Sequence[int]) -> list[bool]:
         """Whether each token is a word of text, a label's say, and no number or mark."""
-        return [token not in self._words and token not in self._kinds for token in ids]
+        return [token not in self._values and token not in self._kinds for token in ids]
 
     def _of_parts(
         self,
@@ -69,7 +68,7 @@ class Places:
             if token not in self._kinds and token != self._end:
                 continue
             if kind is not None:
-                words = [self._words.get(token, "") for token in ids[start:index]]
+                words = [self._values.get(token, "") for token in ids[start:index]]
                 values[start:index] = of_part(kind, words)
             kind = self._kinds.get(token)
             start = index + 1

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.core.errors import KaleidoError
+from pipelines.core.errors import KaleidoError, nearest
 from pipelines.latents.base import GRID, SEPARATOR, Latent, LatentError, number
 from pipelines.latents.kinds import is_kind, latent_class
 
@@ -71,7 +71,9 @@ def require_kinds(asked: Iterable[str], known: Sequence[str], who: str) -> None:
     unknown = [kind for kind in asked if kind not in known]
     if unknown:
         raise KaleidoError(
-            ", ".join(unknown), f"{who} {', '.join(known)} only.", "Choose among those with --z."
+            ", ".join(unknown),
+            f"{who} {', '.join(known)} only.",
+            f"Choose among those with --z. {nearest(unknown[0], known)}",
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pipelines.latents.base import EVERYWHERE, Latent, LatentError, Place, Word, number
+from pipelines.latents.base import Latent, LatentError, Place, Word, number
 from pipelines.latents.drawing import draw_cells
 from pipelines.latents.grid_grammar import GridGrammar
 from pipelines.latents.grid_shape import Shape, read_grid
@@ -130,8 +130,8 @@ class Tokens(Latent):
         return GridGrammar(alphabet, end)
 
     @classmethod
-    def places(cls, words: Sequence[Word]) -> list[Place]:
-        """The cell of each id; the shape's numbers, and ids of a single row, are everywhere."""
+    def places(cls, words: Sequence[Word]) -> list[Place | None]:
+        """The cell of each id; the shape's numbers, and ids of a single row, have no place."""
         numbers = [word for word in words if isinstance(word, int)]
         found = read_grid(numbers) if len(numbers) == len(words) else None
         if found is None or found[0].height == 1 or found[0].length != len(words):
@@ -144,7 +144,7 @@ class Tokens(Latent):
             for column in range(width)
             for _ in range(shape.digits)
         ]
-        return [EVERYWHERE] * len(shape.header) + cells
+        return [*[None] * len(shape.header), *cells]
 
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Cover a uint8 (height, width, 3) image with cells in the colours of their ids."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from pipelines.latents.places import EVERYWHERE
+if TYPE_CHECKING:
+    from pipelines.latents.base import Place
+
+EVERYWHERE: Place = (0.0, 0.0, 1.0, 1.0)
+"""The rectangle of a token without a place, which speaks of the whole picture: a caption's, a
+palette's, a marker. An item may have the same."""
 
 PLACE_FREQUENCIES = 6
 """Octaves of the Fourier features of a rectangle."""
+
+CONTEXT_HEADS = 4
+"""Attention heads of the refining layers; they divide the context's width, which is the prior's."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +33,24 @@ class States:
         mask: bool (n, length), True where a token counts; content elsewhere has no effect.
         places: (n, length, 4), the rectangle (x1, y1, x2, y2) that a token speaks of, in units of
             the image's side; None if every token speaks of the whole picture.
+        placed: bool (n, length), True where that is an item's or a cell's place; None if no token
+            has one.
         tints: (n, length, 4), the colour that a token speaks of: red, green and blue in [-1, 1]
             and its share of the picture, all 0 where it speaks of none; None if none does.
         names: bool (n, length), True where a token is a word that names what its place holds;
-            None if no token is.
+            None if no token is. Only a token with a place is one.
     """
 
     values: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor | None = None
+    placed: torch.Tensor | None = None
     tints: torch.Tensor | None = None
     names: torch.Tensor | None = None
 
     def expand(self, index: torch.Tensor) -> States:
         """Select (and so repeat) rows."""
-        parts = (self.values, self.mask, self.places, self.tints, self.names)
+        parts = (self.values, self.mask, self.places, self.placed, self.tints, self.names)
         return States(*(None if part is None else part[index] for part in parts))
 
 
@@ -50,8 +62,7 @@ class Conditioning:
         tokens: (n, length, context_dim), for cross-attention.
         mask: (n, length), 1 where a token counts.
         places: (n, length, 4), see `States`; the whole picture where nothing else is known.
-        names: bool (n, length), True where a token is a word that names what its place holds, and
-            that is not the whole picture.
+        names: bool (n, length), see `States`.
     """
 
     tokens: torch.Tensor
@@ -91,7 +102,7 @@ class Context(ModelMixin, ConfigMixin):
         z_dim: int = 256,
         context_dim: int = 128,
         num_layers: int = 2,
-        num_heads: int = 4,
+        num_heads: int = CONTEXT_HEADS,
     ) -> None:
         super().__init__()
         self.caption_projection = nn.Linear(caption_dim, context_dim)
@@ -138,12 +149,13 @@ class Context(ModelMixin, ConfigMixin):
         names = [torch.zeros_like(caption.mask)]
         if z is not None:
             where = _places(z)
-            placed = self.place_projection(_fourier(where))
-            tokens = self.z_projection(z.values) + placed + self.segment[1]
+            fourier = self.place_projection(_fourier(where))
+            tokens = self.z_projection(z.values) + fourier + self.segment[1]
             named = torch.zeros_like(z.mask)
-            if z.names is not None:
-                tokens = tokens + self.name_projection(_item_names(z, where, z.names))
-                named = z.names & z.mask & is_placed(where)
+            if z.placed is not None and z.names is not None:
+                named = z.names & z.mask
+                labels = _item_names(z.values, where, z.placed & z.mask, named)
+                tokens = tokens + self.name_projection(labels)
             if z.tints is not None:
                 tokens = tokens + self.tint_projection(z.tints)
             parts.append(tokens)
@@ -178,21 +190,17 @@ def _places(states: States) -> torch.Tensor:
     return states.values.new_tensor(EVERYWHERE).expand(*states.mask.shape, 4)
 
 
-def is_placed(places: torch.Tensor) -> torch.Tensor:
-    """Which places are not the whole picture: bool (n, length) of rectangles (n, length, 4)."""
-    return (places != places.new_tensor(EVERYWHERE)).any(-1)
-
-
-def _item_names(states: States, places: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
+def _item_names(
+    values: torch.Tensor, places: torch.Tensor, placed: torch.Tensor, names: torch.Tensor
+) -> torch.Tensor:
     """For each token, the mean over the words that share its place: its item's label.
 
     Returns:
-        (n, length, width), zero for tokens that speak of the whole picture.
+        (n, length, width), zero for tokens without a place.
     """
-    placed = states.mask & is_placed(places)
     same = (places[:, :, None] == places[:, None]).all(-1) & placed[:, :, None]
-    weights = (same & (placed & names)[:, None]).to(states.values.dtype)
-    return (weights / weights.sum(-1, keepdim=True).clamp(min=1.0)) @ states.values
+    weights = (same & names[:, None]).to(values.dtype)
+    return (weights / weights.sum(-1, keepdim=True).clamp(min=1.0)) @ values
 
 
 def _fourier(places: torch.Tensor) -> torch.Tensor:

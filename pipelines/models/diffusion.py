@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from pipelines.core.errors import KaleidoError
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.settings import DiffusionSettings
 from pipelines.models.context import Conditioning, Context
 from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
-from pipelines.models.facts import read_facts, write_facts
+from pipelines.models.facts import other_version, read_facts, write_facts
 from pipelines.models.prior import Prior
 
 PartT = TypeVar("PartT", Context, KaleidoTransformer2DModel)
@@ -56,21 +55,24 @@ class Diffusion(nn.Module):
         self.drawn_kinds = self.z_kinds if drawn_kinds is None else tuple(drawn_kinds)
 
     @classmethod
-    def load(cls, folder: Path, command: str = "kaleido train diffusion") -> Diffusion:
+    def load(cls, folder: Path, mend: str = "Run `kaleido train diffusion` first.") -> Diffusion:
         """Load what `save` wrote.
 
         Args:
             folder: A folder with ``context/``, ``denoiser/`` and ``kaleido.json``.
-            command: The command that makes it, for the error.
+            mend: How one comes there, for the error.
 
         Raises:
             InputMissing: If the folder holds no model.
             KaleidoError: If it is a model of another version of Kaleido.
         """
-        facts = read_facts(folder, "trained diffusion model", f"Run `{command}` first.")
+        facts = read_facts(folder, "trained diffusion model", mend)
         context = _load(Context, folder / "context")
         denoiser = _load(KaleidoTransformer2DModel, folder / "denoiser")
-        return cls(context, denoiser, **facts).eval()
+        try:
+            return cls(context, denoiser, **facts).eval()
+        except TypeError as error:  # facts that this version does not know
+            raise other_version(folder) from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write configs and safetensors; the model itself keeps its precision."""
@@ -159,19 +161,14 @@ class Diffusion(nn.Module):
 
 
 def _load(cls: type[PartT], folder: Path) -> PartT:
-    other = KaleidoError(
-        str(folder),
-        "another version of Kaleido made it: its layers are not those of this version.",
-        "Train it again, with --restart.",
-    )
     try:
         part, info = cls.from_pretrained(
             folder, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
     except ValueError as error:  # layers of the same name and another shape
-        raise other from error
+        raise other_version(folder) from error
     if info["missing_keys"] or info["unexpected_keys"]:
-        raise other
+        raise other_version(folder)
     part.register_to_config(_name_or_path="")  # where it lay here is nobody's business elsewhere
     return part
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import InputMissing
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.core.manifest import read_manifest
+from pipelines.core.source import first_manifest
 from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path, ships
 
@@ -33,6 +33,15 @@ def read_facts(folder: Path, what: str, mend: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputMissing(str(folder), f"there is no {what} here.", mend)
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def other_version(folder: Path) -> KaleidoError:
+    """The error for a model or a checkpoint that this version cannot read."""
+    return KaleidoError(
+        str(folder),
+        "another version of Kaleido made it: its parts are not those of this version.",
+        "Train it again, with --restart.",
+    )
 
 
 def write_facts(folder: Path, facts: Mapping[str, object]) -> None:
@@ -78,8 +87,7 @@ def _shipped(
 
     It serves what it was trained on: scenes of its size, and not hard ones.
     """
-    first = next(iter(workspace.data_shards()), None)  # the others are of the same source
-    data = None if first is None else read_manifest(first)
+    data = first_manifest(workspace)
     if data is None or data.stage != "scenes" or data.options.get("hard") or not ships(name):
         return None
     folder = embedded_path(name)

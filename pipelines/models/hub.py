@@ -49,6 +49,8 @@ def model_folder(name: str) -> Path:
         raise KaleidoError(
             name, f"this is {kind}.", "Name a folder with config.json and model.safetensors."
         )
+    if folder.is_absolute() or name.startswith("."):
+        raise KaleidoError(name, "there is no such folder.", "Check the path.")
     from huggingface_hub import snapshot_download
 
     try:

@@ -15,7 +15,6 @@ import torch
 from torch.nn.functional import log_softmax
 
 from pipelines.models.attention import distance
-from pipelines.models.context import is_placed
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ def naming_target(
         nothing: The token that stands for a patch of which no name speaks.
         side: Patches along the image's side.
     """
-    names = names & is_placed(places)
     rest = ids.new_tensor([nothing])
     words = torch.cat([rest, ids[names].unique()])
     is_word = (ids[..., None] == words) & names[..., None]

@@ -13,17 +13,22 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from pipelines.core.errors import KaleidoError
 from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID
-from pipelines.latents.grammar import Grammar
+from pipelines.latents.grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
 from pipelines.latents.places import Places
 from pipelines.latents.sequence import number_ids
 from pipelines.latents.tokens import Shape
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
-from pipelines.models.context import States
-from pipelines.models.facts import read_facts
+from pipelines.models.context import EVERYWHERE, States
+from pipelines.models.facts import other_version, read_facts
+from pipelines.models.hub import first_line
 from pipelines.models.saved import save_with_facts, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+T5_TYPES = ("t5", "mt5")
+"""What a config.json may call a model that is built as a T5; other relatives have other layers."""
 
 
 class ZTokens(NamedTuple):
@@ -33,6 +38,7 @@ class ZTokens(NamedTuple):
         ids: (n, length), each row ending in the end token, padded.
         mask: bool (n, length).
         places: (n, length, 4), see `States`.
+        placed: bool (n, length), see `States`.
         tints: (n, length, 4), see `States`.
         names: bool (n, length), see `States`.
     """
@@ -40,6 +46,7 @@ class ZTokens(NamedTuple):
     ids: torch.Tensor
     mask: torch.Tensor
     places: torch.Tensor
+    placed: torch.Tensor
     tints: torch.Tensor
     names: torch.Tensor
 
@@ -56,6 +63,8 @@ class Prior:
         absent_kinds: Kinds that were asked for, but that no record of its data had.
         token_shape: Grid and codebook of its data's visual tokens; None if it knows none.
         codebook: Hash of the visual tokenizer that wrote them; empty if it knows none.
+        max_label_tokens: Most tokens of a label, where any label may be used.
+        max_description_tokens: Most tokens of a description.
         identity: Hash of the saved weights, tokenizer and facts; empty if it was never saved. A
             diffusion model works only with the prior that it was trained on.
     """
@@ -70,6 +79,8 @@ class Prior:
         absent_kinds: Sequence[str] = (),
         token_shape: Sequence[int] | None = None,
         codebook: str = "",
+        max_label_tokens: int = MAX_LABEL_TOKENS,
+        max_description_tokens: int = MAX_DESCRIPTION_TOKENS,
         identity: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
@@ -77,8 +88,11 @@ class Prior:
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
         self.codebook = codebook
+        self.max_label_tokens = max_label_tokens
+        self.max_description_tokens = max_description_tokens
         self.token_shape = None if token_shape is None else Shape(*token_shape)
         self._places = Places(tokenizer, self.z_kinds)
+        self._grammars: dict[tuple[str, ...], Grammar] = {}
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
@@ -86,6 +100,7 @@ class Prior:
 
         Raises:
             InputMissing: If the folder holds no prior.
+            KaleidoError: If it is a prior of another version of Kaleido.
         """
         facts = read_facts(folder, "trained prior", "Run `kaleido train prior` first.")
         with without_bars():
@@ -93,14 +108,19 @@ class Prior:
                 folder, dtype=torch.float32, use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.eval(), tokenizer, **facts)
+        try:
+            return cls(model.eval(), tokenizer, **facts)
+        except TypeError as error:  # facts that this version does not know
+            raise other_version(folder) from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
 
         `identity` becomes that of the weights as they are written.
         """
-        facts = {
+        # The limits are noted only where they are not the usual ones: a prior of an older version
+        # that is saved again must keep its identity.
+        facts: dict[str, object] = {
             "max_caption_tokens": self.max_caption_tokens,
             "z_kinds": list(self.z_kinds),
             "labels": list(self.labels),
@@ -108,6 +128,10 @@ class Prior:
             "token_shape": self.token_shape,
             "codebook": self.codebook,
         }
+        if self.max_label_tokens != MAX_LABEL_TOKENS:
+            facts["max_label_tokens"] = self.max_label_tokens
+        if self.max_description_tokens != MAX_DESCRIPTION_TOKENS:
+            facts["max_description_tokens"] = self.max_description_tokens
         self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
 
     @property
@@ -116,8 +140,21 @@ class Prior:
         return int(self.model.config.d_model)
 
     def grammar(self, kinds: Sequence[str]) -> Grammar:
-        """The grammar of a z of these kinds, with the labels and the token grid of its data."""
-        return Grammar(self.tokenizer, kinds, self.labels or None, shape=self.token_shape)
+        """The grammar of a z of these kinds, as narrow as its data.
+
+        Its automaton takes longer to make than to follow, so it is made once.
+        """
+        kinds = tuple(kinds)
+        if kinds not in self._grammars:
+            self._grammars[kinds] = Grammar(
+                self.tokenizer,
+                kinds,
+                self.labels or None,
+                self.max_label_tokens,
+                self.max_description_tokens,
+                self.token_shape,
+            )
+        return self._grammars[kinds]
 
     def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokenize captions, on the CPU: ids (n, length) and bool mask (n, length)."""
@@ -139,10 +176,12 @@ class Prior:
         """Tokenize z, and find what each token speaks of."""
         ids, mask = self.tokenize_z(texts)
         rows = ids.tolist()
-        places = torch.tensor([self._places(row) for row in rows])
+        found = [self._places(row) for row in rows]
+        places = torch.tensor([[place or EVERYWHERE for place in row] for row in found])
+        placed = torch.tensor([[place is not None for place in row] for row in found])
         tints = torch.tensor([self._places.tints(row) for row in rows])
-        names = torch.tensor([self._places.names(row) for row in rows])
-        return ZTokens(ids, mask, places, tints, names)
+        words = torch.tensor([self._places.words(row) for row in rows])
+        return ZTokens(ids, mask, places, placed, tints, names=words & placed)
 
     def encode(self, captions: Sequence[str]) -> States:
         """Encoder states over captions, (n, length, width)."""
@@ -182,7 +221,7 @@ class Prior:
         Returns:
             States of width 2 · `width`, with place, colour and name of each token.
         """
-        ids, mask, places, tints, names = (part.to(self.model.device) for part in z)
+        ids, mask, *known = (part.to(self.model.device) for part in z)
         start = torch.full_like(ids[:, :1], self.model.config.decoder_start_token_id)
         hidden = self.model.get_decoder()(
             input_ids=torch.cat([start, ids], 1),
@@ -192,7 +231,7 @@ class Prior:
             use_cache=False,
         ).last_hidden_state[:, 1:]
         embedded = self.model.get_input_embeddings()(ids)
-        return States(torch.cat([hidden, embedded], dim=-1), mask, places, tints, names)
+        return States(torch.cat([hidden, embedded], dim=-1), mask, *known)
 
 
 def build_prior(
@@ -236,7 +275,7 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
     The encoder's blocks are frozen; decoder, embeddings and output layer learn.
 
     Args:
-        settings: ``pretrained`` is a folder or a hub's name.
+        settings: ``pretrained`` is a folder or a hub's name; ``dropout`` replaces the model's own.
         labels: The closed set of labels, or empty.
 
     Raises:
@@ -244,14 +283,11 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
     """
     try:
         with without_bars():
-            tokenizer = AutoTokenizer.from_pretrained(settings.pretrained)
-            model = T5ForConditionalGeneration.from_pretrained(
-                settings.pretrained, dtype=torch.float32, use_safetensors=True
-            )
-    except (OSError, ValueError) as error:
+            tokenizer, model = _pretrained(settings)
+    except Exception as error:  # transformers raises whatever its many classes raise
         raise KaleidoError(
             f"prior.pretrained = {settings.pretrained!r}",
-            f"no T5 can be loaded from it ({error}).",
+            f"no T5 can be loaded from it ({first_line(error)}).",
             "Give a folder with config.json, model.safetensors and a tokenizer.",
         ) from error
     add_special_tokens(tokenizer, settings.z_kinds)
@@ -260,6 +296,25 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
     _smooth_numbers(model, tokenizer)
     model.encoder.block.requires_grad_(False)
     return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
+
+
+def _pretrained(
+    settings: PriorSettings,
+) -> tuple[PreTrainedTokenizerFast, T5ForConditionalGeneration]:
+    name = settings.pretrained
+    config, _ = T5Config.get_config_dict(name)
+    if config.get("model_type") not in T5_TYPES:
+        raise ValueError(f"its model_type is {config.get('model_type')!r}")
+    model, info = T5ForConditionalGeneration.from_pretrained(
+        name,
+        dtype=torch.float32,
+        use_safetensors=True,
+        dropout_rate=settings.dropout,
+        output_loading_info=True,
+    )
+    if info["missing_keys"]:  # transformers would draw them anew
+        raise ValueError(f"it lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
+    return AutoTokenizer.from_pretrained(name), model
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.workspace import Workspace
@@ -54,7 +53,7 @@ class Bundle:
 def load_bundle(
     workspace: Workspace | None, baseline: bool = False, embedded: bool = False
 ) -> Bundle:
-    """Load the workspace's models if it has both, else the embedded ones.
+    """Load the workspace's models, or the embedded ones if it has none.
 
     Args:
         workspace: Where trained models may lie, or None.
@@ -62,20 +61,18 @@ def load_bundle(
         embedded: Load the embedded models even if the workspace has its own.
 
     Raises:
-        InputMissing: If the workspace has a diffusion model but no prior, or if neither exists
-            anywhere.
+        InputMissing: If the workspace has models, but not both that are needed.
         KaleidoError: If the diffusion model was trained on another prior.
     """
     name = "baseline" if baseline else "diffusion"
     label = "baseline" if baseline else "kaleido"
-    if workspace is not None and not embedded:
-        prior, diffusion = workspace.models("prior"), workspace.models(name)
-        if _exists(diffusion):
-            command = "kaleido train diffusion" + (" --baseline" if baseline else "")
-            model = Diffusion.load(diffusion, command)
-            return _pair(Prior.load(prior), model, label, "workspace")
-    prior_path, diffusion_path = embedded_path("prior"), embedded_path(name)
-    return _pair(Prior.load(prior_path), Diffusion.load(diffusion_path), label, "embedded")
+    source, place = "embedded", embedded_path
+    if workspace is not None and not embedded and _has_models(workspace):
+        source, place = "workspace", workspace.models
+    prior = Prior.load(place("prior"))
+    flag = " --baseline" if baseline else ""
+    diffusion = Diffusion.load(place(name), f"Run `kaleido train diffusion{flag}` first.")
+    return _pair(prior, diffusion, label, source)
 
 
 def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
@@ -90,5 +87,6 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
     return Bundle(prior, diffusion.to(device), name, source)
 
 
-def _exists(folder: Path) -> bool:
-    return (folder / FACTS).is_file()
+def _has_models(workspace: Workspace) -> bool:
+    names = ("prior", "diffusion", "baseline")
+    return any((workspace.models(name) / FACTS).is_file() for name in names)

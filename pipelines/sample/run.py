@@ -25,6 +25,9 @@ from pipelines.sample.draw import DrawOptions, Sample, draw
 SHEET_CAPTIONS = 24
 """Captions that the contact sheet shows, at most."""
 
+SHEET_SAMPLES = 64
+"""Samples of each of them, at most."""
+
 
 @dataclass(frozen=True)
 class SampleSummary:
@@ -83,25 +86,44 @@ def sample(
             "one to three simple shapes)."
         )
     folder = _new_folder(workspace, name, asked[0])
+    shown = _write_samples(folder, bundle, asked, options, progress)
+    sheet = folder / "sheet.png"
+    atomic_write(sheet, encode_png(contact_sheet(shown)))
+    if len(asked) > SHEET_CAPTIONS or options.n > SHEET_SAMPLES:
+        progress.message(
+            f"The contact sheet shows the first {SHEET_CAPTIONS} captions and the first "
+            f"{SHEET_SAMPLES} samples of each, at most."
+        )
+    samples = len(asked) * options.n
+    return SampleSummary(folder, bundle.name, bundle.source, len(asked), samples, sheet)
+
+
+def _write_samples(
+    folder: Path,
+    bundle: Bundle,
+    captions: Sequence[str],
+    options: DrawOptions,
+    progress: Progress,
+) -> list[tuple[str, list[np.ndarray]]]:
+    """Draw samples into a folder, with their list; return what the contact sheet shows of them."""
     shown: list[tuple[str, list[np.ndarray]]] = []
-    lines: list[str] = []
-    with progress.task("samples", len(asked) * options.n, "image") as advance:
-        for number, caption in enumerate(asked):
-            group = []
+    with (
+        (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
+        progress.task("samples", len(captions) * options.n, "image") as advance,
+    ):
+        for number, caption in enumerate(captions):
+            group: list[np.ndarray] = []
             for item in draw(bundle, caption, options):
                 file = f"{number:04d}-{item.index:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
-                lines.append(_line(file, item, options, bundle))
-                group.append(item.pixels)
+                lines.write(_line(file, item, options, bundle))
+                if len(group) < SHEET_SAMPLES:
+                    group.append(item.pixels)
                 advance(1)
             if number < SHEET_CAPTIONS:
                 shown.append((caption, group))
-            atomic_write(folder / "samples.jsonl", "".join(lines).encode())
-    sheet = folder / "sheet.png"
-    atomic_write(sheet, encode_png(contact_sheet(shown)))
-    if len(asked) > SHEET_CAPTIONS:
-        progress.message(f"The contact sheet shows the first {SHEET_CAPTIONS} captions.")
-    return SampleSummary(folder, bundle.name, bundle.source, len(asked), len(lines), sheet)
+            lines.flush()  # what is drawn stays listed if the run is stopped
+    return shown
 
 
 def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:

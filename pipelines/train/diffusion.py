@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,6 +153,7 @@ def train_diffusion(
             the tokens of another visual tokenizer, or ``pretrained`` is a model of other sizes.
     """
     settings = workspace.settings.diffusion
+    settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
     name = "baseline" if baseline else "diffusion"
     prior = Prior.load(workspace.models("prior"))
     kinds = () if baseline else _known_kinds(settings.z_kinds, prior)
@@ -160,7 +162,7 @@ def train_diffusion(
         if restart:
             drop_checkpoint(checkpoint)
         # The baseline sees the very records that have a z, in the same order.
-        stream = RecordStream(workspace, order_kinds(settings.z_kinds), settings.seed)
+        stream = RecordStream(workspace, settings.z_kinds, settings.seed)
         _check_codebook(prior, stream)
         model = _fresh_model(settings, stream, prior, kinds)
         task = DiffusionTask(
@@ -210,7 +212,10 @@ def _fresh_model(
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
     model = build_diffusion(settings, prior, kinds)
     if settings.pretrained:
-        _go_on_from(Diffusion.load(Path(settings.pretrained)), model, settings.pretrained)
+        trained = Diffusion.load(
+            Path(settings.pretrained), "Set diffusion.pretrained to a diffusion model's folder."
+        )
+        _go_on_from(trained, model, settings.pretrained)
     return model
 
 
@@ -229,12 +234,17 @@ def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
             f"patches need an even side that divides diffusion.image_size = {side}.",
             "Set it to 4 or 8.",
         )
-    if settings.pixel_channels % NORM_GROUPS:
-        raise KaleidoError(
-            f"diffusion.pixel_channels = {settings.pixel_channels}",
-            f"channels are normalised in {NORM_GROUPS} groups.",
-            f"Set a multiple of {NORM_GROUPS}.",
-        )
+    channels = {
+        "diffusion.pixel_channels": settings.pixel_channels,
+        "diffusion.heads x diffusion.head_dim": settings.heads * settings.head_dim,
+    }
+    for name, count in channels.items():
+        if count % NORM_GROUPS:
+            raise KaleidoError(
+                f"{name} = {count}",
+                f"channels are normalised in {NORM_GROUPS} groups.",
+                f"Set a multiple of {NORM_GROUPS}.",
+            )
 
 
 def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:

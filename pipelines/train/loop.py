@@ -19,6 +19,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.core.settings import DiffusionSettings, PriorSettings, TokenizerSettings
+from pipelines.models.facts import other_version
 from pipelines.train.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
@@ -26,6 +27,7 @@ from pipelines.train.checkpoint import (
     save_checkpoint,
 )
 from pipelines.train.fetch import fetch
+from pipelines.train.interrupt import deferred_interrupt
 from pipelines.train.precision import mixed_precision, resolve_precision
 
 CHECKPOINT_SECONDS = 300.0
@@ -114,7 +116,7 @@ class TrainSummary:
     Attributes:
         steps: Steps taken in all, earlier runs included.
         images_seen: Records seen in all.
-        loss: Mean loss of the last hundred steps.
+        loss: Mean loss of the last hundred steps; NaN if the run was finished already.
         resumed_at: Step at which this run took over, 0 for a fresh one.
     """
 
@@ -148,33 +150,37 @@ class Ema:
 
 
 class Losses:
-    """The losses of the last hundred steps, left on the device: to read one waits for its step."""
+    """The losses of the last hundred steps, and their gradients' norms.
+
+    They are left on the device: to read one waits for its step.
+    """
 
     def __init__(self, description: str) -> None:
         self._description = description
         self._steps: deque[tuple[int, torch.Tensor]] = deque(maxlen=100)
 
-    def add(self, step: int, loss: torch.Tensor) -> None:
-        """Take in the loss of a step."""
-        self._steps.append((step, loss.detach()))
+    def add(self, step: int, loss: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Take in the loss of a step and the norm of its gradient."""
+        self._steps.append((step, torch.stack([loss.detach().float(), gradient.float()])))
 
     def mean(self) -> float:
-        """Read them all; NaN if there is none.
+        """Read them all; the mean of the losses, NaN if there is none.
 
         Raises:
             KaleidoError: If one is not finite.
         """
         if not self._steps:
             return math.nan
-        values = torch.stack([loss for _, loss in self._steps]).tolist()
-        for (step, _), value in zip(self._steps, values, strict=True):
-            if not math.isfinite(value):
-                raise KaleidoError(
-                    self._description,
-                    f"the loss is {value} at step {step}.",
-                    "Lower --learning-rate; the last checkpoint is sound.",
-                )
-        return sum(values) / len(values)
+        rows = torch.stack([values for _, values in self._steps]).tolist()
+        for (step, _), row in zip(self._steps, rows, strict=True):
+            for name, value in zip(("loss", "gradient's norm"), row, strict=True):
+                if not math.isfinite(value):
+                    raise KaleidoError(
+                        self._description,
+                        f"the {name} is {value} at step {step}.",
+                        "Lower --learning-rate and train with --restart.",
+                    )
+        return sum(loss for loss, _ in rows) / len(rows)
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -205,7 +211,8 @@ def train(
     """Train a task's model in place; at the end it holds the averaged weights.
 
     A run that was stopped goes on from its checkpoint, and the result is the same as if it had
-    not been stopped, because order and noise are derived from (seed, images seen).
+    not been stopped, because order and noise are derived from (seed, images seen). Ctrl-C saves
+    the step that it falls in.
 
     Args:
         task: Model, batches and loss.
@@ -217,7 +224,9 @@ def train(
         progress: Listener.
 
     Raises:
-        KaleidoError: If the checkpoint belongs to other settings, or the loss is not finite.
+        KaleidoError: If the checkpoint belongs to other settings or another version, or the loss or
+            its gradient is not finite, or an unfinished run is further than it is asked to go.
+        KeyboardInterrupt: After Ctrl-C.
     """
     accelerator = Accelerator()
     model = task.model.to(accelerator.device).train()
@@ -230,7 +239,7 @@ def train(
         fused=accelerator.device.type == "cuda",
     )
     ema = Ema(model, schedule.ema)
-    first = _resume(checkpoint, model, optimizer, ema, settings)
+    first = _resume(checkpoint, model, optimizer, ema, settings, schedule.steps)
     optimizer = accelerator.prepare(optimizer)
     losses = Losses(description)
     saved_at = monotonic()
@@ -243,11 +252,16 @@ def train(
         }
         if statistics := buffers(model):
             groups["buffers"] = statistics
-        save_checkpoint(checkpoint, groups, {"step": step, "settings": dict(settings)})
+        state = {"step": step, "steps": schedule.steps, "settings": dict(settings)}
+        save_checkpoint(checkpoint, groups, state)
 
     steps = range(first, schedule.steps)
+    done = max(first, schedule.steps)  # a finished run can be longer than is asked for
     batches = fetch(task.batch, schedule.batch_size, steps, accelerator.device)
-    with progress.task(description, schedule.steps, "step", done=first) as advance:
+    with (
+        deferred_interrupt() as interrupt,
+        progress.task(description, done, "step", done=first) as advance,
+    ):
         for step, batch in zip(steps, batches, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
@@ -258,25 +272,31 @@ def train(
             torch.manual_seed(derive(schedule.seed, f"dropout {description}", seen))
             with mixed_precision(precision, accelerator.device):
                 loss = task.loss(batch, rng)
-            losses.add(step, loss)
             accelerator.backward(loss)
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+            losses.add(step, loss, norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             ema.update(step)
             if step == first or step % LOOK == 0:
                 note = f"loss {losses.mean():.4f}"
             advance(1, note)
-            if monotonic() - saved_at > CHECKPOINT_SECONDS:
+            if interrupt.asked or monotonic() - saved_at > CHECKPOINT_SECONDS:
                 losses.mean()  # nothing is saved of a broken run
                 save(step + 1)
                 saved_at = monotonic()
+            if interrupt.asked:
+                progress.message(
+                    f"{description}: stopped after step {step + 1:,} of {schedule.steps:,}; the "
+                    "same command goes on from there."
+                )
+                raise KeyboardInterrupt
     mean = losses.mean()
     if steps:
-        save(schedule.steps)
+        save(done)
     ema.copy_to_model()
     model.eval()
-    return TrainSummary(schedule.steps, schedule.steps * schedule.batch_size, mean, first)
+    return TrainSummary(done, done * schedule.batch_size, mean, first)
 
 
 def _resume(
@@ -285,6 +305,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     ema: Ema,
     settings: Mapping[str, Any],
+    steps: int,
 ) -> int:
     found = load_checkpoint(checkpoint)
     if found is None:
@@ -299,15 +320,27 @@ def _resume(
             f"this run was started with other settings: {', '.join(changed)}.",
             "Restore them, or train with --restart.",
         )
+    done, planned = int(state["step"]), int(state.get("steps", 0))
+    if steps <= done < planned:
+        raise KaleidoError(
+            str(checkpoint),
+            f"this run stands at step {done:,} of {planned:,}, beyond the {steps:,} asked for, and "
+            "its learning rate has not fallen.",
+            f"Go on with --steps {planned}, or more than {done}, or train with --restart.",
+        )
+    wanted = {"model": trainable(model), "buffers": buffers(model), "ema": ema.tensors}
+    if any(_shapes(tensors) != _shapes(groups.get(name, {})) for name, tensors in wanted.items()):
+        raise other_version(checkpoint)
     with torch.no_grad():
-        for name, value in trainable(model).items():
-            value.copy_(groups["model"][name])
-        for name, value in buffers(model).items():
-            value.copy_(groups["buffers"][name])
-        for name, value in ema.tensors.items():
-            value.copy_(groups["ema"][name])
+        for group, tensors in wanted.items():
+            for name, value in tensors.items():
+                value.copy_(groups[group][name])
     restore_optimizer(optimizer, groups["optimizer"])
-    return int(state["step"])
+    return done
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
 def _as_json(value: Any) -> Any:

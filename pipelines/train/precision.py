@@ -8,11 +8,18 @@ from contextlib import contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-PRECISIONS = ("auto", "bf16", "fp32")
+from pipelines.core.errors import KaleidoError, nearest
+from pipelines.core.settings import PRECISIONS
 
 
 def resolve_precision(asked: str, device: torch.device) -> str:
-    """Turn ``auto`` into ``bf16`` or ``fp32``: bf16 without units is far slower than fp32."""
+    """Turn ``auto`` into ``bf16`` or ``fp32``: bf16 without units is far slower than fp32.
+
+    Raises:
+        KaleidoError: If `asked` is none of `PRECISIONS`.
+    """
+    if asked not in PRECISIONS:
+        raise KaleidoError(f"precision {asked!r}", "it is unknown.", nearest(asked, PRECISIONS))
     if asked != "auto":
         return asked
     if device.type == "cuda":

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
 from pipelines.core.settings import PriorSettings
 from pipelines.core.workspace import Workspace
+from pipelines.latents.base import SEPARATOR, escape
 from pipelines.latents.sequence import number_ids, order_kinds, z_to_text
-from pipelines.latents.vocabulary import train_tokenizer
+from pipelines.latents.vocabulary import encode_z, train_tokenizer
+from pipelines.models.context import CONTEXT_HEADS
+from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, decisive, train
@@ -135,10 +139,12 @@ def train_prior(
 
     Raises:
         InputMissing: If data or latents are missing.
-        KaleidoError: If an unfinished run has other settings.
+        KaleidoError: If an unfinished run has other settings, or a size does not fit.
     """
     settings = workspace.settings.prior
     kinds = order_kinds(settings.z_kinds)
+    settings = replace(settings, z_kinds=kinds)
+    _check_width(settings)
     checkpoint = workspace.logs / "prior" / "checkpoint"
     with workspace.lock("models/prior"):
         if restart:
@@ -152,7 +158,10 @@ def train_prior(
         if len(stream.token_shapes) == 1:
             (prior.token_shape,) = stream.token_shapes
         prior.codebook = stream.codebook
+        _widen_grammar(prior, stream)
         kept = decisive(settings) | {"data": stream.identity}
+        if settings.pretrained:  # the weights count, not where they lie
+            kept["pretrained"] = model_identity(model_folder(settings.pretrained))
         dropout_records = settings.dropout_steps * settings.batch_size
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
         schedule = Schedule.of(settings)
@@ -161,23 +170,48 @@ def train_prior(
     return summary
 
 
+def _check_width(settings: PriorSettings) -> None:
+    if not settings.pretrained and settings.d_model % CONTEXT_HEADS:
+        raise KaleidoError(
+            f"prior.d_model = {settings.d_model}",
+            f"the denoiser's context reads it with {CONTEXT_HEADS} heads.",
+            f"Set a multiple of {CONTEXT_HEADS}.",
+        )
+
+
 def _fresh_prior(
     settings: PriorSettings, kinds: Sequence[str], stream: RecordStream, progress: Progress
 ) -> Prior:
-    records = stream.batch(0, min(stream.size, TOKENIZER_RECORDS))
     # Many different labels are free text, which z may then write as well.
     labels = sorted(stream.labels) if len(stream.labels) <= MOST_LABELS else ()
     settings = replace(settings, z_kinds=tuple(kinds))
+    torch.manual_seed(derive(settings.seed, "prior weights"))
     if settings.pretrained:
         return load_pretrained(settings, labels)
     progress.message("learning the vocabulary")
-    tokenizer = train_tokenizer(_texts(records, kinds), settings.vocab_size, kinds)
-    torch.manual_seed(derive(settings.seed, "prior weights"))
+    tokenizer = train_tokenizer(_texts(stream, kinds), settings.vocab_size, kinds)
     return build_prior(settings, tokenizer, labels)
 
 
-def _texts(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[str]:
-    for record in records:
+def _widen_grammar(prior: Prior, stream: RecordStream) -> None:
+    """Let a prior write free labels and descriptions as long as the longest of its data."""
+    if not prior.labels:
+        labels = (f"{SEPARATOR} {escape(label)}" for label in stream.labels)
+        prior.max_label_tokens = max(prior.max_label_tokens, _most_tokens(prior, labels))
+    if "description" in prior.z_kinds:
+        found = (record.latents.get("description") for record in stream.records())
+        texts = (z_to_text({"description": latent}) for latent in found if latent)
+        prior.max_description_tokens = max(prior.max_description_tokens, _most_tokens(prior, texts))
+
+
+def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:
+    """Most tokens of a text, the one that opens it left out."""
+    return max((len(encode_z(prior.tokenizer, text)) - 1 for text in texts), default=0)
+
+
+def _texts(stream: RecordStream, kinds: Sequence[str]) -> Iterator[str]:
+    for position in range(min(stream.size, TOKENIZER_RECORDS)):
+        (record,) = stream.batch(position, 1)  # one at a time: their images would take memory
         yield record.caption
         z = z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
         # The tokens of z, numbers above all, are in the vocabulary anyway.

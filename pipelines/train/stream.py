@@ -109,6 +109,11 @@ class RecordStream:
             )
         return next(iter(found), "")
 
+    def records(self) -> Iterator[Record]:
+        """Every record of an epoch once, in the order of the data."""
+        for path in self._shards:
+            yield from self._eligible(path)
+
     def batch(self, start: int, count: int) -> list[Record]:
         """Records at positions `start` to ``start + count`` of the endless order."""
         return [self._at(position) for position in range(start, start + count)]
@@ -131,6 +136,7 @@ class RecordStream:
 
     def _window(self, epoch: int, index: int, window: list[Path]) -> list[Record]:
         if self._loaded is None or self._loaded[0] != (epoch, index):
+            self._loaded = None  # else two windows are in memory while one is read
             records = [record for path in window for record in self._eligible(path)]
             order = generator(self._seed, "record order", f"{epoch} {index}")
             shuffled = [records[at] for at in order.permutation(len(records))]

@@ -234,17 +234,16 @@ def _train(
     first = train(TokenizerTask(tokenizer, stream), schedule, whole, kept, "tokenizer", progress)
     if not settings.decoder_steps:
         return first
-    taken = max(first.steps, first.resumed_at)  # a finished run can be longer than is asked for
     found = load_checkpoint(decoders)
-    if found is not None and found[1]["settings"].get("tokenizer.steps") != taken:
+    if found is not None and found[1]["settings"].get("tokenizer.steps") != first.steps:
         drop_checkpoint(decoders)  # it is of other codes
-    kept["tokenizer.steps"] = taken
+    kept["tokenizer.steps"] = first.steps
     rate = DECODER_RATE * settings.learning_rate
     schedule = replace(schedule, steps=settings.decoder_steps, learning_rate=rate)
     last = train(DecoderTask(tokenizer, stream), schedule, decoders, kept, "decoder", progress)
     return TrainSummary(
-        taken + last.steps,
-        taken * settings.batch_size + last.images_seen,
+        first.steps + last.steps,
+        first.images_seen + last.images_seen,
         last.loss,
         first.resumed_at + last.resumed_at,
     )

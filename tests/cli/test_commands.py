@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kaleido_cli.extract import COMMANDS
+from kaleido_cli.train import _render
 from pipelines.core.settings import Settings
 from pipelines.core.shards import read_records
 from pipelines.core.workspace import Workspace
@@ -240,6 +243,13 @@ def test_doctor_names_the_gpu(invoke):
 
     out, _ = invoke("doctor", "--json")
     assert torch.cuda.get_device_name(0) in json.loads(out)["system"]["devices"].split(", ")
+
+
+def test_a_finished_training_says_so(capsys):
+    _render("prior", SimpleNamespace(steps=12, images_seen=96, loss=math.nan, resumed_at=12))
+    assert capsys.readouterr().out == (
+        "prior: 12 steps, 96 records seen, finished already at step 12\n"
+    )
 
 
 def test_train_refuses_an_unknown_kind(inside, invoke):

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core.config import SECTIONS, default_toml, load_settings, override
 from pipelines.core.errors import KaleidoError
-from pipelines.core.settings import POSITIVE, RANGES, Settings
+from pipelines.core.settings import CHOICES, POSITIVE, RANGES, Settings
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
 from pipelines.latents.palette import Palette
@@ -126,6 +126,17 @@ def test_every_range_is_of_a_setting_and_holds_its_defaults():
     for key, value in defaults:
         for number in value if isinstance(value, tuple) else (value,):
             assert isinstance(number, str) or number in RANGES.get(key, POSITIVE), key
+
+
+def test_every_choice_is_of_a_setting_and_holds_its_defaults():
+    defaults = [(key, value) for part in asdict(Settings()).values() for key, value in part.items()]
+    assert set(CHOICES) <= {key for key, _ in defaults}
+    assert all(value in CHOICES.get(key, (value,)) for key, value in defaults)
+
+
+def test_a_word_that_is_no_choice_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(KaleidoError, match="'fp16' is none of its values. Did you mean 'bf16'"):
+        _load(tmp_path, '[prior]\nprecision = "fp16"\n')
 
 
 def test_ranges_of_lists_are_those_of_the_latents():

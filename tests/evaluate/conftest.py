@@ -31,7 +31,7 @@ from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.compare import aims, changes, parity
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source, join, observe
-from pipelines.evaluate.reference import asked_shapes
+from pipelines.evaluate.reference import Asked
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.evaluate.scenes import real_of
 from pipelines.evaluate.yardstick import Description
@@ -136,7 +136,7 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def report(data, reference) -> Report:
     """Return a report of real pictures in the place of drawn ones."""
-    asked = [asked_shapes(caption) for caption in CAPTIONS]
+    asked = [Asked.by(caption) for caption in CAPTIONS]
     real = measure(data, reference, asked, 0.98)
     z = [[["<boxes> star <1><1><9><9>"] * 12] * 2] * len(CAPTIONS)
     drawn = measure(replace(data, z=z), reference, asked, 0.98)
@@ -158,6 +158,7 @@ def report(data, reference) -> Report:
             "temperature": 1.0,
             "top_p": 1.0,
             "cfg_end": 0.5,
+            "training": 2048,
         },
         features="scenes-judge@01234567",
         tokenizer="",
@@ -172,6 +173,7 @@ def report(data, reference) -> Report:
         aims=aims(estimates),
         estimates=estimates,
         data=real,
+        real=((0, 1), 12),
         grids=[Grid(HOSTILE, [("reference", 0.0, pictures), ("baseline", 7.5, pictures)])],
         command="kaleido evaluate --name x",
     )

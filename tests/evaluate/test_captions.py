@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.core.errors import InputMissing
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.data.scenes.generate import scene_of, write_scenes
 from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
 from pipelines.evaluate.reference import asked_shapes
@@ -15,6 +15,14 @@ def test_fresh_captions_are_held_out_scenes_always_the_same():
     assert len(trained) > 50
     for caption in captions:
         assert tuple(sorted(asked_shapes(caption).elements())) not in trained
+
+
+def test_captions_end_where_there_are_no_more(monkeypatch):
+    monkeypatch.setattr("pipelines.evaluate.captions.FRESH_SCENES", 100)
+    with pytest.raises(
+        KaleidoError, match=r"captions = 5,000: held-out scenes have \d\d different"
+    ):
+        fresh_captions(5000)
 
 
 def test_scenes_pass_and_give_their_held_out_captions(workspace):

@@ -1,14 +1,18 @@
+import ast
 import io
 import json
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import pipelines
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.workspace import Workspace
+from pipelines.evaluate import cells
 from pipelines.evaluate.cells import CellStore, bundle_hash, code_hash, decode_cell, encode_cell
 from pipelines.evaluate.judge import Found, Verdict
 from pipelines.evaluate.observe import Cell
@@ -77,7 +81,18 @@ def test_a_cell_is_made_once_and_again_when_anything_changed(cell, tmp_path, mon
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path):
+def cut(data):
+    return data[:100]
+
+
+def blank(data):
+    """Overwrite the middle of what is compressed."""
+    half = len(data) // 2
+    return data[: half - 100] + bytes(200) + data[half + 100 :]
+
+
+@pytest.mark.parametrize("damage", [cut, blank])
+def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path, damage):
     class Told(Progress):
         said = ""
 
@@ -87,11 +102,40 @@ def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path):
     told = Told()
     CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(damage(path.read_bytes()))
     (tmp_path / "y.npz.1.tmp").write_bytes(b"of a killed run")
     assert not CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)[1]
     assert told.said.startswith(f"{path} is damaged") and "made again" in told.said
     assert list(tmp_path.iterdir()) == [path] and equal(decode_cell(path.read_bytes()), cell)
+
+
+DECIDES_NOTHING = {
+    *(f"core/{name}.py" for name in ("errors", "files", "fingerprint", "manifest", "plugins")),
+    *(f"core/{name}.py" for name in ("processes", "progress", "record", "settings", "shards")),
+    *(f"core/{name}.py" for name in ("sheet", "stage", "workspace")),
+    *("data/writer.py", "embedded/paths.py", "extract/backends/base.py"),
+    *("evaluate/measure.py", "evaluate/yardstick.py"),
+    *(f"evaluate/metrics/{name}.py" for name in ("diversity", "feature_set", "manifolds")),
+    *(f"evaluate/metrics/{name}.py" for name in ("statistics", "z_texts")),
+}
+"""What the code of cells imports that changes nothing that is in one."""
+
+
+def test_what_the_code_of_cells_imports_is_part_of_the_fingerprint_too():
+    root = Path(pipelines.__file__).parent
+    code = {
+        file
+        for entry in cells._CODE
+        for file in ([root / entry] if entry.endswith(".py") else (root / entry).rglob("*.py"))
+    }
+    imported = {
+        root.parent / f"{node.module.replace('.', '/')}.py"
+        for file in code
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipelines.")
+    }
+    beyond = {file.relative_to(root).as_posix() for file in imported - code if file.is_file()}
+    assert beyond == DECIDES_NOTHING
 
 
 def test_the_code_that_draws_is_part_of_the_fingerprint(tmp_path, monkeypatch):

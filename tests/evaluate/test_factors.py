@@ -8,7 +8,7 @@ from pipelines.data.scenes.factors import BACKGROUNDS, COLOURS, SIZES, TEXTURES
 from pipelines.evaluate.factors import arrangements, factor_values, known_values, of_objects
 from pipelines.evaluate.judge import Found, Verdict
 from pipelines.evaluate.metrics.modes import FACTORS, matches
-from pipelines.evaluate.reference import reference_scenes, scene_images
+from pipelines.evaluate.reference import Asked, reference_scenes, scene_images
 
 
 def found(shape="circle", x=500, y=500, side=300):
@@ -19,7 +19,7 @@ def found(shape="circle", x=500, y=500, side=300):
 def test_the_judge_of_real_pictures_reads_what_they_were_drawn_from(judge):
     scenes = reference_scenes("a star and two circles", 32, 0, "data")
     verdicts = judge(scene_images(scenes, 64))
-    asked = Counter(star=1, circle=2)
+    asked = Asked.by("a star and two circles")
     pairs = [p for p in zip(scenes, verdicts, strict=True) if matches(p[1], asked)]
     assert len(pairs) > 28
     valid = [verdict for _, verdict in pairs]
@@ -31,7 +31,7 @@ def test_the_judge_of_real_pictures_reads_what_they_were_drawn_from(judge):
         "place": [int(star.y * 3) * 3 + int(star.x * 3) for star in stars],
     }
     for factor, numbers in truth.items():
-        (values, weight), (others, twice) = factor_values(valid, asked, factor)
+        (others, twice), (values, weight) = factor_values(valid, asked, factor)
         assert (values.shape, weight) == ((len(pairs), 1), 1)
         assert (others.shape, twice) == ((len(pairs), 2), 2)
         assert np.mean(values[:, 0] == numbers) > 0.9
@@ -48,11 +48,11 @@ def test_places_are_counted_by_rows_and_what_reaches_beyond_is_in_the_last():
 def test_objects_of_other_numbers_than_the_data_have_no_arrangement():
     verdicts = [Verdict((found(),) * n, "paper") for n in (0, 1, 4, 1)]
     assert arrangements(verdicts) == ["free", "centre", "free", "centre"]
-    ((values, _),) = factor_values(verdicts[2:3], Counter(circle=4), "arrangement")
+    ((values, _),) = factor_values(verdicts[2:3], Asked(Counter(circle=4), {}), "arrangement")
     assert values.tolist() == [[0]] and known_values("arrangement", 4) == 1
 
 
 def test_no_pictures_show_no_values():
     for factor in FACTORS:
-        for values, _ in factor_values([], Counter(circle=2), factor):
+        for values, _ in factor_values([], Asked(Counter(circle=2), {}), factor):
             assert len(values) == 0

@@ -61,9 +61,8 @@ def test_features_of_networks_by_name(images, dinov2, no_gpu) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_an_evaluation_of_the_embedded_models(workspace, no_gpu, monkeypatch) -> None:
-    monkeypatch.setattr("pipelines.evaluate.run.MOST", 64)
-    settings = {"captions": 2, "n": 6, "steps": 4, "cfg": (7.5,), "seeds": (0,)}
+def test_an_evaluation_of_the_embedded_models(workspace, no_gpu) -> None:
+    settings = {"captions": 2, "n": 6, "steps": 4, "cfg": (7.5,), "seeds": (0,), "training": 64}
     changes = {f"evaluate.{name}": value for name, value in settings.items()}
     workspace = replace(workspace, settings=override(workspace.settings, changes))
     on_gpu = _values(evaluate(workspace, "gpu", embedded=True))

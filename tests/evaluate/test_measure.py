@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.measure import measure
-from pipelines.evaluate.reference import asked_shapes, reference_images
+from pipelines.evaluate.reference import Asked, reference_images
 from pipelines.evaluate.scenes import real_of
 from tests.evaluate.conftest import CAPTIONS, look
 
 CEILING = 0.98
-ASKED = [asked_shapes(caption) for caption in CAPTIONS]
+ASKED = [Asked.by(caption) for caption in CAPTIONS]
 
 
 def changed(change):

@@ -13,6 +13,7 @@ from pipelines.core.progress import SILENT
 from pipelines.core.shards import read_records, record_row, write_shard
 from pipelines.data.folder import write_folder
 from pipelines.evaluate.adherence.truth import WITHOUT
+from pipelines.evaluate.metrics.copying import digest
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataYardstick
 from pipelines.evaluate.run import evaluate
@@ -63,7 +64,10 @@ def test_models_are_measured_on_any_data(own, network, request):
     row = rows["kaleido", 7.5, f"vendi[{name}]"]
     assert row["value"] == pytest.approx(1.0, abs=0.1)  # untrained, they draw all alike
     assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9
-    assert ("data", None, f"frechet[{name}]") in rows
+    # Of fewer real pictures than drawn ones, what depends on numbers is not told.
+    assert not {("data", None, f"{metric}[{name}]") for metric in ("frechet", "vendi")} & set(rows)
+    real = rows["data", None, f"mmd[{name}]"]
+    assert real["n"] == 6 * real["n_per_caption"] and real["seeds"] == [0]
     # One picture a caption has no spread of its own.
     assert ("data", None, f"vendi[{name}]") not in rows
     page = summary.report.read_text("utf-8")
@@ -144,7 +148,7 @@ def test_without_a_second_real_set_it_is_said(own, dinov2):
     assert any("second real set" in text for text in stick.description.warnings)
     summary = evaluate(small(own, captions=40, features=str(dinov2), seeds=(0,)))
     real = {row["metric"].partition("[")[0] for row in summary.rows if row["model"] == "data"}
-    assert real == {"edges"}
+    assert real == set()
     assert "second real set" in summary.report.read_text("utf-8")
 
 
@@ -169,3 +173,30 @@ def test_the_embedded_models_are_measured_by_the_judge_only(
 def test_report_json_is_valid_json_of_finite_numbers(own, dinov2):
     summary = evaluate(small(own, captions=6, features=str(dinov2), seeds=(0,)))
     json.loads(summary.json.read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
+
+
+def test_an_image_with_several_captions_counts_once(trained, dinov2):
+    folder = trained.root.with_name("pictures")
+    folder.mkdir()
+    rng, lines = np.random.default_rng(0), []
+    for index in range(120):
+        pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:04}.png")
+        rows = [{"file": f"{index:04}.png", "caption": f"{index}, {i}"} for i in range(5)]
+        lines += map(json.dumps, rows)
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    write_folder(replace(trained, settings=override(trained.settings, SIZE)), folder)
+    heldout = {digest(record) for record in records(trained) if record.heldout}
+    stick = yardstick(trained, dinov2, wanted=5)
+    pictures = [
+        image.tobytes()
+        for source in stick.real(2, 16).values()
+        for caption in stick.captions
+        for image in source(caption, 0)[1]
+    ]
+    assert len(set(pictures)) == len(pictures) <= len(heldout)
+
+
+def test_few_real_pictures_do_not_tell_parity(own, dinov2):
+    stick = yardstick(own, dinov2, wanted=4)
+    assert "real pictures in 32 dimensions" in stick.description.parity_unknown

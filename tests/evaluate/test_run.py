@@ -39,7 +39,7 @@ def content(summary):
 
 def test_untrained_models_give_a_void_report_with_every_row(trained):
     summary = evaluate(small(trained), name="first", captions=CAPTIONS)
-    assert summary.void.startswith("at CFG 1 the models are not equally trained")
+    assert summary.void.startswith("parity at CFG 1 could not be measured (Baseline: colour")
     assert "VOID" in summary.report.read_text("utf-8")
     found = content(summary)
     assert found["void"] == summary.void
@@ -75,7 +75,10 @@ def test_one_model_alone_is_compared_with_nothing_and_the_report_says_so(trained
     found = content(summary)
     assert {row["model"] for row in found["rows"]} == {model, "data"}
     assert (summary.void, found["parity"], found["changes"], found["aims"]) == ("", None, [], [])
-    assert f"--sweep cfg=1,7.5 --seeds 0,1 --name evaluation --models {model}" in found["command"]
+    assert (
+        f"--sweep cfg=1,7.5 --seeds 0,1 --training 2048 --name evaluation --models {model}"
+        in found["command"]
+    )
     # Two scales and real pictures under two seeds; of Kaleido, second pictures at each scale.
     assert summary.cells == (8 if model == "baseline" else 10)
     for path in (summary.report, summary.report.with_name("report.md")):

@@ -10,7 +10,8 @@ import pytest
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.manifest import read_manifest
-from pipelines.data.scenes.generate import make_records
+from pipelines.core.progress import Progress
+from pipelines.data.scenes.generate import make_records, write_scenes
 from pipelines.extract.backends.yolo import YoloBackend
 from pipelines.extract.run import READY, STAGES, extract
 from pipelines.latents.kinds import KINDS
@@ -107,3 +108,24 @@ def test_blobs_of_another_networks_masks(workspace, write_data, mask2former):
     summaries = extract(own, ["boxes", "blobs"])
     assert [summary.ok + summary.filtered for summary in summaries] == [4, 4]
     assert summaries[0].ok > 0
+
+
+class Told(Progress):
+    def __init__(self):
+        self.said = []
+
+    def message(self, text):
+        self.said.append(text)
+
+
+def test_the_detector_of_scenes_says_what_it_does_not_know(workspace, write_data):
+    told = Told()
+    write_scenes(workspace, 2, seed=3, size=16)
+    extract(workspace, ["boxes", "blobs"], progress=told)
+    assert not told.said
+    shutil.rmtree(workspace.data)
+    write_data(list(make_records(3, seed=3)), 3)  # of another source
+    extract(workspace, ["boxes", "blobs", "palette"], progress=told)
+    assert len(told.said) == 1 and "these data are no scenes" in told.said[0]
+    extract(workspace, ["palette"], progress=told)
+    assert len(told.said) == 1

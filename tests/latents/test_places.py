@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.latents.base import EVERYWHERE, GRID, NO_TINT
+from pipelines.latents.base import GRID, NO_TINT
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import Description
@@ -23,13 +23,18 @@ def test_tokens_of_an_item_share_its_place(tokenizer) -> None:
     z = {"boxes": Boxes((Box("red star", 100, 200, 300, 600), Box("ring", 0, 0, 1000, 500)))}
     ids = encode_z(tokenizer, z_to_text(z))
     places = Places(tokenizer)([*ids, tokenizer.eos_token_id, tokenizer.pad_token_id])
-    separator = next(i for i in range(2, len(ids)) if places[i] == EVERYWHERE)
-    assert places[0] == EVERYWHERE  # the marker
+    separator = next(i for i in range(2, len(ids)) if places[i] is None)
+    assert places[0] is None  # the marker
     assert set(places[1:separator]) == {(0.1, 0.2, 0.3, 0.6)}
     assert set(places[separator + 1 : len(ids)]) == {(0.0, 0.0, 1.0, 0.5)}
-    assert places[len(ids) :] == [EVERYWHERE] * 2
-    words = [i for i, name in enumerate(Places(tokenizer).names(ids)) if name]
+    assert places[len(ids) :] == [None] * 2
+    words = [i for i, word in enumerate(Places(tokenizer).words(ids)) if word]
     assert tokenizer.decode([ids[i] for i in words]).split() == ["red", "star", "ring"]
+
+
+def test_a_box_as_large_as_the_picture_is_a_place(tokenizer) -> None:
+    ids = encode_z(tokenizer, z_to_text({"boxes": Boxes((Box("ring", 0, 0, 1000, 1000),))}))
+    assert Places(tokenizer)(ids) == [None] + [(0.0, 0.0, 1.0, 1.0)] * (len(ids) - 1)
 
 
 def test_a_visual_token_has_its_cell_and_a_description_none(tokenizer) -> None:
@@ -41,9 +46,9 @@ def test_a_visual_token_has_its_cell_and_a_description_none(tokenizer) -> None:
     ids = [*encode_z(tokenizer, z_to_text(z)), tokenizer.eos_token_id, tokenizer.pad_token_id]
     places = Places(tokenizer)(ids)
     boxes, tokens = (ids.index(tokenizer.convert_tokens_to_ids(f"<{k}>")) for k in list(z)[1:])
-    assert set(places[: boxes + 1]) == {EVERYWHERE}
+    assert set(places[: boxes + 1]) == {None}
     assert set(places[boxes + 1 : tokens]) == {(0.0, 0.0, 1.0, 0.5)}
-    assert set(places[tokens : tokens + 4] + places[-2:]) == {EVERYWHERE}
+    assert set(places[tokens : tokens + 4] + places[-2:]) == {None}
     cells = places[tokens + 4 : -2]
     assert len(cells) == 8
     assert cells[0] == (0.0, 0.0, 0.25, 0.5)
@@ -54,12 +59,12 @@ def test_a_visual_token_has_its_cell_and_a_description_none(tokenizer) -> None:
 def test_both_numbers_of_an_id_have_its_cell(tokenizer) -> None:
     ids = encode_z(tokenizer, z_to_text({"tokens": Tokens(2, 1, 4096, (7, 4095))}))
     upper, lower = (0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 1.0)
-    assert Places(tokenizer)(ids) == [EVERYWHERE] * 6 + [upper, upper, lower, lower]
+    assert Places(tokenizer)(ids) == [None] * 6 + [upper, upper, lower, lower]
 
 
 def test_the_ids_of_a_sequence_have_no_place(tokenizer) -> None:
     ids = encode_z(tokenizer, z_to_text({"tokens": Tokens(1, 32, 4096, range(32))}))
-    assert set(Places(tokenizer)(ids)) == {EVERYWHERE}
+    assert set(Places(tokenizer)(ids)) == {None}
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,7 +78,7 @@ def test_places_follow_the_items_whatever_the_labels(tokenizer, any_z, data) -> 
             expected += [latent.place(numbers) for numbers in latent.numbers()]
         elif isinstance(latent, Tokens):
             last = (1 - 1 / latent.width, 1 - 1 / latent.height, 1.0, 1.0)
-            expected.append(EVERYWHERE if latent.height == 1 else last)
+            expected.append(None if latent.height == 1 else last)
     numbers = {f"<{value}>" for value in range(GRID + 1)}
     tokens = tokenizer.convert_ids_to_tokens(ids)
     placed = Places(tokenizer)(ids)
@@ -83,7 +88,7 @@ def test_places_follow_the_items_whatever_the_labels(tokenizer, any_z, data) -> 
         for place, token, following in zip(placed, tokens, tokens[1:], strict=False)
         if token in numbers and following not in numbers
     ]
-    assert ends == [pytest.approx(place) for place in expected]
+    assert ends == [place and pytest.approx(place) for place in expected]
 
 
 @given(
@@ -117,7 +122,7 @@ def test_a_colour_of_the_palette_is_told_as_pixels_have_it(tokenizer) -> None:
 @pytest.mark.parametrize(
     "text", ["<boxes> star <1><2>", "<tokens> <1><2>", "<tokens> <1><2><9><1>", "star <1><2><3><4>"]
 )
-def test_what_does_not_parse_is_everywhere(tokenizer, text) -> None:
+def test_what_does_not_parse_has_no_place(tokenizer, text) -> None:
     ids = encode_z(tokenizer, text)
-    assert set(Places(tokenizer)(ids)) == {EVERYWHERE}
+    assert set(Places(tokenizer)(ids)) == {None}
     assert set(Places(tokenizer).tints(ids)) == {NO_TINT}

@@ -76,14 +76,15 @@ def test_places_reach_the_tokens_and_the_denoiser() -> None:
 
 
 @torch.no_grad()
-def test_only_words_with_a_place_of_their_own_are_names() -> None:
+def test_names_that_do_not_count_are_left_out() -> None:
     context = _context()
     caption, z = _states(6, 16, 1, 6), _states(5, 32, 2, 5)
     whole, part = [0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.4, 0.6]
     places = torch.tensor([[part, part, whole, part, part]] * 2)
-    words = torch.tensor([[True, False, True, False, True]] * 2)
+    placed = torch.tensor([[True, True, False, True, True]] * 2)
+    names = torch.tensor([[True, False, False, False, True]] * 2)
     mask = torch.tensor([[True, True, True, True, False]] * 2)
-    states = States(z.values, mask, places, names=words)
+    states = States(z.values, mask, places, placed, names=names)
     drop = torch.tensor([False, True])
     kept, dropped = context(caption, states, drop).names.tolist()
     assert kept == [False] * 6 + [True, False, False, False, False]
@@ -97,21 +98,21 @@ def test_a_token_hears_its_items_label() -> None:
     # Without refining layers tokens meet in no other way.
     context = Context(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
     z = _states(6, 32, 2, 6)
-    whole, left, right = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]
-    places = torch.tensor([[whole, left, left, right, right, whole]] * 2)
-    names = torch.tensor([[False, True, False, True, False, True]] * 2)
+    whole, left = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]
+    places = torch.tensor([[whole, left, left, whole, whole, whole]] * 2)
+    placed = torch.tensor([[False, True, True, True, True, False]] * 2)
+    names = torch.tensor([[False, True, False, True, False, False]] * 2)
 
     def changed(position: int) -> list[int]:
         """Which tokens of z change with the one at a position."""
         other = z.values.clone()
         other[:, position] += 1.0
-        first, second = (
-            context(_states(3, 16, 1, 3), States(v, z.mask, places, names=names)).tokens[0, 3:]
-            for v in (z.values, other)
-        )
+        states = (States(v, z.mask, places, placed, names=names) for v in (z.values, other))
+        first, second = (context(_states(3, 16, 1, 3), each).tokens[0, 3:] for each in states)
         return (first != second).any(-1).nonzero().flatten().tolist()
 
     assert changed(1) == [1, 2]  # a label
+    assert changed(3) == [3, 4]  # that of an item as large as the picture
     assert changed(4) == [4]  # a number
     assert changed(5) == [5]  # a word of the whole picture
 

@@ -36,6 +36,12 @@ def test_a_file_is_no_folder(tmp_path, name, words):
         model_folder(str(tmp_path / name))
 
 
+def test_a_path_is_not_asked_of_the_hub(tmp_path):
+    for name in ("./nothing", "../nothing", str(tmp_path / "nothing")):
+        with pytest.raises(KaleidoError, match="there is no such folder. Check the path"):
+            model_folder(name)
+
+
 def test_weights_and_configuration_count_and_nothing_else(folder):
     first = model_identity(folder)
     (folder / "notes.md").write_text("words")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.latents.places import EVERYWHERE
+from pipelines.models.context import EVERYWHERE
 from pipelines.models.naming import naming_loss, naming_target
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
@@ -20,7 +20,7 @@ def test_a_patch_is_given_the_words_whose_rectangle_holds_its_centre() -> None:
     found = target(
         [[STAR, NUMBER, HEART, END], [STAR, END, END, END]],
         [[LEFT, LEFT, RIGHT, EVERYWHERE], [LEFT, *[EVERYWHERE] * 3]],
-        [[True, False, True, True], [True, True, True, True]],
+        [[True, False, True, False], [True, False, False, False]],
     )
     assert found.words.tolist() == [END, STAR, HEART]
     star, heart, nothing = [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]
@@ -34,20 +34,25 @@ def test_words_that_share_a_patch_share_its_name() -> None:
     assert found.share[0, 0].tolist() == [0.0, 0.5, 0.5]
 
 
+def test_an_item_as_large_as_the_picture_names_every_patch() -> None:
+    found = target([[STAR, END]], [[EVERYWHERE, EVERYWHERE]], [[True, False]])
+    assert found.share[0].tolist() == [[0.0, 1.0]] * 4
+
+
 def test_a_row_without_names_counts_for_nothing() -> None:
     ids, places = [[STAR, END], [END, END]], [[LEFT, EVERYWHERE], [EVERYWHERE, EVERYWHERE]]
-    found = target(ids, places, [[True, True], [True, True]])
+    found = target(ids, places, [[True, False], [False, False]])
     assert found.named.tolist() == [True, False]
     said, embeddings = torch.randn(2, 4, 3), torch.randn(2, 3)
     other = said.clone()
     other[1] = 0.0
     assert naming_loss(said, found, embeddings) == naming_loss(other, found, embeddings)
-    nobody = target(ids[1:], places[1:], [[True, True]])
+    nobody = target(ids[1:], places[1:], [[False, False]])
     assert naming_loss(said[1:], nobody, embeddings[:1]) == 0.0
 
 
 def test_the_loss_is_a_cross_entropy_in_nats() -> None:
-    found = target([[STAR, END]], [[LEFT, EVERYWHERE]], [[True, True]])
+    found = target([[STAR, END]], [[LEFT, EVERYWHERE]], [[True, False]])
     embeddings = torch.eye(2)  # of nothing, of the star
     unsure = naming_loss(torch.zeros(1, 4, 2), found, embeddings)
     assert unsure == pytest.approx(torch.log(torch.tensor(2.0)).item())

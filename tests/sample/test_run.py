@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
-from pipelines.sample.run import _some_captions, heldout_captions
+from pipelines.sample.draw import DrawOptions
+from pipelines.sample.run import _some_captions, _write_samples, heldout_captions, sample
 
 
 class Listener(Progress):
@@ -41,3 +45,35 @@ def test_training_captions_serve_where_nothing_is_held_out(workspace, records, w
 def test_an_empty_workspace_asks_for_a_caption(workspace) -> None:
     with pytest.raises(InputMissing, match="kaleido sample"):
         _some_captions(workspace, Listener())
+
+
+def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
+    options = DrawOptions(n=2, cfg=1.0, steps=1)
+    listed: list[int] = []
+
+    class Watching(Progress):
+        @contextmanager
+        def task(self, description, total, unit="it", done=0):
+            yield lambda n=1, note="": listed.append(len(_rows(tmp_path)))
+
+    _write_samples(tmp_path, bundle, ["a star", "two circles"], options, Watching())
+    assert listed == [0, 0, 2, 2]
+    rows = _rows(tmp_path)
+    assert [row["caption"] for row in rows] == ["a star"] * 2 + ["two circles"] * 2
+    assert {row["file"] for row in rows} == {path.name for path in tmp_path.glob("*.png")}
+
+
+def test_the_contact_sheet_is_bounded_and_says_so(workspace, bundle, monkeypatch) -> None:
+    monkeypatch.setattr("pipelines.sample.run.load_bundle", lambda *_: bundle)
+    monkeypatch.setattr("pipelines.sample.run.SHEET_SAMPLES", 1)
+    listener, options = Listener(), DrawOptions(n=2, cfg=1.0, steps=1)
+    summary = sample(workspace, ["a star"], options, progress=listener)
+    assert summary.samples == len(_rows(summary.folder)) == 2
+    assert "first 1 samples" in listener.heard[-1]
+    one = sample(workspace, ["a star"], replace(options, n=1), progress=listener)
+    assert summary.sheet.read_bytes() == one.sheet.read_bytes()
+    assert len(listener.heard) == 1
+
+
+def _rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +62,41 @@ def test_resume_is_exact(tmp_path, monkeypatch) -> None:
     assert torch.equal(whole.bias, resumed.bias)
 
 
+class InterruptedTask(LineTask):
+    """The user presses Ctrl-C in the middle of a step."""
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        if self.stop_at is not None:
+            self.stop_at -= 1
+            if self.stop_at == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+        return super().loss(batch, rng)
+
+    def batch(self, start: int, count: int) -> torch.Tensor:
+        return torch.arange(start, start + count, dtype=torch.float32)[:, None] % 7 / 7
+
+
+def test_ctrl_c_saves_the_step_and_the_run_goes_on(tmp_path) -> None:
+    whole = _run(tmp_path / "whole", LineTask())
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "parts", InterruptedTask(stop_at=25))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_checkpoint(tmp_path / "parts" / "checkpoint")[1]["step"] == 25
+    resumed = _run(tmp_path / "parts", LineTask())
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def test_an_unfinished_run_is_not_called_finished(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path, InterruptedTask(stop_at=25))
+    for steps in (10, 25):
+        with pytest.raises(KaleidoError, match=r"at step 25 of 60.*Go on with --steps 60"):
+            _run(tmp_path, LineTask(), replace(SCHEDULE, steps=steps))
+    _run(tmp_path, LineTask(), replace(SCHEDULE, steps=30))  # shortened, its rate falls in time
+    assert load_checkpoint(tmp_path / "checkpoint")[1]["step"] == 30
+
+
 class NormTask(LineTask):
     """The same line behind a BatchNorm, whose statistics no gradient reaches."""
 
@@ -99,7 +136,7 @@ def test_models_without_statistics_keep_three_groups(tmp_path) -> None:
     _run(tmp_path, LineTask())
     saved, state = load_checkpoint(tmp_path / "checkpoint")
     assert saved.keys() == {"model", "ema", "optimizer"}
-    assert state == {"step": 60, "settings": {"size": 1}}
+    assert state == {"step": 60, "steps": 60, "settings": {"size": 1}}
 
 
 def test_weight_decay_shrinks_the_weights(tmp_path) -> None:
@@ -114,6 +151,22 @@ def test_finished_runs_are_not_repeated(tmp_path) -> None:
     assert torch.equal(first.weight, again.weight)
 
 
+def test_a_finished_longer_run_says_what_it_did(tmp_path) -> None:
+    _run(tmp_path, LineTask())
+    shorter = replace(SCHEDULE, steps=10)
+    summary = train(LineTask(), shorter, tmp_path / "checkpoint", {"size": 1}, "line")
+    assert (summary.steps, summary.images_seen, summary.resumed_at) == (60, 240, 60)
+
+
+def test_a_checkpoint_of_other_parameters_is_of_another_version(tmp_path) -> None:
+    _run(tmp_path, LineTask())
+    wider, renamed = LineTask(), LineTask()
+    wider.model, renamed.model = nn.Linear(1, 2), nn.Sequential(nn.Linear(1, 1))
+    for other in (wider, renamed, NormTask()):
+        with pytest.raises(KaleidoError, match=r"another version.*--restart"):
+            _run(tmp_path, other)
+
+
 def test_other_settings_are_refused(tmp_path) -> None:
     _run(tmp_path, LineTask())
     with pytest.raises(KaleidoError, match="other settings: size"):
@@ -123,6 +176,22 @@ def test_other_settings_are_refused(tmp_path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path) -> None:
     with pytest.raises(KaleidoError, match="loss is nan at step 0"):
         _run(tmp_path, LineTask(broken=True))
+
+
+class SteepTask(LineTask):
+    """A loss of 0 whose gradient is not finite from a step on."""
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        loss = super().loss(batch, rng)
+        return (self.model.weight - self.model.weight).sum().sqrt() if batch[0] > 0.6 else loss
+
+
+def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path) -> None:
+    steep = next(at for at in range(9) if SteepTask().batch(4 * at, 4)[0] > 0.6)
+    schedule = replace(SCHEDULE, steps=steep + 1)
+    with pytest.raises(KaleidoError, match=f"norm is nan at step {steep}.*--restart"):
+        _run(tmp_path, SteepTask(), schedule)
+    assert load_checkpoint(tmp_path / "checkpoint") is None
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path) -> None:

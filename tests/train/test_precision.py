@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.core.errors import KaleidoError
 from pipelines.train.precision import mixed_precision, resolve_precision
 
 CPU = torch.device("cpu")
@@ -14,6 +15,11 @@ CPU = torch.device("cpu")
 def test_what_is_asked_for_is_used() -> None:
     assert resolve_precision("fp32", CPU) == "fp32"
     assert resolve_precision("bf16", CPU) == "bf16"
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(KaleidoError, match="Did you mean 'bf16'"):
+        resolve_precision("fp16", CPU)
 
 
 @pytest.mark.parametrize(("units", "expected"), [(True, "bf16"), (False, "fp32")])

@@ -48,6 +48,28 @@ def test_what_stays_in_memory_changes_nothing(workspace, records, write_data, mo
             assert not read_again._kept and _keys(read_again, 0, 25) == usual
 
 
+def test_one_window_at_a_time_is_in_memory(workspace, records, write_data, monkeypatch) -> None:
+    write_data(records, 2)
+    monkeypatch.setattr("pipelines.train.stream.WINDOW_SHARDS", 2)
+    stream = RecordStream(workspace, (), seed=1)
+    read = stream._eligible
+
+    def alone(path):
+        assert stream._loaded is None
+        return read(path)
+
+    monkeypatch.setattr(stream, "_eligible", alone)
+    assert len(_keys(stream, 0, 10)) == 10
+
+
+def test_the_records_of_an_epoch_come_in_the_order_of_the_data(
+    workspace, records, write_data
+) -> None:
+    write_data([_held_out(record) for record in records[:2]] + records[2:], 3)
+    stream = RecordStream(workspace, (), seed=1)
+    assert [record.key for record in stream.records()] == [record.key for record in records[2:]]
+
+
 def _held_out(record: Record) -> Record:
     return replace(record, meta={**record.meta, "split": "heldout"})
 

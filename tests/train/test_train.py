@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Filtered, Ok, Stage, StageSpec
 from pipelines.core.workspace import Workspace
@@ -19,8 +20,11 @@ from pipelines.data.scenes.generate import write_scenes
 from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.latents.sequence import number_ids, z_from_text
+from pipelines.latents.description import Description
+from pipelines.latents.sequence import number_ids, z_from_text, z_to_text
+from pipelines.latents.vocabulary import encode_z
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.facts import read_facts, write_facts
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import DrawOptions, draw
@@ -123,6 +127,14 @@ def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:
     with pytest.raises(KaleidoError, match="learning_rate"):
         train_prior(changed)
     assert train_prior(changed, restart=True).resumed_at == 0
+
+
+def test_kinds_in_another_order_are_the_same_run(workspace) -> None:
+    run_stages(workspace, [OwnLabel()])
+    for kinds in (("boxes", "palette"), ("palette", "boxes")):
+        both = _with(workspace, prior__z_kinds=kinds, diffusion__z_kinds=kinds)
+        resumed = train_prior(both).resumed_at, train_diffusion(both).resumed_at
+    assert resumed == (12, 12)
 
 
 def test_missing_inputs_name_their_commands(workspace) -> None:
@@ -230,6 +242,21 @@ def test_a_pretrained_t5_is_taken_with_its_encoder_frozen(workspace, tmp_path) -
     assert any(name.startswith("decoder.block") for name in changed)
 
 
+def test_a_pretrained_prior_is_resumed_by_its_weights(workspace, tmp_path) -> None:
+    train_prior(workspace)
+    source, moved = tmp_path / "t5", tmp_path / "moved"
+    Prior.load(workspace.models("prior")).save(source)
+    train_prior(_with(workspace, prior__pretrained=str(source)), restart=True)
+    first = Prior.load(workspace.models("prior")).identity
+    train_prior(_with(workspace, prior__pretrained=str(source)), restart=True)
+    assert Prior.load(workspace.models("prior")).identity == first
+    shutil.move(source, moved)
+    assert train_prior(_with(workspace, prior__pretrained=str(moved))).resumed_at == 12
+    shutil.copytree(workspace.models("prior"), moved, dirs_exist_ok=True)
+    with pytest.raises(KaleidoError, match="other settings: pretrained"):
+        train_prior(_with(workspace, prior__pretrained=str(moved)))
+
+
 def test_a_pretrained_name_that_does_not_exist_is_explained(workspace, tmp_path) -> None:
     with pytest.raises(KaleidoError, match="no T5 can be loaded"):
         train_prior(_with(workspace, prior__pretrained=str(tmp_path / "nowhere")))
@@ -273,6 +300,18 @@ def test_a_label_that_few_records_have_can_be_drawn(workspace, monkeypatch) -> N
     assert set(Prior.load(workspace.models("prior")).labels) == trained
 
 
+def test_long_labels_and_descriptions_can_be_drawn(workspace, monkeypatch) -> None:
+    monkeypatch.setattr("pipelines.train.prior.MOST_LABELS", 0)
+    run_stages(workspace, [LongLabel(), LongDescription()])
+    kinds = ("description", "boxes")
+    train_prior(_with(workspace, prior__z_kinds=kinds))
+    prior = Prior.load(workspace.models("prior"))
+    assert prior.max_label_tokens > 8 and prior.max_description_tokens > 256
+    for record in RecordStream(workspace, kinds, 0).batch(0, 4):
+        ids = encode_z(prior.tokenizer, z_to_text(record.latents))
+        prior.grammar(kinds).walk([*ids, prior.tokenizer.eos_token_id])
+
+
 def test_the_vocabulary_learns_words_not_numbers_of_z(workspace) -> None:
     train_prior(workspace)
     vocabulary = Prior.load(workspace.models("prior")).tokenizer.get_vocab()
@@ -288,6 +327,27 @@ class OwnLabel(Stage):
 
     def __call__(self, records):
         return [Ok(Boxes((Box(record.key, 0, 0, 500, 500),))) for record in records]
+
+
+class LongLabel(Stage):
+    """A detector whose labels are long, and of no words that a vocabulary has."""
+
+    spec = StageSpec("long label", 1, "boxes")
+
+    def __call__(self, records):
+        return [Ok(Boxes((Box(fingerprint(record.key), 0, 0, 9, 9),))) for record in records]
+
+
+class LongDescription(Stage):
+    """A captioner whose descriptions are so, too."""
+
+    spec = StageSpec("long description", 1, "description")
+
+    def __call__(self, records):
+        return [
+            Ok(Description(" ".join(fingerprint(record.key, part) for part in range(14))))
+            for record in records
+        ]
 
 
 def test_a_prior_trained_again_does_not_serve_an_older_diffusion_model(workspace) -> None:
@@ -333,6 +393,8 @@ def test_training_goes_on_from_a_trained_model(workspace, tmp_path) -> None:
     Diffusion.load(workspace.models("baseline")).save(start)
     with pytest.raises(KaleidoError, match="other settings: pretrained"):
         train_diffusion(tuned)
+    with pytest.raises(InputMissing, match="Set diffusion.pretrained"):
+        train_diffusion(_with(workspace, diffusion__pretrained=str(tmp_path / "nowhere")))
     with pytest.raises(KaleidoError, match="other sizes"):
         train_diffusion(_with(workspace, **settings, diffusion__layers=2), restart=True)
 
@@ -359,6 +421,7 @@ def test_images_are_reduced_to_the_denoisers_size(workspace) -> None:
         ({"patch_size": 3}, "diffusion.patch_size = 3"),
         ({"patch_size": 6}, "diffusion.patch_size = 6"),
         ({"pixel_channels": 12}, "diffusion.pixel_channels = 12"),
+        ({"heads": 3, "head_dim": 20}, "heads x diffusion.head_dim = 60.*multiple of 8"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(workspace, wrong, named) -> None:
@@ -367,12 +430,28 @@ def test_sizes_that_do_not_fit_are_named(workspace, wrong, named) -> None:
         train_diffusion(_with(workspace, **{f"diffusion__{k}": v for k, v in wrong.items()}))
 
 
+def test_a_width_that_the_context_cannot_have_is_named_before_any_work(tmp_path) -> None:
+    empty = Workspace.init(tmp_path / "empty")
+    with pytest.raises(KaleidoError, match="prior.d_model = 126.*multiple of 4"):
+        train_prior(_with(empty, prior__d_model=126))
+
+
 def test_a_saved_model_does_not_tell_where_it_was_loaded_from(workspace, tmp_path) -> None:
     train_prior(workspace)
     train_diffusion(workspace)
     Diffusion.load(workspace.models("diffusion")).save(tmp_path / "copy")
     for config in (tmp_path / "copy").rglob("config.json"):
         assert str(workspace.root) not in config.read_text()
+
+
+def test_facts_of_another_version_are_refused(workspace) -> None:
+    train_prior(workspace)
+    train_diffusion(workspace)
+    for name, load in (("prior", Prior.load), ("diffusion", Diffusion.load)):
+        folder = workspace.models(name)
+        write_facts(folder, {**read_facts(folder, "", ""), "flavour": "sweet"})
+        with pytest.raises(KaleidoError, match=rf"{name}: another version.*--restart"):
+            load(folder)
 
 
 @pytest.mark.parametrize("changed", ["name", "shape"])

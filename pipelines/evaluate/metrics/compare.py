@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,17 @@ class Check:
     limit: float
     passed: bool
 
+    @property
+    def measured(self) -> bool:
+        """Whether it has a value."""
+        return math.isfinite(self.interval.value)
+
+    @property
+    def sure(self) -> bool:
+        """Whether the whole interval keeps the bound."""
+        low, high = self.interval.low, self.interval.high
+        return low >= self.limit if self.sign == ">=" else high <= self.limit
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -81,7 +93,7 @@ class Change:
     difference: Interval
 
 
-def parity(results: Results) -> Parity:
+def parity(results: Results, unknown: str = "") -> Parity:
     """Check that both models fit the data equally well without guidance.
 
     At CFG 1 both reach 95 % of the data's colour and place entropy, where a judge knows them, and
@@ -92,6 +104,7 @@ def parity(results: Results) -> Parity:
 
     Args:
         results: Of all models and scales.
+        unknown: Why the real pictures cannot tell; empty if they can.
     """
     missing = [model for model in (BASELINE, KALEIDO) if (model, PARITY_CFG) not in results]
     if missing:
@@ -113,10 +126,19 @@ def parity(results: Results) -> Parity:
     checks.append(
         _check("Fréchet distance, baseline over Kaleido", distances, "<=", PARITY_FRECHET)
     )
-    failed = [check.name for check in checks if not check.passed]
-    reason = f"at CFG 1 the models are not equally trained ({'; '.join(failed)})." if failed else ""
-    reason = reason or _too_few(*models[BASELINE]["frechet"].table.shape)
+    reason = _failed(checks) or unknown or _too_few(*models[BASELINE]["frechet"].table.shape)
     return Parity(not reason, reason, tuple(checks))
+
+
+def _failed(checks: Sequence[Check]) -> str:
+    """Say which conditions do not hold, or else could not be measured; empty if all hold."""
+    failed = [check.name for check in checks if check.measured and not check.passed]
+    if failed:
+        return f"at CFG 1 the models are not equally trained ({'; '.join(failed)})."
+    unmeasured = [check.name for check in checks if not check.measured]
+    if unmeasured:
+        return f"parity at CFG 1 could not be measured ({'; '.join(unmeasured)})."
+    return ""
 
 
 def _too_few(captions: int, seeds: int) -> str:

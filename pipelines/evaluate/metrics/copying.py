@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
 
 import numpy as np
 
@@ -20,9 +19,6 @@ from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source
 from pipelines.models.pixels import reduced_pixels
 
-MOST = 2048
-"""Training pictures that are looked at; of a larger set they are spread evenly."""
-
 GROUP = 64
 """Pictures that are seen together."""
 
@@ -34,8 +30,8 @@ class TrainingPictures:
     """Training pictures in groups, to be seen as the samples of a caption are.
 
     Args:
-        records: At most `MOST` are kept, still encoded; what does not fill a group is left out.
-            They are read when they are needed: pictures that were seen before are not.
+        records: They are kept, still encoded, and read when they are needed: pictures that were
+            seen before are not.
         facts: What decides the pictures; without, it is a hash of them.
     """
 
@@ -44,14 +40,16 @@ class TrainingPictures:
 
     @cached_property
     def _kept(self) -> list[Record]:
-        return list(islice(self._records, MOST))
+        return list(self._records)
 
     @cached_property
     def _groups(self) -> dict[str, list[Record]]:
-        size = min(GROUP, max(len(self._kept), 1))
+        # All groups are of one size, so the last one begins among those of the one before.
+        last = max(len(self._kept) - GROUP, 0)
+        starts = [*range(0, last, GROUP), last] if self._kept else []
         return {
-            f"training {start // size}": self._kept[start : start + size]
-            for start in range(0, len(self._kept) - size + 1, size)
+            f"training {number}": self._kept[start : start + GROUP]
+            for number, start in enumerate(starts)
         }
 
     @property
@@ -76,26 +74,36 @@ class TrainingPictures:
         return source
 
 
-def training_pictures(workspace: Workspace) -> TrainingPictures:
-    """Those of a workspace's data; its manifests know whether they changed."""
+def training_pictures(workspace: Workspace, most: int) -> TrainingPictures:
+    """Those of a workspace's data, see `training_records`; manifests know whether they changed."""
     shards = [made.sha256 for made in map(read_manifest, workspace.data_shards()) if made]
-    return TrainingPictures(training_records(workspace), fingerprint(shards) if shards else "")
+    facts = fingerprint(shards, most) if shards else ""
+    return TrainingPictures(training_records(workspace, most), facts)
 
 
-def training_records(workspace: Workspace, most: int = MOST) -> Iterator[Record]:
-    """A workspace's training records, about `most` of them, spread evenly over the data."""
+def training_records(workspace: Workspace, most: int) -> Iterator[Record]:
+    """Training records of a workspace, spread evenly over its data.
+
+    Args:
+        workspace: Whose data.
+        most: How many of the data are looked at, held-out records among them; 0 for all.
+    """
     manifests = filter(None, map(read_manifest, workspace.data_shards()))
     total = sum(manifest.counts["ok"] for manifest in manifests)
-    stride = max(-(-total // most), 1)
+    most = min(most or total, total)
     records = records_of(workspace.data_shards())
-    return islice((record for record in records if not record.heldout), 0, None, stride)
+    training = (record for record in records if not record.heldout)
+    for number, record in enumerate(training):
+        if (number + 1) * most // total > number * most // total:
+            yield record
 
 
 def copies(drawn: Observed, reference: Observed, training: np.ndarray) -> Estimate:
     """Share of samples nearer to a training picture than nearly all new real pictures are.
 
     Nearness is the cosine to the nearest training picture; "nearly all" is `NEW` of the reference,
-    which the model never saw. A model that does not copy scores about 1 - `NEW`, or less.
+    which the model never saw. A model that does not copy scores about 1 - `NEW`, or less. What it
+    copied of training pictures that are not given is not seen.
 
     Args:
         drawn: The samples.

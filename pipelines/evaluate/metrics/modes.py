@@ -1,21 +1,23 @@
 """Known modes: how much of what a caption leaves open is still drawn, as the judge sees it.
 
-Only valid pictures count, in which the judge finds exactly the captioned objects; otherwise noise
-would pass for variety. Every factor is measured given what the caption fixes: an object's factors
-given its shape, the picture's given the caption. Rotation is a factor of the data that the judge
-cannot see. Real pictures go through the same judge, so that its mistakes fall on both sides.
+Only valid pictures count, in which the judge finds exactly the captioned objects, in the colours
+that the caption states; otherwise noise would pass for variety. Every factor is measured given
+what the caption fixes: an object's factors given its shape, the picture's given the caption.
+Rotation is a factor of the data that the judge cannot see. Real pictures go through the same judge,
+so that its mistakes fall on both sides.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipelines.core.seeds import generator
 from pipelines.evaluate.factors import FactorValues
 from pipelines.evaluate.judge import Verdict
+from pipelines.evaluate.reference import Asked
 
 CORRELATED = ("colour", "texture", "place", "arrangement")
 """Factors that tell something about the caption: theory expects guidance to collapse these."""
@@ -30,9 +32,12 @@ SUBSETS = 50
 """Random choices of as many real pictures as a model has valid ones."""
 
 
-def matches(verdict: Verdict, asked: Mapping[str, int]) -> bool:
-    """Whether the judge finds the captioned objects, neither fewer nor more."""
-    return Counter(item.shape for item in verdict.objects) == Counter(asked)
+def matches(verdict: Verdict, asked: Asked) -> bool:
+    """Whether the judge finds the captioned objects alone, in the colours that are stated."""
+    found = Counter(item.shape for item in verdict.objects)
+    return found == asked.shapes and all(
+        item.colour == asked.colours.get(item.shape, item.colour) for item in verdict.objects
+    )
 
 
 def mode_entropy(values: FactorValues) -> float:
@@ -62,7 +67,7 @@ def entropy_of_as_many(count: int, real: FactorValues) -> float:
         The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is. Where no more
         real pictures are valid than samples, that of all real ones.
     """
-    known = len(real[0][0])
+    known = len(real[0][0]) if real else 0
     if count >= known:
         return mode_entropy(real)
     rng = generator(0, "as many real pictures", f"{count} of {known}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 
 import numpy as np
 import torch
@@ -38,8 +37,7 @@ def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[st
     """
     seeds = len(real.z[0])
     texts = [[z for group in by_seed for z in group if read_z(z)] for by_seed in real.z]
-    grammar = cache(prior.grammar)  # its automaton takes longer to make than to follow
-    nats = [_cross_entropies(prior, grammar, *pair) for pair in zip(captions, texts, strict=True)]
+    nats = [_cross_entropies(prior, *pair) for pair in zip(captions, texts, strict=True)]
     total, known = sum(map(len, texts)), [i for i, each in enumerate(nats) if each]
     if not total:
         return {}
@@ -59,12 +57,7 @@ def _perplexity(nats: Sequence[Sequence[np.ndarray]]) -> float:
 
 
 @torch.inference_mode()
-def _cross_entropies(
-    prior: Prior,
-    grammar: Callable[[tuple[str, ...]], Grammar],
-    caption: str,
-    texts: Sequence[str],
-) -> list[np.ndarray]:
+def _cross_entropies(prior: Prior, caption: str, texts: Sequence[str]) -> list[np.ndarray]:
     """Nats of each token, ends included, of each z of a caption that can be written."""
     encoded = prior.encode([caption])
     found = []
@@ -72,7 +65,7 @@ def _cross_entropies(
         chunk = texts[start : start + ROWS]
         for text, (ids, scores) in zip(chunk, _scores(prior, encoded, chunk), strict=True):
             with suppress(LatentError):
-                found.append(_nats(grammar(tuple(read_z(text) or ())), ids, scores))
+                found.append(_nats(prior.grammar(tuple(read_z(text) or ())), ids, scores))
     return found
 
 

@@ -37,11 +37,13 @@ class Estimate:
         table: (captions, seeds): each cell's contribution, NaN where there is none. Its mean is
             the value, or near it for pseudo-values of a number that is no average.
         pictures: How many it was computed from; None for all.
+        skipped: Groups, each a caption under a seed, that gave no value to the mean.
     """
 
     value: float
     table: np.ndarray
     pictures: int | None = None
+    skipped: int = 0
 
     @classmethod
     def mean_of(cls, table: np.ndarray, counts: np.ndarray | None = None) -> Estimate:
@@ -52,8 +54,9 @@ class Estimate:
             counts: (captions, seeds), pictures behind each cell, where that is not all of them.
         """
         table = np.asarray(table, dtype=np.float64)
-        pictures = None if counts is None else int(counts[np.isfinite(table)].sum())
-        return cls(float(_means(table[None])[0]), table, pictures)
+        known = np.isfinite(table)
+        pictures = None if counts is None else int(counts[known].sum())
+        return cls(float(_means(table[None])[0]), table, pictures, int((~known).sum()))
 
     @classmethod
     def of_captions(cls, value: float, pseudo: np.ndarray, seeds: int) -> Estimate:
@@ -65,11 +68,6 @@ class Estimate:
             seeds: How many seeds it was computed from.
         """
         return cls(value, np.repeat(pseudo[:, None], seeds, axis=1))
-
-    @property
-    def skipped(self) -> int:
-        """Cells that contribute nothing, where it was not computed from all pictures."""
-        return 0 if self.pictures is None else int((~np.isfinite(self.table)).sum())
 
     def interval(self) -> Interval:
         """Bootstrap over captions and seeds, see `resample`; none for fewer than two captions."""

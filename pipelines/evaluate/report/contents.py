@@ -87,10 +87,14 @@ TITLES = {
     "frechet": ("Fréchet distance", "distance to real pictures; less is better"),
     "copies": (
         "Near training pictures",
-        "share of samples nearer to one than 95 % of new real pictures are; 0.05 is as new",
+        "share of samples nearer to one of those searched than 95 % of new real pictures are; "
+        "0.05 is as new",
     ),
     "edges": ("Edge energy", "over that of real pictures: below 1 is soft, above 1 is noisy"),
-    "caption": ("Caption kept", "share of pictures with exactly the captioned objects"),
+    "caption": (
+        "Caption kept",
+        "share of pictures with exactly the captioned objects, in the colours that are stated",
+    ),
     "explained": (
         "Variance that z explains",
         "1 − E[Var(x|z,c)] / E[Var(x|c)] of features; 0 for a z that is not heeded",
@@ -196,6 +200,7 @@ class Report:
         aims: At CFG 7.5.
         estimates: Of the models.
         data: Of real pictures, a second set against the reference.
+        real: Seeds and number of the real pictures of each caption.
         grids: Pictures, not chosen: the first of each caption.
         command: What makes this page again.
     """
@@ -212,6 +217,7 @@ class Report:
     aims: Sequence[Check]
     estimates: Results
     data: Estimates
+    real: tuple[Sequence[int], int]
     grids: Sequence[Grid]
     command: str
 
@@ -247,18 +253,32 @@ def verdict(report: Report) -> str:
         return "It cannot be said from this run: it needs CFG 1 and a larger one."
     vendi = changes["vendi"]
     captions, seeds = len(report.plan["captions"]), len(report.plan["seeds"])
-    met = sum(check.passed for check in report.aims)
+    met, sure = sum(check.passed for check in report.aims), sum(c.sure for c in report.aims)
     sentences = [
-        f"The comparison is fair: at CFG {PARITY_CFG:g} both models fit the data alike.",
+        f"The comparison is fair: at CFG {PARITY_CFG:g} both models fit the data alike"
+        f"{_unsure(report.parity)}.",
         _answer(vendi.difference),
         f"From CFG {PARITY_CFG:g} to {report.highest:g} the baseline's Vendi score changes by "
         f"{number(vendi.baseline.value, '+')}, Kaleido's by {number(vendi.kaleido.value, '+')}; "
         f"the difference is {_words(vendi.difference)}, over {_count(captions, 'caption')} and "
         f"{_count(seeds, 'seed')}.{_over_valid(changes)}",
-        f"{met} of {len(report.aims)} aims are met." if report.aims else "",
+        f"{met} of {len(report.aims)} aims are met, {sure} of them with their whole intervals."
+        if report.aims
+        else "",
         f"{SEEDS} seeds are the rule; this run has fewer." if seeds < SEEDS else "",
     ]
     return " ".join(filter(None, sentences))
+
+
+def _unsure(parity: Parity) -> str:
+    """Name the conditions of parity whose intervals reach beyond their limits."""
+    unsure = sum(not check.sure for check in parity.checks)
+    if not unsure:
+        return ""
+    return (
+        f", as far as so few captions tell: {unsure} of {len(parity.checks)} conditions hold by "
+        "their values, but their intervals reach beyond the limits"
+    )
 
 
 def _alone(report: Report) -> str:
@@ -300,9 +320,14 @@ def bound(check: Check) -> str:
 
 def outcome(check: Check) -> str:
     """Say whether a condition is met."""
-    if not math.isfinite(check.interval.value):
+    if not check.measured:
         return "not measured"
     return "met" if check.passed else "not met"
+
+
+def searched(training: int) -> str:
+    """Say in which training pictures copies are looked for; what others were copied is not seen."""
+    return f"{training:,} training pictures, or all" if training else "all training pictures"
 
 
 def compared_models(report: Report) -> list[str]:
@@ -318,5 +343,7 @@ def number(value: float, sign: str = "") -> str:
     """Write a number with a fitting count of places; `sign` is ``+`` to show it always."""
     if not math.isfinite(value):
         return "not measured"
+    if 0.0 < abs(value) < 0.001:
+        return f"{value:{sign}.0e}".replace("e-0", "e-").replace("-", "−")
     places = 3 if abs(value) < 1.0 else 2 if abs(value) < 100.0 else 0
     return f"{value:{sign}.{places}f}".replace("-", "−")

@@ -15,6 +15,7 @@ from pipelines.evaluate.report.contents import (
     compared_models,
     number,
     outcome,
+    searched,
     verdict,
 )
 
@@ -69,7 +70,8 @@ def _compared(report: Report) -> str:
     parts = (
         "\n".join(models),
         f"{len(plan['captions'])} captions, {plan['n']} samples, seeds "
-        f"{', '.join(map(str, plan['seeds']))}. Real pictures: {report.description.reference}.",
+        f"{', '.join(map(str, plan['seeds']))}. Real pictures: {report.description.reference}. "
+        f"Copies: searched for among {searched(plan['training'])}.",
         "\n".join(captions),
         f"To make it again:\n\n    {report.command}",
     )

@@ -31,6 +31,7 @@ from pipelines.evaluate.report.contents import (
     compared_models,
     number,
     outcome,
+    searched,
     verdict,
 )
 from pipelines.evaluate.report.document import document, section, table
@@ -299,6 +300,7 @@ def _compared(report: Report) -> str:
         f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
         "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "
         f"top-p {plan['top_p']:g}; x guided down to a noise level of {plan['cfg_end']:g}",
+        "Copies": f"searched for among {searched(plan['training'])}",
         "Reference": escape(report.description.reference),
         "Features": escape(report.description.features),
         "Not judged": escape(report.description.not_judged),

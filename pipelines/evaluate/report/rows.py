@@ -18,15 +18,16 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
     """One row a source and metric.
 
     ``n`` is the number of pictures that the value was computed from, ``skipped`` the number of
-    groups (a caption under a seed) that had too few valid ones; ``low`` and ``high`` are NaN where
-    no interval can be given.
+    groups (a caption under a seed) that gave no value, having too few valid ones, say; ``low`` and
+    ``high`` are NaN where no interval can be given.
     """
     groups: list[tuple[str, float | None, Estimates]] = [("data", None, report.data)]
     groups += [(model, cfg, values) for (model, cfg), values in report.estimates.items()]
     plan = report.plan
-    total = len(plan["captions"]) * plan["n"] * len(plan["seeds"])
     rows = []
     for model, cfg, values in groups:
+        seeds, n = report.real if model == "data" else (plan["seeds"], plan["n"])
+        total = len(plan["captions"]) * n * len(seeds)
         for metric, estimate in values.items():
             interval = estimate.interval()
             rows.append(
@@ -41,8 +42,8 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
                     "high": interval.high,
                     "n": total if estimate.pictures is None else estimate.pictures,
                     "skipped": estimate.skipped,
-                    "n_per_caption": plan["n"],
-                    "seeds": list(plan["seeds"]),
+                    "n_per_caption": n,
+                    "seeds": list(seeds),
                 }
             )
     return rows

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.metrics.compare import HEADLINES, aims, changes, parity
-from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.metrics.compare import HEADLINES, Check, aims, changes, parity
+from pipelines.evaluate.metrics.statistics import Estimate, Interval
 
 SCALES = (1.0, 7.5)
 START = {
@@ -49,6 +49,28 @@ def test_an_undertrained_model_makes_the_comparison_void(model, value, named):
     assert not got.sound
     assert named in got.reason
     assert sum(not check.passed for check in got.checks) == 1
+
+
+def test_what_could_not_be_measured_is_not_called_undertrained():
+    unknown = estimates(**{"entropy.colour": float("nan")})
+    got = parity(results(over={("baseline", 1.0): unknown}))
+    assert got.reason.startswith("parity at CFG 1 could not be measured (Baseline: colour")
+
+
+def test_real_pictures_may_be_too_few_to_tell_parity():
+    got = parity(results(), unknown="they are too few.")
+    assert (got.sound, got.reason) == (False, "they are too few.")
+    undertrained = results(over={("baseline", 1.0): estimates(frechet=1.0)})
+    assert "Fréchet" in parity(undertrained, unknown="they are too few.").reason
+
+
+def test_a_condition_is_sure_if_its_whole_interval_keeps_the_bound():
+    def check(low, high, sign="<="):
+        return Check("x", Interval((low + high) / 2, low, high), sign, 1.25, True)
+
+    assert check(0.3, 1.2).sure and not check(0.3, 3.7).sure
+    assert check(1.3, 1.4, ">=").sure and not check(1.2, 1.4, ">=").sure
+    assert not check(float("nan"), float("nan")).sure
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (8, 2)])

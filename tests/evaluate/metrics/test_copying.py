@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipelines.core.shards import records_of
 from pipelines.data.scenes.generate import make_record
 from pipelines.evaluate.metrics.copying import (
     GROUP,
@@ -12,6 +13,7 @@ from pipelines.evaluate.metrics.copying import (
     training_records,
 )
 from pipelines.evaluate.observe import Observed, observe
+from pipelines.models.pixels import reduced_pixels
 
 
 def seen(features):
@@ -54,12 +56,14 @@ def test_nearest_is_the_largest_cosine_at_any_scale(training):
         assert found[index] == pytest.approx((training @ points[index] / lengths).max())
 
 
-def test_pictures_are_seen_in_whole_groups_and_known_by_their_bytes(judge):
+def test_all_pictures_are_seen_in_groups_of_one_size_and_known_by_their_bytes(judge):
     records = [make_record(0, index, 16) for index in range(GROUP + 3)]
     pictures = TrainingPictures(records)
-    assert pictures.groups == ("training 0",)
+    assert pictures.groups == ("training 0", "training 1")
     cell = observe(pictures.source(8), judge.look, pictures.groups, 0)
-    assert cell.features.shape[:2] == (1, GROUP) and cell.shown.shape[2:4] == (8, 8)
+    assert cell.features.shape[:2] == (2, GROUP) and cell.shown.shape[2:4] == (8, 8)
+    alone = judge.features(np.stack([reduced_pixels(record, 8) for record in records]))
+    np.testing.assert_allclose(cell.features[1], alone[-GROUP:], atol=1e-4)
     assert TrainingPictures(records).facts == pictures.facts
     changed = [replace(records[0], image=records[1].image), *records[1:]]
     assert TrainingPictures(changed).facts != pictures.facts
@@ -71,8 +75,17 @@ def test_a_workspace_gives_training_records_from_all_over(workspace):
     from pipelines.data.scenes.generate import write_scenes
 
     write_scenes(workspace, 60, seed=3, size=16, shard_size=20)
-    everyone = list(training_records(workspace))
-    assert all(record.meta["split"] == "train" for record in everyone)
-    some = [record.key for record in training_records(workspace, 10)]
-    assert 8 <= len(some) <= 10
-    assert some == [record.key for record in everyone][:: 60 // 10]
+    keys = [record.key for record in training_records(workspace, 0)]
+    everyone = [r.key for r in records_of(workspace.data_shards()) if r.meta["split"] == "train"]
+    assert keys == everyone and 40 < len(keys) < 60
+    for most in (10, 59, 60, 1000):
+        some = [record.key for record in training_records(workspace, most)]
+        assert len(some) == len(keys) * min(most, 60) // 60
+        places = [keys.index(key) for key in some]
+        assert max(np.diff(places), default=1) <= -(-60 // most)
+
+
+def test_a_copy_is_seen_only_among_the_pictures_that_are_searched(training, reference):
+    drawn = seen(training.reshape(8, 2, 25, 16))
+    assert copies(drawn, reference, training).value == 1.0
+    assert copies(drawn, reference, training[::25]).value < 0.15

@@ -16,6 +16,7 @@ from pipelines.evaluate.metrics.modes import (
     mode_entropy,
     rarefied,
 )
+from pipelines.evaluate.reference import Asked
 
 
 def found(shape="circle", colour="red", texture="plain", x=500, y=500, side=300):
@@ -28,14 +29,25 @@ def seen(*objects, background="paper"):
 
 
 def test_only_pictures_with_exactly_the_captioned_objects_count():
-    asked = Counter(circle=1)
+    asked = Asked(Counter(circle=1), {})
     verdicts = [seen(found(colour="red")), seen(found(colour="blue"))] * 4
     noise = [seen(found(colour=c), found("star")) for c in ("teal", "pink")] + [seen()]
     assert [matches(verdict, asked) for verdict in verdicts + noise] == [True] * 8 + [False] * 3
 
 
+def test_a_stated_colour_must_be_kept_and_is_no_mode():
+    asked = Asked.by("a red circle and a star")
+    right = seen(found(colour="red"), found("star", colour="blue"))
+    wrong = seen(found(colour="teal"), found("star", colour="blue"))
+    assert matches(right, asked) and not matches(wrong, asked)
+    assert len(factor_values([right], asked, "colour")) == 1  # of the star alone
+    nothing_open = factor_values([seen(found())] * 9, Asked.by("a red circle"), "colour")
+    assert np.isnan(mode_entropy(nothing_open))
+    assert np.isnan(entropy_of_as_many(3, nothing_open))
+
+
 def test_an_objects_factors_are_taken_given_its_shape():
-    asked = Counter(circle=1, star=1)
+    asked = Asked(Counter(circle=1, star=1), {})
     verdicts = [seen(found(colour="red"), found("star", colour="blue"))] * 10
     assert mode_entropy(factor_values(verdicts, asked, "colour")) == 0.0
     assert mode_coverage(factor_values(verdicts, asked, "colour"), 8) == pytest.approx(1 / 8)
@@ -43,7 +55,7 @@ def test_an_objects_factors_are_taken_given_its_shape():
 
 def test_nothing_valid_is_not_a_number():
     for factor in FACTORS:
-        nothing = factor_values([], Counter(circle=1), factor)
+        nothing = factor_values([], Asked(Counter(circle=1), {}), factor)
         assert np.isnan(mode_entropy(nothing))
         assert np.isnan(mode_coverage(nothing, 8))
 
@@ -64,7 +76,7 @@ def test_the_entropy_of_extreme_tallies_is_finite():
 
 
 def test_a_model_that_draws_as_the_data_has_the_entropy_of_as_many_real_pictures():
-    asked, rng = Counter(circle=1), np.random.default_rng(0)
+    asked, rng = Asked(Counter(circle=1), {}), np.random.default_rng(0)
     p = P_COLOUR[SHAPES.index("circle")]
 
     def pictures(count):
@@ -84,7 +96,7 @@ def test_a_model_that_draws_as_the_data_has_the_entropy_of_as_many_real_pictures
 
 
 def test_what_a_model_does_not_show_has_no_equal_number():
-    real = factor_values([seen(found())] * 9, Counter(circle=1), "colour")
+    real = factor_values([seen(found())] * 9, Asked(Counter(circle=1), {}), "colour")
     assert np.isnan(entropy_of_as_many(0, real))
     assert entropy_of_as_many(9, real) == 0.0
 
@@ -102,7 +114,7 @@ def test_rarefaction_equals_the_mean_over_all_subsets():
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_each_factor_sees_what_it_names(factor):
-    asked = Counter(circle=1)
+    asked = Asked(Counter(circle=1), {})
     same = [seen(found())] * 10
     other = {
         "colour": seen(found(colour="blue")),

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 import numpy as np
 
 from pipelines.evaluate.metrics.compare import aims, changes
-from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.report.contents import TITLES, verdict
+from pipelines.evaluate.metrics.statistics import Estimate, Interval
+from pipelines.evaluate.report.contents import TITLES, number, verdict
 from pipelines.evaluate.report.page import render
 from tests.evaluate.conftest import HOSTILE
 
@@ -130,6 +130,18 @@ def test_every_metric_stands_in_the_table_with_its_interval(report):
     low, high = report.data["vendi"].interval().low, report.data["vendi"].interval().high
     assert f"{low:.2f} to {high:.2f}" in page
     assert "kaleido evaluate --name x" in page and "scenes-judge@01234567" in page
+
+
+def test_small_numbers_are_not_written_as_nothing():
+    assert number(-4.1e-5) == "−4e−5" and number(0.0) == "0.000" and number(0.0013) == "0.001"
+
+
+def test_the_verdict_says_what_is_not_beyond_doubt(report):
+    assert "so few captions tell" in verdict(report)
+    sure = [replace(c, interval=Interval(1.0, c.limit, c.limit)) for c in report.parity.checks]
+    assert "captions tell" not in verdict(
+        replace(report, parity=replace(report.parity, checks=tuple(sure)))
+    )
 
 
 def test_numbers_that_could_not_be_measured_are_not_invented(report):
