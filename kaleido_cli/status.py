@@ -53,6 +53,11 @@ def _render(found: dict[str, Any]) -> None:
             console.line(f"  and {rest:,} more in {name}: see `kaleido status --failed`")
     for name in ("models", "samples", "reports"):
         console.line(f"{name}: {', '.join(found[name]) or 'none'}")
+    for name, run in found["training"].items():
+        console.line(
+            f"training of {name} was stopped at step {run['step']:,} of {run['steps']:,}; the same "
+            "command goes on"
+        )
 
 
 def _row(name: str, part: dict[str, Any]) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ def status(workspace: Workspace) -> dict[str, Any]:
         ``workspace`` (its path); ``data`` and ``latents`` (one entry a kind), each with ``shards``,
         ``ok``, ``filtered``, ``failed`` (rows), ``failures`` (a list of ``key``, ``shard``,
         ``reason``), ``unfinished`` (shards without a manifest) and ``stale`` (shards made from data
-        that has changed since); ``models``, ``samples``, ``reports`` (names).
+        that has changed since); ``models``, ``samples``, ``reports`` (names); ``training``, the
+        runs that were stopped: name -> ``step`` and ``steps``.
     """
     manifests = {path.stem: read_manifest(path) for path in workspace.data_shards()}
     sources = {shard: manifest.sha256 for shard, manifest in manifests.items() if manifest}
@@ -33,7 +35,18 @@ def status(workspace: Workspace) -> dict[str, Any]:
         ],
         "samples": [folder.name for folder in _folders(workspace, "samples")],
         "reports": [folder.name for folder in _folders(workspace, "reports")],
+        "training": _stopped_runs(workspace),
     }
+
+
+def _stopped_runs(workspace: Workspace) -> dict[str, dict[str, int]]:
+    """Training whose checkpoint has not reached the steps that it was asked for."""
+    found = {}
+    for path in sorted(workspace.logs.glob("*/checkpoint/state.json")):
+        state = json.loads(path.read_text("utf-8"))
+        if state["step"] < state.get("steps", 0):
+            found[path.parts[-3]] = {"step": state["step"], "steps": state["steps"]}
+    return found
 
 
 def _folders(workspace: Workspace, name: str) -> list[Path]:

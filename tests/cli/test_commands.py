@@ -76,6 +76,15 @@ def test_scenes_then_status(inside, invoke):
     assert out.splitlines()[2].split() == ["data", "2", "6", "0", "0", "0", "0"]
 
 
+def test_status_tells_of_training_that_was_stopped(workspace, invoke, monkeypatch):
+    monkeypatch.chdir(workspace.root)
+    folder = workspace.logs / "baseline" / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text('{"step": 2322, "steps": 4000}')
+    out, _ = invoke("status")
+    assert "training of baseline was stopped at step 2,322 of 4,000" in out
+
+
 def test_the_workspace_can_be_named(workspace, tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
     out, _ = invoke("data", "scenes", "-n", "2", "-w", str(workspace.root))

@@ -31,6 +31,7 @@ def test_an_empty_workspace(workspace):
         "data": none,
         "latents": {},
         "models": [],
+        "training": {},
         "samples": [],
         "reports": [],
     }
@@ -59,6 +60,15 @@ def test_rows_are_counted_and_failures_named(workspace, write_data, records):
         "unfinished": ["000002"],
         "stale": ["000001"],
     }
+
+
+def test_a_stopped_training_is_shown_until_it_is_finished(workspace):
+    for name, step in (("prior", 4000), ("baseline", 2322)):
+        state = {"step": step, "steps": 4000, "settings": {}}
+        path = workspace.logs / name / "checkpoint" / "state.json"
+        atomic_write(path, json.dumps(state).encode())
+    atomic_write(workspace.logs / "old" / "checkpoint" / "state.json", b'{"step": 3}')
+    assert status(workspace)["training"] == {"baseline": {"step": 2322, "steps": 4000}}
 
 
 def test_models_samples_and_reports_are_named(workspace):
