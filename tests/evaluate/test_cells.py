@@ -112,7 +112,7 @@ def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path, damage):
 DECIDES_NOTHING = {
     *(f"core/{name}.py" for name in ("errors", "files", "fingerprint", "manifest", "plugins")),
     *(f"core/{name}.py" for name in ("processes", "progress", "record", "settings", "shards")),
-    *(f"core/{name}.py" for name in ("sheet", "stage", "workspace")),
+    *(f"core/{name}.py" for name in ("sheet", "source", "stage", "workspace")),
     *("data/writer.py", "embedded/paths.py", "extract/backends/base.py"),
     *("evaluate/measure.py", "evaluate/yardstick.py"),
     *(f"evaluate/metrics/{name}.py" for name in ("diversity", "feature_set", "manifolds")),

@@ -122,8 +122,10 @@ def test_an_interrupted_decoder_goes_on_and_new_codes_get_a_new_one(workspace, m
         patched.setattr(TokenizerTask, "batch", _stopping_at(15 * 8, TokenizerTask.batch))
         with pytest.raises(KeyboardInterrupt):
             train_tokenizer(_with(workspace, steps=16, decoder_steps=5))
-    stopped = train_tokenizer(_with(workspace, steps=14, decoder_steps=5))
-    assert (stopped.resumed_at, stopped.steps) == (15, 15 + 5)  # a decoder for the codes of 15
+    with pytest.raises(KaleidoError, match="at step 15 of 16, beyond the 14 asked for"):
+        train_tokenizer(_with(workspace, steps=14, decoder_steps=5))
+    whole = train_tokenizer(_with(workspace, steps=16, decoder_steps=5))
+    assert (whole.resumed_at, whole.steps) == (15, 16 + 5)  # a decoder for the codes of 16
     train_tokenizer(_with(workspace, decoder_steps=5), restart=True)
     assert not list((workspace.logs / "tokenizer-decoder").glob("*.tmp"))
 

@@ -148,6 +148,8 @@ def test_code_that_a_model_brings_is_not_run(rtdetr, tmp_path):
 
 def test_what_is_neither_a_folder_nor_on_the_hub(tmp_path):
     with pytest.raises(KaleidoError, match="the hub does not give it"):
+        find_detector("nobody/nowhere")  # the tests are offline
+    with pytest.raises(KaleidoError, match="there is no such folder. Check the path"):
         find_detector(str(tmp_path / "nowhere" / "at" / "all"))
 
 
