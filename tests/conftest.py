@@ -14,12 +14,24 @@ from kaleido_cli.app import app
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import encode_png
 from pipelines.core.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
+from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.core.shards import record_row, write_shard
 from pipelines.core.workspace import Workspace
 
 WriteData = Callable[[Sequence[Record], int], None]
+
+
+class Told(Progress):
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        """Keep a message."""
+        self.said.append(text)
 
 
 @pytest.hookimpl(tryfirst=True)  # before its fixtures, which may need the GPU as well

@@ -12,22 +12,12 @@ from colour_stage import MeanColour, run_stage
 from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
 from pipelines.core.manifest import bytes_on_disk, read_manifest
-from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.shards import shard_size, write_shard
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
 from pipelines.core.workspace import Workspace
 from pipelines.engines.local import run_stages
-
-
-class Messages(Progress):
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.texts.append(text)
+from tests.conftest import Told
 
 
 class NoBlobs(Stage):
@@ -109,19 +99,19 @@ def test_no_kind_of_a_shard_is_written_if_not_all_fit(filled):
 
 
 def test_the_run_says_before_it_begins_how_far_it_will_reach(filled):
-    told = Messages()
+    told = Told()
     run_stage(limited(filled, 10**9), MeanColour(), progress=told)
-    assert told.texts == ["The disk budget leaves 1.0 GB; what is needed is not known yet."]
+    assert told.said == ["The disk budget leaves 1.0 GB; what is needed is not known yet."]
     next(filled.latents("palette").glob("*.json")).unlink()
-    told = Messages()
+    told = Told()
     with pytest.raises(KaleidoError):
         run_stage(limited(filled, taken(filled) + 50), MeanColour(), progress=told)
-    (text,) = told.texts
+    (text,) = told.said
     assert text.startswith("The disk budget leaves 50 bytes; about ")
     assert text.endswith("The run will stop before its end.")
-    told = Messages()
+    told = Told()
     run_stage(filled, MeanColour(), progress=told)
-    assert told.texts == []
+    assert told.said == []
 
 
 def test_the_option_and_the_dry_run(filled, invoke, monkeypatch):

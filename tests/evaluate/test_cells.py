@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import pipelines
-from pipelines.core.progress import SILENT, Progress
+from pipelines.core.progress import SILENT
 from pipelines.core.workspace import Workspace
 from pipelines.evaluate import cells
 from pipelines.evaluate.cells import CellStore, bundle_hash, code_hash, decode_cell, encode_cell
 from pipelines.evaluate.judge import Found, Verdict
 from pipelines.evaluate.observe import Cell
 from pipelines.sample.bundle import load_bundle
+from tests.conftest import Told
 
 COMMON = {"captions": ["a star", "two circles"], "n": 3}
 
@@ -93,19 +94,13 @@ def blank(data):
 
 @pytest.mark.parametrize("damage", [cut, blank])
 def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path, damage):
-    class Told(Progress):
-        said = ""
-
-        def message(self, text):
-            self.said += text
-
     told = Told()
     CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
     (tmp_path / "y.npz.1.tmp").write_bytes(b"of a killed run")
     assert not CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)[1]
-    assert told.said.startswith(f"{path} is damaged") and "made again" in told.said
+    assert told.said[0].startswith(f"{path} is damaged") and "made again" in told.said[0]
     assert list(tmp_path.iterdir()) == [path] and equal(decode_cell(path.read_bytes()), cell)
 
 

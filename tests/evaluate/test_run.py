@@ -22,6 +22,7 @@ from pipelines.evaluate.captions import fresh_captions
 from pipelines.evaluate.run import evaluate
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.facts import tokenizer_facts
+from tests.conftest import Told
 
 CAPTIONS = ("a star", "two circles")
 SMALL = {"n": 3, "steps": 2, "cfg": (1.0, 7.5), "seeds": (0, 1), "captions": 2}
@@ -283,15 +284,9 @@ def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
     assert not workspace.data.exists()
 
     # Without models of its own the workspace falls back on them, and says so.
-    class Told(Progress):
-        said = ""
-
-        def message(self, text):
-            self.said += text
-
     told = Told()
     again = evaluate(small(workspace), progress=told)
-    assert "embedded models are measured" in told.said
+    assert "embedded models are measured" in told.said[0]
     assert again.reused == again.cells
 
 

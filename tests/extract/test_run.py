@@ -10,12 +10,12 @@ import pytest
 from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.manifest import read_manifest
-from pipelines.core.progress import Progress
 from pipelines.data.scenes.generate import make_records, write_scenes
 from pipelines.extract.backends.yolo import YoloBackend
 from pipelines.extract.run import READY, STAGES, extract
 from pipelines.latents.kinds import KINDS
 from pipelines.latents.reader import read_joined
+from tests.conftest import Told
 
 
 def test_all_kinds_are_extracted_once(workspace, write_data):
@@ -108,14 +108,6 @@ def test_blobs_of_another_networks_masks(workspace, write_data, mask2former):
     summaries = extract(own, ["boxes", "blobs"])
     assert [summary.ok + summary.filtered for summary in summaries] == [4, 4]
     assert summaries[0].ok > 0
-
-
-class Told(Progress):
-    def __init__(self):
-        self.said = []
-
-    def message(self, text):
-        self.said.append(text)
 
 
 def test_the_detector_of_scenes_says_what_it_does_not_know(workspace, write_data):

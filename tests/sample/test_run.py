@@ -13,38 +13,31 @@ from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
 from pipelines.sample.draw import DrawOptions
 from pipelines.sample.run import _some_captions, _write_samples, heldout_captions, sample
-
-
-class Listener(Progress):
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.heard.append(text)
+from tests.conftest import Told
 
 
 def test_held_out_captions_come_first_and_once(workspace, records, write_data) -> None:
     held = [replace(item, meta={**item.meta, "split": "heldout"}) for item in records[5:8]]
     twice = replace(held[0], key="again")
     write_data([*records[:5], *held, twice], 4)
-    listener = Listener()
-    assert _some_captions(workspace, listener) == [item.caption for item in held]
-    assert not listener.heard
+    told = Told()
+    assert _some_captions(workspace, told) == [item.caption for item in held]
+    assert not told.said
     assert heldout_captions(workspace, 2) == [item.caption for item in held[:2]]
 
 
 def test_training_captions_serve_where_nothing_is_held_out(workspace, records, write_data) -> None:
     write_data(records, 5)
-    listener = Listener()
-    assert _some_captions(workspace, listener) == [item.caption for item in records]
-    assert "trained on" in listener.heard[0]
+    told = Told()
+    assert _some_captions(workspace, told) == [item.caption for item in records]
+    assert "trained on" in told.said[0]
     with pytest.raises(InputMissing, match="no held-out records"):
         heldout_captions(workspace)
 
 
 def test_an_empty_workspace_asks_for_a_caption(workspace) -> None:
     with pytest.raises(InputMissing, match="kaleido sample"):
-        _some_captions(workspace, Listener())
+        _some_captions(workspace, Told())
 
 
 def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
@@ -66,13 +59,13 @@ def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
 def test_the_contact_sheet_is_bounded_and_says_so(workspace, bundle, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.sample.run.load_bundle", lambda *_: bundle)
     monkeypatch.setattr("pipelines.sample.run.SHEET_SAMPLES", 1)
-    listener, options = Listener(), DrawOptions(n=2, cfg=1.0, steps=1)
-    summary = sample(workspace, ["a star"], options, progress=listener)
+    told, options = Told(), DrawOptions(n=2, cfg=1.0, steps=1)
+    summary = sample(workspace, ["a star"], options, progress=told)
     assert summary.samples == len(_rows(summary.folder)) == 2
-    assert "first 1 samples" in listener.heard[-1]
-    one = sample(workspace, ["a star"], replace(options, n=1), progress=listener)
+    assert "first 1 samples" in told.said[-1]
+    one = sample(workspace, ["a star"], replace(options, n=1), progress=told)
     assert summary.sheet.read_bytes() == one.sheet.read_bytes()
-    assert len(listener.heard) == 1
+    assert len(told.said) == 1
 
 
 def _rows(folder: Path) -> list[dict]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipelines.core.config import override
-from pipelines.core.progress import SILENT, Progress
+from pipelines.core.progress import SILENT
 from pipelines.core.settings import TokenizerSettings
 from pipelines.data.scenes.generate import write_scenes
 from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer, token_adherence
@@ -14,6 +14,7 @@ from pipelines.latents.sequence import z_to_text
 from pipelines.latents.tokens import Tokens
 from pipelines.models.tokenizer import build_tokenizer
 from pipelines.train.tokenizer import train_tokenizer
+from tests.conftest import Told
 
 SETTINGS = {
     "tokenizer.channels": (8, 8),
@@ -22,13 +23,6 @@ SETTINGS = {
     "tokenizer.decoder_steps": 2,
     "tokenizer.batch_size": 8,
 }
-
-
-class Told(Progress):
-    said = ""
-
-    def message(self, text):
-        self.said += text
 
 
 @pytest.fixture
@@ -92,7 +86,7 @@ def test_z_without_tokens_or_of_another_grid_is_unknown(reader, images):
 def test_the_workspaces_tokenizer_serves_if_it_made_the_tokens(workspace):
     workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
     told = Told()
-    assert retokenizer(workspace, told) is None and "holds no tokenizer" in told.said
+    assert retokenizer(workspace, told) is None and "holds no tokenizer" in told.said[-1]
     write_scenes(workspace, 20, seed=3, size=16)
     train_tokenizer(workspace)
     extract(workspace, ["tokens"])
@@ -100,4 +94,4 @@ def test_the_workspaces_tokenizer_serves_if_it_made_the_tokens(workspace):
     assert found is not None and found.name.startswith("vq@") and len(found.name) == 11
     more = replace(workspace, settings=override(workspace.settings, {"tokenizer.steps": 4}))
     train_tokenizer(more)
-    assert retokenizer(more, told) is None and "trained again since" in told.said
+    assert retokenizer(more, told) is None and "trained again since" in told.said[-1]
