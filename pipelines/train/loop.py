@@ -34,8 +34,11 @@ CHECKPOINT_SECONDS = 300.0
 """Longest stretch of work that a crash can cost."""
 
 LOOK = 10
-"""Steps between two looks at the loss."""
+"""Steps between two looks at the loss, after as many that are all looked at."""
 
+
+LONG_VALUES = 60
+"""Characters of a change of settings beyond which its values are not shown."""
 
 LENGTHS = ("steps", "decoder_steps")
 """Settings that only say how long to train."""
@@ -278,7 +281,7 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             ema.update(step)
-            if step == first or step % LOOK == 0:
+            if step < first + LOOK or step % LOOK == 0:
                 note = f"loss {losses.mean():.4f}"
             advance(1, note)
             if interrupt.asked or monotonic() - saved_at > CHECKPOINT_SECONDS:
@@ -311,8 +314,11 @@ def _resume(
     if found is None:
         return 0
     groups, state = found
+    before = state["settings"]
     changed = [
-        key for key, value in settings.items() if state["settings"].get(key) != _as_json(value)
+        _change(key, before.get(key), _as_json(value))
+        for key, value in settings.items()
+        if before.get(key) != _as_json(value)
     ]
     if changed:
         raise KaleidoError(
@@ -341,6 +347,12 @@ def _resume(
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in tensors.items()}
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    """Name a setting, with its values where these can be read: hashes cannot."""
+    values = f"{before!r} before, {now!r} now"
+    return f"{key} ({values})" if len(values) < LONG_VALUES else key
 
 
 def _as_json(value: Any) -> Any:

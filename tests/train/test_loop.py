@@ -169,7 +169,7 @@ def test_a_checkpoint_of_other_parameters_is_of_another_version(tmp_path) -> Non
 
 def test_other_settings_are_refused(tmp_path) -> None:
     _run(tmp_path, LineTask())
-    with pytest.raises(KaleidoError, match="other settings: size"):
+    with pytest.raises(KaleidoError, match=r"other settings: size \(1 before, 2 now\)"):
         train(LineTask(), SCHEDULE, tmp_path / "checkpoint", {"size": 2}, "line")
 
 
