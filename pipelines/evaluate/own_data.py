@@ -71,10 +71,11 @@ class DataYardstick:
             progress.message(f"The data hold out {len(chosen)} captions; {wanted} were asked for.")
         each = min(len(records) for records in chosen.values())
         self._reference = {caption: records[:each] for caption, records in chosen.items()}
-        if len(chosen) * each <= NEIGHBOURS:
+        pictures = len(chosen) * each
+        if pictures <= NEIGHBOURS:
             raise KaleidoError(
                 "the held-out pictures",
-                f"there are {len(chosen) * each} for these captions, and precision and recall need "
+                f"there are {pictures} for these captions, and precision and recall need "
                 f"more than {NEIGHBOURS}.",
                 "Use a larger --captions, or write more data: one record in ten is held out.",
             )
@@ -91,8 +92,8 @@ class DataYardstick:
             "pictures” are as many others",
             f"{network.name}, {network.width} dimensions",
             "what captions ask for, but for the CLIP score, where the network reads text",
-            list(self._warnings(each, marks)),
-            parity_unknown=self._parity_unknown(each),
+            list(self._warnings(pictures, marks)),
+            parity_unknown=self._parity_unknown(pictures),
         )
         # Vendi scores and Fréchet distances depend on how many pictures there are.
         settings = workspace.settings.evaluate
@@ -138,8 +139,8 @@ class DataYardstick:
             values["edges"] = edge_ratio(data, reference)
         return {name: value for name, value in values.items() if name not in self._unlike}
 
-    def _parity_unknown(self, each: int) -> str:
-        pictures, width = len(self.captions) * each, self._network.width
+    def _parity_unknown(self, pictures: int) -> str:
+        width = self._network.width
         if pictures >= 2 * width:
             return ""
         return (
@@ -149,8 +150,8 @@ class DataYardstick:
             "dimensions."
         )
 
-    def _warnings(self, each: int, training: array[int]) -> Iterator[str]:
-        pictures, width = len(self.captions) * each, self._network.width
+    def _warnings(self, pictures: int, training: array[int]) -> Iterator[str]:
+        width = self._network.width
         if pictures <= width:
             yield (
                 f"The Fréchet distance is far too high for both models: it compares covariances "

@@ -102,6 +102,12 @@ def evaluate(
     _require_known(models)
     if tracker is not None:
         require_tracker(tracker)
+    if settings.features and captions is not None:
+        raise KaleidoError(
+            "captions",
+            "with a feature network the captions are those of held-out pictures.",
+            "Leave them out, or leave out --features.",
+        )
     if settings.features:
         model_folder(settings.features)  # before anything else takes time
     elif not embedded:
@@ -208,12 +214,6 @@ def _yardstick(
     progress: Progress,
 ) -> Yardstick:
     settings = workspace.settings.evaluate
-    if settings.features and captions is not None:
-        raise KaleidoError(
-            "captions",
-            "with a feature network the captions are those of held-out pictures.",
-            "Leave them out, or leave out --features.",
-        )
     if not settings.features:
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
         _require_different("captions", chosen)
