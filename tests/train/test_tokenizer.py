@@ -52,10 +52,10 @@ def _weights(workspace: Workspace) -> dict[str, torch.Tensor]:
 
 def test_training_makes_pictures_that_resemble_the_data(workspace) -> None:
     first = train_tokenizer(_with(workspace, steps=1, decoder_steps=0))
-    last = train_tokenizer(_with(workspace, steps=160, decoder_steps=0))
+    last = train_tokenizer(_with(workspace, steps=220, decoder_steps=0))
     assert last.resumed_at == 1
     assert last.loss < 0.7 * first.loss
-    assert last.psnr > first.psnr + 2.0
+    assert last.psnr > first.psnr + 3.0
     assert last.psnr_objects is not None
     # Not collapsed: an untended codebook of this size ends with one or two entries.
     assert last.codebook_used > 0.3
