@@ -90,7 +90,7 @@ def bench(session: nox.Session) -> None:
 def embedded(session: nox.Session) -> None:
     """Train the embedded models in runs/ and ship them, or those named on the command line."""
     for name in session.posargs or ("detector", "judge", "scenes"):
-        run_heavy(session, "-m", f"pipelines.embedded.train_{name}")
+        run_heavy(session, "-m", f"recipes.train_{name}")
         if name != "scenes":  # whose recipe ships its five models itself
             made = ROOT / "runs" / name
             shutil.copytree(made, ROOT / "pipelines" / "embedded" / name, dirs_exist_ok=True)

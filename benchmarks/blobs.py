@@ -9,9 +9,9 @@ import numpy as np
 from _paired import in_turns, show
 from skimage.measure import label, regionprops
 
-from pipelines.data.scenes.draw import draw_scene
-from pipelines.data.scenes.generate import scene_of
 from pipelines.extract.ellipse import fit_ellipses, moment_ellipses, overlap
+from pipelines.scenes.draw import draw_scene
+from pipelines.scenes.generate import scene_of
 
 SIDE, SCENES, ROUNDS = 64, 1_000, 5
 

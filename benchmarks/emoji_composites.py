@@ -19,19 +19,19 @@ import resvg_py
 from PIL import Image
 
 from pipelines.core.batches import in_batches
+from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.masks import around
 from pipelines.core.seeds import generator
-from pipelines.core.sheet import contact_sheet
 from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, read_drawings
-from pipelines.embedded.measure_detector import average_precision
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.judge import iou
-from pipelines.extract.backends.base import Detections
-from pipelines.extract.backends.model import find_detector
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
+from pipelines.extract.detectors.base import Detections
+from pipelines.extract.detectors.model import find_detector
 from pipelines.extract.ellipse import fit_ellipses, overlap
 from pipelines.latents.blobs import Blobs
+from pipelines.scenes.judge import iou
+from recipes.measure_detector import average_precision
 
 SIDE, BATCH, CONFIDENCE, MOST, SHOWN, SURE = 256, 16, 0.05, 15, 12, 0.25
 LEAST_VISIBLE = 0.25

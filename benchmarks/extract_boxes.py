@@ -16,11 +16,11 @@ from pathlib import Path
 
 from _paired import in_turns, show
 
-from pipelines.core.shards import read_shard
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.yolo import YoloBackend, import_ultralytics
+from pipelines.extract.detectors.yolo import YoloBackend, import_ultralytics
+from pipelines.scenes.generate import write_scenes
+from pipelines.workspace.shards import read_shard
+from pipelines.workspace.workspace import Workspace
 
 RECORDS, SHARD, BATCH, SIDE, CONFIDENCE, MOST, ROUNDS = 4_000, 500, 32, 96, 0.25, 8, 3
 LOOP = f"""

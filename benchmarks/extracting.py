@@ -12,14 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
+from pipelines.scenes.generate import write_scenes
+from pipelines.workspace.workspace import Workspace
 
 FEW, MANY, SHARDS, SIDE = 2_000, 50_000, 1_000, 16
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from pipelines.core.workspace import Workspace
+from pipelines.workspace.workspace import Workspace
 from pipelines.engines.pace import peak_memory
 from pipelines.extract.run import extract
 

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.captions import fresh_captions
-from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source, join, observe
-from pipelines.evaluate.reference import Asked
-from pipelines.evaluate.scenes import real_of
+from pipelines.scenes.heldout import fresh_captions
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.protocol import real_of
+from pipelines.scenes.reference import Asked
 
 CAPTIONS, N, SEEDS, SIDE = 16, 16, (0, 1, 2), 32
 SHOWN = (

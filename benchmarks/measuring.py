@@ -20,13 +20,13 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from pipelines.embedded.paths import embedded_path
 from pipelines.engines.pace import peak_memory
-from pipelines.evaluate.captions import fresh_captions
-from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import feature_distances, feature_metrics, measure
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Look, Observed, Source, join, observe
-from pipelines.evaluate.reference import Asked, reference_images
-from pipelines.evaluate.scenes import real_of
+from pipelines.scenes.heldout import fresh_captions
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.protocol import real_of
+from pipelines.scenes.reference import Asked, reference_images
 
 CAPTIONS, N, SIDE = 100, 100, 64
 FEW = 128

@@ -17,7 +17,7 @@ from _paired import in_turns, show
 from PIL import Image
 
 from pipelines.core.images import decode_image
-from pipelines.core.shards import read_shard, write_shard
+from pipelines.workspace.shards import read_shard, write_shard
 
 ROWS, SIDE, ROUNDS, DECODED = 5_000, 256, 5, 1_000
 Row = tuple[str, dict[str, bytes]]

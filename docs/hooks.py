@@ -48,6 +48,6 @@ def _param(param: Any) -> str:
 
 def _settings() -> str:
     sys.path.insert(0, str(ROOT))
-    from pipelines.core.config import default_toml
+    from pipelines.workspace.config import default_toml
 
     return f"```toml\n{default_toml()}```"

@@ -25,7 +25,7 @@ def clean(
 
     Nothing is removed without --yes. Files that Kaleido did not name stay.
     """
-    from pipelines.core.clean import clean as run
+    from pipelines.workspace.clean import clean as run
 
     console.show(run(open_workspace(workspace), remove=yes), as_json, _render)
 

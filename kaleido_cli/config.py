@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: kaleido config --json")
 def config(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Show every setting, and whether it is the default or changed in kaleido.toml."""
-    from pipelines.core.settings import Settings
+    from pipelines.workspace.settings import Settings
 
     found, defaults = asdict(open_workspace(workspace).settings), asdict(Settings())
     settings = {

@@ -116,8 +116,8 @@ def show_error(error: KaleidoError | OSError) -> None:
         error = KaleidoError(str(error.filename or "the system"), f"{error.strerror or error}.")
     text = Text.assemble(("Error: ", "bold red"), (clean(error.what), "bold"))
     text.append(f": {clean(error.why)}")
-    if error.mend:
-        text.append(f"\n{clean(error.mend)}", "cyan")
+    if error.hint:
+        text.append(f"\n{clean(error.hint)}", "cyan")
     console(stderr=True).print(text)
 
 

@@ -60,7 +60,7 @@ def scenes(
     as_json: JsonOption = False,
 ) -> None:
     """Draw captioned scenes of simple shapes, with their truth."""
-    from pipelines.data.scenes.generate import write_scenes
+    from pipelines.scenes.generate import write_scenes
 
     changes = {"data.seed": seed, "data.shard_size": shard_size, "data.image_size": size}
     summary = write_scenes(

@@ -105,7 +105,7 @@ def evaluate(
         given = (*changes.values(), models, z, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):
             raise typer.BadParameter("--toy goes with --workspace and --json only.")
-        from pipelines.evaluate.report.toy_page import evaluate_toy
+        from pipelines.scenes.toy_page import evaluate_toy
 
         console.show(evaluate_toy(open_workspace(workspace)), as_json, _render_toy)
         return

@@ -19,7 +19,7 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make a workspace: a folder with a kaleido.toml that holds every setting."""
-    from pipelines.core.workspace import Workspace
+    from pipelines.workspace.workspace import Workspace
 
     workspace = Workspace.init(path)
     console.show(

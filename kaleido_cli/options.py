@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pipelines.core.workspace import Workspace
+    from pipelines.workspace.workspace import Workspace
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -41,8 +41,8 @@ def open_workspace(path: Path | None, changes: Mapping[str, Any] | None = None) 
         path: What ``--workspace`` says, if anything.
         changes: ``section.key`` to value; None stands for a flag that was not given.
     """
-    from pipelines.core.config import override
-    from pipelines.core.workspace import Workspace
+    from pipelines.workspace.config import override
+    from pipelines.workspace.workspace import Workspace
 
     workspace = Workspace.find(explicit=path)
     return replace(workspace, settings=override(workspace.settings, changes or {}))

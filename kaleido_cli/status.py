@@ -23,7 +23,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what the workspace holds, and which records failed."""
-    from pipelines.core.status import status as describe
+    from pipelines.workspace.status import status as describe
 
     found = describe(open_workspace(workspace))
     if failed:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
-from pipelines.core.config import override
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.paths import ships
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import READY, extract
+from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
+from pipelines.workspace.config import override
+from pipelines.workspace.workspace import Workspace
 
 SCENES = 400
 SETTINGS = {

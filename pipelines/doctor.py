@@ -20,8 +20,8 @@ from pipelines.core.plugins import (
     plugin_packages,
 )
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.plugin import plugin_describer, plugin_detector
-from pipelines.latents.kinds import KINDS, latent_class
+from pipelines.extract.detectors.plugin import plugin_describer, plugin_detector
+from pipelines.latents.registry import KINDS, latent_class
 
 PACKAGES = {
     "kaleido-diffusion": "this program",

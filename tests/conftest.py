@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from kaleido_cli.app import app
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import encode_png
-from pipelines.core.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
-from pipelines.core.shards import record_row, write_shard
-from pipelines.core.workspace import Workspace
+from pipelines.workspace.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
+from pipelines.workspace.shards import record_row, write_shard
+from pipelines.workspace.workspace import Workspace
 
 WriteData = Callable[[Sequence[Record], int], None]
 

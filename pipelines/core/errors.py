@@ -1,4 +1,4 @@
-"""Errors that name the thing, the reason and the mend."""
+"""Errors that name the thing, the reason and a hint at the remedy."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class KaleidoError(Exception):
     Args:
         what: The thing that is wrong, named so that the user can find it: a path, a key, an option.
         why: The reason, one sentence.
-        mend: What to do about it, often a command to type. Empty if nothing sensible can be said.
+        hint: What to do about it, often a command to type. Empty if nothing sensible can be said.
     """
 
-    def __init__(self, what: str, why: str, mend: str = "") -> None:
-        self.what, self.why, self.mend = what, why, mend
-        super().__init__(f"{what}: {why}" + (f" {mend}" if mend else ""))
+    def __init__(self, what: str, why: str, hint: str = "") -> None:
+        self.what, self.why, self.hint = what, why, hint
+        super().__init__(f"{what}: {why}" + (f" {hint}" if hint else ""))
 
     def __reduce__(self) -> tuple[type[KaleidoError], tuple[str, str, str]]:
         """Let the error cross from a worker process to the engine."""
-        return type(self), (self.what, self.why, self.mend)
+        return type(self), (self.what, self.why, self.hint)
 
 
 class InputMissing(KaleidoError):
-    """A stage's input does not exist yet; `mend` names the command that makes it."""
+    """A stage's input does not exist yet; `hint` names the command that makes it."""
 
 
 class BadRecord(KaleidoError):

@@ -41,8 +41,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if error.errno not in FULL:
             raise
         why = f"it cannot be written ({error.strerror})."
-        mend = "Free some space and run again; what is finished is kept."
-        raise KaleidoError(str(path), why, mend) from error
+        hint = "Free some space and run again; what is finished is kept."
+        raise KaleidoError(str(path), why, hint) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -88,8 +88,8 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
             # Exit codes are known now that all workers have ended.
-            why, mend = explain_death([worker.exitcode for worker in self._started])
-            raise KaleidoError(self._what, why, f"{mend} What is finished is kept.") from error
+            why, hint = explain_death([worker.exitcode for worker in self._started])
+            raise KaleidoError(self._what, why, f"{hint} What is finished is kept.") from error
 
     def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Have a function called in a process; it and its arguments must be picklable."""

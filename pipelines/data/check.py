@@ -10,9 +10,9 @@ from PIL import Image
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.shards import records_of
-from pipelines.core.status import status
-from pipelines.core.workspace import Workspace
+from pipelines.workspace.shards import records_of
+from pipelines.workspace.status import status
+from pipelines.workspace.workspace import Workspace
 
 BITS = 3
 """Images whose hashes differ in so many of 64 bits are candidates; fewer bands would miss some."""

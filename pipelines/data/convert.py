@@ -14,10 +14,10 @@ from PIL import Image
 
 from pipelines.core.errors import BadRecord
 from pipelines.core.images import encode_png, open_image
-from pipelines.core.manifest import RowOutcome
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
-from pipelines.core.settings import DataSettings
+from pipelines.workspace.manifest import RowOutcome
+from pipelines.workspace.settings import DataSettings
 
 MAX_BYTES = 200_000_000
 """Largest image file that is read."""

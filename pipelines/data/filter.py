@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.core.manifest import Manifest, RowOutcome, read_manifest, read_rows
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.shards import read_records
-from pipelines.core.workspace import SETTINGS_FILE, Workspace
 from pipelines.data.check import CheckSummary
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+from pipelines.workspace.manifest import Manifest, RowOutcome, read_manifest, read_rows
+from pipelines.workspace.shards import read_records
+from pipelines.workspace.workspace import SETTINGS_FILE, Workspace
 
 VERSION = 1
 

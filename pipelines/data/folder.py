@@ -10,11 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import OutcomeName, RowOutcome
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
-from pipelines.core.settings import DataSettings
-from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import (
     TableRow,
     clean_caption,
@@ -33,6 +30,9 @@ from pipelines.data.convert import (
     to_record,
 )
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+from pipelines.workspace.manifest import OutcomeName, RowOutcome
+from pipelines.workspace.settings import DataSettings
+from pipelines.workspace.workspace import Workspace
 
 VERSION = 2
 

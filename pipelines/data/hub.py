@@ -10,11 +10,11 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS
 from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.table import BYTE_COLUMNS
 from pipelines.data.writer import DataSummary, Source
+from pipelines.workspace.workspace import Workspace
 
 VERSION = 1
 DISK_MARKERS = ("dataset_info.json", "dataset_dict.json")

@@ -13,11 +13,11 @@ from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
-from pipelines.core.settings import DataSettings
-from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import clean_caption
 from pipelines.data.convert import attempt, hash_file, plain, read_image, to_record
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+from pipelines.workspace.settings import DataSettings
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.core.contact_sheet import contact_sheet, enlarge
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
-from pipelines.core.manifest import read_manifest, read_rows
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
-from pipelines.core.sheet import contact_sheet, enlarge
-from pipelines.core.workspace import Workspace
 from pipelines.latents.base import Latent
-from pipelines.latents.kinds import is_kind
-from pipelines.latents.reader import read_joined
+from pipelines.latents.registry import is_kind
 from pipelines.latents.sequence import order_kinds
+from pipelines.workspace.manifest import read_manifest, read_rows
+from pipelines.workspace.reader import read_joined
+from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

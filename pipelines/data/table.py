@@ -10,10 +10,10 @@ from typing import Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS, read_table
 from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.writer import DataSummary, Source
+from pipelines.workspace.workspace import Workspace
 
 VERSION = 1
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")

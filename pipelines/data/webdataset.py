@@ -18,12 +18,12 @@ from typing import Any
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
-from pipelines.core.settings import DataSettings
-from pipelines.core.workspace import Workspace
 from pipelines.data.caption_files import CAPTION_COLUMNS, clean_caption
 from pipelines.data.caption_files import MAX_BYTES as MAX_TEXT
 from pipelines.data.convert import MAX_BYTES, SUFFIXES, Keys, attempt, plain, to_record
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+from pipelines.workspace.settings import DataSettings
+from pipelines.workspace.workspace import Workspace
 
 VERSION = 1
 CAPTIONS = ("txt", "caption", "text")

@@ -10,7 +10,9 @@ from typing import Any
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.files import remove_leftovers
 from pipelines.core.fingerprint import fingerprint
-from pipelines.core.manifest import (
+from pipelines.core.progress import SILENT, Advance, Progress
+from pipelines.core.record import Record
+from pipelines.workspace.manifest import (
     Manifest,
     RowOutcome,
     count_outcomes,
@@ -18,10 +20,8 @@ from pipelines.core.manifest import (
     read_rows,
     write_manifest,
 )
-from pipelines.core.progress import SILENT, Advance, Progress
-from pipelines.core.record import Record
-from pipelines.core.shards import record_row, write_shard
-from pipelines.core.workspace import Workspace
+from pipelines.workspace.shards import record_row, write_shard
+from pipelines.workspace.workspace import Workspace
 
 Row = Record | RowOutcome
 """A record to write, or the outcome of an input row that gives none."""

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.sizes import bytes_in, parse_bytes
-from pipelines.core.workspace import Workspace
+from pipelines.workspace.workspace import Workspace
 
 MEND = (
     "What is finished is kept, and the next run goes on: give a larger --disk-budget, or remove "

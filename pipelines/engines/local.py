@@ -11,7 +11,6 @@ from pipelines.core.files import remove_leftovers
 from pipelines.core.processes import Workers, check_workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import Stage, set_up
-from pipelines.core.workspace import Workspace
 from pipelines.engines.budget import DiskBudget, disk_left, foresee
 from pipelines.engines.pace import Pace, peak_memory, write_pace
 from pipelines.engines.plan import estimate_growth
@@ -24,6 +23,7 @@ from pipelines.engines.work import (
     process_shard,
     summarise,
 )
+from pipelines.workspace.workspace import Workspace
 
 
 def run_stages(

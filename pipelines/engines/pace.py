@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.core.files import atomic_write
-from pipelines.core.workspace import Workspace
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)

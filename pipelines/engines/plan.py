@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.manifest import Manifest, bytes_on_disk, read_manifest
 from pipelines.core.stage import Stage, StageSpec
-from pipelines.core.workspace import Workspace
 from pipelines.engines.budget import disk_left
 from pipelines.engines.pace import read_pace
 from pipelines.engines.work import ShardTask, passes, plan_pass
+from pipelines.workspace.manifest import Manifest, bytes_on_disk, read_manifest
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)

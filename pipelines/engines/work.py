@@ -14,7 +14,12 @@ from pipelines.core.batches import in_batches
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.core.manifest import (
+from pipelines.core.record import Record
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
+from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, unfit
+from pipelines.engines.budget import DiskBudget
+from pipelines.latents.registry import extract_command, latent_class
+from pipelines.workspace.manifest import (
     Manifest,
     RowOutcome,
     bytes_on_disk,
@@ -25,14 +30,9 @@ from pipelines.core.manifest import (
     read_rows,
     write_manifest,
 )
-from pipelines.core.record import Record
-from pipelines.core.shards import read_shard, shard_size, write_shard
-from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
-from pipelines.core.workspace import Workspace
-from pipelines.engines.batches import ROW_ERRORS, call_stage, describe, unfit
-from pipelines.engines.budget import DiskBudget
-from pipelines.latents.kinds import extract_command, latent_class
-from pipelines.latents.reader import latent_extension, latent_manifest, read_joined
+from pipelines.workspace.reader import latent_extension, latent_manifest, read_joined
+from pipelines.workspace.shards import read_shard, shard_size, write_shard
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ def _task(
     return ShardTask(data_shard, data.counts["ok"], inputs, pending, frozenset(retried))
 
 
-def _verified(path: Path, manifest: Manifest, mend: str) -> str:
+def _verified(path: Path, manifest: Manifest, hint: str) -> str:
     if sha256_file(path) != manifest.sha256:
-        raise KaleidoError(str(path), "its bytes are not those that its manifest names.", mend)
+        raise KaleidoError(str(path), "its bytes are not those that its manifest names.", hint)
     return manifest.sha256
 
 

@@ -10,25 +10,25 @@ import numpy as np
 
 from pipelines.evaluate.adherence.boxes import agrees, same_count, same_shapes
 from pipelines.evaluate.adherence.kinds import adherence
-from pipelines.evaluate.factors import FactorValues, factor_values, known_values
-from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
 from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.frechet import frechet_by_caption
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.metrics.manifolds import Balls, prdc
-from pipelines.evaluate.metrics.modes import (
+from pipelines.evaluate.metrics.statistics import Estimate, combine
+from pipelines.evaluate.metrics.z_texts import text_metrics
+from pipelines.evaluate.observe import Observed
+from pipelines.latents.sequence import marker
+from pipelines.scenes.judge import Verdict
+from pipelines.scenes.modes import (
     FACTORS,
     entropy_of_as_many,
     matches,
     mode_coverage,
     mode_entropy,
 )
-from pipelines.evaluate.metrics.statistics import Estimate, combine
-from pipelines.evaluate.metrics.z_texts import text_metrics
-from pipelines.evaluate.observe import Observed
-from pipelines.evaluate.reference import Asked
-from pipelines.latents.sequence import marker
+from pipelines.scenes.oracle import FactorValues, factor_values, known_values
+from pipelines.scenes.reference import Asked
 
 Groups = Sequence[Sequence[Sequence[Verdict]]]
 """Verdicts by caption and seed."""

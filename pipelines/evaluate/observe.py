@@ -12,7 +12,6 @@ from pipelines.core.progress import Advance
 from pipelines.evaluate.adherence.ellipses import with_ellipses
 from pipelines.evaluate.adherence.palettes import palette_fits
 from pipelines.evaluate.adherence.tokens import Retokenizer
-from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.metrics.edges import edge_energy
 from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.statistics import Estimate
@@ -22,6 +21,7 @@ from pipelines.latents.sequence import marker
 from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw
+from pipelines.scenes.judge import Verdict
 
 Source = Callable[[str, int], tuple[list[str], np.ndarray]]
 """(caption, seed) -> the z of each picture as text ("" for none), uint8 (n, side, side, 3)."""

@@ -13,23 +13,23 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import open_image
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
-from pipelines.core.shards import records_of
-from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.truth import TrueZ
-from pipelines.evaluate.judge import Verdict
 from pipelines.evaluate.measure import edge_ratio, feature_distances, feature_metrics
-from pipelines.evaluate.metrics.copying import digest, training_pictures
 from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
+from pipelines.evaluate.metrics.memorization import digest, training_pictures
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.yardstick import Description
+from pipelines.evaluate.protocol import Description
 from pipelines.models.pixels import reduced_pixels
+from pipelines.scenes.judge import Verdict
+from pipelines.workspace.shards import records_of
+from pipelines.workspace.workspace import Workspace
 
 
-class DataYardstick:
-    """A `pipelines.evaluate.yardstick.Yardstick` for the captions and pictures of a workspace.
+class DataProtocol:
+    """An `EvaluationProtocol` for the captions and pictures of a workspace.
 
     A caption of one's own data often has one picture only, so each has as many real pictures as
     the scarcest, at most n. The second real set are held-out pictures of other captions.

@@ -12,35 +12,35 @@ from typing import Any
 from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.files import atomic_write
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.settings import EvaluateSettings, ExtractSettings
-from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.recipe_data import FACTS, SCENES, training_scenes
 from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
 from pipelines.evaluate.adherence.truth import TrueZ
-from pipelines.evaluate.captions import captions_of, fresh_captions, require_scenes
-from pipelines.evaluate.cells import CellStore
-from pipelines.evaluate.judge import Judge
+from pipelines.evaluate.cache import CellStore
 from pipelines.evaluate.metrics.calibration import calibration
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
-from pipelines.evaluate.metrics.copying import TrainingPictures, copies, training_pictures
-from pipelines.evaluate.metrics.explained import explained
+from pipelines.evaluate.metrics.memorization import TrainingPictures, copies, training_pictures
 from pipelines.evaluate.metrics.perplexity import perplexity
 from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.metrics.variance_explained import explained
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import SHOWN, Observed
-from pipelines.evaluate.own_data import DataYardstick
+from pipelines.evaluate.own_data import DataProtocol
+from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.evaluate.report.markdown import markdown
 from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import report_json, rows_of
 from pipelines.evaluate.report.track import require_tracker, track
-from pipelines.evaluate.scenes import ScenesYardstick
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
-from pipelines.evaluate.yardstick import Yardstick
 from pipelines.models.hub import model_folder
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
+from pipelines.scenes.heldout import captions_of, fresh_captions, require_scenes
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.protocol import ScenesProtocol
+from pipelines.workspace.settings import EvaluateSettings, ExtractSettings
+from pipelines.workspace.workspace import Workspace
+from recipes.recipe_data import DATA_NAME, SCENES, training_scenes
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def evaluate(
     bundles = _load(workspace, embedded, models, z_kinds)
     _check(settings)
     truth = _truth(workspace, bundles, progress)
-    yardstick = _yardstick(workspace, bundles, captions, truth, progress)
+    protocol = _yardstick(workspace, bundles, captions, truth, progress)
     plan = Plan(
-        yardstick.captions,
+        protocol.captions,
         settings.n,
         tuple(sorted(set(settings.cfg))),
         settings.steps,
@@ -133,11 +133,11 @@ def evaluate(
             "captions": plan.captions,
             "n": plan.n,
             "size": _any(bundles).diffusion.image_size,
-            "yardstick": yardstick.facts,
+            "yardstick": protocol.facts,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
-        seen = Sweep(plan, bundles, yardstick, store, progress).run()
-        report = _compare(plan, bundles, yardstick, seen, _command(workspace, plan, bundles, name))
+        seen = Sweep(plan, bundles, protocol, store, progress).run()
+        report = _compare(plan, bundles, protocol, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
         atomic_write(folder / "report.json", report_json(report, rows))
         atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
@@ -212,7 +212,7 @@ def _yardstick(
     captions: Sequence[str] | None,
     truth: TrueZ,
     progress: Progress,
-) -> Yardstick:
+) -> EvaluationProtocol:
     settings = workspace.settings.evaluate
     if not settings.features:
         chosen = _captions(workspace, bundles, progress) if captions is None else captions
@@ -220,11 +220,11 @@ def _yardstick(
         judge = Judge.load(embedded_path("judge"))
         if _any(bundles).source == "embedded":
             searched = settings.training or SCENES
-            training = TrainingPictures(training_scenes(searched), f"{FACTS}, {searched}")
+            training = TrainingPictures(training_scenes(searched), f"{DATA_NAME}, {searched}")
         else:
             training = training_pictures(workspace, settings.training)
         pictures = settings.n * len(settings.seeds)
-        return ScenesYardstick(judge, chosen, pictures, training, truth)
+        return ScenesProtocol(judge, chosen, pictures, training, truth)
     if _any(bundles).source == "embedded":
         raise KaleidoError(
             f"evaluate.features = {settings.features!r}",
@@ -232,7 +232,7 @@ def _yardstick(
             "Leave out --features, or train models of your own.",
         )
     network = PretrainedFeatures(settings.features)
-    return DataYardstick(network, workspace, settings.captions, settings.n, truth, progress)
+    return DataProtocol(network, workspace, settings.captions, settings.n, truth, progress)
 
 
 def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> TrueZ:
@@ -265,17 +265,17 @@ def _require_different(what: str, values: Sequence[object]) -> None:
 def _compare(
     plan: Plan,
     bundles: Mapping[str, Bundle],
-    yardstick: Yardstick,
+    protocol: EvaluationProtocol,
     seen: Seen,
     command: str,
 ) -> Report:
     pictures, reference = seen.pictures, seen.pictures["reference", 0.0]
     estimates = {
-        key: yardstick.measure(value, reference)
+        key: protocol.measure(value, reference)
         for key, value in pictures.items()
         if key[0] in bundles
     }
-    data = yardstick.measure_real(pictures.get(("data", 0.0)), reference)
+    data = protocol.measure_real(pictures.get(("data", 0.0)), reference)
     for key, values in _of_prior(plan, bundles, pictures).items():
         estimates[key] |= values
     if seen.training is not None:
@@ -286,13 +286,13 @@ def _compare(
     both = len(bundles) > 1
     return Report(
         plan=asdict(plan),
-        features=yardstick.name,
-        tokenizer=yardstick.truth.tokenizer.name if yardstick.truth.tokenizer else "",
-        description=yardstick.description,
+        features=protocol.name,
+        tokenizer=protocol.truth.tokenizer.name if protocol.truth.tokenizer else "",
+        description=protocol.description,
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates, yardstick.description.parity_unknown) if both else None,
+        parity=parity(estimates, protocol.description.parity_unknown) if both else None,
         changes=changes(estimates) if both else [],
         aims=aims(estimates) if both else [],
         estimates=estimates,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.progress import Advance, Progress
-from pipelines.evaluate.cells import CellStore, bundle_hash
-from pipelines.evaluate.metrics.explained import TWINS, twins_of
+from pipelines.evaluate.cache import CellStore, bundle_hash
+from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, Source, join, observe, samples_of
-from pipelines.evaluate.yardstick import Yardstick
+from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions
 
@@ -81,11 +81,11 @@ class Sweep:
         self,
         plan: Plan,
         bundles: Mapping[str, Bundle],
-        yardstick: Yardstick,
+        protocol: EvaluationProtocol,
         store: CellStore,
         progress: Progress,
     ) -> None:
-        self._plan, self._bundles, self._yardstick = plan, bundles, yardstick
+        self._plan, self._bundles, self._yardstick = plan, bundles, protocol
         self._store, self._progress = store, progress
         self._side = next(iter(bundles.values())).diffusion.image_size
 
@@ -113,9 +113,9 @@ class Sweep:
     def _cell(
         self, name: str, source: Source, facts: Mapping[str, Any], seed: int, advance: Advance
     ) -> Cell:
-        captions, yardstick = self._plan.captions, self._yardstick
-        tokenizer = yardstick.truth.tokenizer
-        make = partial(observe, source, yardstick.look, captions, seed, advance, tokenizer)
+        captions, protocol = self._plan.captions, self._yardstick
+        tokenizer = protocol.truth.tokenizer
+        make = partial(observe, source, protocol.look, captions, seed, advance, tokenizer)
         file = name.replace(" ", "-").lower()
         cell, there = self._store.get(file, {**facts, "seed": seed}, make)
         if there:

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Ok, Outcome
-from pipelines.extract.backends.base import Detections
 from pipelines.extract.detection import NOTHING, DetectorStage
+from pipelines.extract.detectors.base import Detections
 from pipelines.latents.base import GRID
 from pipelines.latents.boxes import Box, Boxes
 

@@ -10,10 +10,10 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
-from pipelines.models.facts import captioner_facts
+from pipelines.models.metadata import captioner_facts
 
 if TYPE_CHECKING:
-    from pipelines.models.captioner import Captioner
+    from pipelines.extract.captioners.tiny import Captioner
 
 
 class DescriptionsStage(Stage):
@@ -38,7 +38,7 @@ class DescriptionsStage(Stage):
 
     def setup(self) -> None:
         """Load the captioner, onto the GPU if there is one."""
-        from pipelines.models.captioner import Captioner
+        from pipelines.extract.captioners.tiny import Captioner
         from pipelines.models.device import compute_device
 
         self._captioner = Captioner.load(self._folder)

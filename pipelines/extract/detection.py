@@ -10,7 +10,7 @@ from typing import ClassVar
 from pipelines.core.errors import KaleidoError
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
-from pipelines.extract.backends.base import Detections, DetectorBackend, DetectorModel
+from pipelines.extract.detectors.base import Detections, DetectorBackend, DetectorModel
 
 NOTHING = Filtered("no object found")
 

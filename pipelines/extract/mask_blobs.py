@@ -16,9 +16,9 @@ from pipelines.core.images import MAX_PIXELS
 from pipelines.core.masks import around
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Outcome, Stage, StageSpec
-from pipelines.extract.backends.base import Detections
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.detection import in_order
+from pipelines.extract.detectors.base import Detections
 
 ANY = "object"
 """The label of an instance that is not named."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipelines.core.errors import KaleidoError
 from pipelines.core.plugins import LATENTS, STAGES, load_plugin, plugin_error, plugin_packages
 from pipelines.core.stage import Stage, StageSpec
-from pipelines.latents.kinds import KINDS, extract_command, latent_class
+from pipelines.latents.registry import KINDS, extract_command, latent_class
 
 if TYPE_CHECKING:
     from pipelines.extract.run import Parts

@@ -11,10 +11,10 @@ from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, set_up
-from pipelines.core.workspace import Workspace
 from pipelines.data.show import ShownRecord, choose_records, describe, read_chosen, sheet_of
 from pipelines.engines.batches import call_stage, unfit
 from pipelines.extract.run import build_stages
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)

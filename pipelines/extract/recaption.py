@@ -11,8 +11,8 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.extract.backends.describer import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
-from pipelines.extract.backends.describer_model import find_describer
+from pipelines.extract.captioners.base import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
+from pipelines.extract.captioners.model import find_describer
 from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
 

@@ -11,16 +11,16 @@ from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.plugins import STAGES as PLUGIN_STAGES
 from pipelines.core.plugins import plugin_names
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.source import holds_scenes
 from pipelines.core.stage import Stage
-from pipelines.core.workspace import Workspace
 from pipelines.extract.plugins import plugin_stage
+from pipelines.workspace.source import holds_scenes
+from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.engines.plan import Plan
     from pipelines.engines.work import RunSummary
-    from pipelines.extract.backends.base import DetectorModel
     from pipelines.extract.detection import Detector
+    from pipelines.extract.detectors.base import DetectorModel
 
 
 def extract(
@@ -111,14 +111,14 @@ class Parts:
     @property
     def tokenizer(self) -> Path:
         """The folder of the visual tokenizer, where the settings name no other."""
-        from pipelines.models.facts import tokenizer_folder
+        from pipelines.models.metadata import tokenizer_folder
 
         return tokenizer_folder(self._workspace)
 
     @property
     def captioner(self) -> Path | None:
         """The folder of the captioner that knows the data, if one does."""
-        from pipelines.models.facts import captioner_folder
+        from pipelines.models.metadata import captioner_folder
 
         return captioner_folder(self._workspace)
 
@@ -126,7 +126,7 @@ class Parts:
     def detector(self) -> Detector:
         """The detector of the settings; by default the embedded one."""
         from pipelines.embedded.paths import embedded_path
-        from pipelines.extract.backends.model import find_detector
+        from pipelines.extract.detectors.model import find_detector
 
         name = self.settings.boxes_model or str(embedded_path("detector"))
         if not self.settings.boxes_model and not holds_scenes(self._workspace):
@@ -151,9 +151,9 @@ def _boxes(parts: Parts) -> Stage:
 
 
 def _blobs(parts: Parts) -> Stage:
-    from pipelines.extract.backends.model import find_segmenter
-    from pipelines.extract.backends.sam import SamModel
     from pipelines.extract.blobs import BlobsStage
+    from pipelines.extract.detectors.model import find_segmenter
+    from pipelines.extract.detectors.sam import SamModel
     from pipelines.extract.mask_blobs import MaskBlobsStage
     from pipelines.extract.sam_blobs import SamBlobsStage
 
@@ -175,7 +175,7 @@ def _palette(parts: Parts) -> Stage:
 
 
 def _tokens(parts: Parts) -> Stage:
-    from pipelines.extract.backends.visual_model import find_visual_model, own_model
+    from pipelines.extract.tokenizers.model import find_visual_model, own_model
     from pipelines.extract.tokens import TokensStage
 
     name = parts.settings.tokens_model
@@ -183,7 +183,7 @@ def _tokens(parts: Parts) -> Stage:
 
 
 def _descriptions(parts: Parts) -> Stage:
-    from pipelines.extract.backends.describer import Wording
+    from pipelines.extract.captioners.base import Wording
     from pipelines.extract.descriptions import DescriptionsStage
     from pipelines.extract.recaption import RecaptionStage
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Outcome, Stage, StageSpec
-from pipelines.extract.backends.base import Detections
-from pipelines.extract.backends.sam import SamBackend, SamModel
 from pipelines.extract.blobs import fit_blobs
+from pipelines.extract.detectors.base import Detections
+from pipelines.extract.detectors.sam import SamBackend, SamModel
 from pipelines.latents.base import GRID
 
 BATCH = 8

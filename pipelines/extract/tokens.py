@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.extract.backends.visual_model import VisualModel
+from pipelines.extract.tokenizers.model import VisualModel
 from pipelines.latents.tokens import Tokens
 
 if TYPE_CHECKING:
-    from pipelines.extract.backends.visual import VisualTokenizer
+    from pipelines.extract.tokenizers.base import VisualTokenizer
 
 
 class TokensStage(Stage):

@@ -20,7 +20,7 @@ from pipelines.core.errors import KaleidoError
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipelines.latents.parts import Alphabet, PartGrammar
+    from pipelines.latents.grammar.alphabet import Alphabet, PartGrammar
 
 GRID = 1000
 """Largest coordinate; the grid has GRID + 1 values."""

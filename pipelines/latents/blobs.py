@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.latents.base import GRID, Place
-from pipelines.latents.drawing import draw_outlines
 from pipelines.latents.items import LabelledList, Numbers
+from pipelines.latents.overlays import draw_outlines
 
 
 @dataclass(frozen=True, slots=True)

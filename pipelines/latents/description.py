@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from pipelines.latents.base import SENTENCE_MARKS, Latent, LatentError, escape
-from pipelines.latents.drawing import draw_text
-from pipelines.latents.text_grammar import TextGrammar
+from pipelines.latents.grammar.text import TextGrammar
+from pipelines.latents.overlays import draw_text
 
 if TYPE_CHECKING:
-    from pipelines.latents.parts import Alphabet
+    from pipelines.latents.grammar.alphabet import Alphabet
 
 MAX_CHARACTERS = 1000
 """About 160 English words; the paper's descriptions have 50 to 80."""

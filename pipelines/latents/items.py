@@ -24,10 +24,10 @@ from pipelines.latents.base import (
     number,
     unescape,
 )
-from pipelines.latents.item_grammar import ItemGrammar
+from pipelines.latents.grammar.items import ItemGrammar
 
 if TYPE_CHECKING:
-    from pipelines.latents.parts import Alphabet
+    from pipelines.latents.grammar.alphabet import Alphabet
 
 Numbers = tuple[int, ...]
 ItemT = TypeVar("ItemT")

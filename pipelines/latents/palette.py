@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from pipelines.latents.base import GRID, LatentError, Tint
-from pipelines.latents.drawing import draw_swatches
 from pipelines.latents.items import ItemList, Numbers
 from pipelines.latents.oklab import hex_to_oklab, oklab_to_hex, oklab_to_srgb
+from pipelines.latents.overlays import draw_swatches
 
 CHROMA = 0.4
 """OKLab's a and b are kept from -CHROMA to CHROMA; sRGB needs about 0.32."""

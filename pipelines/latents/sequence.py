@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.errors import KaleidoError, nearest
 from pipelines.latents.base import GRID, SEPARATOR, Latent, LatentError, number
-from pipelines.latents.kinds import is_kind, latent_class
+from pipelines.latents.registry import is_kind, latent_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

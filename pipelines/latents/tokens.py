@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from pipelines.latents.base import Latent, LatentError, Place, Word, number
-from pipelines.latents.drawing import draw_cells
-from pipelines.latents.grid_grammar import GridGrammar
+from pipelines.latents.grammar.grid import GridGrammar
 from pipelines.latents.grid_shape import Shape, read_grid
+from pipelines.latents.overlays import draw_cells
 
 if TYPE_CHECKING:
-    from pipelines.latents.parts import Alphabet
+    from pipelines.latents.grammar.alphabet import Alphabet
 
 _TEXT = re.compile(r"(?:<[0-9]{1,4}>\s*)*")
 

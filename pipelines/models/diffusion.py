@@ -12,11 +12,11 @@ from torch import nn
 
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.core.settings import DiffusionSettings
-from pipelines.models.context import Conditioning, Context
-from pipelines.models.denoiser import KaleidoTransformer2DModel, PreparedContext
-from pipelines.models.facts import other_version, read_facts, write_facts
+from pipelines.models.conditioning import Conditioning, Context
+from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedContext
+from pipelines.models.metadata import other_version, read_facts, write_facts
 from pipelines.models.prior import Prior
+from pipelines.workspace.settings import DiffusionSettings
 
 PartT = TypeVar("PartT", Context, KaleidoTransformer2DModel)
 
@@ -55,18 +55,18 @@ class Diffusion(nn.Module):
         self.drawn_kinds = self.z_kinds if drawn_kinds is None else tuple(drawn_kinds)
 
     @classmethod
-    def load(cls, folder: Path, mend: str = "Run `kaleido train diffusion` first.") -> Diffusion:
+    def load(cls, folder: Path, hint: str = "Run `kaleido train diffusion` first.") -> Diffusion:
         """Load what `save` wrote.
 
         Args:
             folder: A folder with ``context/``, ``denoiser/`` and ``kaleido.json``.
-            mend: How one comes there, for the error.
+            hint: How one comes there, for the error.
 
         Raises:
             InputMissing: If the folder holds no model.
             KaleidoError: If it is a model of another version of Kaleido.
         """
-        facts = read_facts(folder, "trained diffusion model", mend)
+        facts = read_facts(folder, "trained diffusion model", hint)
         context = _load(Context, folder / "context")
         denoiser = _load(KaleidoTransformer2DModel, folder / "denoiser")
         try:
@@ -155,7 +155,7 @@ class Diffusion(nn.Module):
             context: Likewise.
 
         Returns:
-            x̂, and (n, patches, width of the prior), see `pipelines.models.naming`.
+            x̂, and (n, patches, width of the prior), see `pipelines.models.word_loss`.
         """
         return self.denoiser.draw_and_name(noisy, sigma * TIME_SCALE, context)
 

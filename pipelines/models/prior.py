@@ -11,17 +11,17 @@ import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.settings import PriorSettings
 from pipelines.latents.base import GRID
-from pipelines.latents.grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
-from pipelines.latents.places import Places
+from pipelines.latents.grammar.z import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
+from pipelines.latents.grounding import Grounding
 from pipelines.latents.sequence import number_ids
 from pipelines.latents.tokens import Shape
 from pipelines.latents.vocabulary import add_special_tokens, plain_caption
-from pipelines.models.context import EVERYWHERE, States
-from pipelines.models.facts import other_version, read_facts
+from pipelines.models.conditioning import EVERYWHERE, States
 from pipelines.models.hub import first_line
+from pipelines.models.metadata import other_version, read_facts
 from pipelines.models.saved import save_with_facts, without_bars
+from pipelines.workspace.settings import PriorSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -91,7 +91,7 @@ class Prior:
         self.max_label_tokens = max_label_tokens
         self.max_description_tokens = max_description_tokens
         self.token_shape = None if token_shape is None else Shape(*token_shape)
-        self._places = Places(tokenizer, self.z_kinds)
+        self._places = Grounding(tokenizer, self.z_kinds)
         self._grammars: dict[tuple[str, ...], Grammar] = {}
 
     @classmethod

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.models.facts import write_facts
+from pipelines.models.metadata import write_facts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

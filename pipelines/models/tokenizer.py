@@ -12,9 +12,9 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.core.settings import TokenizerSettings
 from pipelines.models.device import in_fp32
-from pipelines.models.facts import tokenizer_facts, write_facts
+from pipelines.models.metadata import tokenizer_facts, write_facts
+from pipelines.workspace.settings import TokenizerSettings
 
 NORM_GROUPS = 8
 """Groups of the network's group norms; they divide every number of channels."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.workspace import Workspace
 from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.models.device import compute_device
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.facts import FACTS
+from pipelines.models.metadata import METADATA
 from pipelines.models.prior import Prior
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,4 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
 
 def _has_models(workspace: Workspace) -> bool:
     names = ("prior", "diffusion", "baseline")
-    return any((workspace.models(name) / FACTS).is_file() for name in names)
+    return any((workspace.models(name) / METADATA).is_file() for name in names)

@@ -13,11 +13,11 @@ from transformers import DynamicCache, EncoderDecoderCache, T5ForConditionalGene
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.sequence import require_kinds
 from pipelines.latents.vocabulary import decode_z
-from pipelines.models.context import States
+from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
 
 if TYPE_CHECKING:
-    from pipelines.latents.grammar import Grammar
+    from pipelines.latents.grammar.z import Grammar
 
 ROWS = 16
 """Rows decoded together, always: matrix products of another height round differently, and one

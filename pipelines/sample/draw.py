@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pipelines.core.seeds import derive
-from pipelines.models.context import States
+from pipelines.models.conditioning import States
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.decode import draw_z
 from pipelines.sample.sampler import draw_images

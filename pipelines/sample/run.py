@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.shards import records_of
-from pipelines.core.sheet import contact_sheet
-from pipelines.core.workspace import Workspace
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, Sample, draw
+from pipelines.workspace.shards import records_of
+from pipelines.workspace.workspace import Workspace
 
 SHEET_CAPTIONS = 24
 """Captions that the contact sheet shows, at most."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from pipelines.models.context import Conditioning
+from pipelines.models.conditioning import Conditioning
 from pipelines.models.device import in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels

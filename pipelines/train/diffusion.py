@@ -13,18 +13,18 @@ import torch
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
-from pipelines.core.settings import DiffusionSettings
-from pipelines.core.workspace import Workspace
 from pipelines.latents.sequence import order_kinds, z_to_text
-from pipelines.models.convolutions import NORM_GROUPS
+from pipelines.models.denoiser.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
-from pipelines.models.naming import NamingTarget, naming_loss, naming_target
 from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior, ZTokens
+from pipelines.models.word_loss import NamingTarget, naming_loss, naming_target
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, decisive, train
 from pipelines.train.prior import z_text
 from pipelines.train.stream import RecordStream
+from pipelines.workspace.settings import DiffusionSettings
+from pipelines.workspace.workspace import Workspace
 
 MIN_SIGMA = 0.05
 """Noise levels below this are weighted as this one: the weight 1/σ would explode."""
@@ -58,7 +58,7 @@ class DiffusionTask:
         stream: Records.
         drop_condition: Probability that c and z are dropped together.
         noise_draws: Noisy images made of each record.
-        naming_weight: Of the naming loss, see `pipelines.models.naming`.
+        naming_weight: Of the naming loss, see `pipelines.models.word_loss`.
         seed: The run's seed.
     """
 

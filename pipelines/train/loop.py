@@ -18,8 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
-from pipelines.core.settings import DiffusionSettings, PriorSettings, TokenizerSettings
-from pipelines.models.facts import other_version
+from pipelines.models.metadata import other_version
 from pipelines.train.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
@@ -29,6 +28,7 @@ from pipelines.train.checkpoint import (
 from pipelines.train.fetch import fetch
 from pipelines.train.interrupt import deferred_interrupt
 from pipelines.train.precision import mixed_precision, resolve_precision
+from pipelines.workspace.settings import DiffusionSettings, PriorSettings, TokenizerSettings
 
 CHECKPOINT_SECONDS = 300.0
 """Longest stretch of work that a crash can cost."""

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.core.settings import PRECISIONS
+from pipelines.workspace.settings import PRECISIONS
 
 
 def resolve_precision(asked: str, device: torch.device) -> str:

@@ -14,17 +14,17 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
-from pipelines.core.settings import PriorSettings
-from pipelines.core.workspace import Workspace
 from pipelines.latents.base import SEPARATOR, escape
 from pipelines.latents.sequence import number_ids, order_kinds, z_to_text
 from pipelines.latents.vocabulary import encode_z, train_tokenizer
-from pipelines.models.context import CONTEXT_HEADS
+from pipelines.models.conditioning import CONTEXT_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, decisive, train
 from pipelines.train.stream import RecordStream
+from pipelines.workspace.settings import PriorSettings
+from pipelines.workspace.workspace import Workspace
 
 TOKENIZER_RECORDS = 20_000
 """Records from which a vocabulary is learned."""

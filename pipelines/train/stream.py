@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
-from pipelines.core.manifest import read_manifest
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
-from pipelines.core.workspace import Workspace
 from pipelines.latents.items import LabelledList
-from pipelines.latents.reader import latent_manifest, read_joined, token_makers
 from pipelines.latents.tokens import Shape, Tokens
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.reader import latent_manifest, read_joined, token_makers
+from pipelines.workspace.workspace import Workspace
 
 WINDOW_SHARDS = 8
 """Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""

@@ -17,14 +17,14 @@ from pipelines.core.images import decode_image
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
-from pipelines.core.settings import TokenizerSettings
-from pipelines.core.shards import records_of
-from pipelines.core.workspace import Workspace
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint
 from pipelines.train.loop import Schedule, TrainSummary, decisive, train
 from pipelines.train.stream import RecordStream
+from pipelines.workspace.settings import TokenizerSettings
+from pipelines.workspace.shards import records_of
+from pipelines.workspace.workspace import Workspace
 
 COMMITMENT = 0.25
 """Weight β of the pull of the encoder towards the codebook (arXiv 1711.00937, eq. 3)."""

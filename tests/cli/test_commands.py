@@ -15,10 +15,10 @@ import pytest
 
 from kaleido_cli.extract import COMMANDS
 from kaleido_cli.train import _render
-from pipelines.core.settings import Settings
-from pipelines.core.shards import read_records
-from pipelines.core.workspace import Workspace
 from pipelines.embedded import paths
+from pipelines.workspace.settings import Settings
+from pipelines.workspace.shards import read_records
+from pipelines.workspace.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 

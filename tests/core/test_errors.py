@@ -12,7 +12,7 @@ from pipelines.latents.base import LatentError
 def test_an_error_crosses_a_process_border_whole(cls):
     error = pickle.loads(pickle.dumps(cls("a thing", "a reason.", "A mend.")))
     assert type(error) is cls
-    assert (error.what, error.why, error.mend) == ("a thing", "a reason.", "A mend.")
+    assert (error.what, error.why, error.hint) == ("a thing", "a reason.", "A mend.")
     assert str(error) == "a thing: a reason. A mend."
 
 

@@ -65,7 +65,7 @@ def test_a_full_disk_is_named_with_the_file_and_the_mend(tmp_path):
     atomic_write(path, b"old")
     with pytest.raises(KaleidoError, match="b.bin: it cannot") as caught, replacing(path):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert "Free some space" in caught.value.mend
+    assert "Free some space" in caught.value.hint
     assert path.read_bytes() == b"old"
     with pytest.raises(PermissionError), replacing(path):
         raise PermissionError

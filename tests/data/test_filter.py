@@ -12,13 +12,13 @@ from PIL import Image
 from kaleido_cli.__main__ import main
 from pipelines.core.errors import KaleidoError
 from pipelines.core.images import encode_png
-from pipelines.core.manifest import count_outcomes, read_rows
 from pipelines.core.record import Record
-from pipelines.core.shards import read_records
-from pipelines.core.workspace import Workspace
 from pipelines.data.check import check_data
 from pipelines.data.filter import write_filtered
 from pipelines.data.folder import write_folder
+from pipelines.workspace.manifest import count_outcomes, read_rows
+from pipelines.workspace.shards import read_records
+from pipelines.workspace.workspace import Workspace
 
 
 def picture(seed) -> bytes:

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
-from pipelines.core.manifest import read_manifest, read_rows
-from pipelines.core.shards import check_key, read_records
-from pipelines.core.workspace import Workspace
 from pipelines.data.convert import Keys, square
 from pipelines.data.folder import write_folder
-from pipelines.data.scenes.generate import write_scenes
+from pipelines.scenes.generate import write_scenes
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_manifest, read_rows
+from pipelines.workspace.shards import check_key, read_records
+from pipelines.workspace.workspace import Workspace
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from kaleido_cli.__main__ import main
-from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import read_rows
-from pipelines.core.shards import read_records
 from pipelines.data.hub import write_hub
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.shards import read_records
 
 datasets = pytest.importorskip("datasets")
 

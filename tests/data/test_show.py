@@ -6,10 +6,10 @@ import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import decode_image
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.data.show import choose_records, show
 from pipelines.extract.run import extract
 from pipelines.latents.sequence import z_from_text
+from pipelines.scenes.generate import write_scenes
 
 
 def test_records_are_drawn_with_all_that_is_extracted(workspace):

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import read_rows
-from pipelines.core.shards import read_records
 from pipelines.data.table import write_table
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.shards import read_records
 
 
 def picture(value=0) -> bytes:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
-from pipelines.core.manifest import read_rows
-from pipelines.core.shards import read_records
 from pipelines.data.webdataset import write_webdataset
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.shards import read_records
 
 
 def picture(value=0, form="JPEG", size=(20, 10)) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipelines.core.manifest import read_rows
-from pipelines.core.shards import read_records
 from pipelines.data.writer import ShardPlan, Source, write_data
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.shards import read_records
 
 
 def test_a_record_that_cannot_be_written_fails_alone(workspace, records) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.data.scenes.descriptions import read_description
-from pipelines.embedded import train_captioner
 from pipelines.embedded.paths import embedded_path
-from pipelines.models.captioner import Captioner, build_captioner
+from pipelines.extract.captioners.tiny import Captioner, build_captioner
 from pipelines.models.pixels import to_tensor
+from pipelines.scenes.descriptions import read_description
+from recipes import train_captioner
 
 
 class Told:

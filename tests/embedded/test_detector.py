@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pipelines.data.scenes.factors import SHAPES
-from pipelines.embedded import train_detector
-from pipelines.embedded.examples_detector import Target, draw_example, make_batch
-from pipelines.embedded.measure_detector import average_precision, match, measure
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.train_detector import export, learn, new_model
-from pipelines.extract.backends.base import Detections
-from pipelines.extract.backends.yolo import YoloBackend
+from pipelines.extract.detectors.base import Detections
+from pipelines.extract.detectors.yolo import YoloBackend
+from pipelines.scenes.factors import SHAPES
+from recipes import train_detector
+from recipes.examples_detector import Target, draw_example, make_batch
+from recipes.measure_detector import average_precision, match, measure
+from recipes.train_detector import export, learn, new_model
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.embedded import train_judge
-from pipelines.embedded.examples_judge import Truth, draw_example, spoil, targets
-from pipelines.embedded.measure_judge import measure
 from pipelines.embedded.paths import embedded_path
-from pipelines.embedded.train_judge import JudgeTask, learn, loss_of, main
-from pipelines.evaluate.judge import Judge, to_input
+from pipelines.scenes.judge import Judge, to_input
+from recipes import train_judge
+from recipes.examples_judge import Truth, draw_example, spoil, targets
+from recipes.measure_judge import measure
+from recipes.train_judge import JudgeTask, learn, loss_of, main
 
 
 def shipped() -> Judge:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.core.settings import PriorSettings
-from pipelines.data.scenes.factors import SHAPES
-from pipelines.data.scenes.generate import scene_of
-from pipelines.embedded.measure_prior import measure
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.prior import build_prior
+from pipelines.scenes.factors import SHAPES
+from pipelines.scenes.generate import scene_of
+from pipelines.workspace.settings import PriorSettings
+from recipes.measure_prior import measure
 
 
 def test_an_untrained_prior_parses_but_does_not_agree() -> None:

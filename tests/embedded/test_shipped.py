@@ -9,14 +9,14 @@ from safetensors import safe_open
 
 from pipelines.core.files import sha256_file
 from pipelines.embedded.paths import ROOT, embedded_path
-from pipelines.embedded.recipe_data import heldout_scenes
 from pipelines.evaluate.adherence.boxes import agrees, box_adherence, parses
-from pipelines.evaluate.judge import Judge
-from pipelines.evaluate.reference import asked_shapes
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import DrawOptions, draw
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.reference import asked_shapes
 from pipelines.train.tokenizer import measure
+from recipes.recipe_data import heldout_scenes
 
 MODELS = ("detector", "judge", "captioner", "tokenizer", "prior", "diffusion", "baseline")
 LARGEST = 24 * 2**20

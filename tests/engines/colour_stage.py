@@ -17,10 +17,10 @@ from typing import Any
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Ok, Outcome, Stage, StageSpec
-from pipelines.core.workspace import Workspace
 from pipelines.engines.local import run_stages
 from pipelines.engines.work import RunSummary
 from pipelines.latents.palette import Colour, Palette
+from pipelines.workspace.workspace import Workspace
 
 
 class MeanColour(Stage):

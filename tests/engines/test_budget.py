@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 from colour_stage import MeanColour, run_stage
 
-from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import bytes_on_disk, read_manifest
 from pipelines.core.record import Record
-from pipelines.core.shards import shard_size, write_shard
 from pipelines.core.stage import Filtered, Outcome, Stage, StageSpec
-from pipelines.core.workspace import Workspace
 from pipelines.engines.local import run_stages
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import bytes_on_disk, read_manifest
+from pipelines.workspace.shards import shard_size, write_shard
+from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
 
 

@@ -18,10 +18,10 @@ from colour_stage import MeanColour, run_stage
 import pipelines
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
-from pipelines.core.manifest import read_manifest
 from pipelines.core.stage import Ok
-from pipelines.core.workspace import Workspace
 from pipelines.latents.palette import Colour, Palette
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.workspace import Workspace
 
 PROGRAM = Path(__file__).with_name("colour_stage.py")
 ROOT = Path(pipelines.__file__).parents[1]
@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         patch.setattr(place, name, fill)
         with pytest.raises(KaleidoError, match="No space left on device") as caught:
             run_stage(workspace, MeanColour())
-    assert "Free some space" in caught.value.mend
+    assert "Free some space" in caught.value.hint
     assert not list(workspace.root.rglob("*.tmp"))
     assert not list((workspace.root / ".locks").iterdir())
     for path in workspace.latents("palette").glob("*.tar"):

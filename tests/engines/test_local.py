@@ -9,13 +9,13 @@ import pytest
 from colour_stage import MeanColour, PaletteAgain, Unreadable, run_stage
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.manifest import read_manifest, read_rows
 from pipelines.core.progress import Progress
-from pipelines.core.shards import read_shard
 from pipelines.core.stage import Ok, Stage, StageSpec
-from pipelines.core.status import status
-from pipelines.core.workspace import Workspace
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.workspace.manifest import read_manifest, read_rows
+from pipelines.workspace.shards import read_shard
+from pipelines.workspace.status import status
+from pipelines.workspace.workspace import Workspace
 
 
 def _files(workspace: Workspace, kind: str = "palette") -> dict[str, bytes]:

@@ -11,14 +11,14 @@ from colour_stage import MeanColour, PaletteAgain, run_stage
 
 from pipelines.core import record as record_module
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import read_rows
 from pipelines.core.progress import Progress
-from pipelines.core.shards import read_shard
 from pipelines.core.stage import Ok, StageSpec
-from pipelines.core.workspace import Workspace
 from pipelines.engines.local import run_stages
 from pipelines.engines.work import passes
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.shards import read_shard
+from pipelines.workspace.workspace import Workspace
 
 
 class WholeBox(MeanColour):

@@ -10,14 +10,14 @@ import pytest
 from colour_stage import MeanColour, PaletteAgain
 
 from kaleido_cli.__main__ import main
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing
-from pipelines.core.manifest import read_manifest
-from pipelines.data.scenes.generate import make_records
 from pipelines.engines.local import run_stages
 from pipelines.engines.pace import read_pace
 from pipelines.engines.plan import plan_stages
 from pipelines.extract.run import extract, plan
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_manifest
 
 
 def files(workspace):

@@ -21,23 +21,23 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from pipelines.core.settings import DiffusionSettings, PriorSettings
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.factors import SHAPES
-from pipelines.data.scenes.generate import scene_of
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.compare import aims, changes, parity
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, Source, join, observe
-from pipelines.evaluate.reference import Asked
+from pipelines.evaluate.protocol import Description
 from pipelines.evaluate.report.contents import Grid, Report
-from pipelines.evaluate.scenes import real_of
-from pipelines.evaluate.yardstick import Description
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
 from pipelines.models.prior import build_prior
+from pipelines.scenes.factors import SHAPES
+from pipelines.scenes.generate import scene_of
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.protocol import real_of
+from pipelines.scenes.reference import Asked
+from pipelines.workspace.settings import DiffusionSettings, PriorSettings
+from pipelines.workspace.workspace import Workspace
 
 KINDS = ("boxes",)
 HOSTILE = "<script>alert(1)</script>\"'> onload=x {{7*7}} &amp; two hearts"

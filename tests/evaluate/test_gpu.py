@@ -7,15 +7,15 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
-from pipelines.core.config import override
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.tokens import Retokenizer
-from pipelines.evaluate.judge import Judge
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.reference import reference_images
 from pipelines.evaluate.run import EvaluateSummary, evaluate
 from pipelines.latents.sequence import z_to_text
 from pipelines.models.tokenizer import Tokenizer
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.reference import reference_images
+from pipelines.workspace.config import override
 
 pytestmark = pytest.mark.gpu
 

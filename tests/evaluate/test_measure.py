@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.measure import measure
-from pipelines.evaluate.reference import Asked, reference_images
-from pipelines.evaluate.scenes import real_of
+from pipelines.scenes.protocol import real_of
+from pipelines.scenes.reference import Asked, reference_images
 from tests.evaluate.conftest import CAPTIONS, look
 
 CEILING = 0.98

@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core import shards
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.manifest import read_manifest, read_rows, write_manifest
 from pipelines.core.progress import SILENT
-from pipelines.core.shards import read_records, record_row, write_shard
 from pipelines.data.folder import write_folder
 from pipelines.evaluate.adherence.truth import WITHOUT
-from pipelines.evaluate.metrics.copying import digest
+from pipelines.evaluate.metrics.memorization import digest
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.own_data import DataYardstick
+from pipelines.evaluate.own_data import DataProtocol
 from pipelines.evaluate.run import evaluate
+from pipelines.workspace import shards
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_manifest, read_rows, write_manifest
+from pipelines.workspace.shards import read_records, record_row, write_shard
 from tests.evaluate.test_run import content, small
 
 SIZE = {"data.image_size": 16}
@@ -34,8 +34,8 @@ def write(workspace, captions, count, seed=0):
     write_folder(replace(workspace, settings=override(workspace.settings, SIZE)), folder)
 
 
-def yardstick(workspace, network, wanted=8, n=2):
-    return DataYardstick(PretrainedFeatures(str(network)), workspace, wanted, n, WITHOUT, SILENT)
+def protocol(workspace, network, wanted=8, n=2):
+    return DataProtocol(PretrainedFeatures(str(network)), workspace, wanted, n, WITHOUT, SILENT)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_models_are_measured_on_any_data(own, network, request):
 
 def test_captions_with_many_pictures_are_compared_with_as_many(trained, dinov2):
     write(trained, ["a star", "a heart", "two circles"], 150)
-    stick = yardstick(trained, dinov2, n=3)
+    stick = protocol(trained, dinov2, n=3)
     assert sorted(stick.captions) == ["a heart", "a star", "two circles"]
     assert "3 held-out pictures of each caption" in stick.description.reference
     reals = stick.real(3, 16)
@@ -111,17 +111,17 @@ def test_the_data_are_read_once(own, dinov2, monkeypatch):
         return read_records(path)
 
     monkeypatch.setattr(shards, "read_records", noted)
-    yardstick(own, dinov2)
+    protocol(own, dinov2)
     assert read == own.data_shards()
 
 
 def test_pictures_are_reduced_to_the_models_size(own, dinov2):
-    caption = yardstick(own, dinov2).captions[0]
-    assert yardstick(own, dinov2).real(2, 8)["reference"](caption, 0)[1].shape == (1, 8, 8, 3)
+    caption = protocol(own, dinov2).captions[0]
+    assert protocol(own, dinov2).real(2, 8)["reference"](caption, 0)[1].shape == (1, 8, 8, 3)
 
 
 def test_too_few_pictures_for_the_features_are_warned_of(own, dinov2):
-    warnings = yardstick(own, dinov2, wanted=4).description.warnings
+    warnings = protocol(own, dinov2, wanted=4).description.warnings
     assert [text[:20] for text in warnings] == ["The Fréchet distance"]
 
 
@@ -138,12 +138,12 @@ def test_training_pictures_among_the_real_ones_are_warned_of(trained, dinov2):
     manifest, rows = read_manifest(shard), read_rows(shard)
     write_shard(shard, map(record_row, copied))
     write_manifest(shard, manifest, rows)
-    warnings = yardstick(trained, dinov2, wanted=4).description.warnings
+    warnings = protocol(trained, dinov2, wanted=4).description.warnings
     assert any(text.startswith(f"{copies} of the training pictures") for text in warnings)
 
 
 def test_without_a_second_real_set_it_is_said(own, dinov2):
-    stick = yardstick(own, dinov2, wanted=len(records(own)))
+    stick = protocol(own, dinov2, wanted=len(records(own)))
     assert list(stick.real(2, 16)) == ["reference"]
     assert any("second real set" in text for text in stick.description.warnings)
     summary = evaluate(small(own, captions=40, features=str(dinov2), seeds=(0,)))
@@ -154,12 +154,12 @@ def test_without_a_second_real_set_it_is_said(own, dinov2):
 
 def test_data_without_held_out_records_are_refused(trained, dinov2):
     with pytest.raises(InputMissing, match="no held-out records"):
-        yardstick(trained, dinov2)
+        protocol(trained, dinov2)
 
 
 def test_fewer_pictures_than_neighbours_are_refused(own, dinov2):
     with pytest.raises(KaleidoError, match="there are 3 for these captions"):
-        yardstick(own, dinov2, wanted=3)
+        protocol(own, dinov2, wanted=3)
 
 
 def test_the_embedded_models_are_measured_by_the_judge_only(
@@ -187,7 +187,7 @@ def test_an_image_with_several_captions_counts_once(trained, dinov2):
     (folder / "captions.jsonl").write_text("\n".join(lines))
     write_folder(replace(trained, settings=override(trained.settings, SIZE)), folder)
     heldout = {digest(record) for record in records(trained) if record.heldout}
-    stick = yardstick(trained, dinov2, wanted=5)
+    stick = protocol(trained, dinov2, wanted=5)
     pictures = [
         image.tobytes()
         for source in stick.real(2, 16).values()
@@ -198,5 +198,5 @@ def test_an_image_with_several_captions_counts_once(trained, dinov2):
 
 
 def test_few_real_pictures_do_not_tell_parity(own, dinov2):
-    stick = yardstick(own, dinov2, wanted=4)
+    stick = protocol(own, dinov2, wanted=4)
     assert "real pictures in 32 dimensions" in stick.description.parity_unknown

@@ -12,16 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.progress import Progress
 from pipelines.data.folder import write_folder
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.captions import fresh_captions
 from pipelines.evaluate.run import evaluate
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.facts import tokenizer_facts
+from pipelines.models.metadata import tokenizer_facts
+from pipelines.scenes.generate import write_scenes
+from pipelines.scenes.heldout import fresh_captions
+from pipelines.workspace.config import override
 from tests.conftest import Told
 
 CAPTIONS = ("a star", "two circles")
@@ -272,7 +272,7 @@ def shipped(tmp_path, tiny_models, monkeypatch):
     for name in ("prior", "diffusion", "baseline"):
         (folder / name).symlink_to(tiny_models / name)
     monkeypatch.setattr("pipelines.embedded.paths.ROOT", folder)
-    monkeypatch.setattr("pipelines.embedded.recipe_data.SCENES", 100)
+    monkeypatch.setattr("recipes.recipe_data.SCENES", 100)
 
 
 def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
@@ -304,7 +304,7 @@ def test_missing_embedded_models_are_named(workspace, tmp_path, monkeypatch):
 
 
 def test_the_embedded_tokenizer_reads_the_embedded_models_pictures(workspace, monkeypatch):
-    monkeypatch.setattr("pipelines.embedded.recipe_data.SCENES", 100)
+    monkeypatch.setattr("recipes.recipe_data.SCENES", 100)
     few = small(workspace, n=4, cfg=(1.0,), seeds=(0,), captions=1)
     rows = content(evaluate(few, embedded=True, models=["kaleido"], z_kinds=["tokens"]))["rows"]
     found = {row["metric"].partition("[")[0]: row for row in rows if row["model"] == "kaleido"}

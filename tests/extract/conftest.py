@@ -10,7 +10,7 @@ import transformers as tf
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from pipelines.embedded.train_detector import export, new_model
+from recipes.train_detector import export, new_model
 
 NAMES = {"id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
 SIZE = {"height": 64, "width": 64}

@@ -8,14 +8,14 @@ import pytest
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
-from pipelines.data.scenes.generate import make_records, mask_from_runs
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.model import find_detector
 from pipelines.extract.blobs import BlobsStage, to_blob
 from pipelines.extract.boxes import BoxesStage
 from pipelines.extract.detection import Detector, DetectorStage
+from pipelines.extract.detectors.model import find_detector
 from pipelines.extract.ellipse import draw_ellipses, fit_ellipses
 from pipelines.latents.blobs import Blob
+from pipelines.scenes.generate import make_records, mask_from_runs
 
 
 def ready(stage: DetectorStage) -> DetectorStage:

@@ -7,13 +7,13 @@ import numpy as np
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Filtered, Ok
-from pipelines.data.scenes.generate import make_records
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.base import Detections
-from pipelines.extract.backends.model import find_detector
 from pipelines.extract.boxes import BoxesStage, to_boxes
 from pipelines.extract.detection import Detector, DetectorStage
+from pipelines.extract.detectors.base import Detections
+from pipelines.extract.detectors.model import find_detector
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.scenes.generate import make_records
 
 
 def ready(stage: DetectorStage) -> DetectorStage:

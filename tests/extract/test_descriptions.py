@@ -8,16 +8,16 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.images import encode_png
-from pipelines.core.manifest import read_manifest
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded import paths
+from pipelines.extract.captioners.tiny import build_captioner
 from pipelines.extract.descriptions import DescriptionsStage
 from pipelines.extract.run import extract
-from pipelines.models.captioner import build_captioner
-from pipelines.models.facts import captioner_facts
+from pipelines.models.metadata import captioner_facts
+from pipelines.scenes.generate import write_scenes
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.workspace import Workspace
 
 
 def record(key: str, width: int = 16) -> Record:

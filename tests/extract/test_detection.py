@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.extract.backends.base import Detections
 from pipelines.extract.detection import first_mention, in_order
+from pipelines.extract.detectors.base import Detections
 
 
 def detections(*items: tuple[str, float]) -> Detections:

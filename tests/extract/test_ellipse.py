@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.scenes.draw import draw_scene
-from pipelines.data.scenes.factors import Scene, SceneObject
 from pipelines.extract.ellipse import (
     TOGETHER,
     draw_ellipses,
@@ -16,6 +14,8 @@ from pipelines.extract.ellipse import (
     moment_ellipses,
     overlap,
 )
+from pipelines.scenes.draw import draw_scene
+from pipelines.scenes.factors import Scene, SceneObject
 
 BEST = {
     "circle": 0.999,

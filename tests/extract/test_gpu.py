@@ -12,15 +12,15 @@ import torch
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Ok
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import make_records
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.visual import OwnTokenizer
-from pipelines.extract.backends.yolo import YoloBackend
 from pipelines.extract.descriptions import DescriptionsStage
+from pipelines.extract.detectors.yolo import YoloBackend
 from pipelines.extract.run import READY, extract
-from pipelines.latents.reader import read_joined
+from pipelines.extract.tokenizers.base import OwnTokenizer
 from pipelines.models.tokenizer import Tokenizer
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.reader import read_joined
+from pipelines.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.gpu
 

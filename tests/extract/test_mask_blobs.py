@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok
-from pipelines.data.scenes.generate import make_records, mask_from_runs
 from pipelines.extract.mask_blobs import MaskBlobsStage
 from pipelines.extract.run import extract
-from pipelines.latents.reader import read_joined
+from pipelines.scenes.generate import make_records, mask_from_runs
+from pipelines.workspace.config import override
+from pipelines.workspace.reader import read_joined
 
 Y, X = np.mgrid[0:64, 0:64]
 DISC = ((X - 20) ** 2 + (Y - 40) ** 2 < 100).astype(np.uint8)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipelines.core.stage import Ok
-from pipelines.data.scenes.draw import RGB
-from pipelines.data.scenes.generate import make_records
 from pipelines.extract.palette import MIN_DISTANCE, PaletteStage, find_palette
 from pipelines.latents.oklab import srgb_to_oklab
+from pipelines.scenes.draw import RGB
+from pipelines.scenes.generate import make_records
 
 IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
 

@@ -12,17 +12,17 @@ import pytest
 
 from pipelines.core import plugins
 from pipelines.core.errors import KaleidoError
-from pipelines.core.manifest import read_manifest
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import make_records
 from pipelines.extract.run import build_stages
-from pipelines.latents import kinds
+from pipelines.latents import registry as kinds
 from pipelines.latents.base import LatentError
-from pipelines.latents.kinds import extract_command, latent_class
-from pipelines.latents.reader import read_joined
+from pipelines.latents.registry import extract_command, latent_class
 from pipelines.latents.sequence import order_kinds, z_from_text, z_to_text
 from pipelines.models.prior import Prior
 from pipelines.sample.decode import draw_z
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.reader import read_joined
+from pipelines.workspace.workspace import Workspace
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "plug-ins.md"
 TINY = """
@@ -188,7 +188,7 @@ def test_two_packages_with_one_kind_are_both_named(light):
     light.install("other-light", {plugins.LATENTS: {"light": "kaleido_light:Light"}})
     with pytest.raises(KaleidoError, match="kaleido-light, other-light bring 2") as caught:
         latent_class("light")
-    assert caught.value.mend == "Uninstall all but one."
+    assert caught.value.hint == "Uninstall all but one."
 
 
 SMALL = "from kaleido_light import Light, LightStage, make_stage, Longer, RedThings\n"
@@ -212,7 +212,7 @@ def test_a_bad_kind_is_named_with_its_package(light, text, reason):
         latent_class("odd")
     assert caught.value.what == "plug-in 'odd' of oddities"
     assert reason in caught.value.why
-    assert "oddities" in caught.value.mend
+    assert "oddities" in caught.value.hint
 
 
 def test_a_kinds_name_cannot_be_a_number_or_a_tokenizers_word(light):

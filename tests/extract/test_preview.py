@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipelines.data.scenes.generate import make_records
 from pipelines.extract.preview import preview
 from pipelines.extract.run import READY, extract
-from pipelines.latents.reader import read_joined
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.reader import read_joined
 
 
 def test_a_preview_finds_what_the_run_finds(workspace, write_data):

@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from kaleido_cli.__main__ import main
-from pipelines.core.config import override
 from pipelines.core.errors import KaleidoError
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
-from pipelines.data.scenes.generate import make_records
-from pipelines.extract.backends.describer import Answer
-from pipelines.extract.backends.recaption import Recaptioner
+from pipelines.extract.captioners.base import Answer
+from pipelines.extract.captioners.vision import Recaptioner
 from pipelines.extract.recaption import (
     PROMPT,
     TEXT_PROMPT,
@@ -26,7 +24,9 @@ from pipelines.extract.recaption import (
     read_prompt,
 )
 from pipelines.extract.run import extract
-from pipelines.latents.reader import read_joined
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.config import override
+from pipelines.workspace.reader import read_joined
 
 SENTENCE = "A red disc stands left of a blue square on fog."
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.manifest import read_manifest
-from pipelines.data.scenes.generate import make_records, write_scenes
-from pipelines.extract.backends.yolo import YoloBackend
+from pipelines.extract.detectors.yolo import YoloBackend
 from pipelines.extract.run import READY, STAGES, extract
-from pipelines.latents.kinds import KINDS
-from pipelines.latents.reader import read_joined
+from pipelines.latents.registry import KINDS
+from pipelines.scenes.generate import make_records, write_scenes
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.reader import read_joined
 from tests.conftest import Told
 
 

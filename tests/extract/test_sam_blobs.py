@@ -9,19 +9,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import encode_png
-from pipelines.core.manifest import read_manifest
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
-from pipelines.data.scenes.generate import make_records
-from pipelines.extract.backends.model import find_detector, find_segmenter
-from pipelines.extract.backends.sam import SamBackend, SamModel, sam_in
+from pipelines.extract.detectors.model import find_detector, find_segmenter
+from pipelines.extract.detectors.sam import SamBackend, SamModel, sam_in
 from pipelines.extract.run import extract, plan
 from pipelines.extract.sam_blobs import SamBlobsStage
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.latents.reader import read_joined
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.config import override
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.reader import read_joined
 
 RNG = np.random.default_rng(0)
 BOXES = Boxes((Box("a", 100, 100, 500, 600), Box("b", 400, 0, 1000, 1000)))

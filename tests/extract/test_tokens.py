@@ -9,27 +9,27 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.backends.visual_model import find_visual_model, own_model
 from pipelines.extract.run import extract
+from pipelines.extract.tokenizers.model import find_visual_model, own_model
 from pipelines.extract.tokens import TokensStage
-from pipelines.latents.reader import read_joined
 from pipelines.latents.sequence import z_from_text
 from pipelines.latents.tokens import Shape
 from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.decode import draw_z
+from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 from pipelines.train.tokenizer import train_tokenizer
+from pipelines.workspace.config import override
+from pipelines.workspace.reader import read_joined
+from pipelines.workspace.workspace import Workspace
 from tests.extract import visual_models
 
 SETTINGS = {

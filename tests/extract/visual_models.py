@@ -10,8 +10,8 @@ import transformers as tf
 from diffusers import VQModel
 from safetensors.torch import save_file
 
-from pipelines.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from pipelines.models.titok import TiTok, TiTokConfig
+from pipelines.extract.tokenizers.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from pipelines.extract.tokenizers.titok import TiTok, TiTokConfig
 
 LLAMAGEN = {"codebook_size": 2000, "codebook_embed_dim": 4, "encoder_ch_mult": [1, 1, 1]}
 TITOK = {

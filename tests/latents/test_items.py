@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.latents.kinds import KINDS
+from pipelines.latents.registry import KINDS
 
 CIRCLE = Box("circle", 120, 330, 410, 620)
 STAR = Box("blue star", 500, 0, 1000, 1)

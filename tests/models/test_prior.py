@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.settings import PriorSettings
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.prior import Prior, build_prior, load_pretrained
+from pipelines.workspace.settings import PriorSettings
 
 SETTINGS = PriorSettings(d_model=16, d_ff=16, layers=1, heads=2, z_kinds=("boxes", "palette"))
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.settings import TokenizerSettings
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
+from pipelines.workspace.settings import TokenizerSettings
 
 SETTINGS = TokenizerSettings(patch_size=2, channels=(8, 16), codebook_size=24, code_dim=4)
 

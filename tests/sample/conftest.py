@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.core.settings import DiffusionSettings, PriorSettings
-from pipelines.data.scenes.factors import SHAPES
-from pipelines.data.scenes.generate import scene_of
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import Diffusion, build_diffusion
 from pipelines.models.prior import Prior, build_prior
 from pipelines.sample.bundle import Bundle
+from pipelines.scenes.factors import SHAPES
+from pipelines.scenes.generate import scene_of
+from pipelines.workspace.settings import DiffusionSettings, PriorSettings
 
 KINDS = ("boxes", "palette")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.models.context import Conditioning
+from pipelines.models.conditioning import Conditioning
 from pipelines.sample.sampler import draw_images, guide
 
 

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from pipelines.core.files import sha256_file
-from pipelines.core.shards import read_records
-from pipelines.core.status import status
-from pipelines.core.workspace import Workspace
 from pipelines.data.folder import write_folder
+from pipelines.workspace.shards import read_records
+from pipelines.workspace.status import status
+from pipelines.workspace.workspace import Workspace
 
 RED = (200, 30, 30)
 

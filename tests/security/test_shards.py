@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.shards import MAX_MEMBER, read_shard
+from pipelines.workspace.shards import MAX_MEMBER, read_shard
 
 
 def _write(path, *members: tuple[tarfile.TarInfo, bytes], form=tarfile.PAX_FORMAT) -> None:

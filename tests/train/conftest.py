@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.core.config import override
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.extract.run import extract
+from pipelines.scenes.generate import write_scenes
+from pipelines.workspace.config import override
+from pipelines.workspace.workspace import Workspace
 
 SETTINGS = {
     "tokenizer.patch_size": 2,

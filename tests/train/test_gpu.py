@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.core.config import override
-from pipelines.core.workspace import Workspace
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import DrawOptions, draw
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 from pipelines.train.tokenizer import train_tokenizer
+from pipelines.workspace.config import override
+from pipelines.workspace.workspace import Workspace
 from tests.train.stopper import Stopper
 
 pytestmark = pytest.mark.gpu

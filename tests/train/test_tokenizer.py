@@ -10,10 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.settings import TokenizerSettings
-from pipelines.core.workspace import Workspace
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import (
@@ -26,6 +23,9 @@ from pipelines.train.tokenizer import (
     reconstruction_error,
     train_tokenizer,
 )
+from pipelines.workspace.config import override
+from pipelines.workspace.settings import TokenizerSettings
+from pipelines.workspace.workspace import Workspace
 
 
 @pytest.fixture

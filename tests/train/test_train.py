@@ -10,13 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
-from pipelines.core.config import override
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Filtered, Ok, Stage, StageSpec
-from pipelines.core.workspace import Workspace
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
@@ -24,13 +21,16 @@ from pipelines.latents.description import Description
 from pipelines.latents.sequence import number_ids, z_from_text, z_to_text
 from pipelines.latents.vocabulary import encode_z
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.facts import read_facts, write_facts
+from pipelines.models.metadata import read_facts, write_facts
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import DrawOptions, draw
+from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
 from pipelines.train.prior import PriorTask, train_prior, z_text
 from pipelines.train.stream import RecordStream
+from pipelines.workspace.config import override
+from pipelines.workspace.workspace import Workspace
 from tests.train.stopper import Stopper
 
 

@@ -14,13 +14,13 @@ from pipelines.core.images import encode_png, open_image
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
-from pipelines.core.settings import DataSettings
-from pipelines.core.workspace import Workspace
 from pipelines.data.convert import attempt, split_of
 from pipelines.data.emoji.captions import caption_concept
 from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, Style, read_drawings
 from pipelines.data.emoji.packages import Package
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
+from pipelines.workspace.settings import DataSettings
+from pipelines.workspace.workspace import Workspace
 
 VERSION = 1
 """Raised when equal options give other records."""

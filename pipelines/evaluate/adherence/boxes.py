@@ -9,8 +9,8 @@ import numpy as np
 
 from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
 from pipelines.evaluate.adherence.z_text import latent_of, read_z
-from pipelines.evaluate.judge import Found, Verdict, iou
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.scenes.judge import Found, Verdict, iou
 
 
 def boxes_of(z: str) -> tuple[Box, ...]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipelines.data.scenes.descriptions import COLUMNS, ROWS, read_description
-from pipelines.data.scenes.factors import SIZES
 from pipelines.evaluate.adherence.z_text import latent_of
-from pipelines.evaluate.factors import PLACES, arrangements, of_objects
-from pipelines.evaluate.judge import Verdict
 from pipelines.latents.description import Description
+from pipelines.scenes.descriptions import COLUMNS, ROWS, read_description
+from pipelines.scenes.factors import SIZES
+from pipelines.scenes.judge import Verdict
+from pipelines.scenes.oracle import PLACES, arrangements, of_objects
 
-FACTS = ("shape", "colour", "texture", "size", "place", "arrangement", "background")
+FACTORS = ("shape", "colour", "texture", "size", "place", "arrangement", "background")
 """What a description of a scene says; an object's attributes are said of its shape."""
 
 Facts = Counter[tuple[str, ...]]
@@ -55,7 +55,7 @@ def description_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> 
             objects = sum(n for fact, n in facts.items() if fact[0] == "shape")
             counts.append(objects == len(verdict.objects))
     values = {"description": _share(shown.total(), stated.total())}
-    for name in FACTS:
+    for name in FACTORS:
         parts = [sum(n for fact, n in each.items() if fact[0] == name) for each in (shown, stated)]
         values[f"description.{name}"] = _share(*parts)
     return values | {"description.count": _share(sum(counts), len(counts))}

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.data.scenes.draw import RGB, background_pixels, pale
-from pipelines.evaluate.judge import Found, Verdict, to_input
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.base import GRID
 from pipelines.models.pixels import to_pixels
+from pipelines.scenes.draw import RGB, background_pixels, pale
+from pipelines.scenes.judge import Found, Verdict, to_input
 
 SIDE = 64
 """Pixels a side on which objects are cut out: the judge's own."""

@@ -9,15 +9,15 @@ import torch
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
-from pipelines.core.workspace import Workspace
 from pipelines.evaluate.adherence.z_text import latent_of
-from pipelines.evaluate.judge import to_input
-from pipelines.latents.reader import token_makers
 from pipelines.latents.tokens import Tokens
 from pipelines.models.device import compute_device
-from pipelines.models.facts import tokenizer_folder
+from pipelines.models.metadata import tokenizer_folder
 from pipelines.models.pixels import to_pixels
 from pipelines.models.tokenizer import Tokenizer
+from pipelines.scenes.judge import to_input
+from pipelines.workspace.reader import token_makers
+from pipelines.workspace.workspace import Workspace
 
 
 class Retokenizer:

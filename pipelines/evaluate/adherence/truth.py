@@ -9,20 +9,20 @@ import numpy as np
 from PIL.Image import Image
 
 from pipelines.core.masks import around
-from pipelines.data.scenes.descriptions import describe_scene
-from pipelines.data.scenes.draw import Drawing, draw_scene
-from pipelines.data.scenes.factors import Scene
 from pipelines.evaluate.adherence.tokens import Retokenizer
-from pipelines.extract.backends.base import Detections
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
 from pipelines.extract.detection import in_order
+from pipelines.extract.detectors.base import Detections
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.extract.palette import find_palette
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.description import Description
 from pipelines.latents.sequence import z_to_text
+from pipelines.scenes.descriptions import describe_scene
+from pipelines.scenes.draw import Drawing, draw_scene
+from pipelines.scenes.factors import Scene
 
 SIDE = 64
 """Pixels a side that scenes are drawn at for their z: as `kaleido data scenes` draws them."""

@@ -19,9 +19,9 @@ from pipelines.evaluate.metrics.compare import (
     Parity,
     Results,
 )
-from pipelines.evaluate.metrics.modes import FACTORS
 from pipelines.evaluate.metrics.statistics import Interval
-from pipelines.evaluate.yardstick import Description
+from pipelines.evaluate.protocol import Description
+from pipelines.scenes.modes import FACTORS
 
 
 def _controls(metric: str, words: str) -> dict[str, tuple[str, str]]:

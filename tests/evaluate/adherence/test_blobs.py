@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.adherence.blobs import blob_adherence, count_blobs
-from pipelines.evaluate.judge import Found, Verdict
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.sequence import z_to_text
+from pipelines.scenes.judge import Found, Verdict
 
 OVAL = Blob("oval", 500, 500, 200, 100, 30)
 

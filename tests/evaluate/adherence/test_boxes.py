@@ -11,9 +11,9 @@ from pipelines.evaluate.adherence.boxes import (
     same_count,
     same_shapes,
 )
-from pipelines.evaluate.judge import Found, Verdict
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_to_text
+from pipelines.scenes.judge import Found, Verdict
 
 
 def found(shape, *box):

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from pipelines.core.seeds import generator
-from pipelines.data.scenes.descriptions import describe_scene
-from pipelines.data.scenes.draw import draw_scene
-from pipelines.evaluate.adherence.descriptions import FACTS, description_adherence, facts_seen
-from pipelines.evaluate.judge import Found, Verdict
-from pipelines.evaluate.reference import scene_for
+from pipelines.evaluate.adherence.descriptions import FACTORS, description_adherence, facts_seen
 from pipelines.latents.description import Description
 from pipelines.latents.sequence import z_to_text
+from pipelines.scenes.descriptions import describe_scene
+from pipelines.scenes.draw import draw_scene
+from pipelines.scenes.judge import Found, Verdict
+from pipelines.scenes.reference import scene_for
 
 VERDICT = Verdict((Found("star", "red", "plain", (350, 350, 650, 650), 0.9),), "paper")
 
@@ -33,7 +33,7 @@ def test_each_kind_of_fact_is_counted_apart():
     stated = "a small blue plain star at the middle centre; arranged as centre; on slate."
     got = description_adherence([z_of(stated)], [VERDICT])
     assert got["description"] == pytest.approx(5 / 7)
-    wrong = {name for name in FACTS if got[f"description.{name}"] == 0.0}
+    wrong = {name for name in FACTORS if got[f"description.{name}"] == 0.0}
     assert wrong == {"colour", "background"} and got["description.count"] == 1.0
 
 

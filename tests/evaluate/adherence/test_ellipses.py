@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from pipelines.core.seeds import generator
-from pipelines.data.scenes.draw import draw_scene, ellipse_truth
-from pipelines.data.scenes.factors import Scene, SceneObject
 from pipelines.evaluate.adherence.blobs import blob_adherence
 from pipelines.evaluate.adherence.ellipses import with_ellipses
 from pipelines.evaluate.adherence.truth import TrueZ
-from pipelines.evaluate.reference import scene_for
 from pipelines.latents.base import GRID
+from pipelines.scenes.draw import draw_scene, ellipse_truth
+from pipelines.scenes.factors import Scene, SceneObject
+from pipelines.scenes.reference import scene_for
 
 
 def alone(texture, background, shape="oval", rotation=25.0):

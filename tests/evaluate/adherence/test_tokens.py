@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.core.config import override
 from pipelines.core.progress import SILENT
-from pipelines.core.settings import TokenizerSettings
-from pipelines.data.scenes.generate import write_scenes
 from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer, token_adherence
 from pipelines.extract.run import extract
 from pipelines.latents.sequence import z_to_text
 from pipelines.latents.tokens import Tokens
 from pipelines.models.tokenizer import build_tokenizer
+from pipelines.scenes.generate import write_scenes
 from pipelines.train.tokenizer import train_tokenizer
+from pipelines.workspace.config import override
+from pipelines.workspace.settings import TokenizerSettings
 from tests.conftest import Told
 
 SETTINGS = {

@@ -5,8 +5,8 @@ from PIL import Image
 from pipelines.core.seeds import generator
 from pipelines.evaluate.adherence.boxes import box_adherence
 from pipelines.evaluate.adherence.truth import WITHOUT, TrueZ
-from pipelines.evaluate.reference import scene_for, scene_images
 from pipelines.latents.sequence import z_from_text
+from pipelines.scenes.reference import scene_for, scene_images
 
 CAPTION = "two circles and a star"
 

@@ -8,10 +8,10 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.metrics.perplexity import perplexity
 from pipelines.evaluate.observe import Observed
-from pipelines.evaluate.reference import reference_scenes
 from pipelines.latents.sequence import z_from_text
 from pipelines.latents.vocabulary import encode_z
 from pipelines.models.prior import Prior
+from pipelines.scenes.reference import reference_scenes
 
 CAPTIONS = ("a circle", "two hearts", "a star and a square")
 

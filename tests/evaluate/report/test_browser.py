@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.report.page import render
-from pipelines.evaluate.report.toy_page import render_toy, toy_rows
-from pipelines.evaluate.toy import draw_toy
+from pipelines.scenes.toy import draw_toy
+from pipelines.scenes.toy_page import render_toy, toy_rows
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)

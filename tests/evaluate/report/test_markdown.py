@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 from pipelines.evaluate.metrics.compare import Parity
+from pipelines.evaluate.protocol import Description
 from pipelines.evaluate.report.contents import number, verdict
 from pipelines.evaluate.report.markdown import markdown
-from pipelines.evaluate.yardstick import Description
 from tests.evaluate.conftest import HOSTILE
 
 

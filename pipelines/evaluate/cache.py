@@ -1,0 +1,148 @@
+"""Finished cells on disk, so that an interrupted evaluation goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pipelines
+from pipelines.core.files import atomic_write, remove_leftovers
+from pipelines.core.fingerprint import fingerprint
+from pipelines.core.progress import Progress
+from pipelines.evaluate.observe import Cell
+from pipelines.sample.bundle import Bundle
+from pipelines.scenes.judge import Found, Verdict
+
+_CODE = (
+    *(f"core/{name}.py" for name in ("images", "masks", "seeds")),
+    *("scenes",),
+    *(f"extract/{name}.py" for name in ("blobs", "boxes", "detection", "ellipse", "palette")),
+    *("latents", "models", "sample"),
+    *(
+        f"evaluate/adherence/{name}.py"
+        for name in ("ellipses", "palettes", "tokens", "truth", "z_text")
+    ),
+    *(f"evaluate/metrics/{name}.py" for name in ("memorization", "edges", "variance_explained")),
+    *(f"evaluate/{name}.py" for name in ("networks", "observe", "own_data")),
+)
+"""Files and folders of `pipelines` that decide what is in a cell."""
+
+
+class CellStore:
+    """Cells of one report in a folder, each under a fingerprint of everything that it depends on.
+
+    Attributes:
+        reused: How many were there already.
+        made: How many were not.
+    """
+
+    def __init__(self, folder: Path, common: Mapping[str, Any], progress: Progress) -> None:
+        """Open the folder; the caller holds its lock.
+
+        Args:
+            folder: Where the cells lie.
+            common: JSON values that all of the cells depend on.
+            progress: Told of files that cannot be read.
+        """
+        self.reused = self.made = 0
+        self._folder, self._progress = folder, progress
+        self._common = fingerprint(dict(common), code_hash())
+        self._wanted: set[Path] = set()
+        remove_leftovers(folder)
+
+    def get(
+        self, name: str, facts: Mapping[str, Any], make: Callable[[], Cell]
+    ) -> tuple[Cell, bool]:
+        """Return a cell, and whether it was there already; else make and save it.
+
+        Args:
+            name: For people who look into the folder.
+            facts: JSON values that this cell depends on, besides the common ones.
+            make: Computes it.
+        """
+        mark = fingerprint(self._common, dict(facts))
+        path = self._folder / f"{name}-{mark[:16]}.npz"
+        self._wanted.add(path)
+        if path.is_file():
+            try:
+                cell = decode_cell(path.read_bytes())
+                self.reused += 1
+                return cell, True
+            except ValueError as error:
+                self._progress.message(f"{path} is damaged ({error}); it is made again.")
+        cell = make()
+        atomic_write(path, encode_cell(cell))
+        self.made += 1
+        return cell, False
+
+    def prune(self) -> None:
+        """Remove cells that were not asked for: those of earlier models or settings."""
+        for path in set(self._folder.glob("*.npz")) - self._wanted:
+            path.unlink()
+
+
+def encode_cell(cell: Cell) -> bytes:
+    """Write a cell as npz: arrays, and one of UTF-8 bytes that are JSON."""
+    texts = {"z": cell.z, "verdicts": [[asdict(v) for v in group] for group in cell.verdicts]}
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        features=cell.features,
+        edges=cell.edges,
+        colours=cell.colours,
+        ids=cell.ids,
+        shown=cell.shown,
+        json=np.frombuffer(json.dumps(texts).encode(), np.uint8),
+    )
+    return buffer.getvalue()
+
+
+def decode_cell(data: bytes) -> Cell:
+    """Undo `encode_cell`.
+
+    Raises:
+        ValueError: If the bytes are not a cell.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            texts = json.loads(arrays["json"].tobytes())
+            verdicts = [[_verdict(v) for v in group] for group in texts["verdicts"]]
+            numbers = (arrays[name] for name in ("edges", "colours", "ids", "shown"))
+            return Cell(arrays["features"], verdicts, texts["z"], *numbers)
+    except Exception as error:  # of zip, zlib, numpy's header and JSON, whichever is hit first
+        raise ValueError(f"not a cell: {error}") from error
+
+
+def _verdict(value: Mapping[str, Any]) -> Verdict:
+    return Verdict(tuple(map(_found, value["objects"])), value["background"])
+
+
+def _found(value: Mapping[str, Any]) -> Found:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return Found(**fields)
+
+
+def bundle_hash(bundle: Bundle) -> str:
+    """Hash weights and configs of a bundle's models as they are loaded."""
+    model, digest = bundle.diffusion, hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return fingerprint(bundle.prior.identity, bundle.z_kinds, model.config, digest.hexdigest())
+
+
+def code_hash() -> str:
+    """Hash the code that draws and judges: a number to be raised by hand would be forgotten."""
+    root, digest = Path(pipelines.__file__).parent, hashlib.sha256()
+    for entry in _CODE:
+        place = root / entry
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

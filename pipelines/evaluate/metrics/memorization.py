@@ -1,0 +1,127 @@
+"""Copying: whether samples lie nearer to training pictures than real ones do that are new."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import numpy as np
+
+from pipelines.core.fingerprint import fingerprint
+from pipelines.core.record import Record
+from pipelines.evaluate.metrics.diversity import unit
+from pipelines.evaluate.metrics.manifolds import BLOCK
+from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.observe import Observed, Source
+from pipelines.models.pixels import reduced_pixels
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.shards import records_of
+from pipelines.workspace.workspace import Workspace
+
+GROUP = 64
+"""Pictures that are seen together."""
+
+NEW = 0.95
+"""Share of the held-out pictures that must lie farther from training than a sample that counts."""
+
+
+class TrainingPictures:
+    """Training pictures in groups, to be seen as the samples of a caption are.
+
+    Args:
+        records: They are kept, still encoded, and read when they are needed: pictures that were
+            seen before are not.
+        facts: What decides the pictures; without, it is a hash of them.
+    """
+
+    def __init__(self, records: Iterable[Record], facts: str = "") -> None:
+        self._records, self._facts = records, facts
+
+    @cached_property
+    def _kept(self) -> list[Record]:
+        return list(self._records)
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Record]]:
+        # All groups are of one size, so the last one begins among those of the one before.
+        last = max(len(self._kept) - GROUP, 0)
+        starts = [*range(0, last, GROUP), last] if self._kept else []
+        return {
+            f"training {number}": self._kept[start : start + GROUP]
+            for number, start in enumerate(starts)
+        }
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups; none if there are no records."""
+        return tuple(self._groups)
+
+    @cached_property
+    def facts(self) -> str:
+        """What decides the pictures; empty if there are none."""
+        if self._facts or not self._kept:
+            return self._facts
+        return fingerprint([digest(record) for record in self._kept])
+
+    def source(self, side: int) -> Source:
+        """A source of the groups' pictures, reduced to `side` pixels; the seed does not matter."""
+
+        def source(group: str, seed: int) -> tuple[list[str], np.ndarray]:
+            pixels = [reduced_pixels(record, side) for record in self._groups[group]]
+            return [""] * len(pixels), np.stack(pixels)
+
+        return source
+
+
+def training_pictures(workspace: Workspace, most: int) -> TrainingPictures:
+    """Those of a workspace's data, see `training_records`; manifests know whether they changed."""
+    shards = [made.sha256 for made in map(read_manifest, workspace.data_shards()) if made]
+    facts = fingerprint(shards, most) if shards else ""
+    return TrainingPictures(training_records(workspace, most), facts)
+
+
+def training_records(workspace: Workspace, most: int) -> Iterator[Record]:
+    """Training records of a workspace, spread evenly over its data.
+
+    Args:
+        workspace: Whose data.
+        most: How many of the data are looked at, held-out records among them; 0 for all.
+    """
+    manifests = filter(None, map(read_manifest, workspace.data_shards()))
+    total = sum(manifest.counts["ok"] for manifest in manifests)
+    most = min(most or total, total)
+    records = records_of(workspace.data_shards())
+    training = (record for record in records if not record.heldout)
+    for number, record in enumerate(training):
+        if (number + 1) * most // total > number * most // total:
+            yield record
+
+
+def copies(drawn: Observed, reference: Observed, training: np.ndarray) -> Estimate:
+    """Share of samples nearer to a training picture than nearly all new real pictures are.
+
+    Nearness is the cosine to the nearest training picture; "nearly all" is `NEW` of the reference,
+    which the model never saw. A model that does not copy scores about 1 - `NEW`, or less. What it
+    copied of training pictures that are not given is not seen.
+
+    Args:
+        drawn: The samples.
+        reference: Held-out real pictures.
+        training: (t, d) features of training pictures, in the same space.
+    """
+    limit = np.quantile(nearest(reference.features, training), NEW)
+    near = nearest(drawn.features, training) > limit
+    return Estimate.mean_of(near.mean(2))
+
+
+def nearest(features: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Cosine of each vector (..., d) to the nearest of (t, d): (...)."""
+    rows, others = unit(features).reshape(-1, features.shape[-1]), unit(training)
+    best = [(rows[start : start + BLOCK] @ others.T).max(1) for start in range(0, len(rows), BLOCK)]
+    return np.concatenate(best).reshape(features.shape[:-1])
+
+
+def digest(record: Record) -> str:
+    """Hash of a record's encoded image."""
+    return hashlib.sha256(record.image).hexdigest()

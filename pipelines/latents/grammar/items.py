@@ -1,0 +1,128 @@
+"""Which tokens may write a list of items: labels, numbers within bounds, separators."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipelines.latents.base import SEPARATOR, number
+
+if TYPE_CHECKING:
+    from pipelines.latents.grammar.alphabet import Alphabet
+    from pipelines.latents.grammar.labels import Node
+    from pipelines.latents.items import ItemList, Numbers
+
+
+class Phase(Enum):
+    """What comes next in a list of items."""
+
+    LABEL = "an item's label"
+    NUMBERS = "an item's number"
+    CLOSE = "a separator or the end"
+
+
+class ItemNode(NamedTuple):
+    """A partial list of items.
+
+    Attributes:
+        phase: What comes next.
+        items: Numbers of the finished items.
+        numbers: Numbers of the item that is being written.
+        label: Its label so far; 0 is the empty label.
+    """
+
+    phase: Phase
+    items: tuple[Numbers, ...] = ()
+    numbers: Numbers = ()
+    label: Node = 0
+
+
+class ItemGrammar:
+    """The `PartGrammar` of an `ItemList`; the kind itself says each number's bounds."""
+
+    def __init__(self, kind: type[ItemList[Any]], alphabet: Alphabet, end: int) -> None:
+        self._kind, self._alphabet, self._end = kind, alphabet, end
+        self._numbers, self._values = alphabet.numbers, alphabet.values
+        self._first = Phase.LABEL if kind.labelled else Phase.NUMBERS
+        label = alphabet.labels.longest if kind.labelled else 0
+        self.longest = kind.max_items * (1 + label + len(kind.number_names)) - 1
+        self._cache: dict[tuple[int, ...], np.ndarray] = {}
+
+    def start(self) -> ItemNode:
+        """See `PartGrammar`."""
+        return ItemNode(self._first)
+
+    def options(self, node: ItemNode) -> np.ndarray:
+        """See `PartGrammar`."""
+        match node.phase:
+            case Phase.NUMBERS:
+                low, high = self._kind.bounds(node.numbers, node.items)
+                return self._numbers[low : high + 1]
+            case Phase.LABEL:
+                return self._options_in_label(node)
+            case Phase.CLOSE:
+                return self._ids(
+                    *([self._alphabet.separator] if self._kind.may_continue(node.items) else []),
+                    *([self._end] if self._kind.may_end(node.items) else []),
+                )
+
+    def follow(self, node: ItemNode, token_id: int) -> ItemNode | None:
+        """See `PartGrammar`."""
+        match node.phase:
+            case Phase.NUMBERS:
+                return self._follow_number(node, token_id)
+            case Phase.LABEL:
+                if token_id in self._values:
+                    complete = self._alphabet.labels.complete(node.label)
+                    return self._follow_number(node, token_id) if complete else None
+                label = self._alphabet.labels.follow(node.label, token_id)
+                return None if label is None else node._replace(label=label)
+            case Phase.CLOSE:
+                if token_id == self._alphabet.separator and self._kind.may_continue(node.items):
+                    return ItemNode(self._first, node.items)
+                return None
+
+    def complete(self, node: ItemNode) -> bool:
+        """See `PartGrammar`."""
+        return node.phase is Phase.CLOSE and self._kind.may_end(node.items)
+
+    def expected(self, node: ItemNode) -> str:
+        """See `PartGrammar`."""
+        match node.phase:
+            case Phase.NUMBERS:
+                low, high = self._kind.bounds(node.numbers, node.items)
+                name = self._kind.number_names[len(node.numbers)]
+                return f"{name} from {number(low)} to {number(high)}"
+            case Phase.LABEL:
+                ends = self._alphabet.labels.complete(node.label)
+                return "more of the label or a number" if ends else "a label"
+            case Phase.CLOSE:
+                return SEPARATOR if self._kind.may_continue(node.items) else ""
+
+    def _follow_number(self, node: ItemNode, token_id: int) -> ItemNode | None:
+        value = self._values.get(token_id)
+        low, high = self._kind.bounds(node.numbers, node.items)
+        if value is None or not low <= value <= high:
+            return None
+        numbers = (*node.numbers, value)
+        if len(numbers) < len(self._kind.number_names):
+            return ItemNode(Phase.NUMBERS, node.items, numbers)
+        return ItemNode(Phase.CLOSE, (*node.items, numbers))
+
+    def _options_in_label(self, node: ItemNode) -> np.ndarray:
+        labels = self._alphabet.labels
+        if not labels.complete(node.label):
+            return labels.options(node.label)
+        low, high = self._kind.bounds(node.numbers, node.items)
+        key = (-1, node.label, low, high)
+        if key not in self._cache:
+            numbers = self._numbers[low : high + 1]
+            self._cache[key] = np.concatenate([labels.options(node.label), numbers])
+        return self._cache[key]
+
+    def _ids(self, *ids: int) -> np.ndarray:
+        if ids not in self._cache:
+            self._cache[ids] = np.array(ids, dtype=np.int64)
+        return self._cache[ids]

@@ -1,0 +1,168 @@
+"""The grammar of z over token ids: which ids may come next, so that every drawn z parses.
+
+Each kind brings the automaton of its own part (`Latent.grammar`), which keeps to the rules that
+`validate` checks, hence a drawn z is also valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pipelines.latents.base import LatentError
+from pipelines.latents.grammar.alphabet import Alphabet
+from pipelines.latents.registry import latent_class
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from pipelines.latents.tokens import Shape
+
+
+MAX_LABEL_TOKENS = 8
+"""Of a label that may be any text, unless data have longer ones."""
+
+MAX_DESCRIPTION_TOKENS = 256
+"""Of a description, unless data have longer ones; 80 English words need about 110."""
+
+
+class State(NamedTuple):
+    """A partial z; immutable.
+
+    Attributes:
+        part: Index of the kind that is being written; -1 before the first marker, the number of
+            kinds after the end.
+        node: That kind's part so far, as its grammar says it.
+    """
+
+    part: int
+    node: Hashable = None
+
+
+class Grammar:
+    """The automaton of z for a tokenizer and a fixed sequence of kinds.
+
+    Args:
+        tokenizer: A fast T5 tokenizer with the tokens of z (`vocabulary.add_special_tokens`).
+        kinds: The kinds of z, in their order.
+        labels: The labels that boxes and blobs may have; None for any text.
+        max_label_tokens: Most tokens of a label where `labels` is None.
+        max_description_tokens: Most tokens of a description.
+        shape: Grid and codebook of visual tokens, those of the training data say; None for any,
+            as a z says its own shape.
+
+    Raises:
+        LatentError: If a kind is unknown or occurs twice, a label cannot be written, or the shape
+            is out of range.
+        KaleidoError: If the tokenizer lacks the tokens of z.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        kinds: Sequence[str],
+        labels: Sequence[str] | None = None,
+        max_label_tokens: int = MAX_LABEL_TOKENS,
+        max_description_tokens: int = MAX_DESCRIPTION_TOKENS,
+        shape: Shape | None = None,
+    ) -> None:
+        self.kinds = tuple(kinds)
+        self.vocab_size = len(tokenizer)
+        self._tokenizer = tokenizer
+        for kind in self.kinds:
+            if self.kinds.count(kind) > 1:
+                raise LatentError(kind, "it occurs twice.", "Name each kind once.")
+        classes = [latent_class(kind) for kind in self.kinds]
+        alphabet = Alphabet(
+            tokenizer, self.kinds, labels, max_label_tokens, max_description_tokens, shape
+        )
+        # What opens each part; the end of the sequence stands for the part after the last.
+        self._openers: list[int] = [*alphabet.markers, tokenizer.eos_token_id]
+        self._parts = [
+            cls.grammar(alphabet, end) for cls, end in zip(classes, self._openers[1:], strict=True)
+        ]
+        self._first = np.array(self._openers[:1], dtype=np.int64)
+        self._padding = np.array([tokenizer.pad_token_id], dtype=np.int64)
+
+    def start(self) -> State:
+        """Return the state of an empty z."""
+        return State(-1)
+
+    def done(self, state: State) -> bool:
+        """Whether z is complete, its end included."""
+        return state.part == len(self._parts)
+
+    def legal(self, state: State) -> np.ndarray:
+        """Return the ids that may come next.
+
+        Returns:
+            int64 (n,), n >= 1, not to be modified; a complete z is followed by padding only.
+        """
+        if 0 <= state.part < len(self._parts):
+            return self._parts[state.part].options(state.node)
+        return self._padding if self.done(state) else self._first
+
+    def mask(self, states: Sequence[State]) -> np.ndarray:
+        """Return the legal ids of a batch as a mask: bool (len(states), len(tokenizer))."""
+        mask = np.zeros((len(states), self.vocab_size), dtype=bool)
+        for row, state in zip(mask, states, strict=True):
+            row[self.legal(state)] = True
+        return mask
+
+    def step(self, state: State, token_id: int) -> State:
+        """Return the state after one more token.
+
+        Raises:
+            LatentError: If the token is not legal there.
+        """
+        after = self._step(state, int(token_id))
+        if after is None:
+            known = 0 <= token_id < self.vocab_size
+            token = self._tokenizer.convert_ids_to_tokens(int(token_id)) if known else token_id
+            raise LatentError("z", f"{token!r} cannot stand here.", self._expected(state))
+        return after
+
+    def walk(self, ids: Iterable[int], state: State | None = None) -> State:
+        """Step through given ids, a prefix that the user fixed say, from `state` or the start.
+
+        Raises:
+            LatentError: If an id is not legal; the message counts from 0.
+        """
+        state = self.start() if state is None else state
+        for position, token_id in enumerate(ids):
+            try:
+                state = self.step(state, token_id)
+            except LatentError as error:
+                raise LatentError(f"z, token {position}", error.why, error.hint) from error
+        return state
+
+    def max_tokens(self) -> int:
+        """Return the most tokens that a z can have, its end included."""
+        return 1 + sum(1 + part.longest for part in self._parts)
+
+    def _step(self, state: State, token_id: int) -> State | None:
+        index = state.part
+        if index == len(self._parts):
+            return state if token_id == self._padding[0] else None
+        if index >= 0:
+            node = self._parts[index].follow(state.node, token_id)
+            if node is not None:
+                return State(index, node)
+        if token_id != self._openers[index + 1] or not self._may_close(state):
+            return None
+        after = index + 1
+        return State(after, self._parts[after].start() if after < len(self._parts) else None)
+
+    def _may_close(self, state: State) -> bool:
+        return state.part < 0 or self._parts[state.part].complete(state.node)
+
+    def _expected(self, state: State) -> str:
+        """Say what is legal in `state`, for a message."""
+        if self.done(state):
+            return "Expected padding."
+        names = [self._parts[state.part].expected(state.node)] if state.part >= 0 else []
+        if self._may_close(state):
+            names.append(self._tokenizer.convert_ids_to_tokens(self._openers[state.part + 1]))
+        return f"Expected {' or '.join(name for name in names if name)}."

@@ -1,0 +1,71 @@
+"""Captions of scenes: several wordings that leave most factors open, and how to read them back."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+
+from pipelines.scenes.factors import COLOURS, SHAPES, Scene
+
+P_COLOUR_STATED = 0.15
+"""Probability that a caption names the colour of one group of like shapes."""
+
+WORDINGS = (
+    "{list}",
+    "a picture of {list}",
+    "a drawing of {list}",
+    "{list} on a page",
+    "an image with {list}",
+    "here we see {list}",
+)
+NUMBERS = {1: "a", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+_COUNTS = {word: count for count, word in NUMBERS.items()} | {"an": 1, "one": 1}
+
+
+def caption_scene(scene: Scene, rng: np.random.Generator) -> str:
+    """Word a caption: the shapes and their number always, one colour sometimes, the rest never.
+
+    Args:
+        scene: The scene, of at most six objects.
+        rng: Chooses the order of the groups, the wording, and whether a colour is named.
+    """
+    groups = Counter(item.shape for item in scene.objects)
+    shapes = list(groups)
+    rng.shuffle(shapes)
+    named = str(rng.choice(shapes)) if rng.random() < P_COLOUR_STATED else None
+    phrases = [
+        _phrase(shape, groups[shape], _shared_colour(scene, shape) if shape == named else None)
+        for shape in shapes
+    ]
+    listed = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+    return str(rng.choice(WORDINGS)).format(list=listed)
+
+
+def read_caption(caption: str) -> Counter[str] | None:
+    """Count the shapes that a caption asks for.
+
+    Returns:
+        Shape -> count, or None if the caption names no shape that we know.
+    """
+    found: Counter[str] = Counter()
+    colours = "|".join(COLOURS)
+    counts = "|".join(sorted(_COUNTS, key=len, reverse=True))
+    for shape in SHAPES:
+        pattern = rf"\b(?:({counts})\s+)?(?:(?:{colours})\s+)?{shape}(?:s|es)?\b"
+        for match in re.finditer(pattern, caption.lower()):
+            found[shape] += _COUNTS.get(match[1], 1)
+    return found or None
+
+
+def _phrase(shape: str, count: int, colour: str | None) -> str:
+    words = [NUMBERS[count], colour, shape if count == 1 else f"{shape}s"]
+    if count == 1 and (colour or shape)[0] in "aeiou":
+        words[0] = "an"
+    return " ".join(word for word in words if word)
+
+
+def _shared_colour(scene: Scene, shape: str) -> str | None:
+    colours = {item.colour for item in scene.objects if item.shape == shape}
+    return colours.pop() if len(colours) == 1 else None

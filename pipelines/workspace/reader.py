@@ -1,0 +1,107 @@
+"""Reading data and latents together, joined by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.record import Record
+from pipelines.latents.base import Latent
+from pipelines.latents.registry import extract_command, latent_class
+from pipelines.workspace.manifest import Manifest, read_manifest
+from pipelines.workspace.shards import read_records, read_shard
+from pipelines.workspace.workspace import Workspace
+
+
+def read_joined(
+    workspace: Workspace, data_shard: Path, kinds: Sequence[str] = ()
+) -> Iterator[Record]:
+    """Read a data shard's records with their latents.
+
+    Latent shards hold a subset of the data shard's keys in the same order, so this is a merge: one
+    row of each kind is in memory at a time.
+
+    Args:
+        workspace: Where the latents lie.
+        data_shard: One of `Workspace.data_shards`.
+        kinds: Kinds to join. A record that lacks a kind has no such entry in ``latents``.
+
+    Yields:
+        Every record of the data shard, in order.
+
+    Raises:
+        InputMissing: If a kind was not extracted from this shard, or from older data.
+        KaleidoError: If a shard is damaged, or holds latents of records that are not in the data.
+    """
+    for kind in kinds:
+        latent_manifest(workspace, data_shard, kind)
+    readers = {kind: _Latents(workspace, data_shard, kind) for kind in kinds}
+    for record in read_records(data_shard):
+        found = {kind: reader.take(record.key) for kind, reader in readers.items()}
+        latents = {kind: latent for kind, latent in found.items() if latent is not None}
+        yield replace(record, latents=latents)
+    for reader in readers.values():
+        reader.finish()
+
+
+def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manifest:
+    """Return the manifest of the latents of a data shard.
+
+    Raises:
+        InputMissing: If there are none, or they were made from other data; names the command.
+    """
+    path = workspace.latents(kind) / data_shard.name
+    manifest, data = read_manifest(path), read_manifest(data_shard)
+    command = f"Run `{extract_command(kind)}`."
+    if manifest is None:
+        raise InputMissing(str(path), f"the {kind} of this shard are not extracted.", command)
+    if data is None or manifest.inputs.get("data") != data.sha256:
+        raise InputMissing(str(path), f"the data changed after the {kind} were made.", command)
+    return manifest
+
+
+def token_makers(shards: Iterable[Path]) -> set[str]:
+    """Gather which visual tokenizers wrote shards of tokens.
+
+    Args:
+        shards: Of one workspace's ``latents/tokens``; unfinished and missing ones are passed over.
+
+    Returns:
+        The tokenizers' hashes; an empty text stands for shards that name none.
+    """
+    made = (read_manifest(path) for path in shards)
+    return {str(manifest.options.get("tokenizer", "")) for manifest in made if manifest}
+
+
+class _Latents:
+    """One kind's rows of one shard, given out in the order of the data."""
+
+    def __init__(self, workspace: Workspace, data_shard: Path, kind: str) -> None:
+        self._kind = kind
+        self._path = workspace.latents(kind) / data_shard.name
+        self._rows = read_shard(self._path)
+        self._next = next(self._rows, None)
+
+    def take(self, key: str) -> Latent | None:
+        if self._next is None or self._next[0] != key:
+            return None
+        fields = self._next[1]
+        self._next = next(self._rows, None)
+        name = latent_extension(self._kind)
+        if name not in fields:
+            raise self._error(f"row {key!r} has no {name!r}.")
+        return latent_class(self._kind).from_bytes(fields[name])
+
+    def finish(self) -> None:
+        if self._next is not None:
+            raise self._error(f"row {self._next[0]!r} is not in the data, or out of order.")
+
+    def _error(self, why: str) -> KaleidoError:
+        return KaleidoError(str(self._path), why, f"Run `{extract_command(self._kind)}` again.")
+
+
+def latent_extension(kind: str) -> str:
+    """Return a latent's extension in a shard: webdataset's reader sees a field of this name."""
+    return f"{kind}.json"

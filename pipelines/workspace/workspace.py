@@ -1,0 +1,125 @@
+"""A workspace: a folder with `kaleido.toml` and the fixed places of everything that we write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.workspace.config import default_toml, load_settings
+from pipelines.workspace.lock import lock
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.settings import Settings
+
+SETTINGS_FILE = "kaleido.toml"
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where data, latents, models, samples and reports lie.
+
+    Attributes:
+        root: The folder that holds `kaleido.toml`.
+        settings: Its settings, with the command line's changes.
+    """
+
+    root: Path
+    settings: Settings
+
+    @classmethod
+    def init(cls, path: Path) -> Workspace:
+        """Make a workspace at `path` (a new folder or an existing one) with default settings.
+
+        Raises:
+            KaleidoError: If `path` is a workspace already, or is not a folder.
+        """
+        root = path.resolve()
+        if (root / SETTINGS_FILE).exists():
+            raise KaleidoError(str(root), "it is a workspace already.", "Use it as it is.")
+        if root.exists() and not root.is_dir():
+            raise KaleidoError(str(root), "it is not a folder.", "Choose another path.")
+        atomic_write(root / SETTINGS_FILE, default_toml().encode())
+        return cls.find(explicit=root)
+
+    @classmethod
+    def find(cls, start: Path | None = None, explicit: Path | None = None) -> Workspace:
+        """Find the workspace: `explicit` itself, or the nearest one from `start` upward.
+
+        Args:
+            start: Where to begin; the current folder by default.
+            explicit: The workspace's folder, when the user names it.
+
+        Raises:
+            KaleidoError: If there is no workspace, or its settings are not valid.
+        """
+        first = (explicit or start or Path.cwd()).resolve()
+        candidates = [first] if explicit else [first, *first.parents]
+        for root in candidates:
+            if (root / SETTINGS_FILE).is_file():
+                return cls(root, load_settings(root / SETTINGS_FILE))
+        where = "there" if explicit else "there or in a folder above"
+        raise KaleidoError(
+            str(first),
+            f"no {SETTINGS_FILE} is {where}.",
+            "Run `kaleido init PATH` to make a workspace, or name one with --workspace.",
+        )
+
+    @property
+    def data(self) -> Path:
+        """Data shards."""
+        return self.root / "data"
+
+    @property
+    def downloads(self) -> Path:
+        """What was fetched, kept as it came."""
+        return self.root / "downloads"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of training runs."""
+        return self.root / "logs"
+
+    def latents(self, kind: str) -> Path:
+        """Latent shards of one kind, with the data shards' numbers."""
+        return self._place("latents", kind)
+
+    def models(self, name: str) -> Path:
+        """A model's folder."""
+        return self._place("models", name)
+
+    def samples(self, name: str) -> Path:
+        """The folder of one run of `kaleido sample`."""
+        return self._place("samples", name)
+
+    def reports(self, name: str) -> Path:
+        """The folder of one report."""
+        return self._place("reports", name)
+
+    def _place(self, folder: str, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise KaleidoError(
+                f"name {name!r} for {folder}/",
+                "a name is 1 to 100 letters, digits, '-', '_' or '.', not beginning with '.'.",
+                "Choose another name.",
+            )
+        return self.root / folder / name
+
+    def data_shards(self) -> list[Path]:
+        """Return the finished data shards in order; `status` names unfinished ones."""
+        return [path for path in sorted(self.data.glob("*.tar")) if read_manifest(path)]
+
+    @contextmanager
+    def lock(self, purpose: str) -> Iterator[None]:
+        """Hold the right to write one place, for example ``"data"`` or ``"latents/boxes"``.
+
+        Raises:
+            KaleidoError: If another process is writing there.
+        """
+        with lock(self.root / ".locks" / f"{purpose.replace('/', '-')}.lock", purpose):
+            yield

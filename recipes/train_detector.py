@@ -1,0 +1,190 @@
+"""Recipe of the boxes detector: ``python -m recipes.train_detector --out FOLDER``.
+
+A YOLO segmentation network learns in Kaleido's own loop, because ultralytics' trainer reads files
+and writes pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.lines import LineProgress
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.seeds import derive
+from pipelines.extract.detectors.yolo import (
+    YoloBackend,
+    build_model,
+    drop_training_parts,
+    import_ultralytics,
+)
+from pipelines.scenes.factors import SHAPES
+from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.loop import Schedule, train
+from recipes.card import write_card
+from recipes.examples_detector import INPUT_SIZE, SHARE_HARD, make_batch
+from recipes.measure_detector import measure
+from recipes.recipe_options import recipe_options
+
+ARCHITECTURE = "yolo26n-seg"
+LICENCE = "AGPL-3.0-only"
+BATCH = 32
+PEAK_RATE = 2e-3
+EMA = 0.998
+BALANCE_STEPS = 100  # the loss shifts to the end-to-end head in so many steps
+
+Batch = tuple[float, dict[str, Tensor]]
+
+
+class DetectorTask:
+    """What the detector brings to the loop.
+
+    Args:
+        images: Scenes to see in all.
+        seed: Initial weights and scenes.
+    """
+
+    def __init__(self, images: int, seed: int) -> None:
+        torch.manual_seed(derive(seed, "detector-init"))
+        self.model = new_model().to(memory_format=torch.channels_last)
+        self._images, self._seed = images, seed
+
+    def batch(self, start: int, count: int) -> Batch:
+        """The share of the training that is done, and `make_batch`."""
+        return start / self._images, make_batch(self._seed, start, count)
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The sum of ultralytics' losses of boxes, classes and masks, of both heads."""
+        done, examples = batch
+        device = next(self.model.parameters()).device
+        examples = {name: value.to(device) for name, value in examples.items()}
+        criterion = self._criterion
+        criterion.o2m = criterion.decay(int(done * BALANCE_STEPS))
+        criterion.o2o = criterion.total - criterion.o2m
+        total, _ = criterion(self.model(examples["img"]), examples)
+        return total.sum() / len(examples["img"])  # ultralytics multiplies by the batch size
+
+    @cached_property
+    def _criterion(self) -> Any:
+        return self.model.init_criterion()  # of the device that the loop has moved the model to
+
+
+def new_model() -> nn.Module:
+    """Build the untrained network with one class a shape and the gains that its loss reads."""
+    tasks = import_ultralytics("ultralytics.nn.tasks")
+    architecture = tasks.yaml_model_load(f"{ARCHITECTURE}.yaml") | {"nc": len(SHAPES)}
+    model = build_model(architecture)
+    model.args = import_ultralytics("ultralytics.cfg").get_cfg(overrides={"epochs": BALANCE_STEPS})
+    return model
+
+
+def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> nn.Module:
+    """Train a network on so many scenes, or go on from the checkpoint."""
+    schedule = Schedule(
+        steps=max(images // BATCH, 1),
+        batch_size=BATCH,
+        learning_rate=PEAK_RATE,
+        warmup=80,
+        seed=seed,
+        cooldown=0.5,
+        ema=EMA,
+        weight_decay=0.01,
+        clip=0.3,
+    )
+    settings = {key: value for key, value in asdict(schedule).items() if key != "steps"}
+    task = DetectorTask(images, seed)
+    train(task, schedule, checkpoint, settings, "detector", progress)
+    return task.model.cpu()
+
+
+def export(out: Path, model: nn.Module, images: int, seed: int) -> None:
+    """Write a network as YAML and fp16 safetensors, without training-only heads."""
+    shipped = new_model()
+    architecture = {k: v for k, v in shipped.yaml.items() if k != "yaml_file"}
+    shipped.load_state_dict(model.state_dict())
+    weights = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in drop_training_parts(shipped).state_dict().items()
+    }
+    text = f"# SPDX-License-Identifier: {LICENCE}\n" + yaml.safe_dump(
+        architecture, sort_keys=False, default_flow_style=None
+    )
+    atomic_write(out / "model.safetensors", save(weights))
+    atomic_write(out / "model.yaml", text.encode())
+    write_config(out, images, seed, {})
+
+
+def write_config(out: Path, images: int, seed: int, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what the loader needs, how the network was trained, and what it reached."""
+    config = {
+        "architecture": ARCHITECTURE,
+        "names": list(SHAPES),
+        "image_size": INPUT_SIZE,
+        "licence": LICENCE,
+        "training": {
+            "images": images,
+            "batch_size": BATCH,
+            "peak_learning_rate": PEAK_RATE,
+            "ema": EMA,
+            "share_hard": SHARE_HARD,
+            "seed": seed,
+        },
+        "results": dict(results),
+    }
+    atomic_write(out / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    return config
+
+
+def describe(out: Path, config: Mapping[str, Any]) -> None:
+    """Write the card and the licence of the architecture, which is that of the weights too."""
+    write_card(
+        out,
+        "Detector of the embedded scenes",
+        "A YOLO26n segmentation network (`model.yaml`, from ultralytics) trained from scratch. "
+        "`kaleido extract boxes` and `kaleido extract blobs` read pictures with it.",
+        LICENCE,
+        "python -m recipes.train_detector",
+        {
+            "classes": ", ".join(config["names"]),
+            "data": "procedural scenes of the `train` combinations, a part of them hard ones",
+            "input": f"{config['image_size']} px; smaller pictures are enlarged",
+            **config["training"],
+            **{f"held-out {name}": value for name, value in config["results"].items()},
+        },
+        "It knows the shapes of the scenes and nothing else: it is no detector for photographs. "
+        "Objects of which less than a quarter is visible were no targets.",
+    )
+    licence = metadata.distribution("ultralytics").read_text("licenses/LICENSE")
+    if licence is None:
+        raise KaleidoError("ultralytics", "its licence text is missing.", "Reinstall ultralytics.")
+    atomic_write(out / "LICENSE", f"SPDX-License-Identifier: {LICENCE}\n\n{licence}".encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, export, measure and describe the detector."""
+    options = recipe_options(arguments, "detector", 56_000)
+    torch.set_num_threads(options.threads)
+    out, images, seed = options.out, options.images, options.seed
+    export(out, learn(options.checkpoint, images, seed, LineProgress()), images, seed)
+    results = measure(YoloBackend(out, confidence=0.01, max_detections=50), seed)
+    describe(out, write_config(out, images, seed, results))
+    drop_checkpoint(options.checkpoint)
+    print(json.dumps(results), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

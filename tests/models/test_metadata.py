@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.core.errors import InputMissing
+from pipelines.models.metadata import (
+    METADATA,
+    captioner_facts,
+    read_facts,
+    tokenizer_facts,
+    write_facts,
+)
+
+
+def test_what_is_noted_is_read(tmp_path):
+    noted = {"identity": "0f", "labels": ["a", "b"], "shape": None}
+    write_facts(tmp_path, noted)
+    assert [path.name for path in tmp_path.iterdir()] == [METADATA]
+    assert read_facts(tmp_path, "model", "") == noted
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (captioner_facts, "there is no captioner here.*nox -s embedded"),
+        (tokenizer_facts, "there is no trained tokenizer here.*kaleido train tokenizer"),
+    ],
+)
+def test_a_folder_without_is_no_model(tmp_path, read, words):
+    with pytest.raises(InputMissing, match=words):
+        read(tmp_path)
+
+
+def test_a_stage_is_planned_without_its_weights(tmp_path):
+    """Workers load them; the process that hands out the work does not even import torch."""
+    write_facts(tmp_path, {"identity": "0f"})
+    program = f"""
+import sys
+from pathlib import Path
+from pipelines.extract.tokenizers.model import own_model
+from pipelines.extract.descriptions import DescriptionsStage
+from pipelines.extract.tokens import TokensStage
+folder = Path({str(tmp_path)!r})
+assert DescriptionsStage(folder).spec.options == {{"captioner": "0f"}}
+assert TokensStage(own_model(folder)).spec.options == {{"tokenizer": "0f"}}
+assert not {{"torch", "transformers", "diffusers"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
