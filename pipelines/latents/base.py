@@ -49,6 +49,8 @@ _SAFE = frozenset(string.ascii_letters + string.digits + ".,'-")
 class LatentError(KaleidoError):
     """A latent's values or its text break the rules of its kind."""
 
+    default_code = "bad-latent"
+
 
 class Latent(ABC):
     """One kind of z. Subclasses are frozen dataclasses of plain values.
