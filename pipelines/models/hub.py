@@ -1,8 +1,7 @@
-"""Models that others have trained, by folder or by name on the Hugging Face hub."""
+"""Models by folder, by GGUF file, or by name on the Hugging Face hub."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
+from pipelines.core.memory import is_out_of_memory, out_of_memory
+from pipelines.models.gguf import require_safe_gguf
+from pipelines.models.offline import without_network
+from pipelines.models.safe_folder import PICKLES, read_json, require_safe_folder
 
 if TYPE_CHECKING:
     import torch
 
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-"""What is fetched and what counts of a model; pickles and code do not."""
+"""The files of a model that are fetched and that its identity covers: no pickles, no code."""
 
 GGUF = ".gguf"
-"""Ending of a file that holds a whole language model, as llama.cpp writes it."""
-
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-"""Suffixes of files that may run code as they are read."""
+"""Suffix of a file that holds a whole language model, as llama.cpp writes it."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A processor and a network, ready for inference, and where the network is."""
+    """A processor and a network, ready for inference, and the device of the network."""
 
     processor: Any
     network: Any
@@ -35,22 +35,21 @@ class Loaded:
 
 
 def model_folder(name: str) -> Path:
-    """Return a model's folder, or its GGUF file; a name on the hub is fetched first.
+    """Return a model's folder, or its GGUF file; a model on the hub is fetched first.
 
     Raises:
-        KaleidoError: If there is no such folder or GGUF file and the hub does not give it, or it is
-            another file.
+        KaleidoError: If there is neither a folder nor a GGUF file of this name and the hub does not
+            have it, or the name is that of another kind of file.
     """
     folder = Path(name)
     if folder.is_dir() or (folder.suffix == GGUF and folder.is_file()):
         return folder
     if folder.is_file():
         kind = "a pickle, and pickles are not read" if folder.suffix in PICKLES else "a file"
-        raise KaleidoError(
-            name, f"this is {kind}.", "Name a folder with config.json and model.safetensors."
-        )
-    if folder.is_absolute() or name.startswith("."):
-        raise KaleidoError(name, "there is no such folder.", "Check the path.")
+        hint = "Name a folder with config.json and model.safetensors."
+        raise KaleidoError(name, f"this is {kind}.", hint, code="bad-option")
+    if folder.is_absolute() or name.startswith(".") or folder.exists():
+        raise KaleidoError(name, "there is no such folder.", "Check the path.", code="bad-option")
     from huggingface_hub import snapshot_download
 
     try:
@@ -60,72 +59,95 @@ def model_folder(name: str) -> Path:
             name,
             f"there is no such folder, and the hub does not give it ({first_line(error)}).",
             "Check the name and the connection.",
+            code="bad-option",
         ) from error
 
 
-def model_identity(folder: Path) -> str:
-    """Hash a model's weights and configuration, or its GGUF file.
+def model_identity(path: Path) -> str:
+    """Check a model's folder or GGUF file, and hash its weights and configuration.
+
+    Weights in subfolders count where an index file names them.
 
     Raises:
-        KaleidoError: If it has no weights as safetensors.
+        KaleidoError: If it has no weights as safetensors, or is damaged or unsafe.
     """
-    if folder.suffix == GGUF:
-        return sha256_file(folder)
-    parts = sorted(path for pattern in FILES for path in folder.glob(pattern))
-    if not any(path.suffix == ".safetensors" for path in parts):
+    if path.suffix == GGUF:
+        require_safe_gguf(path)
+        return sha256_file(path)
+    require_safe_folder(path)
+    parts = sorted(part for pattern in FILES for part in path.glob(pattern))
+    if not any(part.suffix == ".safetensors" for part in (*parts, *_indexed(path))):
         raise KaleidoError(
-            str(folder),
+            str(path),
             "it has no weights as safetensors, and pickles are not read.",
             "Save the model again with save_pretrained.",
+            code="bad-model",
         )
-    return fingerprint([[path.name, sha256_file(path)] for path in parts])
+    hashed = [[part.name, sha256_file(part)] for part in parts]
+    below = [[part.relative_to(path).as_posix(), sha256_file(part)] for part in _indexed(path)]
+    return fingerprint(hashed + below)
+
+
+def _indexed(folder: Path) -> list[Path]:
+    """Weights in subfolders that the folder's index files name."""
+    names = {
+        name
+        for index in folder.glob("*.index.json")
+        for name in read_json(index)["weight_map"].values()
+    }
+    return [folder / name for name in sorted(names) if (folder / name).parent != folder]
 
 
 def read_config(folder: Path, what: str, name: str = "config.json") -> dict[str, Any]:
     """Read a configuration in a model's folder.
 
     Args:
-        folder: What ``save_pretrained`` wrote.
+        folder: A folder that ``save_pretrained`` wrote.
         what: What an error calls such a model, with its article.
         name: The file's name; its content is a JSON object.
 
     Raises:
         KaleidoError: If there is no such file, or it holds something else.
     """
-    try:
-        config = json.loads((folder / name).read_text("utf-8"))
-        if not isinstance(config, dict):
-            raise TypeError(f"{name} holds no JSON object")
-    except (OSError, ValueError, TypeError) as error:
+    path = folder / name
+    if not path.is_file():
         raise KaleidoError(
             str(folder),
-            f"this is not {what}'s folder ({type(error).__name__}: {error}).",
+            f"this is not {what}'s folder: it has no {name}.",
             "It needs config.json and model.safetensors, as save_pretrained writes them.",
-        ) from error
+            code="bad-model",
+        )
+    config = read_json(path)
+    if not isinstance(config, dict):
+        hint = "It needs the JSON object that save_pretrained writes."
+        raise KaleidoError(str(path), f"it holds no {what} but a list.", hint, code="bad-model")
     return config
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:
-    """The class of transformers that a ``config.json`` was written by; empty if it names none."""
+    """Return the transformers class that a ``config.json`` names; empty if it names none."""
     names = config.get("architectures")
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def load_model(
-    folder: Path, processor: str, network: str, what: str, needs: str, gpu_dtype: str = ""
+    path: Path, processor: str, network: str, what: str, needs: str, gpu_dtype: str = ""
 ) -> Loaded:
     """Load a processor and a network for inference, onto the GPU if there is one.
 
+    No code of the model is run, no pickle is read, and the network is not used.
+
     Args:
-        folder: What ``save_pretrained`` wrote of both, or a GGUF file; no code of its own is run.
-        processor: Name of transformers' class, an ``Auto…`` one.
+        path: A folder that ``save_pretrained`` wrote of both, or a GGUF file.
+        processor: Name of the class in transformers, an ``Auto…`` one.
         network: Likewise.
         what: What an error calls the network.
         needs: What an error says that the folder needs.
-        gpu_dtype: Of the weights on a GPU, with fp32 elsewhere; empty takes transformers' choice.
+        gpu_dtype: Precision of the weights on a GPU, with fp32 elsewhere; empty takes
+            transformers' choice.
 
     Raises:
-        KaleidoError: If the folder does not hold both.
+        KaleidoError: If the folder does not hold both, is damaged or unsafe, or memory runs out.
     """
     import transformers
 
@@ -135,27 +157,47 @@ def load_model(
     device = compute_device()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     weights: dict[str, Any] = {"use_safetensors": True}
-    place = folder
-    if folder.suffix == GGUF:
-        place, weights = folder.parent, {}
-        options["gguf_file"] = folder.name
+    place = path
+    if path.suffix == GGUF:
+        require_safe_gguf(path)
+        place, weights = path.parent, {}
+        options["gguf_file"] = path.name
+    else:
+        require_safe_folder(path)
     dtype = {"dtype": gpu_dtype if device.type == "cuda" else "float32"} if gpu_dtype else {}
     try:
-        reader = getattr(transformers, processor).from_pretrained(place, **options)
-        with without_bars():
+        with without_network(str(path)), without_bars():
+            reader = getattr(transformers, processor).from_pretrained(place, **options)
             model = getattr(transformers, network).from_pretrained(
                 place, **weights, **options, **dtype
             )
+            model = model.eval().requires_grad_(False).to(device)
     except Exception as error:  # transformers raises whatever its many classes raise
-        raise KaleidoError(
-            str(folder),
-            f"the {what} cannot be loaded ({type(error).__name__}: {first_line(error)}).",
-            needs,
-        ) from error
-    return Loaded(reader, model.eval().requires_grad_(False).to(device), device)
+        raise loading_error(error, path, what, needs) from error
+    return Loaded(reader, model, device)
+
+
+def loading_error(error: Exception, path: Path, what: str, needs: str) -> KaleidoError:
+    """Turn an error that a library raised while it loaded a model into one with a code.
+
+    Args:
+        error: The library's.
+        path: The model.
+        what: What the error calls the model: "detector".
+        needs: What such a model's folder needs.
+    """
+    if isinstance(error, KaleidoError):
+        return error
+    if is_out_of_memory(error):
+        return out_of_memory(str(path), "Use a smaller model, or fewer --workers.")
+    if isinstance(error, ImportError):
+        why = f"the {what} needs a package that is not installed ({first_line(error)})."
+        return KaleidoError(str(path), why, code="not-installed")
+    why = f"the {what} cannot be loaded ({type(error).__name__}: {first_line(error)})."
+    return KaleidoError(str(path), why, needs, code="bad-model")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library says, without its full stop."""
+    """Return the first line of a library's message, without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")

@@ -129,4 +129,5 @@ def _family(folder: Path) -> str:
         str(folder),
         f"a {architecture or 'model of this kind'} finds no objects.",
         "Use a model for object detection or instance segmentation.",
+        code="bad-model",
     )

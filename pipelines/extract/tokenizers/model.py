@@ -115,6 +115,7 @@ def _family(folder: Path, config: Mapping[str, Any]) -> str:
         str(folder),
         f"a {kind or config.get('_class_name') or 'model of this kind'} is no visual tokenizer.",
         "Use a VQModel of diffusers, Chameleon, Emu3, Janus, TiTok or LlamaGen's VQ-16.",
+        code="bad-model",
     )
 
 

@@ -146,7 +146,7 @@ def test_a_gguf_file_answers_as_its_weights_in_a_folder_do(tmp_path):
 
 def test_a_gguf_file_needs_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    write_gguf(tmp_path / "model.gguf")
     stage = RecaptionStage(str(tmp_path / "model.gguf"))
     with pytest.raises(KaleidoError, match=r"kaleido-diffusion\[gguf\]"):
         stage.setup()

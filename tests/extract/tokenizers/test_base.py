@@ -150,19 +150,14 @@ def test_pictures_that_the_grid_does_not_divide_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        ("{", "not a visual tokenizer's folder"),
-        ('{"model_type": "bert"}', "a bert is no visual tokenizer"),
-        ('{"_class_name": "AutoencoderKL"}', "a AutoencoderKL is no visual tokenizer"),
-        ("[]", "not a visual tokenizer's folder"),
-    ],
+    "config", ["{", '{"model_type": "bert"}', '{"_class_name": "AutoencoderKL"}', "[]"]
 )
-def test_a_folder_of_something_else_is_named(tmp_path, config, words):
+def test_a_folder_of_something_else_is_named(tmp_path, config):
     visual_models.llamagen(tmp_path)
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(KaleidoError, match=words):
+    with pytest.raises(KaleidoError) as caught:
         find_visual_model(str(tmp_path))
+    assert caught.value.code == "bad-model" and str(tmp_path) in caught.value.what
 
 
 @each_family
@@ -173,8 +168,9 @@ def test_weights_that_do_not_belong_are_told(folder):
     with pytest.raises(KaleidoError, match="weights are missing"):
         find_visual_model(str(folder)).load()
     path.write_bytes(b"\0" * 64)
-    with pytest.raises(KaleidoError, match="cannot be loaded"):
-        find_visual_model(str(folder)).load()
+    with pytest.raises(KaleidoError) as caught:
+        find_visual_model(str(folder))
+    assert caught.value.code == "bad-model"
 
 
 @pytest.mark.parametrize("name", ["vq_ds16_c2i.pt", "model.bin"])
