@@ -1,17 +1,18 @@
-"""Writing data shards: finished ones are skipped, every input row is accounted for."""
+"""Write data shards: finished ones are skipped, and every input row has an outcome."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
-from pipelines.core.files import remove_leftovers
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import SILENT, Advance, Progress
 from pipelines.core.record import Record
+from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import (
     Manifest,
     RowOutcome,
@@ -26,10 +27,12 @@ from pipelines.workspace.workspace import Workspace
 Row = Record | RowOutcome
 """A record to write, or the outcome of an input row that gives none."""
 
+_SHARD_NAME = re.compile(r"\d{6,}\.tar")
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where data come from: name and version of the code, and options that shape its rows."""
+    """What makes the rows: a command's name, the version of its code, and its options."""
 
     name: str
     version: int
@@ -38,12 +41,12 @@ class Source:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to be.
+    """A shard that has not been written yet.
 
     Attributes:
-        inputs: JSON value of everything that the rows depend on, besides the source's options.
-        size: The number of input rows.
-        rows: Makes the rows, in order; called only if the shard must be written.
+        inputs: JSON value of everything the rows depend on besides the source's options.
+        size: Number of input rows.
+        rows: Returns the rows in order; called only if the shard has to be written.
     """
 
     inputs: Any
@@ -53,7 +56,16 @@ class ShardPlan:
 
 @dataclass
 class DataSummary:
-    """What a run left in ``data/``: shards (`skipped` were there already) and input rows."""
+    """What is in ``data/`` after a run.
+
+    Attributes:
+        shards: Number of shards.
+        skipped: Shards among them that were up to date.
+        ok: Input rows that gave a record.
+        filtered: Input rows left out on purpose.
+        failed: Input rows that could not be used.
+        failures: Key and reason of every failed row.
+    """
 
     shards: int = 0
     skipped: int = 0
@@ -63,7 +75,7 @@ class DataSummary:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, rows: Iterable[RowOutcome]) -> None:
-        """Count one shard's rows."""
+        """Count the rows of one shard."""
         self.shards += 1
         for row in rows:
             setattr(self, row.outcome, getattr(self, row.outcome) + 1)
@@ -79,72 +91,106 @@ def write_data(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
-    """Make ``data/`` hold exactly the planned shards.
+    """Make ``data/`` hold the planned shards and no other shard of ours.
+
+    A file that no manifest of ours names is never replaced or removed.
 
     Args:
         workspace: Where to write.
         source: What makes the rows.
         plans: The shards, in order.
-        total: Input rows of all shards together, for the progress bar; None if it is not known.
-        overwrite: Replace data that another source, or other options, made.
-        progress: Listener.
+        total: Input rows of all shards, for the progress bar; None if unknown.
+        overwrite: Replace data that another source or other options made, and records that have
+            failed since.
+        progress: Receives the progress.
 
     Raises:
-        KaleidoError: If ``data/`` holds other data and `overwrite` is false, or is being written.
+        KaleidoError: If ``data/`` holds other data, or a record that was sound has failed, and
+            `overwrite` is false; if a file of the user's is in the way (all ``would-overwrite``);
+            or if another process is writing.
     """
-    summary, kept = DataSummary(), set()
     with workspace.lock("data"), progress.task(source.name, total, unit="record") as advance:
-        remove_leftovers(workspace.data)
-        _make_room(workspace.data, source, overwrite)
+        journal = Journal(workspace.data, workspace.root / ".locks" / "data.journal")
+        _make_room(workspace.data, journal, source, overwrite)
+        writer = _Writer(source, journal, overwrite, advance)
+        kept = set()
         for number, plan in enumerate(plans):
             path = workspace.data / f"{number:06d}.tar"
             kept.add(path)
-            summary.add(_write(path, source, plan, summary, advance))
-        for path in set(workspace.data.glob("*.tar")) - kept:
-            _remove(path)
-    return summary
+            writer.write(path, plan)
+        for path in _own_shards(workspace.data, journal):
+            if path not in kept:
+                journal.remove(path)
+    return writer.summary
 
 
-def _write(
-    path: Path, source: Source, plan: ShardPlan, summary: DataSummary, advance: Advance
-) -> list[RowOutcome]:
-    mark = fingerprint(source.name, source.version, dict(source.options), plan.inputs)
-    manifest = read_manifest(path)
-    if manifest is not None and manifest.fingerprint == mark:
-        summary.skipped += 1
-        advance(plan.size, "already there")
-        return read_rows(path)
-    outcomes: list[RowOutcome] = []
-    info = write_shard(path, _fields(plan.rows(), outcomes, advance))
-    counts = count_outcomes(outcomes)
-    manifest = Manifest(
-        source.name, source.version, mark, counts, info.sha256, options=source.options
-    )
-    write_manifest(path, manifest, outcomes)
-    return outcomes
+class _Writer:
+    """Writes one shard after another and counts their rows."""
 
+    def __init__(self, source: Source, journal: Journal, overwrite: bool, advance: Advance) -> None:
+        self.summary = DataSummary()
+        self._source, self._journal, self._advance = source, journal, advance
+        self._sound: set[str] | None = None if overwrite else set()
+        """Keys of records that replaced shards held; None allows them to fail."""
 
-def _fields(
-    rows: Iterable[Row], outcomes: list[RowOutcome], advance: Advance
-) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-    """Yield the records as shard rows; note every outcome on the way."""
-    for row in rows:
-        if isinstance(row, Record):
-            try:
-                fields = record_row(row)
-            except BadRecord as error:
-                outcomes.append(RowOutcome(row.key, "failed", str(error)))
+    def write(self, path: Path, plan: ShardPlan) -> None:
+        """Write a shard, unless it is there with the same inputs."""
+        source = self._source
+        mark = fingerprint(source.name, source.version, dict(source.options), plan.inputs)
+        manifest = read_manifest(path) if self._journal.owns(path) else None
+        if manifest is not None and manifest.fingerprint == mark:
+            self.summary.skipped += 1
+            self._advance(plan.size, "already there")
+            self.summary.add(read_rows(path))
+            return
+        if manifest is not None and self._sound is not None:
+            self._sound.update(row.key for row in read_rows(path) if row.outcome == "ok")
+        self._journal.begin([path])
+        outcomes: list[RowOutcome] = []
+        info = write_shard(path, self._fields(path, plan.rows(), outcomes))
+        counts = count_outcomes(outcomes)
+        manifest = Manifest(
+            source.name, source.version, mark, counts, info.sha256, options=source.options
+        )
+        write_manifest(path, manifest, outcomes)
+        self._journal.end(path)
+        self.summary.add(outcomes)
+
+    def _fields(
+        self, path: Path, rows: Iterable[Row], outcomes: list[RowOutcome]
+    ) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        """Yield the records as shard rows, and note the outcome of every row."""
+        for row in rows:
+            if isinstance(row, Record):
+                try:
+                    fields = record_row(row)
+                except BadRecord as error:
+                    outcomes.append(RowOutcome(row.key, "failed", str(error)))
+                else:
+                    outcomes.append(RowOutcome(row.key, "ok"))
+                    yield fields
             else:
-                outcomes.append(RowOutcome(row.key, "ok"))
-                yield fields
-        else:
-            outcomes.append(row)
-        advance()
+                outcomes.append(row)
+            self._advance()
+        self._check_loss(path, outcomes)
+
+    def _check_loss(self, path: Path, outcomes: Iterable[RowOutcome]) -> None:
+        """Refuse to replace a sound record by a failed one; called before the shard is moved."""
+        lost = [r for r in outcomes if r.outcome == "failed" and r.key in (self._sound or ())]
+        if lost:
+            raise KaleidoError(
+                str(path),
+                f"{len(lost):,} of its records were sound and fail now. {lost[0].key}: "
+                f"{lost[0].reason.rstrip('.')}.",
+                "Check the source, or replace the records with --overwrite.",
+                "would-overwrite",
+            )
 
 
-def _make_room(folder: Path, source: Source, overwrite: bool) -> None:
+def _make_room(folder: Path, journal: Journal, source: Source, overwrite: bool) -> None:
     """Check that the finished shards are this source's, or mark the others as unfinished."""
-    for path in sorted(folder.glob("*.tar")):
+    others = []
+    for path in _own_shards(folder, journal):
         manifest = read_manifest(path)
         if manifest is None or (manifest.stage, manifest.options) == (source.name, source.options):
             continue
@@ -153,15 +199,19 @@ def _make_room(folder: Path, source: Source, overwrite: bool) -> None:
                 str(folder),
                 f"it holds data that `{manifest.stage}` made with {_options(manifest.options)}.",
                 "Use another workspace, or replace the data with --overwrite.",
+                "would-overwrite",
             )
+        others.append(path)
+    journal.begin(others)
+    for path in others:
         path.with_suffix(".json").unlink()
+
+
+def _own_shards(folder: Path, journal: Journal) -> list[Path]:
+    """List the shards that we wrote, finished or not."""
+    found = {path for path in folder.glob("*.tar") if _SHARD_NAME.fullmatch(path.name)}
+    return sorted(path for path in found | set(journal.unfinished()) if journal.owns(path))
 
 
 def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items()) or "no options"
-
-
-def _remove(path: Path) -> None:
-    """Remove a shard, its manifest first, so that at no time a manifest stands alone."""
-    for suffix in (".json", ".parquet", ".tar"):
-        path.with_suffix(suffix).unlink(missing_ok=True)

@@ -145,5 +145,5 @@ def _unreadable(path: Path, error: Exception) -> KaleidoError:
     return KaleidoError(
         str(path),
         f"the file is damaged ({error}).",
-        f"Delete {path.with_suffix('.json').name} and run the command that makes it again.",
+        f"Delete {path.stem}.json, .parquet and .tar, and run the command that makes them again.",
     )

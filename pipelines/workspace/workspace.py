@@ -17,6 +17,7 @@ from pipelines.workspace.settings import Settings
 
 SETTINGS_FILE = "kaleido.toml"
 
+_SHARD = re.compile(r"\d{6,}\.tar")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
@@ -112,7 +113,8 @@ class Workspace:
 
     def data_shards(self) -> list[Path]:
         """Return the finished data shards in order; `status` names unfinished ones."""
-        return [path for path in sorted(self.data.glob("*.tar")) if read_manifest(path)]
+        shards = (path for path in sorted(self.data.glob("*.tar")) if _SHARD.fullmatch(path.name))
+        return [path for path in shards if read_manifest(path)]
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
