@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.latents.base import GRID
+from pipelines.latents.text import GRID
 from pipelines.scenes.judge import Judge, Verdict, iou
 from recipes.examples_judge import Truth, draw_example
 

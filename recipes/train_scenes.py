@@ -22,7 +22,7 @@ from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import extract
-from pipelines.latents.sequence import DEFAULT_ORDER
+from pipelines.latents.text import DEFAULT_ORDER
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage
-from pipelines.latents.base import LatentError
+from pipelines.latents.text import LatentError
 
 ROW_ERRORS = (BadRecord, LatentError, ValueError, ArithmeticError, LookupError)
 """What a record's own values may make a stage raise: the record has failed, the run goes on.

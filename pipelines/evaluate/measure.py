@@ -18,7 +18,7 @@ from pipelines.evaluate.metrics.manifolds import Balls, prdc
 from pipelines.evaluate.metrics.statistics import Estimate, combine
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.observe import Observed
-from pipelines.latents.sequence import marker
+from pipelines.latents.text import marker
 from pipelines.scenes.judge import Verdict
 from pipelines.scenes.modes import (
     FACTORS,

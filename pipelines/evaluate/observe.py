@@ -17,7 +17,7 @@ from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
-from pipelines.latents.sequence import marker
+from pipelines.latents.text import marker
 from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import DrawOptions, draw

@@ -11,8 +11,8 @@ from pipelines.core.stage import Failed, Ok, Outcome
 from pipelines.extract.detection import NOTHING, DetectorStage
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.ellipse import fit_ellipses
-from pipelines.latents.base import GRID
 from pipelines.latents.blobs import Blob, Blobs
+from pipelines.latents.text import GRID
 
 ROUND = 1.05
 """Where the half-axes differ by less, the angle says nothing: the ellipse becomes a circle."""

@@ -10,8 +10,8 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Ok, Outcome
 from pipelines.extract.detection import NOTHING, DetectorStage
 from pipelines.extract.detectors.base import Detections
-from pipelines.latents.base import GRID
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.text import GRID
 
 
 class BoxesStage(DetectorStage):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
+from pipelines.latents.text import LatentError
 from pipelines.models.metadata import captioner_facts
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.captioners.base import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
 from pipelines.extract.captioners.model import find_describer
-from pipelines.latents.base import LatentError
 from pipelines.latents.description import Description
+from pipelines.latents.text import LatentError
 
 PROMPT = Path(__file__).parent / "prompts" / "describe.txt"
 """The question that a model which sees the picture is asked, where the user names no other."""

@@ -11,7 +11,7 @@ from pipelines.core.stage import Outcome, Stage, StageSpec
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.detectors.sam import SamBackend, SamModel
-from pipelines.latents.base import GRID
+from pipelines.latents.text import GRID
 
 BATCH = 8
 """Records a call: their masks are held at full size until all of them are fitted."""

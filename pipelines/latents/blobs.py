@@ -9,24 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.latents.base import GRID, Place
-from pipelines.latents.items import LabelledList, Numbers
+from pipelines.latents.base import Rect
+from pipelines.latents.grammar.items import Numbers
+from pipelines.latents.items import LabelledList
 from pipelines.latents.overlays import draw_outlines
+from pipelines.latents.text import GRID
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """One object's ellipse. Images are square, so one unit serves both axes.
+    """One object's ellipse. Images are square, so both axes share one unit.
 
     Attributes:
-        label: What it is, any non-empty text.
-        xc: Centre, grid units from the left.
-        yc: Centre, grid units from the top.
-        r_major: Longer half-axis, grid units, at least 1; 1000 is the image's width.
-        r_minor: Shorter half-axis, from 1 to r_major.
-        theta: Angle from the x axis to the longer axis, whole degrees in [0, 180). The y axis
-            points down, so the longer axis has the direction (cos theta, sin theta) in pixels and
-            theta grows clockwise as seen.
+        label: Name of the object, any non-empty text.
+        xc: Centre in grid units from the left edge.
+        yc: Centre in grid units from the top edge.
+        r_major: Semi-major axis in grid units, 1 to 1000; 1000 is the image's width.
+        r_minor: Semi-minor axis, 1 to r_major.
+        theta: Angle from the x axis to the major axis, whole degrees in [0, 180). The y axis points
+            down: the major axis has the direction (cos theta, sin theta) in pixels, and theta grows
+            clockwise.
     """
 
     label: str
@@ -41,7 +43,7 @@ class Blob:
         return replace(self, xc=self.xc + dx, yc=self.yc + dy)
 
     def outline(self, points: int = 72) -> np.ndarray:
-        """Return points of the ellipse: float (points, 2), x and y in grid units."""
+        """Return points on the ellipse: float (points, 2), x and y in grid units."""
         turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
         major, minor = self.r_major * np.cos(turn), self.r_minor * np.sin(turn)
         cos, sin = np.cos(np.radians(self.theta)), np.sin(np.radians(self.theta))
@@ -51,7 +53,7 @@ class Blob:
 
 
 class Blobs(LabelledList[Blob]):
-    """Place, size and tilt: ``circle <xc><yc><r_major><r_minor><theta> <;> ...`` (appendix A)."""
+    """Position, size, tilt: ``circle <xc><yc><r_major><r_minor><theta> <;> ...`` (appendix A)."""
 
     kind = "blobs"
     version = 1
@@ -68,7 +70,7 @@ class Blobs(LabelledList[Blob]):
 
     @classmethod
     def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
-        """The centre lies on the grid; 1 <= r_minor <= r_major <= 1000; theta < 180."""
+        """Keep the centre on the grid, 1 <= r_minor <= r_major <= 1000, and theta < 180."""
         match len(numbers):
             case 0 | 1:
                 return 0, GRID
@@ -80,8 +82,8 @@ class Blobs(LabelledList[Blob]):
                 return 0, 179
 
     @classmethod
-    def place(cls, numbers: Numbers) -> Place:
-        """The ellipse's bounding box; it may reach beyond the picture."""
+    def rect(cls, numbers: Numbers) -> Rect:
+        """Return the ellipse's bounding box, which may extend beyond the image."""
         xc, yc, major, minor = (value / GRID for value in numbers[:4])
         turn = math.radians(numbers[4])
         half_x = math.hypot(major * math.cos(turn), minor * math.sin(turn))
@@ -89,13 +91,13 @@ class Blobs(LabelledList[Blob]):
         return xc - half_x, yc - half_y, xc + half_x, yc + half_y
 
     def edit_item(self, verb: str, item: Blob, argument: Any) -> Blob:
-        """Resize: give the ellipse new radii. Rotate: give it a new angle."""
+        """Resize or rotate the ellipse: replace its radii or its angle."""
         if verb == "rotate":
             return replace(item, theta=argument)
         r_major, r_minor = self.integers(argument, 2)
         return replace(item, r_major=r_major, r_minor=r_minor)
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Draw outlines with labels over a uint8 (height, width, 3) image; a new array."""
+        """Draw labelled outlines over an image, uint8 (height, width, 3); return a new array."""
         outlines = [blob.outline() for blob in self.items]
         return draw_outlines(image, outlines, [blob.label for blob in self.items])

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.latents.base import GRID, Place
-from pipelines.latents.items import LabelledList, Numbers
+from pipelines.latents.base import Rect
+from pipelines.latents.grammar.items import Numbers
+from pipelines.latents.items import LabelledList
 from pipelines.latents.overlays import draw_outlines
+from pipelines.latents.text import GRID
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +20,9 @@ class Box:
     """One object's bounding box.
 
     Attributes:
-        label: What it is, any non-empty text.
-        x1: Left edge, grid units; 0 is the image's left edge, 1000 its right one.
-        y1: Top edge, grid units, downwards.
+        label: Name of the object, any non-empty text.
+        x1: Left edge in grid units: 0 is the image's left edge, 1000 its right one.
+        y1: Top edge in grid units, growing downwards.
         x2: Right edge, greater than x1.
         y2: Bottom edge, greater than y1.
     """
@@ -37,15 +39,15 @@ class Box:
 
 
 class Boxes(LabelledList[Box]):
-    """What stands where: ``circle <120><330><410><620> <;> star ...`` (Kaleido, appendix A).
+    """Labels and positions: ``circle <120><330><410><620> <;> star ...`` (Kaleido, appendix A).
 
-    The paper writes ``(120, 330, 410, 620)`` after each phrase; here a number is one token.
+    The paper writes ``(120, 330, 410, 620)`` after each phrase; here each number is one token.
     """
 
     kind = "boxes"
     version = 1
     item = Box
-    max_items = 15  # the paper gives no limit; as many as BlobGEN (2405.08246) has blobs
+    max_items = 15  # the paper gives no limit; BlobGEN (2405.08246) has up to 15 blobs
     changes = {
         "move": ("by", '{"move": index, "by": [dx, dy]}'),
         "resize": ("to", '{"resize": index, "to": [x1, y1, x2, y2]}'),
@@ -56,23 +58,23 @@ class Boxes(LabelledList[Box]):
 
     @classmethod
     def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
-        """Corners lie on the grid; x2 > x1 and y2 > y1."""
+        """Keep corners on the grid, with x2 > x1 and y2 > y1."""
         if len(numbers) < 2:
             return 0, GRID - 1
         return numbers[len(numbers) - 2] + 1, GRID
 
     @classmethod
-    def place(cls, numbers: Numbers) -> Place:
-        """The box itself."""
+    def rect(cls, numbers: Numbers) -> Rect:
+        """Return the box itself."""
         x1, y1, x2, y2 = (value / GRID for value in numbers)
         return x1, y1, x2, y2
 
     def edit_item(self, verb: str, item: Box, argument: Any) -> Box:
-        """Resize: give the box new corners."""
+        """Resize the box: replace its corners."""
         return Box(item.label, *self.integers(argument, 4))
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Draw outlines with labels over a uint8 (height, width, 3) image; a new array."""
+        """Draw labelled outlines over an image, uint8 (height, width, 3); return a new array."""
         corners = [
             np.array([(b.x1, b.y1), (b.x2, b.y1), (b.x2, b.y2), (b.x1, b.y2)]) for b in self.items
         ]

@@ -1,4 +1,4 @@
-"""Description: dense text that says what the caption left open."""
+"""Description: a dense text with the details that the caption leaves open."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pipelines.latents.base import SENTENCE_MARKS, Latent, LatentError, escape
+from pipelines.latents.base import Latent
 from pipelines.latents.grammar.text import TextGrammar
 from pipelines.latents.overlays import draw_text
+from pipelines.latents.text import SENTENCE_MARKS, LatentError, escape
 
 if TYPE_CHECKING:
     from pipelines.latents.grammar.alphabet import Alphabet
@@ -32,15 +33,14 @@ _REPLACEMENT = "\ufffd"
 class Description(Latent):
     """Free text: setting, colours, light, composition, style (Kaleido, appendix A).
 
-    Constructing one brings the text to its canonical form and validates it: Unicode NFC, runs of
-    white space as one space, typographic quotes, dashes and dots as ASCII, which captioners write
-    for no reason and which would cost nine characters each in z.
+    The text is normalised and validated on construction: Unicode NFC, single spaces, and ASCII in
+    place of typographic quotes, dashes and ellipses, each of which would cost nine characters in z.
 
     Attributes:
-        text: 1 to MAX_CHARACTERS characters, none of them a control character.
+        text: 1 to MAX_CHARACTERS characters, without control characters.
 
     Raises:
-        LatentError: If the text is blank, too long, or holds what no text holds.
+        LatentError: If the text is blank or too long, or contains control characters.
     """
 
     text: str
@@ -53,13 +53,13 @@ class Description(Latent):
     }
 
     def __post_init__(self) -> None:
-        """Bring the text to its canonical form and validate it."""
+        """Normalise the text and validate it."""
         if isinstance(self.text, str):
             object.__setattr__(self, "text", _fold(self.text))
         self.validate()
 
     def validate(self) -> None:
-        """Raise LatentError if the text is blank or too long, or holds what no text holds."""
+        """Raise LatentError if the text is blank or too long, or contains control characters."""
         if not isinstance(self.text, str) or not self.text:
             raise LatentError(self.kind, f"{self.text!r} is not a text.")
         if len(self.text) > MAX_CHARACTERS:
@@ -71,69 +71,67 @@ class Description(Latent):
         for char in self.text:
             if unicodedata.category(char) in ("Cc", "Cs"):
                 raise LatentError(
-                    self.kind, f"it holds {char!r}, a control character or half a surrogate pair."
+                    self.kind, f"it contains {char!r}, a control character or lone surrogate."
                 )
 
     def to_text(self) -> str:
-        """Write the text, with all but letters, digits and the sentence's marks percent-encoded.
+        """Return the text with everything but letters, digits and punctuation percent-encoded.
 
-        Labels encode these marks as well, because they lie between separators. A sentence has them
-        at every clause and each would cost three tokens instead of one; and a pretrained prior
-        knows what a comma or a bracket means, but not what ``%28`` does.
+        Labels escape punctuation too, because separators delimit them. Sentences contain it at
+        every clause, where an escape would cost three tokens instead of one; and a pretrained prior
+        knows the meaning of a bracket, but not of ``%28``.
         """
         return escape(self.text, SENTENCE_MARKS)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read `to_text`'s form, or what a person would type.
+        """Parse `to_text`'s form or typed text.
 
-        Every text that is not blank and not too long can be read, so that the grammar need not
-        know UTF-8: escapes that write no printable character read as U+FFFD.
+        Every text that is not blank or too long is accepted, so the grammar need not know UTF-8:
+        escapes that do not encode a printable character become U+FFFD.
         """
         return cls(_ESCAPES.sub(_unescape, text))
 
     def to_bytes(self) -> bytes:
-        """Encode as JSON: kind, version and the text."""
+        """Serialise to JSON: kind, version and the text."""
         return self.pack(text=self.text)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Decode `to_bytes`.
+        """Parse the output of `to_bytes`.
 
         Raises:
-            LatentError: If the bytes are not of this kind and version, or break its rules.
+            LatentError: If the bytes are of another kind or version, or break the kind's rules.
         """
         return cls(*cls.unpack(data, "text"))
 
     @classmethod
     def grammar(cls, alphabet: Alphabet, end: int) -> TextGrammar:
-        """Any text of the characters that `to_text` writes.
+        """Return the automaton of any text of the characters that `to_text` writes.
 
-        No escape reads as more characters than it has, so what is short enough as written is
-        short enough as read.
+        Unescaping never lengthens a text, so limiting the escaped text limits the parsed one.
         """
         return TextGrammar(alphabet, end, _WRITTEN, MAX_CHARACTERS)
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Write the text over the lower part of a uint8 (height, width, 3) image; a new array."""
+        """Write the text over the lower part of an image and return a new array."""
         return draw_text(image, self.text)
 
     def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy: words replaced wherever they occur, or another text.
+        """Return a changed copy: every occurrence of some words replaced, or a new text.
 
-        Words are whole words, in the case given; replacing them with nothing removes them.
+        Words match as whole words and case-sensitively; replacing them with "" removes them.
 
         Raises:
-            LatentError: If the change is unknown, the words do not occur, or the result is not
-                valid.
+            LatentError: If the change is unknown, the words do not occur, or the result is invalid.
         """
         verb, target, argument = self.read_change(change)
         if verb == "write":
             return replace(self, text=target)
         if not isinstance(target, str) or not isinstance(argument, str):
-            raise self.bad_change(f"{target!r} and {argument!r} are not both words.")
+            raise self.bad_change(f"{target!r} and {argument!r} are not both texts.")
         words = _fold(target)
-        # A word's edge is where a letter meets none; beside a comma there is nothing to keep apart.
+        # Word boundaries matter only next to letters: no boundary is needed beside punctuation.
         edges = rf"(?:(?<!\w)|(?!\w)){re.escape(words)}(?:(?!\w)|(?<!\w))"
         text, count = re.subn(edges, lambda match: argument, self.text)
         if not words or not count:
@@ -142,12 +140,12 @@ class Description(Latent):
 
 
 def _fold(text: str) -> str:
-    """Return the canonical form; it may be empty."""
+    """Normalise a text; the result may be empty."""
     return " ".join(unicodedata.normalize("NFC", text.translate(_PLAIN)).split())
 
 
 def _unescape(match: re.Match[str]) -> str:
-    """Decode a run of ``%XX`` as UTF-8; what cannot be text becomes U+FFFD, as in decoding."""
+    """Decode a run of ``%XX`` as UTF-8; bytes that are no printable text become U+FFFD."""
     decoded = bytes.fromhex(match[0].replace("%", "")).decode("utf-8", errors="replace")
     return "".join(
         _REPLACEMENT if char.isspace() or unicodedata.category(char) == "Cc" else char

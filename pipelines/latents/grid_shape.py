@@ -1,33 +1,34 @@
-"""What all grids of one visual tokenizer share, and the numbers that a grid's text consists of."""
+"""Grid and codebook of a visual tokenizer, and the numbers that encode a grid in text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.latents.base import GRID, LatentError
+from pipelines.latents.text import GRID, LatentError
 
 MAX_SIDE = 32
-"""Most rows and most columns: amused-256 and LlamaGen at 256 pixels have 16, Chameleon 32."""
+"""The largest number of rows and columns: at 256 pixels amused and LlamaGen have 16, Chameleon
+32."""
 
 BASE = GRID + 1
-"""Numbers that there are. An id of a larger codebook is two of them: id = first · BASE + second."""
+"""The number of grid values. Larger codebooks use two per id: ``id = first · BASE + second``."""
 
 MAX_CODEBOOK = BASE**2
-"""Most entries of a codebook."""
+"""The largest codebook."""
 
 WIDE = 0
-"""Opens the text of a grid whose ids are two numbers each; no grid has so few rows."""
+"""Starts the text of a grid whose ids take two numbers each; no grid has zero rows."""
 
 
 class Shape(NamedTuple):
-    """What all grids of one visual tokenizer share.
+    """Grid and codebook of a visual tokenizer.
 
     Attributes:
-        height: Rows, 1 to MAX_SIDE. One alone is a sequence, TiTok's say, whose ids have no place.
+        height: Rows, 1 to MAX_SIDE. A single row is a sequence without spatial layout, as TiTok's.
         width: Columns, 1 to MAX_SIDE.
-        codebook: Entries of the codebook, 1 to MAX_CODEBOOK. Which codebook it is stands in the
-            shard's manifest, whose fingerprint covers the tokenizer's weights.
+        codebook: Entries of the codebook, 1 to MAX_CODEBOOK. The shard's manifest identifies the
+            codebook: its fingerprint covers the tokenizer's weights.
     """
 
     height: int
@@ -36,26 +37,26 @@ class Shape(NamedTuple):
 
     @property
     def digits(self) -> int:
-        """Numbers that write one id: 1 or 2."""
+        """Numbers per id: 1 or 2."""
         return 1 if self.codebook <= BASE else 2
 
     @property
     def header(self) -> tuple[int, ...]:
-        """The numbers that open a grid's text; the greatest id stands for the codebook's size."""
+        """The numbers before the ids; the greatest id stands for the codebook's size."""
         mark = () if self.digits == 1 else (WIDE,)
         return *mark, self.height, self.width, *self.write(self.codebook - 1)
 
     @property
     def length(self) -> int:
-        """Numbers of a whole grid's text."""
+        """The number of numbers in a grid's text."""
         return len(self.header) + self.height * self.width * self.digits
 
     def write(self, value: int) -> tuple[int, ...]:
-        """The numbers of an id."""
+        """Return the numbers of an id."""
         return (value,) if self.digits == 1 else divmod(value, BASE)
 
     def check(self) -> None:
-        """Raise LatentError unless each number is within its range."""
+        """Raise LatentError if a value is out of range."""
         for name, value in (("height", self.height), ("width", self.width)):
             if type(value) is not int or not 1 <= value <= MAX_SIDE:
                 raise LatentError(
@@ -65,8 +66,8 @@ class Shape(NamedTuple):
         if type(self.codebook) is not int or not 1 <= self.codebook <= MAX_CODEBOOK:
             raise LatentError(
                 "tokens",
-                f"the codebook has {self.codebook!r} entries; an id is written as two of "
-                f"{BASE} numbers.",
+                f"the codebook has {self.codebook!r} entries; an id takes at most two of {BASE} "
+                "numbers.",
                 f"Use a visual tokenizer with at most {MAX_CODEBOOK} entries.",
             )
 
@@ -76,12 +77,12 @@ LARGEST = Shape(MAX_SIDE, MAX_SIDE, MAX_CODEBOOK)
 
 
 def is_wide(header: Sequence[int]) -> bool:
-    """Whether ids are two numbers each, by the numbers of the header so far."""
+    """Return whether ids take two numbers each, given the header so far."""
     return tuple(header[:1]) == (WIDE,)
 
 
 def header_length(header: Sequence[int]) -> int:
-    """Numbers of the whole header, by those of it so far."""
+    """Return the length of the complete header, given the header so far."""
     return 5 if is_wide(header) else 3
 
 
@@ -89,8 +90,8 @@ def bounds(header: Sequence[int], first: int | None = None) -> tuple[int, int]:
     """Return the least and greatest value of a grid's next number.
 
     Args:
-        header: The numbers of the header so far; where it is whole, a number of an id is next.
-        first: The first number of an id of two, where the second is next.
+        header: The header so far; once it is complete, a number of an id comes next.
+        first: The first number of a two-number id, if its second number comes next.
     """
     wide = is_wide(header)
     match len(header) - wide:
@@ -110,9 +111,9 @@ def bounds(header: Sequence[int], first: int | None = None) -> tuple[int, int]:
 
 
 def read_grid(numbers: Sequence[int]) -> tuple[Shape, tuple[int, ...]] | None:
-    """Split the numbers of a grid's text into shape and ids; None if they are no such text.
+    """Split the numbers of a grid's text into shape and ids; None if there is no header.
 
-    Neither the shape's ranges nor the ids are checked, nor how many ids there are.
+    The ranges of the shape and the ids, and the number of ids, are not checked.
     """
     length, wide = header_length(numbers), is_wide(numbers)
     if len(numbers) < length or max(numbers) > GRID:

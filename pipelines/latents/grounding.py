@@ -1,20 +1,14 @@
-"""Which place and which colour each token of z speaks of: what ties it to pixels of the image."""
+"""Grounding: the image region and the colour that each token of z refers to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.latents.base import (
-    NO_TINT,
-    SEPARATOR,
-    Latent,
-    Place,
-    Tint,
-    Word,
-)
+from pipelines.latents.base import NO_COLOUR, ColourWeight, Latent, Rect, Symbol
 from pipelines.latents.registry import latent_class
-from pipelines.latents.sequence import DEFAULT_ORDER, marker, number_ids
+from pipelines.latents.text import DEFAULT_ORDER, SEPARATOR, marker
+from pipelines.latents.vocabulary import number_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -23,44 +17,44 @@ ValueT = TypeVar("ValueT")
 
 
 class Grounding:
-    """Finds place and colour of every token of z, as its kind says them (`Latent.places`).
+    """Map the token ids of z to image regions and colours, as defined by each token's kind.
 
     Args:
-        tokenizer: One with the tokens of z.
-        kinds: Of plug-ins, that z may have beside Kaleido's own.
+        tokenizer: A tokenizer with the tokens of z.
+        kinds: The kinds of z, if plug-ins add any.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> None:
         vocabulary = tokenizer.get_vocab()
-        self._values: dict[int, Word] = {token: n for n, token in enumerate(number_ids(tokenizer))}
-        self._values[vocabulary[SEPARATOR]] = SEPARATOR
+        self._symbols: dict[int, Symbol] = {t: n for n, t in enumerate(number_ids(tokenizer))}
+        self._symbols[vocabulary[SEPARATOR]] = SEPARATOR
         self._kinds = {
             vocabulary[marker(kind)]: latent_class(kind) for kind in (*DEFAULT_ORDER, *kinds)
         }
         self._end: int = tokenizer.eos_token_id
 
-    def __call__(self, ids: Sequence[int]) -> list[Place | None]:
-        """The place of each token of one z.
+    def rects(self, ids: Sequence[int]) -> list[Rect | None]:
+        """Return the region of each token of one z.
 
-        Args:
-            ids: One row of token ids; what does not parse, markers and padding have no place.
+        Markers, padding and parts that do not parse have none.
         """
-        return self._of_parts(ids, None, lambda kind, words: kind.places(words))
+        return self._by_part(ids, None, lambda kind, symbols: kind.token_rects(symbols))
 
-    def tints(self, ids: Sequence[int]) -> list[Tint]:
-        """The colour that each token of one z speaks of, `NO_TINT` where it speaks of none."""
-        return self._of_parts(ids, NO_TINT, lambda kind, words: kind.tints(words))
+    def colours(self, ids: Sequence[int]) -> list[ColourWeight]:
+        """Return the colour of each token of one z, `NO_COLOUR` where it has none."""
+        return self._by_part(ids, NO_COLOUR, lambda kind, symbols: kind.token_colours(symbols))
 
-    def words(self, ids: Sequence[int]) -> list[bool]:
-        """Whether each token is a word of text, a label's say, and no number or mark."""
-        return [token not in self._values and token not in self._kinds for token in ids]
+    def are_words(self, ids: Sequence[int]) -> list[bool]:
+        """Return for each token whether it belongs to text, such as a label or a description."""
+        return [token not in self._symbols and token not in self._kinds for token in ids]
 
-    def _of_parts(
+    def _by_part(
         self,
         ids: Sequence[int],
         nothing: ValueT,
-        of_part: Callable[[type[Latent], list[Word]], list[ValueT]],
+        read: Callable[[type[Latent], list[Symbol]], list[ValueT]],
     ) -> list[ValueT]:
+        """Split z into parts and let `read` give each token of a part its value."""
         values = [nothing] * len(ids)
         kind: type[Latent] | None = None
         start = 0
@@ -68,8 +62,8 @@ class Grounding:
             if token not in self._kinds and token != self._end:
                 continue
             if kind is not None:
-                words = [self._values.get(token, "") for token in ids[start:index]]
-                values[start:index] = of_part(kind, words)
+                symbols = [self._symbols.get(token, "") for token in ids[start:index]]
+                values[start:index] = read(kind, symbols)
             kind = self._kinds.get(token)
             start = index + 1
         return values

@@ -1,7 +1,7 @@
-"""Latents that are lists of items: an optional label plus a fixed number of grid integers.
+"""Latents that are lists of items: an optional label and a fixed number of grid integers.
 
-A kind declares its item, the bounds of each number and how it is drawn. `validate` and the decoding
-grammar both read those bounds, so a drawn z is valid exactly when one made by hand would be.
+A kind declares its item, the bounds of each number and how to draw it. `validate` and the grammar
+use the same bounds, so sampled and hand-written z obey the same rules.
 """
 
 from __future__ import annotations
@@ -12,24 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from pipelines.latents.base import (
-    NO_TINT,
-    SEPARATOR,
-    Latent,
-    LatentError,
-    Place,
-    Tint,
-    Word,
-    escape,
-    number,
-    unescape,
-)
-from pipelines.latents.grammar.items import ItemGrammar
+from pipelines.latents.base import NO_COLOUR, ColourWeight, Latent, Rect, Symbol
+from pipelines.latents.grammar.items import ItemGrammar, Numbers
+from pipelines.latents.text import SEPARATOR, LatentError, check_label, escape, number, unescape
 
 if TYPE_CHECKING:
     from pipelines.latents.grammar.alphabet import Alphabet
 
-Numbers = tuple[int, ...]
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT")
 
@@ -41,17 +30,17 @@ _ITEM = re.compile(
 
 @dataclass(frozen=True)
 class ItemList(Latent, Generic[ItemT]):
-    """A non-empty list of items. Constructing one validates it.
+    """A non-empty list of items, validated on construction.
 
-    An image in which an extractor finds nothing is Filtered by the stage; it has no empty latent.
+    There are no empty latents: a stage reports an image without findings as Filtered.
 
     Attributes:
-        items: From 1 to `max_items` items.
+        items: 1 to `max_items` items.
 
     Class attributes:
-        item: The item's frozen dataclass: ``label: str`` first if it has one, then integers.
-        max_items: Most items that a latent of this kind holds.
-        labelled: Whether an item has a label (derived from `item`).
+        item: The frozen dataclass of an item: ``label: str`` first if it has one, then integers.
+        max_items: The largest number of items.
+        labelled: Whether items have a label (derived from `item`).
         number_names: Names of an item's numbers, in the order of the text (derived from `item`).
 
     Raises:
@@ -66,7 +55,7 @@ class ItemList(Latent, Generic[ItemT]):
     number_names: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Derive the item's layout from its dataclass."""
+        """Derive `labelled` and `number_names` from the item's dataclass."""
         super().__init_subclass__(**kwargs)
         if "item" in cls.__dict__:
             names = tuple(field.name for field in fields(cls.item))
@@ -74,76 +63,72 @@ class ItemList(Latent, Generic[ItemT]):
             cls.number_names = names[1:] if cls.labelled else names
 
     def __post_init__(self) -> None:
-        """Take any sequence of items and validate it."""
+        """Store the items as a tuple and validate them."""
         object.__setattr__(self, "items", tuple(self.items))
         self.validate()
 
     @classmethod
     @abstractmethod
     def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
-        """Return the least and greatest value of an item's next number.
+        """Return the least and the greatest value of an item's next number.
 
         Args:
             numbers: The item's numbers so far, each within its own bounds.
-            before: The numbers of the items before it.
+            before: The numbers of the preceding items.
         """
 
     @classmethod
     def may_continue(cls, before: Sequence[Numbers]) -> bool:
-        """Whether another item may follow these."""
+        """Return whether another item may follow these."""
         return len(before) < cls.max_items
 
     @classmethod
     def may_end(cls, before: Sequence[Numbers]) -> bool:
-        """Whether the list may end after these."""
+        """Return whether the list may end after these."""
         return len(before) > 0
 
     @classmethod
-    def place(cls, numbers: Numbers) -> Place | None:
-        """Rectangle that an item lies in; None for a kind without, as a palette."""
+    def rect(cls, numbers: Numbers) -> Rect | None:
+        """Return the region that an item covers; None for kinds without one, such as palettes."""
         return None
 
     @classmethod
-    def tint(cls, numbers: Numbers) -> Tint:
-        """Colour that an item speaks of; `NO_TINT` for a kind without, as boxes."""
-        return NO_TINT
+    def colour(cls, numbers: Numbers) -> ColourWeight:
+        """Return the colour of an item; `NO_COLOUR` for kinds without one, such as boxes."""
+        return NO_COLOUR
 
     @classmethod
-    def places(cls, words: Sequence[Word]) -> list[Place | None]:
-        """The place of each token's item, of its label and its numbers alike."""
-        return cls._by_item(words, None, cls.place)
+    def token_rects(cls, symbols: Sequence[Symbol]) -> list[Rect | None]:
+        """Return the region of each token's item, for labels and numbers alike."""
+        return cls._by_item(symbols, None, cls.rect)
 
     @classmethod
-    def tints(cls, words: Sequence[Word]) -> list[Tint]:
-        """The colour of each token's item."""
-        return cls._by_item(words, NO_TINT, cls.tint)
+    def token_colours(cls, symbols: Sequence[Symbol]) -> list[ColourWeight]:
+        """Return the colour of each token's item."""
+        return cls._by_item(symbols, NO_COLOUR, cls.colour)
 
     @classmethod
     def _by_item(
-        cls, words: Sequence[Word], nothing: ValueT, of_item: Callable[[Numbers], ValueT]
+        cls, symbols: Sequence[Symbol], nothing: ValueT, read: Callable[[Numbers], ValueT]
     ) -> list[ValueT]:
-        """Give every token of an item what its numbers say, and `nothing` to the others."""
-        values, start = [nothing] * len(words), 0
-        for index, word in enumerate([*words, SEPARATOR]):
-            if word != SEPARATOR:
+        """Give every token of a complete item the value of its numbers, and `nothing` to others."""
+        values, start = [nothing] * len(symbols), 0
+        for index, symbol in enumerate([*symbols, SEPARATOR]):
+            if symbol != SEPARATOR:
                 continue
-            numbers = tuple(word for word in words[start:index] if isinstance(word, int))
+            numbers = tuple(symbol for symbol in symbols[start:index] if isinstance(symbol, int))
             if len(numbers) == len(cls.number_names):
-                values[start:index] = [of_item(numbers)] * (index - start)
+                values[start:index] = [read(numbers)] * (index - start)
             start = index + 1
         return values
 
     @classmethod
     def grammar(cls, alphabet: Alphabet, end: int) -> ItemGrammar:
-        """Items with separators between them, each a label and then its numbers."""
+        """Return the automaton of labels, numbers within `bounds`, and separators."""
         return ItemGrammar(cls, alphabet, end)
 
-    def numbers(self) -> tuple[Numbers, ...]:
-        """Return each item's numbers, without labels."""
-        return tuple(self._numbers_of(item) for item in self.items)
-
     def validate(self) -> None:
-        """Raise LatentError, naming item and field, unless every number is within its bounds."""
+        """Raise LatentError, naming item and field, if a number is out of its bounds."""
         if not 1 <= len(self.items) <= self.max_items:
             raise LatentError(
                 self.kind, f"it has {len(self.items)} items; 1 to {self.max_items} are allowed."
@@ -157,7 +142,7 @@ class ItemList(Latent, Generic[ItemT]):
             before.append(self._check_numbers(index, item, before))
 
     def to_text(self) -> str:
-        """Write ``label <n><n>... <;> label <n><n>...``, labels escaped."""
+        """Return ``label <n><n>... <;> label <n><n>...`` with escaped labels."""
         parts = []
         for item in self.items:
             label = escape(getattr(item, "label", ""))
@@ -167,27 +152,27 @@ class ItemList(Latent, Generic[ItemT]):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read `to_text`'s form, or what a person would type: ``circle (120, 330, 410, 620); ...``.
+        """Parse `to_text`'s form or the typed form ``circle (120, 330, 410, 620); ...``.
 
-        In a typed label ``<>();`` must be percent-encoded; ``%41`` reads as ``A``.
+        Typed labels must percent-encode ``<>();``; ``%41`` is read as ``A``.
 
         Raises:
-            LatentError: If an item cannot be read or breaks the kind's rules.
+            LatentError: If an item cannot be parsed or breaks the kind's rules.
         """
         parts = " ".join(text.split()).replace(SEPARATOR, ";").split(";")
         return cls(tuple(cls._parse_item(part.strip()) for part in parts))
 
     def to_bytes(self) -> bytes:
-        """Encode as JSON: kind, version and the items as arrays."""
+        """Serialise to JSON: kind, version and the items as arrays."""
         rows = [[getattr(item, field.name) for field in fields(self.item)] for item in self.items]
         return self.pack(items=rows)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Decode `to_bytes`.
+        """Parse the output of `to_bytes`.
 
         Raises:
-            LatentError: If the bytes are not of this kind and version, or break its rules.
+            LatentError: If the bytes are of another kind or version, or break the kind's rules.
         """
         (rows,) = cls.unpack(data, "items")
         if not isinstance(rows, list):
@@ -195,17 +180,17 @@ class ItemList(Latent, Generic[ItemT]):
         return cls(tuple(cls._make_item(row) for row in rows))
 
     def item_at(self, index: Any) -> ItemT:
-        """Return the item at `index`, or raise LatentError naming the valid indices."""
+        """Return the item at `index`, or raise LatentError with the valid indices."""
         if type(index) is not int or not 0 <= index < len(self.items):
             raise self.bad_change(f"there is no item {index!r}; items are 0 to {self._last}.")
         return self.items[index]
 
     def with_item(self, index: int, item: ItemT) -> Self:
-        """Return a copy in which `item` takes the place at `index`."""
+        """Return a copy with the item at `index` replaced."""
         return replace(self, items=(*self.items[:index], item, *self.items[index + 1 :]))
 
     def without_item(self, index: int) -> tuple[ItemT, ...]:
-        """Return the items but the one at `index`, or raise LatentError if none would be left."""
+        """Return all items but the one at `index`; raise LatentError if none would be left."""
         self.item_at(index)
         if len(self.items) == 1:
             raise self.bad_change("the only item cannot be removed.")
@@ -245,10 +230,12 @@ class ItemList(Latent, Generic[ItemT]):
         form = f"{'label ' if cls.labelled else ''}({', '.join(cls.number_names)})"
         match = _ITEM.fullmatch(part)
         if match is None:
-            raise LatentError(cls.kind, f"{part[:80]!r} cannot be read.", f"Write {form}; ...")
+            raise LatentError(cls.kind, f"{part[:80]!r} cannot be parsed.", f"Write {form}; ...")
         numbers = [int(n) for n in re.findall("[0-9]+", match["tokens"] or match["typed"])]
         if len(numbers) != len(cls.number_names):
-            raise LatentError(cls.kind, f"{part[:80]!r} has wrong numbers.", f"Write {form}; ...")
+            raise LatentError(
+                cls.kind, f"{part[:80]!r} has {len(numbers)} numbers.", f"Write {form}; ..."
+            )
         if not cls.labelled and match["label"]:
             raise LatentError(cls.kind, f"{part[:80]!r} has a label.", f"Write {form}; ...")
         label = [_parse_label(cls.kind, match["label"])] if cls.labelled else []
@@ -257,16 +244,16 @@ class ItemList(Latent, Generic[ItemT]):
 
 @dataclass(frozen=True)
 class LabelledList(ItemList[ItemT]):
-    """An `ItemList` of labelled things in the picture, edited one item at a time.
+    """An `ItemList` of labelled objects, edited one item at a time.
 
-    Items offer ``moved(dx, dy)``; the other verbs of a kind's own are in `edit_item`.
+    Items have a method ``moved(dx, dy)``; `edit_item` applies the verbs that only one kind has.
     """
 
     def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy; `changes` lists the forms, an index counts from 0.
+        """Return a changed copy; `changes` lists the accepted forms, indices count from 0.
 
         Raises:
-            LatentError: If the change is unknown, or what it makes is not valid.
+            LatentError: If the change is unknown or its result is invalid.
         """
         verb, target, argument = self.read_change(change)
         if verb == "add":
@@ -283,17 +270,7 @@ class LabelledList(ItemList[ItemT]):
 
     @abstractmethod
     def edit_item(self, verb: str, item: ItemT, argument: Any) -> ItemT:
-        """Apply a verb of the kind's own to one item."""
-
-
-def check_label(what: str, label: Any) -> None:
-    """Raise LatentError unless the label is a non-empty string that UTF-8 can write."""
-    if not isinstance(label, str) or not label:
-        raise LatentError(what, f"the label {label!r} is not a non-empty string.")
-    try:
-        label.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise LatentError(what, f"the label {label!r} holds half a surrogate pair.") from error
+        """Apply one of the kind's own verbs to an item."""
 
 
 def _parse_label(kind: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""OKLab, a colour space in which distance follows what the eye sees.
+"""OKLab, a perceptually uniform colour space.
 
 Source: Björn Ottosson, "A perceptual color space for image processing", 2020, with his matrices of
 2021-01-25 (linear sRGB, D65). IEC 61966-2-1 gives the sRGB transfer function.
@@ -45,7 +45,7 @@ def srgb_to_oklab(srgb: np.ndarray) -> np.ndarray:
         srgb: Float (..., 3).
 
     Returns:
-        Float (..., 3): L in [0, 1]; a and b within about ±0.32 for colours that sRGB can show.
+        Float (..., 3): L in [0, 1]; a and b within about ±0.32 for colours in the sRGB gamut.
     """
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     lab: np.ndarray = np.cbrt(linear @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
@@ -53,7 +53,7 @@ def srgb_to_oklab(srgb: np.ndarray) -> np.ndarray:
 
 
 def oklab_to_srgb(lab: np.ndarray) -> np.ndarray:
-    """Convert OKLab, float (..., 3), to sRGB; what sRGB cannot show is clipped to [0, 1]."""
+    """Convert OKLab, float (..., 3), to sRGB, clipped to [0, 1]."""
     linear: np.ndarray = np.clip((lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0.0, 1.0)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
@@ -62,7 +62,7 @@ def hex_to_oklab(colour: str) -> np.ndarray:
     """Convert ``#rrggbb`` to OKLab, float (3,).
 
     Raises:
-        ValueError: If the text is not a hash and six hexadecimal digits.
+        ValueError: If the text is not ``#`` and six hexadecimal digits.
     """
     if len(colour) != 7 or colour[0] != "#" or any(c not in _HEX_DIGITS for c in colour[1:]):
         raise ValueError(f"{colour!r} is not a colour like #ff8000.")

@@ -1,4 +1,4 @@
-"""Overlays of latents on images, for people to look at."""
+"""Drawings of latents over images, for inspection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.core.contact_sheet import fit_text
-from pipelines.latents.base import GRID
 from pipelines.latents.oklab import oklab_to_srgb
+from pipelines.latents.text import GRID
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -26,18 +26,18 @@ COLOURS = (
     (128, 0, 0),
     (0, 0, 117),
 )
-"""Outline colours, one item after another; all dark enough for white text."""
+"""Outline colours, used in turn; all dark enough for white text."""
 
 
 def draw_outlines(
     image: np.ndarray, outlines: Sequence[np.ndarray], labels: Sequence[str]
 ) -> np.ndarray:
-    """Draw closed outlines, each with its label.
+    """Draw closed outlines with their labels.
 
     Args:
         image: uint8 (height, width, 3); not modified.
         outlines: Points of each outline, (n, 2), x and y in grid units.
-        labels: One an outline.
+        labels: One per outline.
 
     Returns:
         A new array of the same shape.
@@ -49,7 +49,7 @@ def draw_outlines(
     for index, points in enumerate(drawn):
         corners = [tuple(point) for point in np.rint(points).tolist()]
         draw.line([*corners, corners[0]], fill=COLOURS[index % len(COLOURS)], width=line)
-    # Labels come last, so that no outline crosses them.
+    # Labels are drawn last, so that no outline crosses them.
     for index, (points, label) in enumerate(zip(drawn, labels, strict=True)):
         left, top = points.min(axis=0)
         _draw_label(draw, font, canvas.size, (left, top), label, COLOURS[index % len(COLOURS)])
@@ -61,8 +61,8 @@ def draw_swatches(image: np.ndarray, colours: Sequence[tuple[str, float]]) -> np
 
     Args:
         image: uint8 (height, width, 3); not modified.
-        colours: ``#rrggbb`` and share; shares sum to 1. The hexadecimal name stands in a swatch
-            that is wide enough for it.
+        colours: ``#rrggbb`` and share; shares sum to 1. Swatches that are wide enough show their
+            hexadecimal code.
 
     Returns:
         A new array of the same shape.
@@ -84,11 +84,11 @@ def draw_swatches(image: np.ndarray, colours: Sequence[tuple[str, float]]) -> np
 
 
 def draw_text(image: np.ndarray, text: str) -> np.ndarray:
-    """Write text in lines over the lower part of an image, half of its height at most.
+    """Write wrapped text over the lower part of an image, at most half of its height.
 
     Args:
         image: uint8 (height, width, 3); not modified.
-        text: Words with single spaces; an ellipsis stands for what finds no room.
+        text: Words with single spaces; text that does not fit is cut off with an ellipsis.
 
     Returns:
         A new array of the same shape.
@@ -107,17 +107,17 @@ def draw_text(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def draw_cells(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Cover an image with a grid of cells, each in the colour of its id.
+    """Fill an image with a grid of cells, one colour per id.
 
     Args:
-        image: uint8 (height, width, 3); only its shape is looked at.
+        image: uint8 (height, width, 3); only its shape is used.
         ids: Integers (rows, columns), at least 0.
 
     Returns:
         A new array of the same shape.
     """
-    # Hue and lightness follow Roberts' R2 sequence: ids, whose order means nothing, spread evenly
-    # over all colours, and neighbouring ids look different.
+    # Hue and lightness follow Roberts' R2 sequence, which spreads ids evenly over all colours and
+    # gives neighbouring ids different ones.
     hue, lightness = 2 * np.pi * (ids * 0.7548776662 % 1), 0.4 + 0.45 * (ids * 0.5698402910 % 1)
     lab = np.stack([lightness, 0.12 * np.cos(hue), 0.12 * np.sin(hue)], axis=-1)
     cells = np.rint(oklab_to_srgb(lab) * 255).astype(np.uint8)
@@ -132,7 +132,7 @@ def _canvas(image: np.ndarray) -> tuple[Image.Image, ImageDraw.ImageDraw, Font]:
     from PIL import Image, ImageDraw, ImageFont
 
     canvas = Image.fromarray(image.copy())
-    # Nine pixels is the least at which the built-in face stays legible.
+    # The built-in typeface is illegible below nine pixels.
     font = ImageFont.load_default(size=max(9, round(min(canvas.size) / 32)))
     return canvas, ImageDraw.Draw(canvas), font
 
@@ -145,7 +145,7 @@ def _draw_label(
     label: str,
     colour: tuple[int, int, int],
 ) -> None:
-    """Write the label on a filled ground, above its corner if there is room, inside the image."""
+    """Write the label on a filled rectangle inside the image, above its corner if it fits."""
     text = fit_text(_printable(label[:80]), draw, font, size[0] - 2)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 2, bottom - top + 2
@@ -162,7 +162,7 @@ def _printable(text: str) -> str:
 
 
 def _wrap(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int, most: int) -> list[str]:
-    """Break text into at most so many lines of at most `width` pixels."""
+    """Break text into at most `most` lines of at most `width` pixels."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
@@ -171,6 +171,6 @@ def _wrap(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int, most: in
         else:
             lines.append(word)
     if len(lines) > most:
-        # The next line with it is too wide, so the last one ends in an ellipsis.
+        # Joined with the next line the last one is too wide, so `fit_text` ends it in an ellipsis.
         lines[most - 1 :] = [" ".join(lines[most - 1 : most + 1])]
     return [fit_text(line, draw, font, width) for line in lines]

@@ -1,6 +1,6 @@
-"""Palette: an image's main colours and how much of it each covers.
+"""Palette: the main colours of an image and their shares of its area.
 
-The paper's camera-ready names colour clusters without a recipe, so this form is ours.
+The paper mentions colour clusters but gives no recipe; this representation is ours.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipelines.latents.base import GRID, LatentError, Tint
-from pipelines.latents.items import ItemList, Numbers
+from pipelines.latents.base import ColourWeight
+from pipelines.latents.grammar.items import Numbers
+from pipelines.latents.items import ItemList
 from pipelines.latents.oklab import hex_to_oklab, oklab_to_hex, oklab_to_srgb
 from pipelines.latents.overlays import draw_swatches
+from pipelines.latents.text import GRID, LatentError
 
 CHROMA = 0.4
-"""OKLab's a and b are kept from -CHROMA to CHROMA; sRGB needs about 0.32."""
+"""OKLab's a and b lie in [-CHROMA, CHROMA]; the sRGB gamut needs about 0.32."""
 
 NEAR = 0.3
-"""OKLab distance within which an edit's colour means one of the palette: dark red is still red."""
+"""The OKLab distance within which a colour in an edit matches one of the palette."""
 
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """One colour in OKLab, on the grid.
+    """One OKLab colour, quantised to the grid.
 
     Attributes:
-        lightness: 0 (black) to 1000 (white) for L from 0 to 1.
-        a: 0 to 1000 for a from -0.4 (green) to 0.4 (red).
-        b: 0 to 1000 for b from -0.4 (blue) to 0.4 (yellow).
-        weight: Share of the image, in thousandths, at least 1.
+        lightness: L in [0, 1] as 0 (black) to 1000 (white).
+        a: a in [-0.4, 0.4] as 0 (green) to 1000 (red).
+        b: b in [-0.4, 0.4] as 0 (blue) to 1000 (yellow).
+        weight: Share of the image in thousandths, 1 to 1000.
     """
 
     lightness: int
@@ -41,26 +43,26 @@ class Colour:
 
     @property
     def oklab(self) -> np.ndarray:
-        """OKLab, float (3,): L, a, b."""
+        """The colour as OKLab, float (3,): L, a, b."""
         return np.array(
             [self.lightness / GRID, *(CHROMA * (2 * v / GRID - 1) for v in (self.a, self.b))]
         )
 
     @property
     def hex(self) -> str:
-        """The colour in sRGB as ``#rrggbb``, clipped to what sRGB can show."""
+        """The colour as ``#rrggbb``, clipped to the sRGB gamut."""
         return oklab_to_hex(self.oklab)
 
     @classmethod
     def from_oklab(cls, lab: np.ndarray, weight: int) -> Colour:
-        """Round OKLab, float (3,), to the grid; values outside it are clipped."""
+        """Round an OKLab colour, float (3,), to the grid, clipping values outside it."""
         scaled = np.array([lab[0], *((np.asarray(lab[1:]) / CHROMA + 1) / 2)])
         lightness, a, b = np.rint(np.clip(scaled, 0, 1) * GRID).astype(int).tolist()
         return cls(lightness, a, b, weight)
 
     @classmethod
     def from_hex(cls, colour: str, weight: int) -> Colour:
-        """Read ``#rrggbb``.
+        """Parse ``#rrggbb``.
 
         Raises:
             LatentError: If `colour` has another form.
@@ -74,10 +76,10 @@ class Colour:
 
 
 class Palette(ItemList[Colour]):
-    """Colours by falling weight: ``<L><a><b><weight> <;> ...``; weights sum to exactly 1000.
+    """Colours by descending weight: ``<L><a><b><weight> <;> ...``; weights sum to exactly 1000.
 
-    A colour in an edit is an index (from 0) or ``#rrggbb``, meaning the palette's nearest colour.
-    Where an edit takes or gives weight, the other colours share the difference in proportion.
+    Edits name a colour by its index, from 0, or by ``#rrggbb``, which selects the nearest colour of
+    the palette. If an edit changes a weight, the other colours are rescaled in proportion.
     """
 
     kind = "palette"
@@ -93,11 +95,11 @@ class Palette(ItemList[Colour]):
 
     @classmethod
     def from_oklab(cls, colours: np.ndarray, weights: Sequence[float] | np.ndarray) -> Self:
-        """Make a palette from clusters.
+        """Build a palette from colour clusters.
 
         Args:
             colours: OKLab, float (n, 3).
-            weights: n positive numbers in any unit, pixel counts say.
+            weights: n positive numbers in any unit, for example pixel counts.
         """
         shares = whole_weights(weights)
         return cls.sorted(
@@ -106,15 +108,15 @@ class Palette(ItemList[Colour]):
 
     @classmethod
     def sorted(cls, colours: Sequence[Colour]) -> Self:
-        """Make a palette from colours in any order; equal weights are ordered by their values."""
+        """Build a palette from colours in any order; ties in weight are ordered by value."""
         return cls(tuple(sorted(colours, key=lambda c: (-c.weight, c.lightness, c.a, c.b))))
 
     @classmethod
     def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
-        """Keep weights falling, and the sum 1000 within reach of the colours still allowed.
+        """Keep weights non-increasing, and a sum of 1000 reachable with the remaining colours.
 
-        With r thousandths left for at most m colours the weight w must leave r - w to m - 1
-        colours of at most w each, hence w >= r / m.
+        With r thousandths left for at most m colours, a weight w leaves r - w to m - 1 colours of
+        at most w each, hence w >= r / m.
         """
         if len(numbers) < 3:
             return 0, GRID
@@ -123,38 +125,38 @@ class Palette(ItemList[Colour]):
         return max(1, -(-left // (cls.max_items - len(before)))), min(left, ceiling)
 
     @classmethod
-    def tint(cls, numbers: Numbers) -> Tint:
-        """The colour as the pictures have it, in sRGB, and its weight."""
+    def colour(cls, numbers: Numbers) -> ColourWeight:
+        """Return the colour in sRGB, scaled like pixels to [-1, 1], and its weight."""
         colour = cls.item(*numbers)
         red, green, blue = (2.0 * oklab_to_srgb(colour.oklab) - 1.0).tolist()
         return red, green, blue, colour.weight / GRID
 
     @classmethod
     def may_continue(cls, before: Sequence[Numbers]) -> bool:
-        """Whether weight is left to give."""
+        """Return whether the weights sum to less than 1000."""
         return sum(colour[3] for colour in before) < GRID
 
     @classmethod
     def may_end(cls, before: Sequence[Numbers]) -> bool:
-        """Whether all weight is given."""
+        """Return whether the weights sum to 1000."""
         return not cls.may_continue(before)
 
     def validate(self) -> None:
-        """Raise LatentError unless weights are whole, fall, and sum to exactly 1000."""
+        """Raise LatentError unless weights are integers, non-increasing, and sum to 1000."""
         weights = [getattr(colour, "weight", 0) for colour in self.items]
         whole = all(type(weight) is int and weight > 0 for weight in weights)
         if whole and (sum(weights) != GRID or weights != sorted(weights, reverse=True)):
             raise LatentError(
-                self.kind, f"the weights {weights} must fall and sum to exactly {GRID}."
+                self.kind, f"the weights {weights} must not increase and must sum to {GRID}."
             )
         super().validate()
 
     def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy; `changes` lists the forms.
+        """Return a changed copy; `changes` lists the accepted forms.
 
         Raises:
-            LatentError: If the change is unknown, no colour is near the one named, or the result
-                is not valid.
+            LatentError: If the change is unknown, no colour is near the given one, or the result is
+                invalid.
         """
         verb, target, argument = self.read_change(change)
         if verb == "add":
@@ -174,7 +176,7 @@ class Palette(ItemList[Colour]):
         return self._share_out(others, replace(self.items[index], weight=argument))
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Draw the colours along the lower edge, as wide as their weights; a new array."""
+        """Draw a strip of the colours along the lower edge of an image and return a new array."""
         colours = [(colour.hex, colour.weight / GRID) for colour in self.items]
         return draw_swatches(image, colours)
 
@@ -191,7 +193,7 @@ class Palette(ItemList[Colour]):
         return index
 
     def _check_weight(self, weight: Any, others: int) -> None:
-        """Raise LatentError unless each of the other colours can keep at least 1."""
+        """Raise LatentError unless the weight leaves at least 1 to each other colour."""
         if not others:
             raise self.bad_change("the only colour has all the weight.")
         if type(weight) is not int or not 1 <= weight <= GRID - others:
@@ -208,7 +210,7 @@ def whole_weights(weights: Sequence[float] | np.ndarray, total: int = GRID) -> l
 
     Args:
         weights: n positive finite numbers, n <= total.
-        total: What the integers sum to.
+        total: The sum of the integers.
 
     Raises:
         LatentError: If a weight is not positive and finite, or there are none or too many.
@@ -220,8 +222,8 @@ def whole_weights(weights: Sequence[float] | np.ndarray, total: int = GRID) -> l
     target *= total / target.sum()
     whole = np.maximum(1, np.floor(target)).astype(int)
     while (gap := total - int(whole.sum())) != 0:
-        # A share that was raised to 1 has no remainder and is never raised again; the largest
-        # pays for it.
+        # The smallest shares were raised to 1, so the sum may be too large; the largest share
+        # absorbs the difference.
         index = np.argmax(target - whole) if gap > 0 else np.argmax(whole)
         whole[index] += np.sign(gap)
     return [int(share) for share in whole]

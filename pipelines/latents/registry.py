@@ -1,4 +1,4 @@
-"""The kinds of latents that exist: Kaleido's own, and those that plug-ins bring."""
+"""The registry of kinds: Kaleido's own and those of plug-ins."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 
 from pipelines.core.errors import nearest
 from pipelines.core.plugins import LATENTS, load_plugin, plugin_error, plugin_names
-from pipelines.latents.base import Latent, LatentError
+from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
 from pipelines.latents.description import Description
 from pipelines.latents.palette import Palette
+from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
 
 KINDS: dict[str, type[Latent]] = {
     cls.kind: cls for cls in (Description, Boxes, Blobs, Tokens, Palette)
 }
-"""Kaleido's own."""
+"""Kaleido's own kinds, in the order of `text.DEFAULT_ORDER`."""
 
-# A kind is also a token of z and a folder: no number, and no token that a tokenizer has itself.
+# A kind also names a token and a folder, so digits and the special tokens of tokenizers are out.
 _NAME = re.compile(r"(?!pad$|unk$|mask$|bos$|eos$)[a-z][a-z-]{1,19}")
 
 
@@ -30,19 +31,19 @@ def latent_class(kind: str) -> type[Latent]:
     """Return the class of a kind.
 
     Raises:
-        LatentError: If there is no such kind; the nearest name is offered.
-        KaleidoError: If a plug-in brings it, but not as a latent has to be.
+        LatentError: If the kind is unknown; the hint offers the nearest name.
+        KaleidoError: If a plug-in registers something else than a subclass of Latent.
     """
     return KINDS[kind] if kind in KINDS else _plugin_class(kind)
 
 
 def is_kind(name: str) -> bool:
-    """Whether there is a kind of this name; no plug-in is imported."""
+    """Return whether a kind of this name exists, without importing plug-ins."""
     return name in KINDS or name in plugin_names(LATENTS)
 
 
 def extract_command(kind: str) -> str:
-    """The command that computes a kind."""
+    """Return the command that computes a kind."""
     if kind not in KINDS:
         return f"kaleido extract plugin {kind}"
     return f"kaleido extract {'descriptions' if kind == 'description' else kind}"
@@ -53,7 +54,7 @@ def _plugin_class(kind: str) -> type[Latent]:
     found = load_plugin(LATENTS, kind)
     if found is None:
         known = nearest(kind, (*KINDS, *plugin_names(LATENTS)))
-        raise LatentError(kind, "there is no such kind of latent.", known)
+        raise LatentError(kind, "it is not a kind of latent.", known)
     if problem := _problem(kind, found):
         raise plugin_error(LATENTS, kind, problem)
     cls: type[Latent] = found
@@ -61,9 +62,12 @@ def _plugin_class(kind: str) -> type[Latent]:
 
 
 def _problem(kind: str, found: Any) -> str:
-    """Say why a plug-in's object cannot be the class of a kind; empty if it can."""
+    """Return why a plug-in's object cannot be the class of a kind; "" if it can."""
     if not _NAME.fullmatch(kind):
-        return "a kind's name has 2 to 20 small letters or hyphens, and is no word of tokenizers."
+        return (
+            "a kind's name has 2 to 20 lower-case letters or hyphens, and is not "
+            "pad, unk, mask, bos or eos."
+        )
     if not (isinstance(found, type) and issubclass(found, Latent)):
         return f"{found!r} is not a subclass of pipelines.latents.base.Latent."
     if isabstract(found):

@@ -1,4 +1,4 @@
-"""Tokens: an image as a grid of ids of a visual tokenizer."""
+"""Tokens: an image as a grid of a visual tokenizer's ids."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pipelines.latents.base import Latent, LatentError, Place, Word, number
+from pipelines.latents.base import Latent, Rect, Symbol
 from pipelines.latents.grammar.grid import GridGrammar
 from pipelines.latents.grid_shape import Shape, read_grid
 from pipelines.latents.overlays import draw_cells
+from pipelines.latents.text import LatentError, number
 
 if TYPE_CHECKING:
     from pipelines.latents.grammar.alphabet import Alphabet
@@ -22,13 +23,13 @@ _TEXT = re.compile(r"(?:<[0-9]{1,4}>\s*)*")
 
 @dataclass(frozen=True)
 class Tokens(Latent):
-    """A grid of ids: ``<height><width><greatest id> <id><id>...``, one token of z for each.
+    """A grid of ids, ``<height><width><greatest id> <id><id>...``, validated on construction.
 
-    The paper joins 32 ids of 8192 by ``#``. Here an id is one of the 1,001 numbers that z has
-    anyway, so 64 ids cost 64 tokens and three for the shape. An id of a larger codebook is two of
-    these numbers, after a ``<0>`` that says so: ``<0><height><width><first><second> ...``. Tokens
-    of its own in the prior's vocabulary would halve the length, but a pretrained prior would have
-    to learn thousands of embeddings, most of them from few examples. Constructing one validates it.
+    The paper joins 32 ids of 8192 by ``#``. Here an id is one of z's 1,001 number tokens, so 64 ids
+    cost 64 tokens, plus three for the shape. Ids of larger codebooks take two numbers, which a
+    leading ``<0>`` announces: ``<0><height><width><first><second> ...``. Dedicated tokens in the
+    prior's vocabulary would halve the length, but a pretrained prior would have to learn thousands
+    of embeddings, most of them from few examples.
 
     Attributes:
         height: Rows; see `Shape` for the ranges.
@@ -37,7 +38,7 @@ class Tokens(Latent):
         ids: height · width ids in [0, codebook), row by row.
 
     Raises:
-        LatentError: If a number is out of range, or there are more or fewer ids.
+        LatentError: If a number is out of range, or the number of ids is wrong.
     """
 
     height: int
@@ -53,17 +54,17 @@ class Tokens(Latent):
     }
 
     def __post_init__(self) -> None:
-        """Take any sequence of ids and validate."""
+        """Store the ids as a tuple and validate them."""
         object.__setattr__(self, "ids", tuple(self.ids))
         self.validate()
 
     @property
     def shape(self) -> Shape:
-        """Grid and codebook: what training records and checks."""
+        """Grid and codebook, which training records and checks."""
         return Shape(self.height, self.width, self.codebook)
 
     def validate(self) -> None:
-        """Raise LatentError unless the shape is in range and every cell has an id."""
+        """Raise LatentError unless the shape is in range and every cell has a valid id."""
         self.shape.check()
         if len(self.ids) != self.height * self.width:
             raise LatentError(
@@ -79,12 +80,12 @@ class Tokens(Latent):
 
     @classmethod
     def of_grid(cls, ids: np.ndarray, codebook: int) -> Self:
-        """Make the latent of a grid of integers (height, width)."""
+        """Build the latent from a grid of ids, integers (height, width)."""
         height, width = ids.shape
         return cls(height, width, codebook, tuple(ids.ravel().tolist()))
 
     def to_text(self) -> str:
-        """Write the shape, then the ids row by row."""
+        """Return the shape followed by the ids row by row."""
         shape = self.shape
         ids = [part for value in self.ids for part in shape.write(value)]
         header, cells = ("".join(map(number, part)) for part in (shape.header, ids))
@@ -92,14 +93,14 @@ class Tokens(Latent):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read `to_text`'s form.
+        """Parse `to_text`'s form.
 
         Raises:
-            LatentError: If the text is anything but such numbers, or breaks the kind's rules.
+            LatentError: If the text is not a list of numbers, or breaks the kind's rules.
         """
         form = "Write <height><width><greatest id> and one <id> for each cell."
         if not _TEXT.fullmatch(text.strip()):
-            raise LatentError(cls.kind, f"{text.strip()[:80]!r} cannot be read.", form)
+            raise LatentError(cls.kind, f"{text.strip()[:80]!r} cannot be parsed.", form)
         found = read_grid([int(value) for value in re.findall("[0-9]+", text)])
         if found is None:
             raise LatentError(cls.kind, f"{text.strip()[:80]!r} has no shape.", form)
@@ -107,15 +108,15 @@ class Tokens(Latent):
         return cls(*shape, ids)
 
     def to_bytes(self) -> bytes:
-        """Encode as JSON: kind, version, shape and ids."""
+        """Serialise to JSON: kind, version, shape and ids."""
         return self.pack(height=self.height, width=self.width, codebook=self.codebook, ids=self.ids)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Decode `to_bytes`.
+        """Parse the output of `to_bytes`.
 
         Raises:
-            LatentError: If the bytes are not of this kind and version, or break its rules.
+            LatentError: If the bytes are of another kind or version, or break the kind's rules.
         """
         height, width, codebook, ids = cls.unpack(data, "height", "width", "codebook", "ids")
         if not isinstance(ids, list):
@@ -124,18 +125,18 @@ class Tokens(Latent):
 
     @classmethod
     def grammar(cls, alphabet: Alphabet, end: int) -> GridGrammar:
-        """The shape, which may be given, then exactly as many ids as cells."""
+        """Return the automaton of a shape, possibly fixed, and one id per cell."""
         if alphabet.shape is not None:
             alphabet.shape.check()
         return GridGrammar(alphabet, end)
 
     @classmethod
-    def places(cls, words: Sequence[Word]) -> list[Place | None]:
-        """The cell of each id; the shape's numbers, and ids of a single row, have no place."""
-        numbers = [word for word in words if isinstance(word, int)]
-        found = read_grid(numbers) if len(numbers) == len(words) else None
-        if found is None or found[0].height == 1 or found[0].length != len(words):
-            return super().places(words)
+    def token_rects(cls, symbols: Sequence[Symbol]) -> list[Rect | None]:
+        """Return the cell of each id; None for the shape, and for the ids of a single row."""
+        numbers = [symbol for symbol in symbols if isinstance(symbol, int)]
+        found = read_grid(numbers) if len(numbers) == len(symbols) else None
+        if found is None or found[0].height == 1 or found[0].length != len(symbols):
+            return super().token_rects(symbols)
         shape, _ = found
         height, width = shape.height, shape.width
         cells = [
@@ -147,16 +148,16 @@ class Tokens(Latent):
         return [*[None] * len(shape.header), *cells]
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Cover a uint8 (height, width, 3) image with cells in the colours of their ids."""
+        """Fill an image, uint8 (height, width, 3), with one colour per id; return a new array."""
         return draw_cells(image, np.array(self.ids).reshape(self.height, self.width))
 
     def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy: one cell set, or a rectangle of ids pasted.
+        """Return a changed copy: one id set, or a rectangle of ids pasted.
 
-        Rows and columns count from 0; ``at`` is the place of the rectangle's first id.
+        Rows and columns count from 0; ``at`` is the position of the rectangle's first id.
 
         Raises:
-            LatentError: If the change is unknown, leaves the grid, or brings an id that is none.
+            LatentError: If the change is unknown, exceeds the grid, or contains an invalid id.
         """
         verb, target, argument = self.read_change(change)
         rows, corner = ([[argument]], target) if verb == "set" else (target, argument)
@@ -168,14 +169,14 @@ class Tokens(Latent):
         return replace(self, ids=tuple(ids))
 
     def _corner(self, rows: Any, corner: Any) -> tuple[int, int]:
-        """Return row and column of a rectangle's first id, or raise LatentError if it is none."""
+        """Return row and column of a rectangle's first id; raise LatentError if it is invalid."""
         top, left = self.integers(corner, 2)
         lists = isinstance(rows, list | tuple) and all(isinstance(r, list | tuple) for r in rows)
         if not lists or len({len(row) for row in rows}) != 1 or not rows[0]:
-            raise self.bad_change(f"{rows!r} are not rows of ids, all of one length.")
+            raise self.bad_change(f"{rows!r} are not rows of ids of equal length.")
         if top < 0 or left < 0 or top + len(rows) > self.height or left + len(rows[0]) > self.width:
             raise self.bad_change(
-                f"{len(rows)} × {len(rows[0])} cells at {[top, left]} leave the grid of "
+                f"{len(rows)} × {len(rows[0])} cells at {[top, left]} exceed the grid of "
                 f"{self.height} × {self.width}."
             )
         return top, left

@@ -1,7 +1,7 @@
-"""Tokenizers of the prior: a tiny one trained here, or any T5 one, plus the tokens of z.
+"""Tokenizers of the prior: train a byte-level BPE, or add the tokens of z to any T5 tokenizer.
 
-T5's conventions hold: ``<pad>`` is 0 and also starts the decoder, ``</s>`` is 1 and ends every
-sequence, and there is no beginning-of-sequence token.
+They follow T5's conventions: ``<pad>`` has id 0 and starts the decoder, ``</s>`` has id 1 and ends
+every sequence, and there is no beginning-of-sequence token.
 """
 
 from __future__ import annotations
@@ -11,28 +11,46 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import SENTENCE_MARKS, SEPARATOR, LatentError, escape
-from pipelines.latents.items import check_label
-from pipelines.latents.sequence import special_tokens
+from pipelines.latents.text import (
+    DEFAULT_ORDER,
+    NUMBERS,
+    SAFE_CHARACTERS,
+    SENTENCE_MARKS,
+    SEPARATOR,
+    LatentError,
+    check_label,
+    escape,
+    marker,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-SAFE_CHARACTERS = "".join(chr(c) for c in range(33, 127) if escape(chr(c)) == chr(c)) + "%"
-"""What an escaped label consists of, beside single inner spaces."""
+VALUE_TOKENS = (SEPARATOR, *NUMBERS)
+"""The added tokens that every kind may use."""
 
+SPECIAL_TOKENS = (*map(marker, DEFAULT_ORDER), *VALUE_TOKENS)
+"""The tokens added to every vocabulary; plug-ins add the markers of their kinds."""
+
+_BASE_TOKENS = ("<pad>", "</s>", "<unk>")
 _LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]+>)")
+
+
+def special_tokens(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return `SPECIAL_TOKENS`, followed by the markers of those `kinds` that plug-ins add."""
+    return (*SPECIAL_TOKENS, *(marker(kind) for kind in kinds if kind not in DEFAULT_ORDER))
 
 
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, kinds: Sequence[str] = ()
 ) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE, which loses no character of any text, with the tokens of z.
+    """Train a byte-level BPE, which can represent any text, and add the tokens of z.
 
     Args:
-        texts: Captions and labels; equal texts in equal order give an equal tokenizer.
-        vocab_size: Most entries, the tokens of z among them; few texts may give fewer.
-        kinds: The kinds that z may have, beside Kaleido's own.
+        texts: Captions and labels; the same texts in the same order give the same tokenizer.
+        vocab_size: The largest number of entries, including the tokens of z. A small corpus may
+            yield fewer.
+        kinds: The kinds of z, if plug-ins add any.
 
     Raises:
         KaleidoError: If `vocab_size` is too small for 256 bytes and the added tokens.
@@ -43,9 +61,11 @@ def train_tokenizer(
     added = len(special_tokens(kinds))
     least = len(_BASE_TOKENS) + 256 + added
     if vocab_size < least:
-        raise KaleidoError("vocab_size", f"{vocab_size} is too small.", f"Give {least} or more.")
+        raise KaleidoError(
+            "vocab_size", f"{vocab_size} is too small.", f"Use at least {least}.", "bad-setting"
+        )
     backend = Tokenizer(models.BPE())
-    # A leading space everywhere: a word is one token in a caption's middle, at its beginning, and
+    # With a leading space everywhere, a word is the same token within a caption, at its start, and
     # as a label after a marker.
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()
@@ -67,20 +87,20 @@ def train_tokenizer(
 
 
 def add_special_tokens(tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] = ()) -> int:
-    """Add the tokens of z to a T5 tokenizer, in place; tokens that it has already stay.
+    """Add the tokens of z to a T5 tokenizer in place; existing tokens keep their ids.
 
-    They are ordinary added tokens, so that ``decode(skip_special_tokens=True)`` keeps them. White
-    space beside them is dropped: it would cost tokens and means nothing.
+    They are ordinary added tokens, so ``decode(skip_special_tokens=True)`` keeps them. White space
+    around them is stripped, since it would cost tokens and carries no meaning.
 
     Args:
-        tokenizer: It is changed.
-        kinds: The kinds that z may have, beside Kaleido's own.
+        tokenizer: The tokenizer to extend.
+        kinds: The kinds of z, if plug-ins add any.
 
     Returns:
-        How many tokens were added; the model's embeddings must grow to ``len(tokenizer)``.
+        The number of tokens added; resize the model's embeddings to ``len(tokenizer)``.
 
     Raises:
-        KaleidoError: If the tokenizer cannot write a character of labels or descriptions.
+        KaleidoError: If the tokenizer cannot represent a character of labels or descriptions.
     """
     from transformers import AddedToken
 
@@ -89,7 +109,8 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] 
         raise KaleidoError(
             "tokenizer",
             f"its vocabulary lacks {' '.join(unknown)}, which labels and descriptions need.",
-            "Use one trained on English text, as T5's are.",
+            "Use a tokenizer trained on English text, such as T5's.",
+            "bad-model",
         )
     added: int = tokenizer.add_tokens(
         [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in special_tokens(kinds)]
@@ -97,19 +118,25 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] 
     return added
 
 
+def number_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return the token ids of `NUMBERS`."""
+    ids: list[int] = tokenizer.convert_tokens_to_ids(list(NUMBERS))
+    return ids
+
+
 def plain_caption(caption: str) -> str:
-    """Break up what a tokenizer would take for an added token: ``<pad>`` becomes ``< pad>``."""
+    """Break up strings that the tokenizer would read as added tokens: ``<pad>`` -> ``< pad>``."""
     return _LIKE_A_TOKEN.sub("< ", caption)
 
 
 def encode_z(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """Return the ids of z written as text, without the end of the sequence."""
+    """Return the token ids of z's text, without the end-of-sequence token."""
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     return ids
 
 
 def decode_z(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    """Return the text of drawn ids; padding and the end of the sequence are dropped."""
+    """Return the text of sampled ids, without padding and end-of-sequence tokens."""
     text: Any = tokenizer.decode(
         list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
@@ -117,21 +144,30 @@ def decode_z(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
 
 
 def encode_label(tokenizer: PreTrainedTokenizerFast, label: str) -> list[int]:
-    """Return the ids that a label has within z.
+    """Return the token ids of a label within z.
 
     Raises:
-        LatentError: If the label is no label, or the tokenizer does not give it back.
+        LatentError: If the label is invalid, or does not survive encoding and decoding.
     """
     check_label("labels", label)
     ids = encode_z(tokenizer, f"{SEPARATOR} {escape(label)} {SEPARATOR}")[1:-1]
     if decode_z(tokenizer, ids).strip() != escape(label):
-        raise LatentError(f"label {label!r}", "the tokenizer cannot write it.")
+        raise LatentError(f"label {label!r}", "the tokenizer cannot represent it.")
     return ids
+
+
+def token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Return the text of every token id as part of a word; "" for added tokens and unused ids."""
+    decoder = tokenizer.backend_tokenizer.decoder
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    added = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
+    anchor = "<0>"  # decoders drop the space before the first piece of a text
+    return [
+        "" if index in added or piece is None else decoder.decode([anchor, piece])[len(anchor) :]
+        for index, piece in enumerate(pieces)
+    ]
 
 
 def _can_write(tokenizer: PreTrainedTokenizerFast, character: str) -> bool:
     ids = tokenizer(character, add_special_tokens=False).input_ids
     return tokenizer.unk_token_id not in ids and decode_z(tokenizer, ids).strip() == character
-
-
-_BASE_TOKENS = ("<pad>", "</s>", "<unk>")

@@ -11,9 +11,9 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 if TYPE_CHECKING:
-    from pipelines.latents.base import Place
+    from pipelines.latents.base import Rect
 
-EVERYWHERE: Place = (0.0, 0.0, 1.0, 1.0)
+EVERYWHERE: Rect = (0.0, 0.0, 1.0, 1.0)
 """The rectangle of a token without a place, which speaks of the whole picture: a caption's, a
 palette's, a marker. An item may have the same."""
 

@@ -11,12 +11,11 @@ import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import GRID
-from pipelines.latents.grammar.z import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
+from pipelines.latents.grid_shape import Shape
 from pipelines.latents.grounding import Grounding
-from pipelines.latents.sequence import number_ids
-from pipelines.latents.tokens import Shape
-from pipelines.latents.vocabulary import add_special_tokens, plain_caption
+from pipelines.latents.text import GRID
+from pipelines.latents.vocabulary import add_special_tokens, number_ids, plain_caption
+from pipelines.latents.z_grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
 from pipelines.models.conditioning import EVERYWHERE, States
 from pipelines.models.hub import first_line
 from pipelines.models.metadata import other_version, read_facts
@@ -91,7 +90,7 @@ class Prior:
         self.max_label_tokens = max_label_tokens
         self.max_description_tokens = max_description_tokens
         self.token_shape = None if token_shape is None else Shape(*token_shape)
-        self._places = Grounding(tokenizer, self.z_kinds)
+        self._grounding = Grounding(tokenizer, self.z_kinds)
         self._grammars: dict[tuple[str, ...], Grammar] = {}
 
     @classmethod
@@ -176,11 +175,11 @@ class Prior:
         """Tokenize z, and find what each token speaks of."""
         ids, mask = self.tokenize_z(texts)
         rows = ids.tolist()
-        found = [self._places(row) for row in rows]
+        found = [self._grounding.rects(row) for row in rows]
         places = torch.tensor([[place or EVERYWHERE for place in row] for row in found])
         placed = torch.tensor([[place is not None for place in row] for row in found])
-        tints = torch.tensor([self._places.tints(row) for row in rows])
-        words = torch.tensor([self._places.words(row) for row in rows])
+        tints = torch.tensor([self._grounding.colours(row) for row in rows])
+        words = torch.tensor([self._grounding.are_words(row) for row in rows])
         return ZTokens(ids, mask, places, placed, tints, names=words & placed)
 
     def encode(self, captions: Sequence[str]) -> States:

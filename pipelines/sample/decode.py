@@ -17,7 +17,7 @@ from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
 
 if TYPE_CHECKING:
-    from pipelines.latents.grammar.z import Grammar
+    from pipelines.latents.z_grammar import Grammar
 
 ROWS = 16
 """Rows decoded together, always: matrix products of another height round differently, and one

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.latents.base import GRID
+from pipelines.latents.text import GRID
 from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.pixels import to_tensor
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipelines.latents.base import GRID
+from pipelines.latents.text import GRID
 from pipelines.scenes.draw import outline
 from pipelines.scenes.factors import (
     ARRANGEMENTS,

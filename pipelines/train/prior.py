@@ -14,9 +14,9 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
-from pipelines.latents.base import SEPARATOR, escape
-from pipelines.latents.sequence import number_ids, order_kinds, z_to_text
-from pipelines.latents.vocabulary import encode_z, train_tokenizer
+from pipelines.latents.sequence import order_kinds, z_to_text
+from pipelines.latents.text import SEPARATOR, escape
+from pipelines.latents.vocabulary import encode_z, number_ids, train_tokenizer
 from pipelines.models.conditioning import CONTEXT_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.prior import Prior, build_prior, load_pretrained

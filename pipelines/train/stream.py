@@ -9,8 +9,9 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
+from pipelines.latents.grid_shape import Shape
 from pipelines.latents.items import LabelledList
-from pipelines.latents.tokens import Shape, Tokens
+from pipelines.latents.tokens import Tokens
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.reader import latent_manifest, read_joined, token_makers
 from pipelines.workspace.workspace import Workspace

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from pipelines.core.errors import BadRecord, InputMissing, KaleidoError, nearest
-from pipelines.latents.base import LatentError
+from pipelines.latents.text import LatentError
 
 
 @pytest.mark.parametrize("cls", [KaleidoError, InputMissing, BadRecord, LatentError])

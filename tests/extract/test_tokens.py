@@ -17,8 +17,8 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.extract.run import extract
 from pipelines.extract.tokenizers.model import find_visual_model, own_model
 from pipelines.extract.tokens import TokensStage
+from pipelines.latents.grid_shape import Shape
 from pipelines.latents.sequence import z_from_text
-from pipelines.latents.tokens import Shape
 from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer

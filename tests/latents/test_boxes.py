@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.text import LatentError
 
 CIRCLE = Box("circle", 120, 330, 410, 620)
 STAR = Box("star", 500, 500, 600, 700)
@@ -45,9 +45,10 @@ def test_edits(change, items):
         {"remove": [0]},
     ],
 )
-def test_an_unknown_change_names_what_is_allowed(change):
-    with pytest.raises(LatentError, match=r'Allowed: \{"move": index, "by": \[dx, dy\]\}'):
+def test_a_bad_change_lists_the_allowed_ones(change):
+    with pytest.raises(LatentError) as caught:
         BOXES.edit(change)
+    assert all(form in caught.value.hint for _, form in Boxes.changes.values())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_an_edit_never_makes_an_invalid_latent(change):
 
 
 def test_the_last_item_stays():
-    with pytest.raises(LatentError, match="only item"):
+    with pytest.raises(LatentError):
         Boxes((CIRCLE,)).edit({"remove": 0})
-    with pytest.raises(LatentError, match="16 items"):
+    with pytest.raises(LatentError, match="16"):
         Boxes([CIRCLE] * 15).edit({"add": "dot", "at": [0, 0, 1, 1]})

@@ -1,4 +1,4 @@
-"""Description: canonical form, what is refused, edits."""
+"""Description: normalisation, validation and edits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.latents.base import LatentError
 from pipelines.latents.description import MAX_CHARACTERS, Description
 from pipelines.latents.sequence import z_from_text, z_to_text
+from pipelines.latents.text import LatentError
 from pipelines.latents.vocabulary import decode_z, encode_z
 
 STREET = Description("A quiet street (at dusk); red lamps, wet stones: film-like, isn't it?")
-ALLOWED = r'Allowed: \{"replace"'
 
 
 def test_sentences_are_written_as_they_are():
@@ -39,14 +38,15 @@ def test_canonical_form(given, text):
 @pytest.mark.parametrize(
     "text", ["", " \n", "\u2003", None, 3, b"x", "a\x00", "\x1b[31m", "a\x7f", "a\u0080", "\ud800"]
 )
-def test_what_is_no_text_is_refused(text):
-    with pytest.raises(LatentError, match="description"):
+def test_blank_text_and_control_characters_are_refused(text):
+    with pytest.raises(LatentError) as caught:
         Description(text)
+    assert caught.value.what == "description"
 
 
 def test_the_length_is_limited():
     assert Description("é" * MAX_CHARACTERS)
-    with pytest.raises(LatentError, match="1001 characters; 1000"):
+    with pytest.raises(LatentError, match="1001.* 1000"):
         Description("a" * (MAX_CHARACTERS + 1))
 
 
@@ -70,7 +70,7 @@ def test_bad_bytes_are_refused(data):
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from('ab (%;"0289ACEFCC'), min_size=1, max_size=40))
-def test_every_written_text_can_be_read(text):
+def test_every_escaped_text_can_be_parsed(text):
     if text.strip():
         read = Description.from_text(text)
         assert len(read.text) <= len(text.strip())
@@ -79,7 +79,7 @@ def test_every_written_text_can_be_read(text):
 
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=12))
-def test_every_escape_can_be_read(data):
+def test_every_escape_can_be_parsed(data):
     written = "".join(f"%{byte:02X}" for byte in data)
     read = Description.from_text(written)
     assert len(read.text) <= len(written)
@@ -131,9 +131,10 @@ def test_words_are_whole_words_wherever_they_occur():
         {"write": "a", "with": "b"},
     ],
 )
-def test_bad_changes_name_what_is_allowed(change):
-    with pytest.raises(LatentError, match=ALLOWED):
+def test_a_bad_change_lists_the_allowed_ones(change):
+    with pytest.raises(LatentError) as caught:
         STREET.edit(change)
+    assert all(form in caught.value.hint for _, form in Description.changes.values())
 
 
 @pytest.mark.parametrize("change", [{"write": ""}, {"write": None}, {"replace": "a", "with": ""}])

@@ -1,4 +1,4 @@
-"""What all lists of items share: validation, text, bytes."""
+"""Lists of items: validation, text and bytes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.registry import KINDS
+from pipelines.latents.text import LatentError
 
 CIRCLE = Box("circle", 120, 330, 410, 620)
 STAR = Box("blue star", 500, 0, 1000, 1)
@@ -32,11 +32,11 @@ def test_text_form():
         "circle<120><330><410><620><;>blue%20star<500><0><1000><1>",
     ],
 )
-def test_what_a_person_would_type_is_read(text):
+def test_typed_text_is_parsed(text):
     assert Boxes.from_text(text) == Boxes((CIRCLE, STAR))
 
 
-def test_typed_labels_may_hold_any_other_character():
+def test_typed_labels_may_contain_any_other_character():
     assert Boxes.from_text("cercle é 50% (0, 0, 1, 1)").items[0].label == "cercle é 50%"
 
 
@@ -75,23 +75,24 @@ def test_bad_text_is_refused(text):
 
 @pytest.mark.parametrize("label", ["", None, 3, b"x", "\ud800", "a\udfffb"])
 def test_bad_labels_are_refused(label):
-    with pytest.raises(LatentError, match="label"):
+    with pytest.raises(LatentError) as caught:
         Boxes((Box(label, 0, 0, 1, 1),))
+    assert caught.value.what == "boxes item 0"
 
 
 @pytest.mark.parametrize("value", [-1, 1001, 1.0, True, "1", None])
 def test_numbers_are_integers_on_the_grid(value):
-    with pytest.raises(LatentError, match="item 1: x2 is .* from 1 to 1000"):
+    with pytest.raises(LatentError, match="item 1.* x2 .* 1 to 1000"):
         Boxes((CIRCLE, Box("star", 0, 0, value, 1)))
 
 
 def test_between_one_and_max_items():
-    with pytest.raises(LatentError, match="0 items; 1 to 15"):
+    with pytest.raises(LatentError, match="0.* 1 to 15"):
         Boxes(())
     assert len(Boxes([CIRCLE] * 15).items) == 15
-    with pytest.raises(LatentError, match="16 items"):
+    with pytest.raises(LatentError, match="16.* 1 to 15"):
         Boxes([CIRCLE] * 16)
-    with pytest.raises(LatentError, match="not a Box"):
+    with pytest.raises(LatentError, match="Box"):
         Boxes((("circle", 0, 0, 1, 1),))
 
 
@@ -134,7 +135,7 @@ def test_bad_bytes_are_refused(data):
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_text_and_bytes_give_the_latent_back(any_z, data):
+def test_text_and_bytes_round_trip(any_z, data):
     for latent in data.draw(any_z).values():
         assert type(latent).from_text(latent.to_text()) == latent
         assert type(latent).from_bytes(latent.to_bytes()) == latent
@@ -143,7 +144,7 @@ def test_text_and_bytes_give_the_latent_back(any_z, data):
 
 @settings(deadline=None)
 @given(text=st.text(alphabet=st.sampled_from("ab<>();%, 0123\n"), max_size=40) | st.text())
-def test_any_text_is_read_or_refused(text):
+def test_any_text_is_parsed_or_refused(text):
     for kind in KINDS.values():
         try:
             latent = kind.from_text(text)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.palette import Colour, Palette
-from pipelines.latents.sequence import SPECIAL_TOKENS, order_kinds, z_from_text, z_to_text
-from pipelines.latents.vocabulary import decode_z, encode_z
+from pipelines.latents.sequence import order_kinds, z_from_text, z_to_text
+from pipelines.latents.text import LatentError
+from pipelines.latents.vocabulary import SPECIAL_TOKENS, decode_z, encode_z
 
 Z = {
     "boxes": Boxes((Box("circle", 120, 330, 410, 620), Box("star", 0, 0, 1, 1))),
@@ -38,24 +38,26 @@ def test_nothing_is_an_empty_z():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "what"),
     [
-        ("circle <1><2><3><4>", "begins with 'circle"),
-        ("<boxes> a <1><2><3><4> <boxes> a <1><2><3><4>", "occurs twice"),
+        ("circle <1><2><3><4>", "z"),
+        ("<boxes> a <1><2><3><4> <boxes> a <1><2><3><4>", "z"),
         ("<boxes>", "boxes"),
         ("<boxes> a <1><2><3><4> <palette>", "palette"),
-        ("<tokens> <1>", "no shape"),
+        ("<tokens> <1>", "tokens"),
         ("<description> <boxes> a <1><2><3><4>", "description"),
     ],
 )
-def test_bad_text_is_refused(text, message):
-    with pytest.raises(LatentError, match=message):
+def test_bad_text_is_refused(text, what):
+    with pytest.raises(LatentError) as caught:
         z_from_text(text)
+    assert caught.value.what == what
 
 
-def test_a_latent_stands_under_its_own_kind():
-    with pytest.raises(LatentError, match="'palette'"):
+def test_a_latent_of_another_kind_is_refused():
+    with pytest.raises(LatentError) as caught:
         z_to_text({"boxes": Z["palette"]})
+    assert caught.value.what == "boxes"
 
 
 @pytest.mark.parametrize("kinds", [["boxes", "boxes"], ["box"]])

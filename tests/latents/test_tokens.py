@@ -1,4 +1,4 @@
-"""Tokens: shape, text, bytes, edits."""
+"""Tokens: shape, text, bytes and edits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from pipelines.latents.base import LatentError
+from pipelines.latents.grid_shape import Shape
 from pipelines.latents.sequence import z_to_text
-from pipelines.latents.tokens import Shape, Tokens
+from pipelines.latents.text import LatentError
+from pipelines.latents.tokens import Tokens
 from pipelines.latents.vocabulary import encode_z
 
 GRID = Tokens(2, 3, 10, (0, 1, 2, 3, 4, 9))
@@ -34,22 +35,22 @@ def test_an_id_costs_one_token(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "names"),
     [
-        ((0, 3, 10, ()), "height is 0"),
-        ((33, 1, 10, (0,) * 33), "height is 33; it must be an integer from 1 to 32"),
-        ((1, True, 10, (0,)), "width is True"),
-        ((1, 1, 0, (0,)), "0 entries"),
-        ((1, 1, 1002002, (0,)), "1002002 entries.* Use a visual tokenizer with at most 1002001"),
-        ((1, 1, 10.0, (0,)), "10.0 entries"),
-        ((1, 2, 10, (0,)), "1 ids for 1 × 2 cells"),
-        ((1, 2, 10, (0, 10)), "id 1 is 10; it must be an integer from 0 to 9"),
-        ((1, 2, 10, (0, -1)), "id 1 is -1"),
-        ((1, 2, 10, (0, 1.0)), "id 1 is 1.0"),
+        ((0, 3, 10, ()), "height .*0"),
+        ((33, 1, 10, (0,) * 33), "height .*33.* 1 to 32"),
+        ((1, True, 10, (0,)), "width .*True"),
+        ((1, 1, 0, (0,)), "0"),
+        ((1, 1, 1002002, (0,)), "1002002.* 1002001"),
+        ((1, 1, 10.0, (0,)), "10.0"),
+        ((1, 2, 10, (0,)), "1 .*1 × 2"),
+        ((1, 2, 10, (0, 10)), "id 1 .*10.* 0 to 9"),
+        ((1, 2, 10, (0, -1)), "id 1 .*-1"),
+        ((1, 2, 10, (0, 1.0)), "id 1 .*1.0"),
     ],
 )
-def test_values_are_checked(values, message):
-    with pytest.raises(LatentError, match=message):
+def test_a_bad_value_is_named(values, names):
+    with pytest.raises(LatentError, match=names):
         Tokens(*values)
 
 
@@ -119,9 +120,10 @@ def test_edits(change, ids):
         {"paste": [[1]], "at": [0]},
     ],
 )
-def test_bad_changes_name_what_is_allowed(change):
-    with pytest.raises(LatentError, match=r'Allowed: \{"set"'):
+def test_a_bad_change_lists_the_allowed_ones(change):
+    with pytest.raises(LatentError) as caught:
         GRID.edit(change)
+    assert all(form in caught.value.hint for _, form in Tokens.changes.values())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core.progress import SILENT
 from pipelines.embedded import paths
-from pipelines.latents.sequence import DEFAULT_ORDER
+from pipelines.latents.text import DEFAULT_ORDER
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.metadata import captioner_facts, tokenizer_facts
 from pipelines.models.prior import Prior

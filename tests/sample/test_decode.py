@@ -50,7 +50,7 @@ def test_incremental_decoding_equals_a_whole_pass(tiny_prior, encoded) -> None:
             attention_mask=encoded.mask.long(),
             labels=ids,
         ).logits[0]
-    from pipelines.latents.grammar.z import Grammar
+    from pipelines.latents.z_grammar import Grammar
 
     grammar = Grammar(tiny_prior.tokenizer, ("palette",), tiny_prior.labels)
     state = grammar.start()

@@ -18,8 +18,8 @@ from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import Description
-from pipelines.latents.sequence import number_ids, z_from_text, z_to_text
-from pipelines.latents.vocabulary import encode_z
+from pipelines.latents.sequence import z_from_text, z_to_text
+from pipelines.latents.vocabulary import encode_z, number_ids
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.metadata import read_facts, write_facts
 from pipelines.models.prior import Prior

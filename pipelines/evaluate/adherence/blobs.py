@@ -9,8 +9,8 @@ import numpy as np
 from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.extract.ellipse import draw_ellipses
-from pipelines.latents.base import GRID
 from pipelines.latents.blobs import Blob, Blobs
+from pipelines.latents.text import GRID
 from pipelines.scenes.judge import Found, Verdict
 
 SIDE = 64

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.extract.ellipse import fit_ellipses
-from pipelines.latents.base import GRID
+from pipelines.latents.text import GRID
 from pipelines.models.pixels import to_pixels
 from pipelines.scenes.draw import RGB, background_pixels, pale
 from pipelines.scenes.judge import Found, Verdict, to_input

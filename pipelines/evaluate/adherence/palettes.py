@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.evaluate.adherence.z_text import latent_of
-from pipelines.latents.base import GRID
 from pipelines.latents.oklab import srgb_to_oklab
 from pipelines.latents.palette import Palette
+from pipelines.latents.text import GRID
 
 
 class PaletteFit(NamedTuple):

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeVar
 
-from pipelines.latents.base import Latent, LatentError
+from pipelines.latents.base import Latent
 from pipelines.latents.sequence import z_from_text
+from pipelines.latents.text import LatentError
 
 LatentT = TypeVar("LatentT", bound=Latent)
 

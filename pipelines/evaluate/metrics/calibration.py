@@ -15,9 +15,9 @@ from pipelines.evaluate.adherence.boxes import boxes_of
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.metrics.statistics import Estimate, jackknife
 from pipelines.evaluate.observe import Observed
-from pipelines.latents.base import GRID
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.palette import Palette
+from pipelines.latents.text import GRID
 
 MOST_COUNTED = 20
 """Larger numbers of objects count as this one."""

@@ -11,8 +11,8 @@ import torch
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.evaluate.metrics.statistics import Estimate, jackknife
 from pipelines.evaluate.observe import Observed
-from pipelines.latents.base import LatentError
-from pipelines.latents.grammar.z import Grammar
+from pipelines.latents.text import LatentError
+from pipelines.latents.z_grammar import Grammar
 from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
 

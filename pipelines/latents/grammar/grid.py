@@ -1,4 +1,4 @@
-"""Which tokens may write a grid of visual tokens: its shape, then one id a cell."""
+"""The automaton of a grid of visual tokens: its shape, then one id per cell."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipelines.latents.base import number
 from pipelines.latents.grid_shape import LARGEST, bounds, header_length, is_wide
+from pipelines.latents.text import number
 
 if TYPE_CHECKING:
     from pipelines.latents.grammar.alphabet import Alphabet
@@ -17,9 +17,9 @@ class GridNode(NamedTuple):
     """A partial grid.
 
     Attributes:
-        header: The numbers of its shape, as far as they are written.
-        written: How many ids are.
-        first: The first number of an id of two, if the second comes next.
+        header: The numbers of the shape so far.
+        written: The number of ids so far.
+        first: The first number of a two-number id, if the second comes next.
     """
 
     header: tuple[int, ...]
@@ -28,7 +28,12 @@ class GridNode(NamedTuple):
 
 
 class GridGrammar:
-    """The `PartGrammar` of `Tokens`."""
+    """The `PartGrammar` of a grid.
+
+    Args:
+        alphabet: The token ids, and the shape if it is fixed.
+        end: The id that ends the grid.
+    """
 
     def __init__(self, alphabet: Alphabet, end: int) -> None:
         self._alphabet = alphabet
@@ -84,7 +89,7 @@ def _has_shape(node: GridNode) -> bool:
 
 
 def _name(node: GridNode) -> str:
-    """What the next number is, for a message."""
+    """Name the next number, for error messages."""
     if _has_shape(node):
         return f"id {node.written}" + (", second number," if node.first is not None else "")
     return _NAMES[len(node.header) - is_wide(node.header)]

@@ -1,22 +1,53 @@
-"""Which tokens may write a list of items: labels, numbers within bounds, separators."""
+"""The automaton of a list of items: labels, bounded numbers and separators."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from pipelines.latents.base import SEPARATOR, number
+from pipelines.latents.text import SEPARATOR, number
 
 if TYPE_CHECKING:
     from pipelines.latents.grammar.alphabet import Alphabet
     from pipelines.latents.grammar.labels import Node
-    from pipelines.latents.items import ItemList, Numbers
+
+Numbers = tuple[int, ...]
+"""The numbers of an item, in the order of the text."""
+
+
+class ItemRules(Protocol):
+    """The rules of a list of items, by which `ItemGrammar` decides what may come next.
+
+    Attributes:
+        max_items: The largest number of items.
+        labelled: Whether an item starts with a label.
+        number_names: The names of an item's numbers, in the order of the text.
+    """
+
+    max_items: int
+    labelled: bool
+    number_names: tuple[str, ...]
+
+    def bounds(self, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
+        """Return the least and the greatest value of an item's next number.
+
+        Args:
+            numbers: The item's numbers so far, each within its own bounds.
+            before: The numbers of the preceding items.
+        """
+
+    def may_continue(self, before: Sequence[Numbers]) -> bool:
+        """Return whether another item may follow these."""
+
+    def may_end(self, before: Sequence[Numbers]) -> bool:
+        """Return whether the list may end after these."""
 
 
 class Phase(Enum):
-    """What comes next in a list of items."""
+    """What comes next in a list of items; the value describes it in error messages."""
 
     LABEL = "an item's label"
     NUMBERS = "an item's number"
@@ -28,9 +59,9 @@ class ItemNode(NamedTuple):
 
     Attributes:
         phase: What comes next.
-        items: Numbers of the finished items.
-        numbers: Numbers of the item that is being written.
-        label: Its label so far; 0 is the empty label.
+        items: The numbers of the finished items.
+        numbers: The numbers of the current item so far.
+        label: The node of the current item's label.
     """
 
     phase: Phase
@@ -40,14 +71,20 @@ class ItemNode(NamedTuple):
 
 
 class ItemGrammar:
-    """The `PartGrammar` of an `ItemList`; the kind itself says each number's bounds."""
+    """The `PartGrammar` of a list of items.
 
-    def __init__(self, kind: type[ItemList[Any]], alphabet: Alphabet, end: int) -> None:
-        self._kind, self._alphabet, self._end = kind, alphabet, end
+    Args:
+        rules: The rules of the list.
+        alphabet: The token ids.
+        end: The id that ends the list.
+    """
+
+    def __init__(self, rules: ItemRules, alphabet: Alphabet, end: int) -> None:
+        self._rules, self._alphabet, self._end = rules, alphabet, end
         self._numbers, self._values = alphabet.numbers, alphabet.values
-        self._first = Phase.LABEL if kind.labelled else Phase.NUMBERS
-        label = alphabet.labels.longest if kind.labelled else 0
-        self.longest = kind.max_items * (1 + label + len(kind.number_names)) - 1
+        self._first = Phase.LABEL if rules.labelled else Phase.NUMBERS
+        label = alphabet.labels.longest if rules.labelled else 0
+        self.longest = rules.max_items * (1 + label + len(rules.number_names)) - 1
         self._cache: dict[tuple[int, ...], np.ndarray] = {}
 
     def start(self) -> ItemNode:
@@ -58,14 +95,14 @@ class ItemGrammar:
         """See `PartGrammar`."""
         match node.phase:
             case Phase.NUMBERS:
-                low, high = self._kind.bounds(node.numbers, node.items)
+                low, high = self._rules.bounds(node.numbers, node.items)
                 return self._numbers[low : high + 1]
             case Phase.LABEL:
                 return self._options_in_label(node)
             case Phase.CLOSE:
                 return self._ids(
-                    *([self._alphabet.separator] if self._kind.may_continue(node.items) else []),
-                    *([self._end] if self._kind.may_end(node.items) else []),
+                    *([self._alphabet.separator] if self._rules.may_continue(node.items) else []),
+                    *([self._end] if self._rules.may_end(node.items) else []),
                 )
 
     def follow(self, node: ItemNode, token_id: int) -> ItemNode | None:
@@ -80,34 +117,34 @@ class ItemGrammar:
                 label = self._alphabet.labels.follow(node.label, token_id)
                 return None if label is None else node._replace(label=label)
             case Phase.CLOSE:
-                if token_id == self._alphabet.separator and self._kind.may_continue(node.items):
+                if token_id == self._alphabet.separator and self._rules.may_continue(node.items):
                     return ItemNode(self._first, node.items)
                 return None
 
     def complete(self, node: ItemNode) -> bool:
         """See `PartGrammar`."""
-        return node.phase is Phase.CLOSE and self._kind.may_end(node.items)
+        return node.phase is Phase.CLOSE and self._rules.may_end(node.items)
 
     def expected(self, node: ItemNode) -> str:
         """See `PartGrammar`."""
         match node.phase:
             case Phase.NUMBERS:
-                low, high = self._kind.bounds(node.numbers, node.items)
-                name = self._kind.number_names[len(node.numbers)]
+                low, high = self._rules.bounds(node.numbers, node.items)
+                name = self._rules.number_names[len(node.numbers)]
                 return f"{name} from {number(low)} to {number(high)}"
             case Phase.LABEL:
                 ends = self._alphabet.labels.complete(node.label)
                 return "more of the label or a number" if ends else "a label"
             case Phase.CLOSE:
-                return SEPARATOR if self._kind.may_continue(node.items) else ""
+                return SEPARATOR if self._rules.may_continue(node.items) else ""
 
     def _follow_number(self, node: ItemNode, token_id: int) -> ItemNode | None:
         value = self._values.get(token_id)
-        low, high = self._kind.bounds(node.numbers, node.items)
+        low, high = self._rules.bounds(node.numbers, node.items)
         if value is None or not low <= value <= high:
             return None
         numbers = (*node.numbers, value)
-        if len(numbers) < len(self._kind.number_names):
+        if len(numbers) < len(self._rules.number_names):
             return ItemNode(Phase.NUMBERS, node.items, numbers)
         return ItemNode(Phase.CLOSE, (*node.items, numbers))
 
@@ -115,7 +152,7 @@ class ItemGrammar:
         labels = self._alphabet.labels
         if not labels.complete(node.label):
             return labels.options(node.label)
-        low, high = self._kind.bounds(node.numbers, node.items)
+        low, high = self._rules.bounds(node.numbers, node.items)
         key = (-1, node.label, low, high)
         if key not in self._cache:
             numbers = self._numbers[low : high + 1]

@@ -1,57 +1,55 @@
-"""Which tokens may write a label: automata over token ids, for the grammar of z."""
+"""Automata over token ids that write the label of an item."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pipelines.latents.base import LatentError, escape
-from pipelines.latents.vocabulary import SAFE_CHARACTERS, encode_label
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+from pipelines.latents.text import SAFE_CHARACTERS, LatentError, escape
 
 Node = int
-"""A label written so far, as the automaton numbers it."""
+"""The number of an automaton's state; 0 is the empty label."""
 
 
 class LabelAutomaton(Protocol):
-    """What the grammar asks of labels.
+    """The interface that grammars need of labels.
 
     Attributes:
-        longest: Most tokens that a label takes.
+        longest: The longest label, in tokens.
     """
 
     longest: int
 
     def options(self, node: Node) -> np.ndarray:
-        """Return the ids, int64 (n,), that may go on with the label; 0 is the empty label."""
+        """Return the ids, int64 (n,), that may continue the label."""
 
     def follow(self, node: Node, token_id: int) -> Node | None:
-        """Return the label with one more token, or None if it may not go on so."""
+        """Return the node after one more token, or None if the token is illegal."""
 
     def complete(self, node: Node) -> bool:
-        """Whether the label may end here."""
+        """Return whether the label may end here."""
 
 
 class ClosedLabels:
-    """A trie of given labels; one label may begin with another.
+    """A trie of given labels; a label may be a prefix of another.
+
+    Args:
+        labels: The token ids of each label.
 
     Raises:
-        LatentError: If no label is given, or the tokenizer cannot write one.
+        LatentError: If no label is given.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[Sequence[int]]) -> None:
         if not labels:
             raise LatentError("labels", "none are given.", "Give at least one, or None for any.")
-        written = [encode_label(tokenizer, label) for label in labels]
-        self.longest = max(map(len, written))
+        self.longest = max(map(len, labels))
         self._children: list[dict[int, Node]] = [{}]
         self._ends: set[Node] = set()
-        for ids in written:
+        for ids in labels:
             node = 0
             for token_id in ids:
                 if token_id not in self._children[node]:
@@ -75,23 +73,27 @@ class ClosedLabels:
 
 
 class OpenLabels:
-    """Any escaped label of 1 to `longest` ordinary tokens.
+    """Any escaped label of 1 to `longest` tokens.
 
-    The characters of a label run through `_character_table`; a token is legal if its characters
-    lead somewhere from which the tokens that are left can still complete the label. A node counts
-    the character state and the tokens written: ``state * (longest + 1) + written``.
+    The characters of a label run through the state machine of `_character_table`. A token is legal
+    if its characters lead to a state from which the remaining tokens can still complete the label.
+    A node encodes the character state and the number of tokens: ``state * (longest + 1) + tokens``.
+
+    Args:
+        texts: The text of every token id; "" for ids that no label may contain.
+        longest: The longest label, in tokens.
 
     Raises:
         LatentError: If no label can be written in `longest` tokens.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, longest: int) -> None:
+    def __init__(self, texts: Sequence[str], longest: int) -> None:
         self.longest = longest
         table, self._accepting = _character_table()
-        self._after = _run_tokens(table, token_texts(tokenizer))
+        self._after = _run_tokens(table, texts)
         self._needed = self._tokens_needed(len(table) - 1)
         if self._needed[0] > longest:
-            raise LatentError("labels", f"{longest} ordinary tokens cannot write any label.")
+            raise LatentError("labels", f"no label can be written in {longest} tokens.")
         self._cache: dict[Node, np.ndarray] = {}
 
     def options(self, node: Node) -> np.ndarray:
@@ -117,7 +119,7 @@ class OpenLabels:
         return node // (self.longest + 1) == self._accepting
 
     def _tokens_needed(self, dead: int) -> np.ndarray:
-        """Fewest tokens from each state to the accepting one; `longest` + 1 is too far."""
+        """Return the fewest tokens from each state to the accepting one, at most `longest` + 1."""
         needed = np.full(dead + 1, self.longest + 1)
         needed[self._accepting] = 0
         for _ in range(self.longest):
@@ -127,7 +129,7 @@ class OpenLabels:
 
 
 class _Pending(NamedTuple):
-    """Within a UTF-8 character: the next byte's range, and how many follow that byte."""
+    """Inside a UTF-8 character: the range of the next byte, and how many bytes follow it."""
 
     low: int
     high: int
@@ -135,7 +137,7 @@ class _Pending(NamedTuple):
 
 
 class _Escape(NamedTuple):
-    """Within ``%XX``: what was pending before it, and the first digit if that was read."""
+    """Inside ``%XX``: the UTF-8 state before it, and its first digit if that was read."""
 
     pending: _Pending | None
     digit: str
@@ -158,7 +160,7 @@ _LEAD_BYTES = (
 
 
 def _next_character(state: _CharacterState, char: str) -> _CharacterState | None:
-    """Follow an escaped label by one character: one leading space, then text, single spaces."""
+    """Read one character of an escaped label: a leading space, then text with single spaces."""
     if isinstance(state, _Escape):
         if char not in "0123456789ABCDEF":
             return None
@@ -182,19 +184,18 @@ def _next_byte(pending: _Pending | None, byte: int) -> _CharacterState | None:
             return None
         return _Pending(0x80, 0xBF, pending.more - 1) if pending.more else _TEXT
     if byte < 0x80:
-        # `escape` would have left a safe character as it is.
+        # `escape` leaves safe characters as they are, so their escapes are not canonical.
         return _TEXT if escape(chr(byte)) != chr(byte) else None
     return next((then for low, high, then in _LEAD_BYTES if low <= byte <= high), None)
 
 
 @cache
 def _character_table() -> tuple[np.ndarray, int]:
-    """Number the states of `_next_character`.
+    """Tabulate `_next_character`.
 
     Returns:
-        A table, int (states + 1, 128), from state and ASCII code to state: 0 is the start and the
-        last row, which only leads to itself, is the dead state. And the one state in which a
-        label may end.
+        The transitions, int (states + 1, 128), from state and ASCII code to state, and the only
+        accepting state. State 0 is the start; the last state is dead and leads only to itself.
     """
     numbers: dict[_CharacterState, int] = {_START: 0}
     rows: list[dict[int, int]] = []
@@ -215,20 +216,8 @@ def _character_table() -> tuple[np.ndarray, int]:
     return table, numbers[_TEXT]
 
 
-def token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What each id writes within a label; empty for added tokens and for holes."""
-    decoder = tokenizer.backend_tokenizer.decoder
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    added = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
-    anchor = "<0>"  # decoders drop the space before a text's first piece
-    return [
-        "" if index in added or piece is None else decoder.decode([anchor, piece])[len(anchor) :]
-        for index, piece in enumerate(pieces)
-    ]
-
-
 def _run_tokens(table: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Run every token's characters from every state; int16 (states + 1, tokens)."""
+    """Run the characters of every token from every state: int16 (states + 1, tokens)."""
     dead = len(table) - 1
     after = np.full((len(table), len(texts)), dead, dtype=np.int16)
     usable = [i for i, text in enumerate(texts) if text and text.isascii()]

@@ -1,4 +1,4 @@
-"""Which tokens may write a text: any of some characters, up to a number of tokens."""
+"""The automaton of free text: given characters, up to a number of characters and tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipelines.latents.base import LatentError
+from pipelines.latents.text import LatentError
 
 if TYPE_CHECKING:
     from pipelines.latents.grammar.alphabet import Alphabet
@@ -16,8 +16,8 @@ class TextNode(NamedTuple):
     """A partial text.
 
     Attributes:
-        tokens: How many tokens it has.
-        characters: How many characters, leading spaces left out; at least 1 in a complete text.
+        tokens: Number of tokens.
+        characters: Number of characters without leading spaces; at least 1 in a complete text.
     """
 
     tokens: int
@@ -28,10 +28,10 @@ class TextGrammar:
     """The `PartGrammar` of a text that is not blank.
 
     Args:
-        alphabet: The tokenizer's ids, and the most tokens of a text.
+        alphabet: The token ids, and the largest number of tokens.
         end: The id that ends the text.
-        characters: ASCII characters of which the text may consist, beside spaces.
-        most: Most characters of the text.
+        characters: The ASCII characters that the text may contain, besides spaces.
+        most: The largest number of characters.
 
     Raises:
         LatentError: If no text can be written.
@@ -46,7 +46,7 @@ class TextGrammar:
         self._longest_token = int(self._lengths.max())
         self._cache: dict[tuple[bool, bool, int], np.ndarray] = {}
         if self.longest < 1 or not self._first_lengths.any():
-            raise LatentError("text", f"{self.longest} ordinary tokens cannot write any.")
+            raise LatentError("text", f"no text can be written in {self.longest} tokens.")
 
     def start(self) -> TextNode:
         """See `PartGrammar`."""
@@ -85,9 +85,9 @@ class TextGrammar:
         return "text" if self._left(node) else ""
 
     def _left(self, node: TextNode) -> int:
-        """How many characters may still follow."""
+        """Return how many characters may still follow."""
         return 0 if node.tokens == self.longest else self._most - node.characters
 
     def _may_be_blank(self, node: TextNode) -> bool:
-        """Whether only a space may be next: SentencePiece begins so before a rare word."""
+        """Return whether a lone space may come next, as SentencePiece starts a rare word."""
         return node.tokens == 0 and self.longest > 1

@@ -5,7 +5,7 @@ from pipelines.core.seeds import generator
 from pipelines.evaluate.adherence.blobs import blob_adherence
 from pipelines.evaluate.adherence.ellipses import with_ellipses
 from pipelines.evaluate.adherence.truth import TrueZ
-from pipelines.latents.base import GRID
+from pipelines.latents.text import GRID
 from pipelines.scenes.draw import draw_scene, ellipse_truth
 from pipelines.scenes.factors import Scene, SceneObject
 from pipelines.scenes.reference import scene_for

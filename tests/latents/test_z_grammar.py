@@ -1,4 +1,4 @@
-"""The grammar of z: sound, complete, never stuck."""
+"""The grammar of z is sound and complete and never gets stuck."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.base import LatentError
 from pipelines.latents.boxes import Boxes
 from pipelines.latents.description import MAX_CHARACTERS, Description
-from pipelines.latents.grammar.z import Grammar
+from pipelines.latents.grid_shape import Shape
 from pipelines.latents.sequence import order_kinds, z_from_text, z_to_text
-from pipelines.latents.tokens import Shape, Tokens
+from pipelines.latents.text import LatentError
+from pipelines.latents.tokens import Tokens
 from pipelines.latents.vocabulary import decode_z, encode_z
+from pipelines.latents.z_grammar import Grammar
 
 KINDS = ("description", "boxes", "blobs", "tokens", "palette")
 SMALL = {"max_description_tokens": 12, "shape": Shape(2, 3, 7)}
@@ -153,12 +154,12 @@ def test_the_shape_of_tokens_may_be_given(tokenizer, shape):
 
 def test_a_number_that_is_not_legal_is_named(tokenizer):
     grammar = Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 7))
-    with pytest.raises(LatentError, match="Expected the height from <2> to <2>"):
+    with pytest.raises(LatentError, match="height .*<2> .*<2>"):
         grammar.walk(encode_z(tokenizer, "<tokens> <3>"))
     large = Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 4096))
-    with pytest.raises(LatentError, match="Expected id 0, second number, from <0> to <91>"):
+    with pytest.raises(LatentError, match="id 0, second.* <0> .*<91>"):
         large.walk(encode_z(tokenizer, "<tokens> <0><2><3><4><91> <4><92>"))
-    with pytest.raises(LatentError, match="2000000 entries"):
+    with pytest.raises(LatentError, match="2000000"):
         Grammar(tokenizer, ("tokens",), shape=Shape(2, 3, 2000000))
 
 
@@ -196,40 +197,40 @@ def test_palette_weights_at_their_limits(byte_tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "names"),
     [
-        ("circle <1>", "token 0: .* Expected <boxes>"),
-        ("<palette> <1>", "token 0: .* Expected <boxes>"),
-        ("<boxes> <1>", "Expected a label"),
-        ("<boxes> circle circle <1>", "Expected more of the label or a number"),
-        ("<boxes> circle <5><5><5>", "'<5>' cannot stand here. Expected x2 from <6> to <1000>"),
-        ("<boxes> circle <5><5><6><6> <5>", "Expected <;> or <palette>"),
-        ("<boxes> circle <5><5><6><6> <blobs>", "Expected <;> or <palette>"),
+        ("circle <1>", "token 0: .*<boxes>"),
+        ("<palette> <1>", "token 0: .*<boxes>"),
+        ("<boxes> <1>", "token 1: .*label"),
+        ("<boxes> circle circle <1>", "token 2: .*label .*number"),
+        ("<boxes> circle <5><5><5>", "token 4: '<5>' .*x2 .*<6> .*<1000>"),
+        ("<boxes> circle <5><5><6><6> <5>", "token 6: .*<;> .*<palette>"),
+        ("<boxes> circle <5><5><6><6> <blobs>", "token 6: .*<;> .*<palette>"),
     ],
 )
-def test_an_illegal_prefix_says_what_was_expected(tokenizer, text, message):
+def test_the_error_of_an_illegal_prefix_names_its_position_and_the_options(tokenizer, text, names):
     grammar = Grammar(tokenizer, ("boxes", "palette"), ["circle"])
-    with pytest.raises(LatentError, match=message):
+    with pytest.raises(LatentError, match=names):
         grammar.walk(encode_z(tokenizer, text))
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "names"),
     [
-        ("<description> <tokens>", "token 1: .* Expected text\\."),
-        ("<description> a <5>", "Expected text or <tokens>"),
-        ("<description> a <tokens> <1><2><0><1>", "Expected id 0 from <0> to <0>"),
-        ("<description> a <tokens> <1><2><0><0><0><0>", "Expected </s>"),
-        ("<description> a <tokens> <33>", "Expected the height from <0> to <32>"),
+        ("<description> <tokens>", "token 1: .* text\\."),
+        ("<description> a <5>", " text .*<tokens>"),
+        ("<description> a <tokens> <1><2><0><1>", "id 0 .*<0> .*<0>"),
+        ("<description> a <tokens> <1><2><0><0><0><0>", "</s>"),
+        ("<description> a <tokens> <33>", "height .*<0> .*<32>"),
     ],
 )
-def test_an_illegal_prefix_of_text_and_grid(tokenizer, text, message):
+def test_an_illegal_prefix_of_text_and_grid(tokenizer, text, names):
     grammar = Grammar(tokenizer, ("description", "tokens"))
-    with pytest.raises(LatentError, match=message):
+    with pytest.raises(LatentError, match=names):
         grammar.walk(encode_z(tokenizer, text))
 
 
-def test_a_prefix_stays_in_what_is_drawn(tokenizer):
+def test_a_fixed_prefix_is_kept(tokenizer):
     grammar = Grammar(tokenizer, ("boxes", "palette"), LABELS)
     prefix = encode_z(tokenizer, "<boxes> ring <1><2><900>")
     state = grammar.walk(prefix)
@@ -257,7 +258,7 @@ def test_masks_of_a_batch(tokenizer):
         assert set(np.flatnonzero(row)) == set(grammar.legal(state).tolist())
 
 
-def test_after_the_end_there_is_padding_only(tokenizer):
+def test_only_padding_follows_the_end(tokenizer):
     grammar = Grammar(tokenizer, ())
     state = grammar.walk([tokenizer.eos_token_id])
     assert grammar.done(state)
@@ -277,7 +278,9 @@ def test_bad_arguments(byte_tokenizer, bare_t5_tokenizer):
     for kinds in (("box",), ("boxes", "boxes")):
         with pytest.raises(LatentError):
             Grammar(byte_tokenizer, kinds)
-    with pytest.raises(LatentError, match="none are given"):
+    with pytest.raises(LatentError) as caught:
         Grammar(byte_tokenizer, ("boxes",), [])
-    with pytest.raises(KaleidoError, match="add_special_tokens"):
+    assert caught.value.what == "labels"
+    with pytest.raises(KaleidoError) as caught:
         Grammar(bare_t5_tokenizer, ("boxes",))
+    assert (caught.value.what, caught.value.code) == ("tokenizer", "bad-model")

@@ -1,7 +1,7 @@
-"""The grammar of z over token ids: which ids may come next, so that every drawn z parses.
+"""The grammar of z over token ids: which ids may come next, so that every sampled z is valid.
 
-Each kind brings the automaton of its own part (`Latent.grammar`), which keeps to the rules that
-`validate` checks, hence a drawn z is also valid.
+Each kind provides the automaton of its own part (`Latent.grammar`), which enforces the rules that
+`validate` checks.
 """
 
 from __future__ import annotations
@@ -11,30 +11,32 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipelines.latents.base import LatentError
+from pipelines.core.errors import KaleidoError
 from pipelines.latents.grammar.alphabet import Alphabet
 from pipelines.latents.registry import latent_class
+from pipelines.latents.text import LatentError, marker
+from pipelines.latents.vocabulary import VALUE_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from pipelines.latents.tokens import Shape
-
+    from pipelines.latents.grid_shape import Shape
 
 MAX_LABEL_TOKENS = 8
-"""Of a label that may be any text, unless data have longer ones."""
+"""The longest label of an open vocabulary, in tokens, unless the data have longer ones."""
 
 MAX_DESCRIPTION_TOKENS = 256
-"""Of a description, unless data have longer ones; 80 English words need about 110."""
+"""The longest description, in tokens, unless the data have longer ones; 80 English words need
+about 110."""
 
 
 class State(NamedTuple):
     """A partial z; immutable.
 
     Attributes:
-        part: Index of the kind that is being written; -1 before the first marker, the number of
-            kinds after the end.
-        node: That kind's part so far, as its grammar says it.
+        part: Index of the current kind; -1 before the first marker, the number of kinds after the
+            end.
+        node: The current part's node, see `PartGrammar`.
     """
 
     part: int
@@ -42,19 +44,19 @@ class State(NamedTuple):
 
 
 class Grammar:
-    """The automaton of z for a tokenizer and a fixed sequence of kinds.
+    """The automaton of z for one tokenizer and a fixed sequence of kinds.
 
     Args:
         tokenizer: A fast T5 tokenizer with the tokens of z (`vocabulary.add_special_tokens`).
-        kinds: The kinds of z, in their order.
-        labels: The labels that boxes and blobs may have; None for any text.
-        max_label_tokens: Most tokens of a label where `labels` is None.
-        max_description_tokens: Most tokens of a description.
-        shape: Grid and codebook of visual tokens, those of the training data say; None for any,
-            as a z says its own shape.
+        kinds: The kinds of z, in order.
+        labels: The labels that boxes and blobs may have; None allows any text.
+        max_label_tokens: The longest label, in tokens, if `labels` is None.
+        max_description_tokens: The longest description, in tokens.
+        shape: Grid and codebook of visual tokens, usually those of the training data; None allows
+            any, since z contains its own shape.
 
     Raises:
-        LatentError: If a kind is unknown or occurs twice, a label cannot be written, or the shape
+        LatentError: If a kind is unknown or occurs twice, a label cannot be encoded, or the shape
             is out of range.
         KaleidoError: If the tokenizer lacks the tokens of z.
     """
@@ -75,11 +77,18 @@ class Grammar:
             if self.kinds.count(kind) > 1:
                 raise LatentError(kind, "it occurs twice.", "Name each kind once.")
         classes = [latent_class(kind) for kind in self.kinds]
-        alphabet = Alphabet(
-            tokenizer, self.kinds, labels, max_label_tokens, max_description_tokens, shape
-        )
-        # What opens each part; the end of the sequence stands for the part after the last.
-        self._openers: list[int] = [*alphabet.markers, tokenizer.eos_token_id]
+        markers = [marker(kind) for kind in self.kinds]
+        vocabulary = tokenizer.get_vocab()
+        if any(token not in vocabulary for token in (*markers, *VALUE_TOKENS)):
+            raise KaleidoError(
+                "tokenizer",
+                f"it lacks the tokens of a z of {', '.join(self.kinds)}.",
+                "Call add_special_tokens first.",
+                "bad-model",
+            )
+        alphabet = Alphabet(tokenizer, labels, max_label_tokens, max_description_tokens, shape)
+        # The id that opens each part; the end of the sequence closes the last one.
+        self._openers: list[int] = [*(vocabulary[m] for m in markers), tokenizer.eos_token_id]
         self._parts = [
             cls.grammar(alphabet, end) for cls, end in zip(classes, self._openers[1:], strict=True)
         ]
@@ -91,14 +100,14 @@ class Grammar:
         return State(-1)
 
     def done(self, state: State) -> bool:
-        """Whether z is complete, its end included."""
+        """Return whether z is complete, including its end token."""
         return state.part == len(self._parts)
 
     def legal(self, state: State) -> np.ndarray:
         """Return the ids that may come next.
 
         Returns:
-            int64 (n,), n >= 1, not to be modified; a complete z is followed by padding only.
+            int64 (n,), n >= 1; do not modify it. Only padding follows a complete z.
         """
         if 0 <= state.part < len(self._parts):
             return self._parts[state.part].options(state.node)
@@ -115,20 +124,20 @@ class Grammar:
         """Return the state after one more token.
 
         Raises:
-            LatentError: If the token is not legal there.
+            LatentError: If the token is illegal.
         """
         after = self._step(state, int(token_id))
         if after is None:
             known = 0 <= token_id < self.vocab_size
             token = self._tokenizer.convert_ids_to_tokens(int(token_id)) if known else token_id
-            raise LatentError("z", f"{token!r} cannot stand here.", self._expected(state))
+            raise LatentError("z", f"{token!r} is not allowed here.", self._expected(state))
         return after
 
     def walk(self, ids: Iterable[int], state: State | None = None) -> State:
-        """Step through given ids, a prefix that the user fixed say, from `state` or the start.
+        """Step through ids, such as a prefix fixed by the user, from `state` or from the start.
 
         Raises:
-            LatentError: If an id is not legal; the message counts from 0.
+            LatentError: If an id is illegal; the message counts positions from 0.
         """
         state = self.start() if state is None else state
         for position, token_id in enumerate(ids):
@@ -139,7 +148,7 @@ class Grammar:
         return state
 
     def max_tokens(self) -> int:
-        """Return the most tokens that a z can have, its end included."""
+        """Return the length of the longest z in tokens, including its end token."""
         return 1 + sum(1 + part.longest for part in self._parts)
 
     def _step(self, state: State, token_id: int) -> State | None:
@@ -159,7 +168,7 @@ class Grammar:
         return state.part < 0 or self._parts[state.part].complete(state.node)
 
     def _expected(self, state: State) -> str:
-        """Say what is legal in `state`, for a message."""
+        """Describe what is legal in `state`, for error messages."""
         if self.done(state):
             return "Expected padding."
         names = [self._parts[state.part].expected(state.node)] if state.part >= 0 else []
