@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.grid_shape import Shape
 from pipelines.latents.grounding import Grounding
 from pipelines.latents.text import GRID
-from pipelines.latents.vocabulary import add_special_tokens, number_ids, plain_caption
+from pipelines.latents.vocabulary import (
+    add_special_tokens,
+    number_ids,
+    plain_caption,
+    special_tokens,
+)
 from pipelines.latents.z_grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
 from pipelines.models.conditioning import EVERYWHERE, States
-from pipelines.models.hub import first_line
+from pipelines.models.hub import first_line, model_folder
 from pipelines.models.metadata import other_version, read_facts
+from pipelines.models.offline import without_network
+from pipelines.models.safe_folder import require_safe_folder
 from pipelines.models.saved import save_with_facts, without_bars
 from pipelines.workspace.settings import PriorSettings
 
@@ -87,6 +96,7 @@ class Prior:
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
         self.codebook = codebook
+        self.encoder_frozen = False
         self.max_label_tokens = max_label_tokens
         self.max_description_tokens = max_description_tokens
         self.token_shape = None if token_shape is None else Shape(*token_shape)
@@ -102,11 +112,10 @@ class Prior:
             KaleidoError: If it is a prior of another version of Kaleido.
         """
         facts = read_facts(folder, "trained prior", "Run `kaleido train prior` first.")
-        with without_bars():
-            model = T5ForConditionalGeneration.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model, tokenizer = _load_t5(folder, str(folder))
+        tied = model.config.tie_word_embeddings
+        if facts.pop("head_tied", tied) != tied:
+            raise _bad_t5(str(folder), ValueError("its head is not the one that was saved"))
         try:
             return cls(model.eval(), tokenizer, **facts)
         except TypeError as error:  # facts that this version does not know
@@ -117,8 +126,8 @@ class Prior:
 
         `identity` becomes that of the weights as they are written.
         """
-        # The limits are noted only where they are not the usual ones: a prior of an older version
-        # that is saved again must keep its identity.
+        # What is as usual is left out: a prior of an older version that is saved again must keep
+        # its identity.
         facts: dict[str, object] = {
             "max_caption_tokens": self.max_caption_tokens,
             "z_kinds": list(self.z_kinds),
@@ -131,6 +140,8 @@ class Prior:
             facts["max_label_tokens"] = self.max_label_tokens
         if self.max_description_tokens != MAX_DESCRIPTION_TOKENS:
             facts["max_description_tokens"] = self.max_description_tokens
+        if not self.model.config.tie_word_embeddings:
+            facts["head_tied"] = False
         self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
 
     @property
@@ -187,10 +198,34 @@ class Prior:
         return self.encode_ids(*self.tokenize(captions))
 
     def encode_ids(self, ids: torch.Tensor, mask: torch.Tensor) -> States:
-        """Encoder states over what `tokenize` returns, (n, length, width)."""
+        """Encode what `tokenize` returns into states (n, length, width).
+
+        A frozen encoder has no gradient and no dropout.
+        """
         ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        states = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long())
+        encoder = self.model.get_encoder()
+        if self.encoder_frozen:
+            encoder.eval()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+            states = encoder(input_ids=ids, attention_mask=mask.long())
         return States(states.last_hidden_state, mask)
+
+    def freeze_encoder(self) -> None:
+        """Keep the states of captions as they are, whatever else is trained.
+
+        Encoder and decoder share the embeddings, so only rows that no caption contains are left
+        to learn: those of the tokens of z.
+        """
+        self.encoder_frozen = True
+        shared = self.model.shared.weight
+        for parameter in self.model.encoder.parameters():
+            if parameter is not shared:
+                parameter.requires_grad_(False)
+        learned = torch.zeros(len(shared), 1, dtype=torch.bool)
+        learned[self.tokenizer.convert_tokens_to_ids(list(special_tokens(self.z_kinds)))] = True
+        shared.register_hook(
+            lambda gradient: torch.where(learned.to(gradient.device), gradient, 0.0)
+        )
 
     def z_logits(self, caption: States, z_ids: torch.Tensor) -> torch.Tensor:
         """Logits of each token of z, given those before it: (n, length, vocabulary).
@@ -236,10 +271,10 @@ class Prior:
 def build_prior(
     settings: PriorSettings, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str]
 ) -> Prior:
-    """Make an untrained tiny T5 for a tokenizer that already has the special tokens of z.
+    """Build an untrained tiny T5 for a tokenizer that already has the special tokens of z.
 
     Args:
-        settings: Sizes and kinds; ``pretrained`` is not looked at here.
+        settings: Sizes and kinds; ``pretrained`` is not used here.
         tokenizer: From `pipelines.latents.vocabulary`.
         labels: The closed set of labels, or empty.
     """
@@ -254,87 +289,161 @@ def build_prior(
         num_heads=settings.heads,
         dropout_rate=settings.dropout,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
+        tie_word_embeddings=False,  # to transformers 5: tied, but the output is not scaled
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
     model = T5ForConditionalGeneration(config)
     with torch.no_grad():
-        # transformers draws an untied output layer with deviation 1: logits of deviation √d_model
-        # and a first loss of forty nats.
-        model.lm_head.weight.mul_(settings.d_model**-0.5)
-    _smooth_numbers(model, tokenizer)
+        # transformers initialises the embeddings, which are also the head, with deviation 1:
+        # logits of deviation √d_model and a first loss of forty nats.
+        model.shared.weight.mul_(settings.d_model**-0.5)
+    _smooth_numbers(model, number_ids(tokenizer))
     return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
 
 
 def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
-    """Take a pretrained T5, as the paper does (``google/flan-t5-xl``), and add the tokens of z.
+    """Load a pretrained T5, as the paper does (``google/flan-t5-xl``), and add the tokens of z.
 
-    The encoder's blocks are frozen; decoder, embeddings and output layer learn.
+    The checkpoint's head is kept: T5 1.1, flan-T5 and mT5 have one of their own, T5 1.0 uses its
+    embeddings. The vocabulary grows by the tokens of z, if the checkpoint lacks them.
+
+    The encoder is frozen, so the states of captions stay those of the checkpoint. It shares its
+    embeddings with the decoder; of these (and of a tied head) only the rows of z's own tokens are
+    trained, which no caption contains. Decoder blocks and an untied head are trained entirely.
 
     Args:
         settings: ``pretrained`` is a folder or a hub's name; ``dropout`` replaces the model's own.
         labels: The closed set of labels, or empty.
 
     Raises:
-        KaleidoError: If it cannot be loaded, or is no T5.
+        KaleidoError: If there is no such model, or it is no T5 or damaged.
     """
-    try:
-        with without_bars():
-            tokenizer, model = _pretrained(settings)
-    except Exception as error:  # transformers raises whatever its many classes raise
-        raise KaleidoError(
-            f"prior.pretrained = {settings.pretrained!r}",
-            f"no T5 can be loaded from it ({first_line(error)}).",
-            "Give a folder with config.json, model.safetensors and a tokenizer.",
-        ) from error
+    thing = f"prior.pretrained = {settings.pretrained!r}"
+    folder = model_folder(settings.pretrained)
+    model, tokenizer = _load_t5(folder, thing, dropout_rate=settings.dropout)
+    known = len(tokenizer)
     add_special_tokens(tokenizer, settings.z_kinds)
-    if model.get_input_embeddings().num_embeddings < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    _smooth_numbers(model, tokenizer)
-    model.encoder.block.requires_grad_(False)
-    return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
+    _grow(model, known, len(tokenizer))
+    numbers = number_ids(tokenizer)
+    if min(numbers) >= known:  # a prior of ours has learned them
+        _smooth_numbers(model, numbers)
+    prior = Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
+    prior.freeze_encoder()
+    return prior
 
 
-def _pretrained(
-    settings: PriorSettings,
-) -> tuple[PreTrainedTokenizerFast, T5ForConditionalGeneration]:
-    name = settings.pretrained
-    config, _ = T5Config.get_config_dict(name)
-    if config.get("model_type") not in T5_TYPES:
-        raise ValueError(f"its model_type is {config.get('model_type')!r}")
-    model, info = T5ForConditionalGeneration.from_pretrained(
-        name,
-        dtype=torch.float32,
-        use_safetensors=True,
-        dropout_rate=settings.dropout,
-        output_loading_info=True,
+def _load_t5(
+    folder: Path, thing: str, **changes: object
+) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast]:
+    """Load a T5 in fp32, with the head that its weights have, and its tokenizer.
+
+    transformers 5 sets ``tie_word_embeddings`` for every T5. It leaves a head alone that differs
+    from the embeddings, but ties it as soon as the vocabulary grows, unless the configuration says
+    otherwise; so the configuration of an untied model is corrected here.
+
+    Args:
+        folder: Holds config.json, safetensors and a tokenizer.
+        thing: What an error is about.
+        changes: Values of the configuration to override.
+
+    Raises:
+        KaleidoError: If it is no T5, damaged or unsafe, or lacks weights.
+    """
+    require_safe_folder(folder)
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        values, _ = T5Config.get_config_dict(folder, local_files_only=True)
+        if values.get("model_type") not in T5_TYPES:
+            raise ValueError(f"its model_type is {values.get('model_type')!r}")
+        with without_network(thing), without_bars(), _only_errors():
+            model, info = T5ForConditionalGeneration.from_pretrained(
+                folder,
+                config=T5Config.from_dict(values | {"model_type": "t5"} | changes),
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                **local,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        if info["missing_keys"]:  # transformers would initialise them at random
+            raise ValueError(f"it lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
+    except KaleidoError:
+        raise
+    except Exception as error:  # transformers raises whatever its many classes raise
+        raise _bad_t5(thing, error) from error
+    model.config.tie_word_embeddings = model.lm_head.weight is model.shared.weight
+    return model, tokenizer
+
+
+def _bad_t5(thing: str, error: Exception) -> KaleidoError:
+    return KaleidoError(
+        thing,
+        f"no T5 can be loaded from it ({first_line(error)}).",
+        "Give a folder with config.json, model.safetensors and a tokenizer.",
+        code="bad-model",
     )
-    if info["missing_keys"]:  # transformers would draw them anew
-        raise ValueError(f"it lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
-    return AutoTokenizer.from_pretrained(name), model
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """Keep transformers from warning about heads that are not tied, which is as it should be."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def _tables(model: T5ForConditionalGeneration) -> list[torch.nn.Parameter]:
+    """The matrices with a row for each token: the embeddings, and the head if it is not tied."""
+    shared, head = model.shared.weight, model.lm_head.weight
+    return [shared] if head is shared else [shared, head]
 
 
 @torch.no_grad()
-def _smooth_numbers(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Start neighbouring numbers with similar embeddings.
+def _grow(model: T5ForConditionalGeneration, known: int, size: int) -> None:
+    """Make room for new tokens, whose rows are drawn like those of the known ones.
+
+    The rows of a random known token give logits that a pretrained decoder keeps in their place;
+    rows around zero would get most of the probability, where the mean logit is well below it
+    (Hewitt, "Initializing new word embeddings for pretrained language models", 2021).
+
+    Args:
+        model: It is changed. Checkpoints have more rows than their tokenizers have tokens: what
+            was never a token has no meaning, and is drawn anew as well.
+        known: Tokens that the checkpoint knows; their rows stay.
+        size: Tokens in all.
+    """
+    if model.config.vocab_size < size:
+        model.resize_token_embeddings(size, mean_resizing=False)
+    for table in _tables(model):
+        spread, mean = torch.std_mean(table[:known], 0)
+        table[known:size] = mean + spread * torch.randn_like(table[known:size])
+
+
+@torch.no_grad()
+def _smooth_numbers(model: T5ForConditionalGeneration, ids: Sequence[int]) -> None:
+    """Initialise neighbouring numbers with similar rows, in the embeddings and in the head.
 
     A thousand unrelated tokens would each have to be seen often; with Fourier features of the
-    value, what is learned of <500> holds for <501>. Frequencies rise geometrically from one
+    value, what is learned about <500> holds for <501>. Frequencies rise geometrically from one
     half to 64 periods over the grid.
+
+    Args:
+        model: It is changed.
+        ids: Tokens of the numbers in ascending order.
     """
-    ids = number_ids(tokenizer)
     half = model.config.d_model // 2
     frequencies = 0.5 * 128.0 ** (torch.arange(half) / max(half - 1, 1))
     phase = 2.0 * math.pi * torch.arange(GRID + 1)[:, None] / GRID * frequencies[None]
     # Low frequencies weigh more, so similarity falls smoothly with distance.
     weight = frequencies.rsqrt()
     features = torch.cat([phase.cos() * weight, phase.sin() * weight], dim=1)
+    features = features - features.mean(0)  # no number is likelier than another token at first
     features = features / features.pow(2).mean().sqrt()
-    tables = [model.get_input_embeddings().weight]
-    if not model.config.tie_word_embeddings:
-        tables.append(model.lm_head.weight)
-    for table in tables:
-        scale = table.pow(2).mean().sqrt()
-        table[ids] = features[:, : table.shape[1]] * scale
+    for table in _tables(model):
+        spread, mean = torch.std_mean(table, 0)
+        table[ids] = mean + spread * features[:, : table.shape[1]]
