@@ -1,93 +1,284 @@
-"""Decoding images that strangers made, without being harmed by them."""
+"""Decode pictures of unknown origin safely, and encode our own."""
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.image_parts import MAX_SCANS, Parts, split_image
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 MAX_PIXELS = 64_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+FORMATS = (
+    *("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF", "JPEG2000", "ICO", "CUR"),
+    *("ICNS", "DIB", "PSD", "QOI", "SGI", "SUN", "PCX", "DDS", "BLP", "MSP", "XBM", "XPM", "TGA"),
+)
+"""Formats that Pillow decodes by itself. Not among them: those that run another program (EPS), that
+only recognise a file (HDF5, GRIB), that unpack without a limit (FITS), or that no magic number
+tells apart (SPIDER)."""
+
+STORED = ("PNG", "JPEG", "WEBP")
+"""Formats that a shard may hold."""
+
+_UNMARKED = ("PCX", "CUR", "SGI", "PPM", "TGA", "MSP", "BMP", "DIB")
+"""Formats with a magic number of one or two bytes, which other files may begin with too."""
+
+_UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle|unrecogni[sz]ed", re.I)
+_PLAIN_MODES = ("RGB", "L", "1", "P")
+_TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM") + (
+    *("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"),
+)
+"""EXIF orientation 1 to 8 -> the transposition that undoes it."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture.
+
+    Attributes:
+        image: RGB, upright, in sRGB.
+        verbatim: Whether any reader decodes the file's own bytes to these pixels: it is of a format
+            in `STORED`, 8-bit, without alpha, orientation, colour profile or further frames.
+    """
+
+    image: Image.Image
+    verbatim: bool
 
 
 def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image to 8-bit RGB.
+    """Decode a picture to 8-bit RGB; see `decode`."""
+    return decode(data, name, max_pixels).image
 
-    Alpha is laid over white, CMYK and greyscale are converted, 16-bit is scaled (not clipped) to
-    8-bit, and EXIF rotation is applied. The size is checked before anything is decoded.
+
+def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Like `open_image`, but return uint8 (height, width, 3)."""
+    import numpy as np
+
+    return np.asarray(open_image(data, name, max_pixels))
+
+
+def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode the first frame of a picture to 8-bit RGB.
+
+    Alpha is composited over white. Colours are converted to sRGB if there is a colour profile,
+    16-bit values are scaled to 8 bits, 32-bit and float values by their finite range, and the
+    orientation in the metadata is applied. Metadata that cannot be read is ignored. The size is
+    checked before anything is decoded.
 
     Args:
-        data: The encoded image.
+        data: The encoded picture; its format is told by its content.
         name: What to call it in an error.
         max_pixels: Largest accepted width times height.
 
-    Returns:
-        An RGB image.
-
     Raises:
-        BadRecord: If the bytes are empty, not one of `FORMATS`, damaged, or too large.
+        BadRecord: If the bytes are empty, damaged, too large, or not of one of `FORMATS`.
         KaleidoError: If memory or a part of Pillow is missing.
     """
-    import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
 
     if not data:
         raise BadRecord(name, "the image file is empty.", "Remove it or replace it.")
+    parts = split_image(data)
+    if parts.scans > MAX_SCANS:
+        raise BadRecord(
+            name, f"the JPEG has {parts.scans} scans; the limit is {MAX_SCANS}.", "Save it again."
+        )
     try:
         with warnings.catch_warnings():
-            # Our own limit, checked below, stands in for Pillow's bomb warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            width, height = image.size
-            if width * height > max_pixels:
-                raise BadRecord(
-                    name,
-                    f"the image has {width} x {height} pixels; the limit is {max_pixels:,}.",
-                    "Make it smaller.",
-                )
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-    except BadRecord:
+            # Remarks on odd metadata; our own limit replaces the warning about bombs.
+            warnings.simplefilter("ignore")
+            image = _load(parts, name, max_pixels)
+            kind, animated = image.format, parts.animated or getattr(image, "is_animated", False)
+            turn = _orientation(image)
+            profile = image.info.get("icc_profile")
+            rgb, same = _to_rgb(image, profile if isinstance(profile, bytes) else b"", name)
+    except KaleidoError:
         raise
-    except UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
-        raise BadRecord(
-            name, f"the file is not an image of a known format ({known}).", "Replace it."
-        ) from error
     except Image.DecompressionBombError as error:
         raise BadRecord(name, str(error), "Make it smaller.") from error
-    except (MemoryError, ImportError) as error:  # the machine's fault, not the image's
+    except (MemoryError, ImportError) as error:  # the machine's fault, not the picture's
         raise KaleidoError(
             name,
             f"it cannot be decoded on this machine ({type(error).__name__}: {error}).",
             "Free memory, or install Pillow again; then run the command again.",
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
+        raise _damaged(name, "picture", error) from error
+    if turn:
+        rgb = rgb.transpose(Image.Transpose[turn])
+    return Decoded(rgb, same and not turn and not animated and kind in STORED)
+
+
+def _load(parts: Parts, name: str, max_pixels: int) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image: Any = Image.open(io.BytesIO(parts.pixels), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unidentified(parts.pixels, name) from error
+    width, height = image.size
+    if width * height > max_pixels:
         raise BadRecord(
-            name, f"the image cannot be read ({type(error).__name__}: {error}).", "Replace it."
-        ) from error
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode != "F" else max(float(values.max(initial=0.0)), 1e-12)
-        image = Image.fromarray(np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            name,
+            f"the image has {width} x {height} pixels; the limit is {max_pixels:,}.",
+            "Make it smaller.",
+        )
+    if image.format == "TIFF":
+        image.load_end = lambda: None  # it reads EXIF, which must not cost the pixels
+    image.load()
+    image.info.update(parts.info)
+    return image
+
+
+def _unidentified(data: bytes, name: str) -> BadRecord:
+    """Return the error of a file that Pillow does not open, in Pillow's words if it has any."""
+    from PIL import Image
+
+    for kind in _kinds(data):
+        try:
+            Image.OPEN[kind][0](io.BytesIO(data), "")
+        except Exception as error:
+            return _damaged(name, f"{kind} picture", error)
+    return BadRecord(
+        name,
+        "it is not a picture of a known format (PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP and others "
+        "that Pillow reads).",
+        "Convert it to PNG or JPEG.",
+    )
+
+
+def _damaged(name: str, kind: str, error: Exception) -> BadRecord:
+    words = str(error) or type(error).__name__
+    if _UNSUPPORTED.search(words):
+        why, hint = f"Pillow does not read this kind of {kind} ({words}).", "Convert it to PNG."
+    else:
+        why, hint = f"the {kind} is damaged ({words}).", "Replace it."
+    return BadRecord(name, why, hint)
+
+
+def is_image(head: bytes) -> bool:
+    """Whether the first 16 bytes of a file are those of a picture, whatever its name."""
+    return any(kind not in _UNMARKED for kind in _kinds(head[:16]))
+
+
+def _kinds(data: bytes) -> list[str]:
+    head = data[:16].ljust(16, b"\0")
+    return [kind for kind, accept in _accepts().items() if accept(head) is True]
+
+
+@cache
+def _accepts() -> dict[str, Any]:
+    from PIL import Image
+
+    Image.init()
+    return {kind: Image.OPEN[kind][1] for kind in FORMATS if Image.OPEN[kind][1]}
+
+
+def _orientation(image: Any) -> str:
+    """Return the name of the transposition that sets a picture upright; empty if none is needed."""
+    try:
+        tags: Any = image.tag_v2 if image.format == "TIFF" else image.getexif()
+        value = tags.get(0x0112, 1)
+    except Exception:  # whatever odd bytes make Pillow raise: the pixels count
+        return ""
+    return _TURNS[value - 1] if value in range(1, 9) else ""
+
+
+def _to_rgb(image: Image.Image, profile: bytes, name: str) -> tuple[Image.Image, bool]:
+    """Convert to 8-bit sRGB over white; also return whether the pixels were RGB or grey already."""
+    from PIL import Image
+
+    plain = image.mode in _PLAIN_MODES and "transparency" not in image.info
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image, name)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(paper, image)
-    return image.convert("RGB")
+        alpha = image.getchannel("A")
+        colours, same = _to_srgb(image.convert("RGB"), profile)
+        paper = Image.new("RGB", image.size, (255, 255, 255))
+        return Image.composite(colours, paper, alpha), False
+    colours, same = _to_srgb(image, profile)
+    return colours, plain and same
 
 
-def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Like `open_image`, but returns uint8 (height, width, 3)."""
+def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    """Scale 16-bit values by 1/257, and 32-bit and float values by their finite range."""
     import numpy as np
+    from PIL import Image
 
-    return np.asarray(open_image(data, name, max_pixels))
+    values = np.asarray(image)
+    if image.format == "TIFF" and image.mode == "I":
+        tags: Any = getattr(image, "tag_v2", {})
+        if tags.get(339, (1,)) in (1, (1,)) and tags.get(258, (32,)) in (32, (32,)):
+            values = values.view(np.uint32)  # unsigned, which Pillow has no mode for
+    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
+        low, high = 0.0, 65535.0
+    else:
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            raise BadRecord(name, "none of its values is finite.", "Save it with 8 bits.")
+        low, high = float(finite.min()), float(finite.max())
+        if low == high:
+            raise BadRecord(
+                name, f"all its values are {low:g}, so they have no range.", "Save it with 8 bits."
+            )
+    values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    scaled = (values / (high - low) - low / (high - low)) * 255.0
+    return Image.fromarray(np.clip(scaled + 0.5, 0, 255).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:
+    """Convert to RGB by a colour profile; also return whether it left the colours as they were."""
+    mode = image.mode if image.mode in ("L", "RGB", "CMYK", "LAB") else "RGB"
+    source = image if image.mode == mode else image.convert(mode)
+    transform = _srgb_transform(profile, mode) if profile else None
+    if transform is None:
+        return source.convert("RGB"), True
+    return transform.apply(source), False
+
+
+@lru_cache(16)
+def _srgb_transform(profile: bytes, mode: str) -> Any:
+    """Build the transform of a colour profile to sRGB.
+
+    Returns:
+        None if the profile cannot be used for this mode, or is that of sRGB.
+    """
+    import numpy as np
+    from PIL import Image, ImageCms
+
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+    if mode not in ("L", "RGB"):
+        return transform
+    levels = np.linspace(0, 255, 6).astype(np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(36, 6, 3)
+    probe = Image.fromarray(grid).convert(mode)
+    before = np.asarray(probe.convert("RGB")).astype(int)
+    after = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int)
+    return None if np.abs(after - before).max() <= SRGB_TOLERANCE else transform
+
+
+SRGB_TOLERANCE = 2
+"""A profile is taken for sRGB's own if it moves no colour by more levels of 255."""
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

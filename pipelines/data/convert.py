@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +20,9 @@ from pipelines.workspace.settings import DataSettings
 
 MAX_BYTES = 200_000_000
 """Largest image file that is read."""
+
+MIN_PIXELS = 2
+"""Fewest pixels of a picture: a single pixel, such as a tracker on a web page, shows nothing."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 UNREADABLE = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".jp2", ".tga", ".ico")
@@ -83,10 +85,9 @@ def to_record(
         "licence": licence,
         "split": split,
     }
-    with warnings.catch_warnings():
-        # Pillow's remarks on odd metadata would be one line an image.
-        warnings.simplefilter("ignore")
-        image = open_image(data, name)
+    image = open_image(data, name)
+    if image.width * image.height < MIN_PIXELS:
+        raise BadRecord(name, f"the image has 1 x 1 pixels; at least {MIN_PIXELS} are needed.")
     return Record(key, encode_png(square(image, settings.image_size)), caption, meta)
 
 

@@ -99,7 +99,7 @@ def test_shards_are_not_changed_and_finished_ones_are_skipped(workspace, shards)
     [
         ([("a.txt", b"a star")], "it has no image."),
         ([("a.jpg", picture())], "it has no caption."),
-        ([("a.jpg", b"no image"), ("a.txt", b"a star")], "not an image of a known format"),
+        ([("a.jpg", b"no image"), ("a.txt", b"a star")], "not a picture of a known format"),
         ([("a.jpg", picture()), ("a.txt", b" \n")], "the caption is empty"),
         ([("a.jpg", picture()), ("a.txt", b"\xff\xfe")], "not UTF-8"),
         ([("a.jpg", picture()), ("a.txt", b"x" * 2_000_000)], "its txt is over 1,000,000 bytes"),

@@ -57,13 +57,17 @@ CONVERTED = {
     "one-bit.png": encode(Image.new("1", (30, 30), 1)),
     "palette.gif": encode(Image.new("P", (30, 30), 3), "GIF"),
     "wrong-name.png": encode(Image.new("RGB", (30, 30), RED), "JPEG"),
-    "tiny.webp": encode(Image.new("RGB", (1, 1), RED), "WEBP", lossless=True),
+    "tiny.webp": encode(Image.new("RGB", (2, 2), RED), "WEBP", lossless=True),
     "thin.png": encode(Image.new("RGB", (1, 3000), RED)),
 }
 REFUSED = {
     "empty.png": (b"", "empty"),
     "text.png": (b"this is no image", "known format"),
-    "cut.png": (encode(Image.effect_noise((64, 64), 50))[:800], "cannot be read"),
+    "cut.png": (
+        encode(Image.effect_noise((64, 64), 50))[:800],
+        "is damaged (image file is truncated)",
+    ),
+    "dot.gif": (encode(Image.new("RGB", (1, 1), RED), "GIF"), "at least 2 are needed"),
     "bomb.png": (png_bomb(60_000, 60_000), "exceeds limit"),
     "small-bomb.png": (png_bomb(9_000, 9_000), "the limit is 64,000,000"),
     "script.png": (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage", "known format"),
