@@ -1,0 +1,192 @@
+"""Files of documents and annotations: read, checked, converted and written, with every loss listed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.documents.dialects.base import Context
+from pipelines.documents.dialects.registry import dialect, writable
+from pipelines.documents.document import Document, Lost, Origin
+from pipelines.documents.problems import Loss, Problem, errors_of
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What one file holds.
+
+    Attributes:
+        name: The file's path as it was given.
+        documents: How many documents could be read.
+        problems: Every fault and warning.
+    """
+
+    name: str
+    documents: int
+    problems: list[Problem]
+
+    @property
+    def valid(self) -> bool:
+        """Whether the file has no error."""
+        return not errors_of(self.problems)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion made.
+
+    Attributes:
+        files: Paths that were written.
+        documents: How many documents were converted.
+        lost: Kind of loss to the number of times it occurred.
+        reports: What was found in each input.
+    """
+
+    files: list[str]
+    documents: int
+    lost: dict[str, int]
+    reports: list[FileReport]
+
+
+def read_files(
+    paths: Sequence[Path], name: str, context: Context | None = None
+) -> Iterator[tuple[list[Document], FileReport]]:
+    """Read files of one format, one at a time.
+
+    Args:
+        paths: Files, or folders whose files with the format's suffix are read.
+        name: Of the format.
+        context: Picture size and class names, for formats that do not say them.
+
+    Raises:
+        InputMissing: If a path does not exist.
+        KaleidoError: If there is no such format.
+    """
+    form = dialect(name)
+    base = context or Context()
+    for path in _files(paths, form.suffix):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise KaleidoError(str(path), f"it cannot be read ({error.strerror}).") from error
+        named = Context(str(path), base.width, base.height, base.names)
+        found = form.read(data, named)
+        yield found.documents, FileReport(str(path), len(found.documents), found.problems)
+
+
+def convert(
+    paths: Sequence[Path],
+    source: str,
+    target: str,
+    out: Path,
+    allowed: Sequence[str] = (),
+    context: Context | None = None,
+) -> Conversion:
+    """Convert files from one format to another. Nothing is written if anything is wrong.
+
+    Args:
+        paths: Files or folders.
+        source: The format to read.
+        target: The format to write.
+        out: Folder of the written files; existing files of the same names are refused.
+        allowed: Kinds of losses that are accepted; ``all`` accepts every one.
+        context: Picture size and class names, for formats that do not say them.
+
+    Raises:
+        KaleidoError: If a file is not valid, the target would lose what is not allowed, or a file
+            exists already.
+    """
+    writer = writable(target)
+    documents: list[Document] = []
+    reports: list[FileReport] = []
+    for found, report in read_files(paths, source, context):
+        documents += [_with_losses(document, report.problems) for document in found]
+        reports.append(report)
+    _require_valid(reports)
+    _require_keys(documents)
+    written = writer.write(documents)
+    lost = Counter(loss.field for losses in written.lost.values() for loss in losses)
+    _require_allowed(target, lost, written.lost, allowed)
+    targets = [out / name for name in written.files]
+    if existing := [path for path in targets if path.exists()]:
+        raise KaleidoError(
+            str(existing[0]),
+            f"it exists already, with {len(existing) - 1} more." if existing[1:] else "it exists.",
+            "Name another folder with --out.",
+            code="would-overwrite",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for path, text in zip(targets, written.files.values(), strict=True):
+        atomic_write(path, text.encode())
+    return Conversion([str(path) for path in targets], len(documents), dict(lost), reports)
+
+
+def _files(paths: Sequence[Path], suffix: str) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob(f"*{suffix}") if p.is_file())
+            if not found:
+                raise InputMissing(str(path), f"it holds no file that ends in {suffix}.")
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise InputMissing(str(path), "there is no such file or folder.")
+
+
+def _with_losses(document: Document, problems: Sequence[Problem]) -> Document:
+    """Note in the document's origin what its importer left out."""
+    lost = tuple(Lost(path=p.path, why=p.message) for p in problems if p.severity == "warning")
+    if not lost or document.origin is None:
+        return document
+    origin = Origin(**document.origin.model_dump(exclude={"lost"}), lost=lost[:1000])
+    return document.model_copy(update={"origin": origin})
+
+
+def _require_valid(reports: Sequence[FileReport]) -> None:
+    faulty = [report for report in reports if not report.valid]
+    if faulty:
+        first = errors_of(faulty[0].problems)[0]
+        raise KaleidoError(
+            faulty[0].name,
+            f"{first}" + (f"; {len(faulty) - 1} more files have errors." * (len(faulty) > 1)),
+            "`kaleido z verify` lists every problem of every file.",
+            code="bad-data",
+        )
+
+
+def _require_keys(documents: Sequence[Document]) -> None:
+    counts = Counter(str(document.key) for document in documents)
+    twice = [key for key, count in counts.items() if count > 1]
+    if twice:
+        raise KaleidoError(
+            twice[0],
+            f"{counts[twice[0]]} documents have this key, and their files would collide.",
+            "Convert them one folder at a time, or rename the files.",
+            code="bad-data",
+        )
+
+
+def _require_allowed(
+    target: str,
+    lost: Mapping[str, int],
+    by_key: Mapping[str, Sequence[Loss]],
+    allowed: Sequence[str],
+) -> None:
+    refused = {} if "all" in allowed else {k: n for k, n in lost.items() if k not in allowed}
+    if not refused:
+        return
+    kind = next(iter(refused))
+    key, loss = next(
+        (key, loss) for key, losses in by_key.items() for loss in losses if loss.field == kind
+    )
+    raise KaleidoError(
+        f"{key}, {loss.path}",
+        f"{target} would lose it: {loss.why}",
+        f"Accept the losses with --allow-loss {','.join(refused)}.",
+        code="would-overwrite",
+    )

@@ -1,0 +1,190 @@
+"""Raw answers of vision-language models that were asked for boxes.
+
+Each model has its own order and unit, which is part of its dialect and never guessed. A box that is
+reversed, out of range or without a label is reported and left out, never repaired.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipelines.documents.dialects.base import Context, Reading
+from pipelines.documents.dialects.geometry import fraction_box, numbers
+from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Origin
+from pipelines.documents.problems import Problem
+from pipelines.documents.strict_json import parse
+
+Found = tuple[str, str, list[float], float, float]
+"""Path, label, edges (left, top, right, bottom), and the whole picture in the same unit."""
+
+MAX_ANSWER = 1_000_000
+
+
+class Answer:
+    """The answers of one family of models. Read only.
+
+    Args:
+        name: Of the dialect.
+        title: One line for the list of formats.
+        find: Finds the boxes in an answer.
+        order: The order of the model's coordinates.
+    """
+
+    suffix = ".txt"
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        find: Callable[[str, Context, list[Problem]], Iterator[Found]],
+        order: str = "xy",
+    ) -> None:
+        self.name, self.title, self._find, self._order = name, title, find, order
+
+    def read(self, data: bytes, context: Context) -> Reading:
+        """Read one answer. No box in an answer that is not empty is an error."""
+        problems: list[Problem] = []
+        text = data.decode("utf-8", "replace").strip()
+        if len(text) > MAX_ANSWER:
+            return Reading(
+                [], [Problem("", "size", "The answer is longer than a million characters.")]
+            )
+        elements: list[Element] = []
+        seen: set[tuple[str, tuple[float, ...]]] = set()
+        for path, label, edges, width, height in self._find(text, context, problems):
+            box, fault = fraction_box(edges, width, height, path)
+            if fault is not None:
+                problems.append(Problem(path, fault.code, fault.message, "warning"))
+            elif not label.strip():
+                problems.append(Problem(path, "label", "The box has no label.", "warning"))
+            elif box is not None and (label, box) not in seen and len(elements) < MAX_ELEMENTS:
+                # A model that loops writes the same box until its tokens end.
+                seen.add((label, box))
+                elements.append(
+                    Element(id=f"e{len(elements)}", label=label.strip()[:4000], box=box)
+                )
+        if text and not elements:
+            problems.append(
+                Problem("", "answer", f"No box of {self.name} was found in the answer.")
+            )
+            return Reading([], problems)
+        origin = Origin(format=self.name, order="yx" if self._order == "yx" else "xy")
+        return Reading(
+            [Document(key=context.key, elements=tuple(elements), origin=origin)], problems
+        )
+
+
+def _json_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the list of objects in an answer; of one that was cut off, the complete objects."""
+    start = text.find("[")
+    body = text[start:] if start >= 0 else ""
+    end = body.rfind("]")
+    value, faults = parse(body[: end + 1]) if end >= 0 else (None, [])
+    if not isinstance(value, list) or faults:
+        value = []
+        for match in re.finditer(r"\{[^{}]*\}", text):
+            row, _ = parse(match.group())
+            value += [] if row is None else [row]
+        if value:
+            problems.append(Problem("", "cut", "The answer was cut off or is not JSON.", "warning"))
+    for index, row in enumerate(value):
+        if isinstance(row, dict):
+            yield f"[{index}]", row
+
+
+def _json_boxes(
+    key: str, order: str, scale: float | None
+) -> Callable[[str, Context, list[Problem]], Iterator[Found]]:
+    """Make a finder of JSON rows with a label and four numbers.
+
+    Args:
+        key: Of the numbers.
+        order: ``xy`` or ``yx``.
+        scale: The whole picture; None for pixels of the size that the context names.
+    """
+
+    def find(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
+        width = scale or context.width
+        height = scale or context.height
+        if width is None or height is None:
+            why = "The model counts pixels of its resized input: give --width and --height."
+            problems.append(Problem("", "size", why))
+            return
+        for path, row in _json_rows(text, problems):
+            edges = numbers(row.get(key), 4)
+            label = row.get("label", row.get("text_content", ""))
+            if edges is None or not isinstance(label, str):
+                problems.append(Problem(path, "row", f"It has no label and {key}.", "warning"))
+                continue
+            if order == "yx":
+                edges = [edges[1], edges[0], edges[3], edges[2]]
+            yield path, label, edges, width, height
+
+    return find
+
+
+_QWEN2 = re.compile(
+    r"<\|object_ref_start\|>(.*?)<\|object_ref_end\|>|<ref>(.*?)</ref>"
+    r"|\((\d{1,4}),\s*(\d{1,4})\),\s*\((\d{1,4}),\s*(\d{1,4})\)",
+    re.DOTALL,
+)
+_FLORENCE = re.compile(r"([^<]*)((?:<loc_\d{1,3}>){4,})")
+_PALIGEMMA = re.compile(r"((?:<loc\d{4}>){4})((?:<seg\d{3}>)*)\s*([^;<]*)")
+_KOSMOS = re.compile(r"<phrase>(.*?)</phrase>\s*<object>(.*?)</object>", re.DOTALL)
+_KOSMOS_PAIR = re.compile(r"<patch_index_(\d{4})>\s*<patch_index_(\d{4})>")
+
+
+def _qwen2(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
+    label = ""
+    for match in _QWEN2.finditer(text):
+        tagged, old, *edges = match.groups()
+        if tagged is not None or old is not None:
+            label = tagged if tagged is not None else old
+        else:
+            yield f"character {match.start()}", label, [float(v) for v in edges], 999, 999
+
+
+def _florence(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
+    for match in _FLORENCE.finditer(text.replace("</s>", "").replace("<s>", "")):
+        bins = [int(v) for v in re.findall(r"\d+", match.group(2))]
+        for index in range(0, len(bins) - len(bins) % 4, 4):
+            # A bin stands for its centre.
+            edges = [(value + 0.5) for value in bins[index : index + 4]]
+            yield f"character {match.start()}", match.group(1), edges, 1000, 1000
+
+
+def _paligemma(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
+    for match in _PALIGEMMA.finditer(text):
+        y1, x1, y2, x2 = (float(v) for v in re.findall(r"\d{4}", match.group(1)))
+        yield f"character {match.start()}", match.group(3), [x1, y1, x2, y2], 1024, 1024
+
+
+def _kosmos(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
+    for match in _KOSMOS.finditer(text):
+        for first, last in _KOSMOS_PAIR.findall(match.group(2)):
+            # Cells of a 32 x 32 grid, by row; corners lie at their centres.
+            (top, left), (low, right) = divmod(int(first), 32), divmod(int(last), 32)
+            edges = [left + 0.5, top + 0.5, right + 0.5, low + 0.5]
+            yield f"character {match.start()}", match.group(1), edges, 32, 32
+
+
+ANSWERS = (
+    Answer("qwen2-vl", "Answers of Qwen-VL and Qwen2-VL: tags, 0 to 999", _qwen2),
+    Answer(
+        "qwen2.5-vl",
+        "Answers of Qwen2.5-VL: JSON, pixels of its resized input",
+        _json_boxes("bbox_2d", "xy", None),
+    ),
+    Answer("qwen3-vl", "Answers of Qwen3-VL: JSON, 0 to 1000", _json_boxes("bbox_2d", "xy", 1000)),
+    Answer(
+        "gemini",
+        "Answers of Gemini: JSON, y1 x1 y2 x2, 0 to 1000",
+        _json_boxes("box_2d", "yx", 1000),
+        "yx",
+    ),
+    Answer("florence-2", "Answers of Florence-2: location tokens", _florence),
+    Answer("paligemma", "Answers of PaliGemma: location tokens, y first", _paligemma, "yx"),
+    Answer("kosmos-2", "Answers of Kosmos-2: cells of a 32 x 32 grid", _kosmos),
+)

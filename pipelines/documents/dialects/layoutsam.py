@@ -1,0 +1,88 @@
+"""LayoutSAM rows as JSON lines; its lists are texts of Python lists, boxes are in pixels."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from pipelines.documents.dialects.base import Context, Reading
+from pipelines.documents.dialects.geometry import fraction_box, numbers
+from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Origin
+from pipelines.documents.problems import Problem, errors_of
+from pipelines.documents.strict_json import parse
+
+_MAX_LIST = 1_000_000
+
+
+class LayoutSam:
+    """Read only."""
+
+    name = "layoutsam"
+    suffix = ".jsonl"
+    title = "LayoutSAM: rows as JSON lines, boxes x1 y1 x2 y2 in pixels (read only)"
+
+    def read(self, data: bytes, context: Context) -> Reading:
+        """Read one row a line."""
+        documents: list[Document] = []
+        problems: list[Problem] = []
+        for index, line in enumerate(data.splitlines()):
+            if not line.strip():
+                continue
+            where = f"line {index + 1}"
+            row, faults = parse(line)
+            problems += [Problem(where, fault.code, fault.message) for fault in faults]
+            if not errors_of(faults):
+                document = _document(row, where, context, index, problems)
+                documents += [] if document is None else [document]
+        return Reading(documents, problems)
+
+
+def _document(
+    row: Any, where: str, context: Context, index: int, problems: list[Problem]
+) -> Document | None:
+    match row:
+        case {"width": int(width), "height": int(height)} if width > 0 and height > 0:
+            size = Image(width=width, height=height)
+        case _:
+            problems.append(Problem(where, "size", "It names no width and height."))
+            return None
+    names = ("bbox_list", "region_captions", "detail_region_captions")
+    boxes, labels, details = (_list(row.get(name)) for name in names)
+    if boxes is None or labels is None or len(labels) != len(boxes):
+        why = "bbox_list and region_captions are not lists of one length."
+        problems.append(Problem(where, "lists", why))
+        return None
+    details = details if details is not None and len(details) == len(boxes) else [None] * len(boxes)
+    elements: list[Element] = []
+    for number, (edges, label, detail) in enumerate(zip(boxes, labels, details, strict=True)):
+        path = f"{where}.bbox_list[{number}]"
+        found = numbers(edges, 4)
+        if found is None or not isinstance(label, str) or not label.strip():
+            problems.append(Problem(path, "row", "It has no four numbers and caption.", "warning"))
+            continue
+        box, fault = fraction_box(found, size.width, size.height, path)
+        if fault is not None:
+            problems.append(Problem(path, fault.code, fault.message, "warning"))
+        elif len(elements) < MAX_ELEMENTS:
+            text = detail[:4000] if isinstance(detail, str) and detail.strip() else None
+            elements.append(
+                Element(id=f"e{len(elements)}", label=label[:4000], description=text, box=box)
+            )
+    caption, name = row.get("global_caption"), row.get("file_name")
+    return Document(
+        key=Context(name).key if isinstance(name, str) and name else f"{context.key}-{index}",
+        image=size,
+        description=caption[:4000] if isinstance(caption, str) and caption.strip() else None,
+        elements=tuple(elements),
+        origin=Origin(format="layoutsam", file=context.name, order="xy"),
+    )
+
+
+def _list(value: Any) -> list[Any] | None:
+    """Read a list, or the text of one; literals only."""
+    if isinstance(value, str) and len(value) <= _MAX_LIST:
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            return None
+    return value if isinstance(value, list) else None

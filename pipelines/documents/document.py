@@ -1,0 +1,437 @@
+"""The z document, ``kaleido.z`` version 1: everything that is known of one picture, as JSON.
+
+An absent key means unknown; an empty text or list means that there is none; null is refused. The
+kinds of latents are projections of the document (`pipelines.documents.projection`), and the formats
+of other tools are read into it and written from it (`pipelines.documents.dialects`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pipelines.documents.problems import Problem, errors_of, require_valid
+from pipelines.documents.strict_json import dump, parse
+
+FORMAT: Literal["kaleido.z"] = "kaleido.z"
+VERSION: Literal[1] = 1
+MAX_ELEMENTS = 256
+"""Elements of one picture; the most crowded pictures of COCO have 93."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, StringConstraints(max_length=4000)]
+Hex = Annotated[str, StringConstraints(pattern=r"^#[0-9A-F]{6}$")]
+Box = tuple[Fraction, Fraction, Fraction, Fraction]
+
+
+class _Part(BaseModel):
+    """A part of a document: immutable, with no keys but its own and no conversion of types."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class Image(_Part):
+    """The picture that a document describes.
+
+    Attributes:
+        width: Pixels, after the EXIF orientation is applied.
+        height: Pixels.
+        crop: The part of the original picture that the document covers: left, top, right and
+            bottom as fractions of the original.
+    """
+
+    width: int = Field(ge=1, le=1_000_000)
+    height: int = Field(ge=1, le=1_000_000)
+    crop: Box | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_box(self.crop)
+        return self
+
+
+class Style(_Part):
+    """How the picture is made.
+
+    Attributes:
+        medium: ``photograph``, ``painting``, ``illustration``, ``3d_render`` or other words.
+        branch: Whether `text` describes a photograph or artwork.
+        text: The camera and lens of a photograph, or the manner of an artwork.
+        aesthetics: The overall impression.
+        lighting: Kind and direction of light.
+        composition: How the parts are arranged.
+        mood: The atmosphere.
+        colour_words: The colour scheme, in words.
+    """
+
+    medium: Text | None = None
+    branch: Literal["photo", "art"] | None = None
+    text: Text | None = None
+    aesthetics: Text | None = None
+    lighting: Text | None = None
+    composition: Text | None = None
+    mood: Text | None = None
+    colour_words: Text | None = None
+
+
+class Ellipse(_Part):
+    """An ellipse in pixels of equal sides.
+
+    Attributes:
+        x: Centre, as a fraction of the width.
+        y: Centre, as a fraction of the height.
+        major: Longer half-axis, as a fraction of the width.
+        minor: Shorter half-axis, as a fraction of the width.
+        angle: Degrees in [0, 180) from the x axis to the longer axis, clockwise as seen.
+    """
+
+    x: float
+    y: float
+    major: float = Field(gt=0)
+    minor: float = Field(gt=0)
+    angle: float = Field(ge=0, lt=180)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.minor > self.major:
+            raise PydanticCustomError("ellipse", "The minor half-axis is longer than the major one")
+        return self
+
+
+class Mask(_Part):
+    """The pixels of an element, in exactly one of three forms.
+
+    Attributes:
+        size: Height and width of `counts`, pixels.
+        counts: Run lengths in column order that begin with background, as COCO writes them.
+        polygons: Outlines x1, y1, x2, y2 …, as fractions of width and height.
+        file: A PNG of instances, beside the document.
+        value: The value of this element's pixels in `file`.
+    """
+
+    size: tuple[int, int] | None = None
+    counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=200_000)] | None = (
+        None
+    )
+    polygons: (
+        tuple[Annotated[tuple[float, ...], Field(min_length=6, max_length=20_000)], ...] | None
+    ) = None
+    file: Text | None = None
+    value: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        forms = [self.counts is not None, self.polygons is not None, self.file is not None]
+        if sum(forms) != 1 or (self.counts is None) != (self.size is None):
+            raise PydanticCustomError(
+                "mask", "A mask has size and counts, or polygons, or file and value"
+            )
+        if (self.file is None) != (self.value is None):
+            raise PydanticCustomError("mask", "A mask's file and value belong together")
+        if self.counts is not None and self.size is not None:
+            height, width = self.size
+            if min(height, width) < 1 or sum(self.counts) != height * width:
+                raise PydanticCustomError("mask", "The counts do not sum to the size")
+        if any(len(outline) % 2 for outline in self.polygons or ()):
+            raise PydanticCustomError("mask", "A polygon has an odd number of coordinates")
+        return self
+
+
+class Element(_Part):
+    """One thing in the picture. Of label, description and text at least one is given.
+
+    Attributes:
+        id: Names it within the document, for `Relation`.
+        type: ``text`` for lettering, whose `text` is verbatim.
+        label: What it is, in a word or a short phrase.
+        description: What it looks like.
+        text: Lettering as it stands in the picture.
+        box: Left, top, right and bottom, as fractions of width and height.
+        ellipse: The ellipse that fits it best.
+        mask: Its pixels.
+        colours: Its main colours, the most frequent first.
+        score: The confidence of the detector that found it, from 0 to 1.
+        count: How many such things the element stands for.
+        depth: Distance from the viewer, in any unit.
+        attributes: Further properties by name.
+        extra: Values of the format it was read from; kept, never interpreted.
+    """
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    type: Literal["object", "text"] = "object"
+    label: Text | None = None
+    description: Text | None = None
+    text: Text | None = None
+    box: Box | None = None
+    ellipse: Ellipse | None = None
+    mask: Mask | None = None
+    colours: Annotated[tuple[Hex, ...], Field(max_length=16)] | None = None
+    score: Fraction | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+    depth: float | None = None
+    attributes: dict[str, Text] | None = None
+    extra: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_box(self.box)
+        if self.type == "text" and self.text is None:
+            raise PydanticCustomError("element", "A text element has no text")
+        if not (self.label or self.description or self.text):
+            raise PydanticCustomError("element", "It has no label, description or text")
+        return self
+
+
+class Swatch(_Part):
+    """One colour of the palette.
+
+    Attributes:
+        hex: ``#RRGGBB``.
+        weight: Share of the picture, in thousandths.
+        grid: The exact colour of a palette latent, OKLab on its 0–1000 grid; `hex` rounds it.
+    """
+
+    hex: Hex
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = None
+    grid: (
+        tuple[
+            Annotated[int, Field(ge=0, le=1000)],
+            Annotated[int, Field(ge=0, le=1000)],
+            Annotated[int, Field(ge=0, le=1000)],
+        ]
+        | None
+    ) = None
+
+
+class Relation(_Part):
+    """One sentence about two elements, by their ids."""
+
+    subject: str
+    text: Text
+    object: str
+
+
+class VisualTokens(_Part):
+    """The picture as ids of a visual tokenizer.
+
+    Attributes:
+        tokenizer: SHA-256 of its weights, or "" where it is not known.
+        height: Rows.
+        width: Columns.
+        codebook: Entries of the codebook.
+        ids: height · width ids, row by row.
+    """
+
+    tokenizer: str
+    height: int = Field(ge=1, le=1000)
+    width: int = Field(ge=1, le=1000)
+    codebook: int = Field(ge=2)
+    ids: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.ids) != self.height * self.width:
+            raise PydanticCustomError("tokens", "The number of ids is not height times width")
+        if self.ids and max(self.ids) >= self.codebook:
+            raise PydanticCustomError("tokens", "An id is beyond the codebook")
+        return self
+
+
+class Lost(_Part):
+    """One thing that an importer could not keep."""
+
+    path: str
+    why: str
+
+
+class Origin(_Part):
+    """Where a document comes from.
+
+    Attributes:
+        format: The dialect that it was read from; ``kaleido`` for a drawn or extracted z.
+        version: Of that format.
+        file: The name of the file.
+        order: The order of the file's coordinates, ``xy`` or ``yx``.
+        lost: What could not be kept.
+    """
+
+    format: str
+    version: str | None = None
+    file: Text | None = None
+    order: Literal["xy", "yx"] | None = None
+    lost: tuple[Lost, ...] | None = None
+
+
+class Document(_Part):
+    """A z document.
+
+    Attributes:
+        format: Always ``kaleido.z``.
+        version: Always 1.
+        key: The record's key, where one file holds several documents.
+        image: The picture's size.
+        caption: What the user wrote; its origin, never part of z.
+        description: Dense description of the whole picture.
+        background: What lies behind the elements.
+        style: How it is made.
+        elements: From back to front.
+        palette: Main colours, by falling weight.
+        relations: What elements have to do with each other.
+        tokens: Ids of a visual tokenizer.
+        origin: Where the document comes from.
+        extra: Values of the format it was read from; kept, never interpreted.
+    """
+
+    format: Literal["kaleido.z"] = FORMAT
+    version: Literal[1] = VERSION
+    key: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    image: Image | None = None
+    caption: Text | None = None
+    description: Text | None = None
+    background: Text | None = None
+    style: Style | None = None
+    elements: Annotated[tuple[Element, ...], Field(max_length=MAX_ELEMENTS)] | None = None
+    palette: Annotated[tuple[Swatch, ...], Field(max_length=16)] | None = None
+    relations: Annotated[tuple[Relation, ...], Field(max_length=1000)] | None = None
+    tokens: VisualTokens | None = None
+    origin: Origin | None = None
+    extra: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ids = [element.id for element in self.elements or ()]
+        if len(set(ids)) != len(ids):
+            raise PydanticCustomError("ids", "Two elements have the same id")
+        for relation in self.relations or ():
+            if not {relation.subject, relation.object} <= set(ids):
+                raise PydanticCustomError("relations", "A relation names an unknown element")
+        _check_weights(self.palette or ())
+        return self
+
+    def to_json(self) -> str:
+        """Write the canonical form on one line: equal documents give equal text."""
+        form = self.model_dump(exclude_none=True)
+        return dump({"format": FORMAT, "version": VERSION, **form})
+
+
+def read_document(data: bytes | str, name: str = "document") -> Document:
+    """Read one document.
+
+    Args:
+        data: Its JSON text.
+        name: The file's name, for errors.
+
+    Raises:
+        InvalidDocument: If it breaks a rule; the error carries every problem.
+    """
+    document, problems = check_document(data)
+    require_valid(name, problems)
+    assert document is not None  # there is none only where there are errors
+    return document
+
+
+def check_document(data: bytes | str) -> tuple[Document | None, list[Problem]]:
+    """Read one document and collect every problem.
+
+    Returns:
+        The document, None if there is an error, and the problems. Codes: those of
+        `pipelines.documents.strict_json.parse`, ``null``, ``version``, and pydantic's error types
+        such as ``missing``, ``extra_forbidden`` or ``less_than_equal``.
+    """
+    value, problems = parse(data)
+    if errors_of(problems):
+        return None, problems
+    if isinstance(value, dict) and not _is_known(value.get("version", VERSION)):
+        why = f"It is version {value['version']!r:.20}; this version of Kaleido reads {VERSION}."
+        return None, [Problem("version", "version", why)]
+    problems += [
+        Problem(path, "null", "null is not a value; leave the key out.") for path in _nulls(value)
+    ]
+    if isinstance(value, dict):
+        problems += [
+            Problem(key, "missing", f"It must be {expected!r}.")
+            for key, expected in (("format", FORMAT), ("version", VERSION))
+            if key not in value
+        ]
+    try:
+        # From JSON text, in which a list is what a tuple is here.
+        document = Document.model_validate_json(dump(value))
+    except ValidationError as error:
+        problems += [_problem(item) for item in error.errors(include_url=False)]
+        return None, problems
+    return (None if errors_of(problems) else document), problems
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the document."""
+    schema = Document.model_json_schema()
+    schema["required"] = ["format", "version"]
+    return _without_null({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def _without_null(schema: Any) -> Any:
+    """Drop the alternative null, which stands for an absent key in Python only."""
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    form = {
+        key: _without_null(item)
+        for key, item in schema.items()
+        if not (key == "default" and item is None)
+    }
+    if len(form.get("anyOf", ())) == 1:
+        form |= form.pop("anyOf")[0]
+    return form
+
+
+def _problem(item: Any) -> Problem:
+    path = ""
+    for part in item["loc"]:
+        path = f"{path}[{part}]" if isinstance(part, int) else (f"{path}.{part}" if path else part)
+    return Problem(path, item["type"], f"{item['msg']}.")
+
+
+def _is_known(version: Any) -> bool:
+    # Not by equality alone: in Python 1 == True == 1.0.
+    return type(version) is int and 1 <= version <= VERSION
+
+
+def _nulls(value: Any, path: str = "") -> Iterator[str]:
+    if value is None:
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key != "extra":
+                yield from _nulls(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nulls(item, f"{path}[{index}]")
+
+
+def _check_box(box: Box | None) -> None:
+    if box is not None and not (box[0] < box[2] and box[1] < box[3]):
+        raise PydanticCustomError("box", "A box needs x1 < x2 and y1 < y2")
+
+
+def _check_weights(palette: Sequence[Swatch]) -> None:
+    weights = [swatch.weight for swatch in palette if swatch.weight is not None]
+    if not weights:
+        return
+    if len(weights) != len(palette):
+        raise PydanticCustomError("palette", "All colours of a palette have weights, or none")
+    if sum(weights) != 1000 or any(a < b for a, b in pairwise(weights)):
+        raise PydanticCustomError("palette", "The weights do not fall, or do not sum to 1000")
