@@ -1,4 +1,4 @@
-"""Files of documents and annotations: read, checked, converted and written, with every loss listed."""
+"""Files of documents and annotations: read, checked and converted, with every loss listed."""
 
 from __future__ import annotations
 

@@ -16,11 +16,12 @@ from pipelines.documents.document import (
     VisualTokens,
 )
 from pipelines.documents.problems import Loss
-from pipelines.latents.text import GRID, Latent
+from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import MAX_CHARACTERS, Description
 from pipelines.latents.palette import Colour, Palette, whole_weights
+from pipelines.latents.text import GRID
 from pipelines.latents.tokens import Tokens
 
 KALEIDO = "kaleido"
@@ -246,7 +247,9 @@ def _element(index: int, box: Box | None, blob: Blob | None) -> Element:
     if blob is not None:
         x, y, major, minor = (v / GRID for v in (blob.xc, blob.yc, blob.r_major, blob.r_minor))
         ellipse = Ellipse(x=x, y=y, major=major, minor=minor, angle=blob.theta)
-    corners = None if box is None else tuple(v / GRID for v in (box.x1, box.y1, box.x2, box.y2))
+    corners = None
+    if box is not None:
+        corners = (box.x1 / GRID, box.y1 / GRID, box.x2 / GRID, box.y2 / GRID)
     return Element(id=f"e{index}", label=item.label, box=corners, ellipse=ellipse)
 
 

@@ -20,7 +20,8 @@ def codes(name, form, **context):
     text = form if isinstance(form, str | bytes) else json.dumps(form)
     data = text.encode() if isinstance(text, str) else text
     found = DIALECTS[name].read(data, Context(**context))
-    assert found.documents or found.problems or data.strip() in (b"", b"[]")
+    empty = data.strip() in (b"", b"[]") or b'"images": []' in data
+    assert found.documents or found.problems or empty
     return {(p.path, p.code) for p in found.problems}
 
 
