@@ -29,6 +29,9 @@ VERSION: Literal[1] = 1
 MAX_ELEMENTS = 256
 """Elements of one picture; the most crowded pictures of COCO have 93."""
 
+MAX_SIDE = 1_000_000
+"""Pixels of the longer side of a picture."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Hex = Annotated[str, StringConstraints(pattern=r"^#[0-9A-F]{6}$")]
@@ -53,8 +56,8 @@ class Image(_Part):
             bottom as fractions of the original.
     """
 
-    width: int = Field(ge=1, le=1_000_000)
-    height: int = Field(ge=1, le=1_000_000)
+    width: int = Field(ge=1, le=MAX_SIDE)
+    height: int = Field(ge=1, le=MAX_SIDE)
     crop: Box | None = None
 
     @model_validator(mode="after")

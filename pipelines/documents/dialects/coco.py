@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
-from pipelines.documents.dialects.geometry import area, fraction_box, numbers, pixels
+from pipelines.documents.dialects.geometry import area, fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import dump, parse
@@ -103,20 +103,14 @@ def _document(
     context: Context,
     problems: list[Problem],
 ) -> Document | None:
-    match image:
-        case {
-            "id": int() | str() as image_id,
-            "file_name": str(name),
-            "width": int(width),
-            "height": int(height),
-        } if width > 0 and height > 0 and name.strip("/"):
-            pass
-        case _:
-            problems.append(
-                Problem(path, "image", "It needs id, file_name, width and height.", "warning")
-            )
-            return None
-    size = Image(width=width, height=height)
+    size = name = image_id = None
+    if isinstance(image, dict):
+        size = image_size(image.get("width"), image.get("height"))
+        name, image_id = image.get("file_name"), image.get("id")
+    if size is None or not isinstance(name, str) or not isinstance(image_id, int | str):
+        why = "It needs id, file_name, width and height."
+        problems.append(Problem(path, "image", why, "warning"))
+        return None
     elements: list[Element] = []
     for where, row in by_image.get(image_id, ()):
         element, fault = _element(f"e{len(elements)}", where, row, size, names)

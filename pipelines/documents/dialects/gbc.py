@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading
-from pipelines.documents.dialects.geometry import fraction_box, numbers
+from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Origin, Relation
 from pipelines.documents.problems import Problem, errors_of
 from pipelines.documents.strict_json import parse
@@ -126,7 +126,4 @@ def _caption(graph: Mapping[str, Any], name: str) -> str | None:
 
 
 def _size(value: Any) -> Image | None:
-    match value:
-        case [int(width), int(height)] if 0 < min(width, height) <= max(width, height) <= 1_000_000:
-            return Image(width=width, height=height)
-    return None
+    return image_size(*value) if isinstance(value, list) and len(value) == 2 else None

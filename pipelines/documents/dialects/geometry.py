@@ -6,11 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.documents.document import Box
+from pipelines.documents.document import MAX_SIDE, Box, Image
 from pipelines.documents.problems import Problem
 
 TOLERANCE = 0.01
 """How far an edge may lie outside the picture, as a fraction; tools round beyond it by pixels."""
+
+
+def image_size(width: Any, height: Any) -> Image | None:
+    """Return the size of a picture, or None unless both are whole numbers of pixels."""
+    if all(type(side) is int and 0 < side <= MAX_SIDE for side in (width, height)):
+        return Image(width=width, height=height)
+    return None
 
 
 def numbers(value: Any, count: int) -> list[float] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading
-from pipelines.documents.dialects.geometry import bounds, fraction_box, numbers
+from pipelines.documents.dialects.geometry import bounds, fraction_box, image_size, numbers
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Mask, Origin
 from pipelines.documents.problems import Problem, errors_of
 from pipelines.documents.strict_json import parse
@@ -150,10 +150,7 @@ def _turned(
 
 
 def _size(result: Mapping[str, Any]) -> Image | None:
-    match result.get("original_width"), result.get("original_height"):
-        case int(width), int(height) if 0 < min(width, height) <= max(width, height) <= 1_000_000:
-            return Image(width=width, height=height)
-    return None
+    return image_size(result.get("original_width"), result.get("original_height"))
 
 
 def _note(result: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
-from pipelines.documents.dialects.geometry import bounds, fraction_box, numbers, pixels
+from pipelines.documents.dialects.geometry import bounds, fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import Document, Element, Ellipse, Image, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import dump, parse
@@ -25,14 +25,12 @@ class LabelMe:
         value, problems = parse(data)
         if errors_of(problems):
             return Reading([], problems)
-        match value:
-            case {"shapes": list(shapes), "imageWidth": int(width), "imageHeight": int(height)} if (
-                width > 0 and height > 0
-            ):
-                size = Image(width=width, height=height)
-            case _:
-                why = "It is not an object with shapes, imageWidth and imageHeight."
-                return Reading([], [Problem("", "type", why)])
+        form = value if isinstance(value, dict) else {}
+        size = image_size(form.get("imageWidth"), form.get("imageHeight"))
+        shapes = form.get("shapes")
+        if size is None or not isinstance(shapes, list):
+            why = "It is not an object with shapes, imageWidth and imageHeight."
+            return Reading([], [Problem("", "type", why)])
         elements: list[Element] = []
         for index, shape in enumerate(shapes):
             element = _element(len(elements), f"shapes[{index}]", shape, size, problems)

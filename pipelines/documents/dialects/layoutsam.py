@@ -6,8 +6,8 @@ import ast
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading
-from pipelines.documents.dialects.geometry import fraction_box, numbers
-from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Origin
+from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers
+from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Origin
 from pipelines.documents.problems import Problem, errors_of
 from pipelines.documents.strict_json import parse
 
@@ -40,12 +40,10 @@ class LayoutSam:
 def _document(
     row: Any, where: str, context: Context, index: int, problems: list[Problem]
 ) -> Document | None:
-    match row:
-        case {"width": int(width), "height": int(height)} if width > 0 and height > 0:
-            size = Image(width=width, height=height)
-        case _:
-            problems.append(Problem(where, "size", "It names no width and height."))
-            return None
+    size = image_size(row.get("width"), row.get("height")) if isinstance(row, dict) else None
+    if size is None:
+        problems.append(Problem(where, "size", "It names no width and height."))
+        return None
     names = ("bbox_list", "region_captions", "detail_region_captions")
     boxes, labels, details = (_list(row.get(name)) for name in names)
     if boxes is None or labels is None or len(labels) != len(boxes):

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element as Node
 from xml.etree.ElementTree import ParseError, SubElement, indent, tostring
 
 from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
-from pipelines.documents.dialects.geometry import fraction_box, numbers, pixels
+from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import Document, Element, Image, Origin
 from pipelines.documents.problems import Loss, Problem
 
@@ -41,12 +41,11 @@ class Voc:
             root = fromstring(data)
         except (ParseError, DefusedXmlException, ValueError, RecursionError) as error:
             return Reading([], [Problem("", "syntax", f"It is not plain XML ({error}).")])
-        try:
-            size = Image(
-                width=int(float(root.findtext("size/width", ""))),
-                height=int(float(root.findtext("size/height", ""))),
-            )
-        except (ValueError, OverflowError):
+        sides = [root.findtext(f"size/{name}", "").strip() for name in ("width", "height")]
+        size = None
+        if all(side.isascii() and side.isdigit() and len(side) < 8 for side in sides):
+            size = image_size(*map(int, sides))
+        if size is None:
             return Reading([], [Problem("size", "size", "It names no width and height.")])
         problems: list[Problem] = []
         elements: list[Element] = []
