@@ -19,6 +19,7 @@ COMMANDS = {
     "extract": "Compute latents from the images.",
     "train": "Train tokenizer, prior and denoiser.",
     "sample": "Draw pictures of captions.",
+    "z": "Check, convert, show and compare z documents.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",
     "status": "Show what the workspace holds.",
     "clean": "Remove what killed and replaced runs have left.",
