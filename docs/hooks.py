@@ -11,14 +11,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace the marks of the reference pages."""
-    for mark, write in {"{{ commands }}": _commands, "{{ settings }}": _settings}.items():
+    sys.path.insert(0, str(ROOT))
+    writers = {
+        "{{ commands }}": _commands,
+        "{{ settings }}": _settings,
+        "{{ errors }}": _errors,
+    }
+    for mark, write in writers.items():
         if mark in markdown:
             markdown = markdown.replace(mark, write())
     return markdown
 
 
 def _commands() -> str:
-    sys.path.insert(0, str(ROOT))
     from kaleido_cli.app import COMMANDS, load
 
     parts = []
@@ -42,12 +47,56 @@ def _command(command: Any, name: str, heading: str) -> str:
 
 def _param(param: Any) -> str:
     names = ", ".join(f"`{name}`" for name in [*param.opts, *param.secondary_opts])
-    default = "" if param.default in (None, False) else f"`{param.default}`"
-    return f"| {names} | {default} | {(param.help or '').replace('|', chr(92) + '|')} |"
+    shown = getattr(param, "show_default", False)
+    default = shown if isinstance(shown, str) else param.default
+    default = "" if default in (None, False) else f"`{default}`"
+    return f"| {names} | {default} | {_cell(param.help or '')} |"
 
 
 def _settings() -> str:
-    sys.path.insert(0, str(ROOT))
-    from pipelines.workspace.config import default_toml
+    """Write a table per section, from the declarations."""
+    from pipelines.workspace.config import describe, format_value
+    from pipelines.workspace.settings import SECTIONS, SETTINGS
 
-    return f"```toml\n{default_toml()}```"
+    flags = _flags()
+    parts = []
+    for section, about in SECTIONS.items():
+        parts += [f"## [{section}]", "", about, ""]
+        parts += ["| setting | default | meaning | flag |", "|---|---|---|---|"]
+        for item in SETTINGS.values():
+            if item.section == section:
+                cells = [f"`{item.key}`", f"`{format_value(item.default)}`", _cell(describe(item))]
+                parts.append(f"| {' | '.join([*cells, flags[item.name]])} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _flags() -> dict[str, str]:
+    """Return ``section.key`` to its flags, each with the commands that take it."""
+    from kaleido_cli.app import COMMANDS, load
+    from kaleido_cli.flags import setting_of
+
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in COMMANDS:
+        command = load(name)
+        for subcommand, leaf in (getattr(command, "commands", {}) or {"": command}).items():
+            for param in leaf.params:
+                if (item := setting_of(param)) is not None:
+                    takers = found.setdefault(item.name, {}).setdefault(param.opts[0], [])
+                    takers.append(f"{name} {subcommand}".strip())
+    return {
+        name: "; ".join(f"`{flag}` of {', '.join(takers)}" for flag, takers in flags.items())
+        for name, flags in found.items()
+    }
+
+
+def _errors() -> str:
+    """Write the table of error codes."""
+    from pipelines.core.errors import ERROR_CODES
+
+    rows = [f"| `{code}` | {_cell(meaning)} |" for code, meaning in ERROR_CODES.items()]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import settings_of
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 
 app = typer.Typer(add_completion=False)
@@ -15,8 +16,9 @@ LISTED = 20
 """Leftovers that are printed; --json gives all."""
 
 
-@app.command(epilog="Example: kaleido clean --yes")
+@app.command(cls=settings_of(), epilog="Example: kaleido clean --yes")
 def clean(
+    context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what is listed.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -27,7 +29,7 @@ def clean(
     """
     from pipelines.workspace.clean import clean as run
 
-    console.show(run(open_workspace(workspace), remove=yes), as_json, _render)
+    console.show(run(open_workspace(context, workspace), remove=yes), as_json, _render)
 
 
 def _render(summary: Any) -> None:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+from pipelines.workspace.settings import SETTINGS
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: kaleido config --json")
-def config(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+@app.command(cls=settings_of(), epilog="Example: kaleido config --json")
+def config(
+    context: typer.Context, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
     """Show every setting, and whether it is the default or changed in kaleido.toml."""
-    from pipelines.workspace.settings import Settings
-
-    found, defaults = asdict(open_workspace(workspace).settings), asdict(Settings())
-    settings = {
-        f"{section}.{name}": {
-            "value": value,
-            "source": "default" if value == defaults[section][name] else "kaleido.toml",
+    settings = open_workspace(context, workspace).settings
+    found = {
+        item.name: {
+            "value": (value := getattr(getattr(settings, item.section), item.key)),
+            "source": "command line"
+            if item.name in changes_of(context)
+            else "default"
+            if value == item.default
+            else "kaleido.toml",
         }
-        for section, values in found.items()
-        for name, value in values.items()
+        for item in SETTINGS.values()
     }
-    console.show(settings, as_json, _render)
+    console.show(found, as_json, _render)
 
 
 def _render(settings: dict[str, dict[str, Any]]) -> None:

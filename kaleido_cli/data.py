@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import settings_of
 from kaleido_cli.options import (
     JsonOption,
-    SeedOption,
     WorkspaceOption,
     ZOption,
     open_workspace,
@@ -27,14 +27,9 @@ app = typer.Typer(
     epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500",
 )
 
-ShardSizeOption = Annotated[
-    int | None,
-    typer.Option(help="Records in a shard (default: data.shard_size).", show_default=False),
-]
-SizeOption = Annotated[
-    int | None,
-    typer.Option(help="Side in pixels (default: data.image_size).", show_default=False),
-]
+DRAWING = ("data.image_size", "data.shard_size", "data.seed")
+"""Settings of the commands that draw their images themselves."""
+
 ImageColumnOption = Annotated[
     str | None,
     typer.Option(help="Column of images: paths, or in Parquet bytes.", show_default=False),
@@ -47,12 +42,13 @@ OverwriteOption = Annotated[
 ]
 
 
-@app.command(epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500")
+@app.command(
+    cls=settings_of("data.image_size", "data.shard_size", "data.seed"),
+    epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500",
+)
 def scenes(
+    context: typer.Context,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of scenes.")] = 2000,
-    seed: SeedOption = None,
-    shard_size: ShardSizeOption = None,
-    size: SizeOption = None,
     hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
     overwrite: OverwriteOption = False,
     workers: Annotated[int, typer.Option(min=1, help="Local processes.")] = 1,
@@ -62,9 +58,8 @@ def scenes(
     """Draw captioned scenes of simple shapes, with their truth."""
     from pipelines.scenes.generate import write_scenes
 
-    changes = {"data.seed": seed, "data.shard_size": shard_size, "data.image_size": size}
     summary = write_scenes(
-        open_workspace(workspace, changes),
+        open_workspace(context, workspace),
         n,
         hard=hard,
         overwrite=overwrite,
@@ -74,10 +69,13 @@ def scenes(
     _show_written(summary, as_json, "scenes")
 
 
-@app.command(epilog="Example: kaleido data folder ~/pictures")
+@app.command(
+    cls=settings_of("data.*"),
+    epilog="Example: kaleido data folder ~/pictures",
+)
 def folder(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder of images and captions.")],
-    shard_size: ShardSizeOption = None,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -91,7 +89,7 @@ def folder(
     from pipelines.data.folder import write_folder
 
     summary = write_folder(
-        open_workspace(workspace, {"data.shard_size": shard_size}),
+        open_workspace(context, workspace),
         path,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
@@ -99,14 +97,17 @@ def folder(
     _show_written(summary, as_json)
 
 
-@app.command(epilog="Example: kaleido data table train.parquet --caption-column text")
+@app.command(
+    cls=settings_of("data.*"),
+    epilog="Example: kaleido data table train.parquet --caption-column text",
+)
 def table(
+    context: typer.Context,
     path: Annotated[
         Path, typer.Argument(help="A .parquet, .csv, .tsv or .jsonl file, or a folder of Parquet.")
     ],
     image_column: ImageColumnOption = None,
     caption_column: CaptionColumnOption = None,
-    shard_size: ShardSizeOption = None,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -120,7 +121,7 @@ def table(
     from pipelines.data.table import write_table
 
     summary = write_table(
-        open_workspace(workspace, {"data.shard_size": shard_size}),
+        open_workspace(context, workspace),
         path,
         image_column,
         caption_column,
@@ -130,8 +131,12 @@ def table(
     _show_written(summary, as_json)
 
 
-@app.command(epilog="Example: kaleido data hub nlphuji/flickr30k --split test --limit 5000")
+@app.command(
+    cls=settings_of("data.*"),
+    epilog="Example: kaleido data hub nlphuji/flickr30k --split test --limit 5000",
+)
 def hub(
+    context: typer.Context,
     name: Annotated[
         str, typer.Argument(help="A Hugging Face dataset, or the folder of a local one.")
     ],
@@ -147,7 +152,6 @@ def hub(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Rows to read (default: all).", show_default=False)
     ] = None,
-    shard_size: ShardSizeOption = None,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -160,7 +164,7 @@ def hub(
     from pipelines.data.hub import write_hub
 
     summary = write_hub(
-        open_workspace(workspace, {"data.shard_size": shard_size}),
+        open_workspace(context, workspace),
         name,
         split,
         config,
@@ -174,8 +178,12 @@ def hub(
     _show_written(summary, as_json)
 
 
-@app.command(epilog="Example: kaleido data emoji --split concept")
+@app.command(
+    cls=settings_of("data.image_size", "data.shard_size", "data.seed"),
+    epilog="Example: kaleido data emoji --split concept",
+)
 def emoji(
+    context: typer.Context,
     styles: Annotated[
         str | None,
         typer.Option(
@@ -186,9 +194,6 @@ def emoji(
     split: Annotated[
         str, typer.Option(help="What is held out: drawings (pair), or concepts in all styles.")
     ] = "pair",
-    seed: SeedOption = None,
-    shard_size: ShardSizeOption = None,
-    size: SizeOption = None,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -201,9 +206,8 @@ def emoji(
     """
     from pipelines.data.emoji.write import write_emoji
 
-    changes = {"data.seed": seed, "data.shard_size": shard_size, "data.image_size": size}
     summary = write_emoji(
-        open_workspace(workspace, changes),
+        open_workspace(context, workspace),
         split_names(styles) or (),
         split,
         overwrite=overwrite,
@@ -212,8 +216,12 @@ def emoji(
     _show_written(summary, as_json, "drawings")
 
 
-@app.command(epilog="Example: kaleido data webdataset ~/laion/shards")
+@app.command(
+    cls=settings_of("data.image_size", "data.max_caption", "data.seed"),
+    epilog="Example: kaleido data webdataset ~/laion/shards",
+)
 def webdataset(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -228,7 +236,7 @@ def webdataset(
     from pipelines.data.webdataset import write_webdataset
 
     summary = write_webdataset(
-        open_workspace(workspace),
+        open_workspace(context, workspace),
         path,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
@@ -236,8 +244,12 @@ def webdataset(
     _show_written(summary, as_json)
 
 
-@app.command(epilog="Example: kaleido data check --fix ../clean-ws")
+@app.command(
+    cls=settings_of(),
+    epilog="Example: kaleido data check --fix ../clean-ws",
+)
 def check(
+    context: typer.Context,
     fix: Annotated[
         Path | None,
         typer.Option(
@@ -269,7 +281,7 @@ def check(
             "a check alone writes no data.",
             "Add --fix with the folder of another workspace.",
         )
-    source, progress = open_workspace(workspace), console.ConsoleProgress()
+    source, progress = open_workspace(context, workspace), console.ConsoleProgress()
     found = check_data(source, progress)
     if fix is None:
         console.show(found, as_json, _render_checked)
@@ -280,14 +292,16 @@ def check(
     _show_written(summary, as_json)
 
 
-@app.command(epilog="Example: kaleido data show --n 12 --z boxes,palette")
+@app.command(
+    cls=settings_of("data.seed"), epilog="Example: kaleido data show --n 12 --z boxes,palette"
+)
 def show(
+    context: typer.Context,
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY]...", help="Records; else some at random.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Records to draw at random.")] = 8,
     z: ZOption = None,
-    seed: SeedOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -297,9 +311,7 @@ def show(
     """
     from pipelines.data.show import show as run
 
-    summary = run(
-        open_workspace(workspace, {"data.seed": seed}), n, split_names(z), tuple(keys or ())
-    )
+    summary = run(open_workspace(context, workspace), n, split_names(z), tuple(keys or ()))
     console.show(summary, as_json, _render_shown)
 
 

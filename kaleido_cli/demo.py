@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import JsonOption
 from pipelines.core.lines import format_seconds
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: kaleido demo /tmp/kaleido-demo")
+@app.command(cls=settings_of(), epilog="Example: kaleido demo /tmp/kaleido-demo")
 def demo(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A new folder for its workspace.")] = Path(
         "kaleido-demo"
     ),
@@ -29,7 +31,7 @@ def demo(
     """
     from pipelines.demo import demo as run
 
-    console.show(run(path, console.ConsoleProgress()), as_json, _render)
+    console.show(run(path, console.ConsoleProgress(), changes_of(context)), as_json, _render)
 
 
 def _render(summary: Any) -> None:

@@ -8,33 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     JsonOption,
     WorkspaceOption,
     ZOption,
     open_workspace,
     split_names,
-    split_numbers,
 )
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    epilog="Example: kaleido evaluate --captions 16 --n 16 --sweep cfg=1,3,7.5 --name first"
+    cls=settings_of("evaluate.*"),
+    epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first",
 )
 def evaluate(
-    captions: Annotated[
-        int | None, typer.Option(help="Held-out captions.", show_default=False)
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("--n", "-n", min=2, help="Samples a caption and seed.", show_default=False),
-    ] = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option(metavar="cfg=SCALES", help="Guidance scales, with commas: cfg=1,3,7.5."),
-    ] = None,
+    context: typer.Context,
     models: Annotated[
         str | None,
         typer.Option(
@@ -43,24 +34,6 @@ def evaluate(
         ),
     ] = None,
     z: ZOption = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler.", show_default=False)
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="SEEDS", help="Seeds, with commas: 0,1,2.")
-    ] = None,
-    training: Annotated[
-        int | None,
-        typer.Option(help="Training pictures searched for copies; 0: all.", show_default=False),
-    ] = None,
-    features: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Measure data of any kind, in the features of this vision model of transformers "
-            "(DINOv2, CLIP, SigLIP): a folder or a name on the hub.",
-        ),
-    ] = None,
     track: Annotated[
         str | None,
         typer.Option(
@@ -92,27 +65,18 @@ def evaluate(
     reports/NAME. An interrupted run goes on where it was. A judge looks at scenes; other data are
     compared with held-out pictures, in the features of a network that --features names.
     """
-    changes = {
-        "evaluate.features": features,
-        "evaluate.captions": captions,
-        "evaluate.n": n,
-        "evaluate.cfg": _scales(sweep),
-        "evaluate.steps": steps,
-        "evaluate.seeds": split_numbers(seeds, "--seeds", int),
-        "evaluate.training": training,
-    }
     if toy:
-        given = (*changes.values(), models, z, track)
+        given = (*changes_of(context).values(), models, z, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):
             raise typer.BadParameter("--toy goes with --workspace and --json only.")
         from pipelines.scenes.toy_page import evaluate_toy
 
-        console.show(evaluate_toy(open_workspace(workspace)), as_json, _render_toy)
+        console.show(evaluate_toy(open_workspace(context, workspace)), as_json, _render_toy)
         return
     from pipelines.evaluate.run import evaluate as run
 
     summary = run(
-        open_workspace(workspace, changes),
+        open_workspace(context, workspace),
         name=name,
         embedded=embedded,
         models=split_names(models),
@@ -121,19 +85,6 @@ def evaluate(
         progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, _render)
-
-
-def _scales(text: str | None) -> tuple[float, ...] | None:
-    """Read ``cfg=1,3,7.5``."""
-    if text is None:
-        return None
-    what, equals, values = text.partition("=")
-    if not equals or what.strip() != "cfg":
-        raise typer.BadParameter(
-            f"{text!r} is not like cfg=1,3,7.5; only the guidance scale is swept.",
-            param_hint="--sweep",
-        )
-    return split_numbers(values, "--sweep", float)
 
 
 def _render(summary: Any) -> None:

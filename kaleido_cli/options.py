@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from kaleido_cli.flags import changes_of
+from pipelines.workspace.config import override
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
@@ -25,27 +28,27 @@ WorkspaceOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object; messages go to stderr.")
 ]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", help="Seed (default: the setting).", show_default=False)
-]
 ZOption = Annotated[
     str | None,
     typer.Option("--z", metavar="KINDS", help="Kinds of latents, with commas: boxes,palette."),
 ]
 
 
-def open_workspace(path: Path | None, changes: Mapping[str, Any] | None = None) -> Workspace:
-    """Find the workspace and lay the command line's changes over its settings.
+def open_workspace(
+    context: typer.Context, path: Path | None, more: Mapping[str, Any] | None = None
+) -> Workspace:
+    """Find the workspace and apply the settings that the command line changes.
 
     Args:
-        path: What ``--workspace`` says, if anything.
-        changes: ``section.key`` to value; None stands for a flag that was not given.
+        context: Of the command, a `settings_of`.
+        path: The value of ``--workspace``, if given.
+        more: Further changes that follow from the command line, ``section.key`` to value.
     """
-    from pipelines.workspace.config import override
     from pipelines.workspace.workspace import Workspace
 
     workspace = Workspace.find(explicit=path)
-    return replace(workspace, settings=override(workspace.settings, changes or {}))
+    changes = changes_of(context) | dict(more or {})
+    return replace(workspace, settings=override(workspace.settings, changes))
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
@@ -56,15 +59,3 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     if not all(names):
         raise typer.BadParameter(f"{text!r} is not a list of names like boxes,palette.")
     return names
-
-
-def split_numbers(
-    text: str | None, flag: str, kind: Callable[[str], float]
-) -> tuple[float, ...] | None:
-    """Split numbers at their commas; `kind` is int or float."""
-    try:
-        return tuple(kind(part) for part in text.split(",")) if text is not None else None
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is not a list of numbers like 1,2.", param_hint=flag
-        ) from error

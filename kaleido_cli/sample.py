@@ -14,9 +14,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import settings_of
 from kaleido_cli.options import (
     JsonOption,
-    SeedOption,
     WorkspaceOption,
     ZOption,
     open_workspace,
@@ -30,9 +30,11 @@ WAIT_SECONDS = 1.0
 
 
 @app.command(
-    epilog='Example: kaleido sample "two circles and a star" --n 16 --cfg 7.5 --seed 7 --name stars'
+    cls=settings_of("sample.*"),
+    epilog='Example: kaleido sample "two circles and a star" --n 16 --seed 7 --name stars',
 )
 def sample(
+    context: typer.Context,
     caption: Annotated[
         str | None,
         typer.Argument(help="What to draw; without one, held-out captions.", show_default=False),
@@ -45,35 +47,6 @@ def sample(
             help="A file with one caption a line; - is standard input, read to its end. Without "
             "CAPTION and --captions a pipe is read too, unless nothing comes for a second.",
         ),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("--n", "-n", help="Samples a caption.", show_default=False),
-    ] = None,
-    cfg: Annotated[
-        float | None,
-        typer.Option(help="Guidance scale; 1 is none.", show_default=False),
-    ] = None,
-    cfg_end: Annotated[
-        float | None,
-        typer.Option(
-            help="Noise level, from 1 down to 0, at which guidance ends.", show_default=False
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler.", show_default=False)
-    ] = None,
-    seed: SeedOption = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images drawn together.", show_default=False)
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Temperature of the prior.", show_default=False),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(help="Nucleus of the prior; 1 keeps all.", show_default=False),
     ] = None,
     z: ZOption = None,
     name: Annotated[
@@ -89,35 +62,13 @@ def sample(
     The defaults are the workspace's settings under sample. PNG files, a contact sheet and
     samples.jsonl go to samples/NAME. Without models in the workspace the embedded ones draw.
     """
-    changes = {
-        "sample.n": n,
-        "sample.cfg": cfg,
-        "sample.cfg_end": cfg_end,
-        "sample.steps": steps,
-        "sample.seed": seed,
-        "sample.batch_size": batch_size,
-        "sample.temperature": temperature,
-        "sample.top_p": top_p,
-    }
-    opened = open_workspace(workspace, changes)
+    opened = open_workspace(context, workspace)
     asked = _captions(caption, captions, opened.settings.data.max_caption)
 
-    from pipelines.sample.draw import DrawOptions
     from pipelines.sample.run import sample as draw
 
-    settings = opened.settings.sample
-    options = DrawOptions(
-        n=settings.n,
-        cfg=settings.cfg,
-        cfg_end=settings.cfg_end,
-        steps=settings.steps,
-        seed=settings.seed,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        batch_size=settings.batch_size,
-    )
     progress = console.ConsoleProgress()
-    summary = draw(opened, asked, options, name, baseline, split_names(z), progress)
+    summary = draw(opened, asked, opened.settings.sample, name, baseline, split_names(z), progress)
     console.show(summary, as_json, _render)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.flags import settings_of
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 
 app = typer.Typer(add_completion=False)
@@ -14,8 +15,9 @@ app = typer.Typer(add_completion=False)
 HEADER = ("what", "shards", "ok", "filtered", "failed", "unfinished", "out of date")
 
 
-@app.command(epilog="Example: kaleido status --failed")
+@app.command(cls=settings_of(), epilog="Example: kaleido status --failed")
 def status(
+    context: typer.Context,
     failed: Annotated[
         bool, typer.Option("--failed", help="List every failed record, with its reason.")
     ] = False,
@@ -25,7 +27,7 @@ def status(
     """Show what the workspace holds, and which records failed."""
     from pipelines.workspace.status import status as describe
 
-    found = describe(open_workspace(workspace))
+    found = describe(open_workspace(context, workspace))
     if failed:
         parts = {"data": found["data"], **found["latents"]}
         failures = {name: part["failures"] for name, part in parts.items()}

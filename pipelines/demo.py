@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from pipelines.core.progress import SILENT, Progress
 from pipelines.embedded.paths import ships
@@ -48,7 +49,9 @@ class DemoSummary:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def demo(path: Path, progress: Progress = SILENT) -> DemoSummary:
+def demo(
+    path: Path, progress: Progress = SILENT, changes: Mapping[str, Any] | None = None
+) -> DemoSummary:
     """Make scenes, extract, train briefly, then compare the embedded models.
 
     Where this version ships none, the models just trained are compared; the report then says, in
@@ -57,12 +60,15 @@ def demo(path: Path, progress: Progress = SILENT) -> DemoSummary:
     Args:
         path: A new folder for the workspace.
         progress: Listener.
+        changes: Settings that differ from the demo's own, ``section.key`` to value.
 
     Raises:
         KaleidoError: If `path` is a workspace already, or an extra is not installed.
     """
     workspace = Workspace.init(path)
-    workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
+    workspace = replace(
+        workspace, settings=override(workspace.settings, SETTINGS | dict(changes or {}))
+    )
     seconds: dict[str, float] = {}
 
     @contextmanager

@@ -10,7 +10,8 @@ from PIL import Image
 
 from pipelines.core.contact_sheet import contact_sheet
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
+from pipelines.workspace.settings import SampleSettings
 
 CAPTIONS = ("two circles and a star", "a heart and a square")
 COLUMNS = 8
@@ -29,7 +30,7 @@ def main() -> None:
         for baseline in (True, False):
             bundle = load_bundle(None, baseline=baseline)
             title = f"{bundle.name.capitalize()}, CFG {CFG:g}: {caption}"
-            samples = list(draw(bundle, caption, DrawOptions(n=COLUMNS, cfg=CFG, seed=SEED)))
+            samples = list(draw(bundle, caption, SampleSettings(n=COLUMNS, cfg=CFG, seed=SEED)))
             groups.append((title, [sample.pixels for sample in samples]))
     options.to.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(contact_sheet(groups, COLUMNS)).save(options.to, optimize=True)

@@ -29,7 +29,7 @@ ERROR_CODES = {
     "many-processes": "The command does not support more than one process yet.",
     "network": "Something asked for the network where none is used.",
 }
-"""Every code that an error may carry, with its meaning. docs/reference/errors.md is made of it."""
+"""Every code that an error may carry, with its meaning; docs/reference/errors.md lists them."""
 
 
 class KaleidoError(Exception):

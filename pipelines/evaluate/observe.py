@@ -20,8 +20,9 @@ from pipelines.latents.blobs import Blobs
 from pipelines.latents.text import marker
 from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
 from pipelines.scenes.judge import Verdict
+from pipelines.workspace.settings import SampleSettings
 
 Source = Callable[[str, int], tuple[list[str], np.ndarray]]
 """(caption, seed) -> the z of each picture as text ("" for none), uint8 (n, side, side, 3)."""
@@ -167,7 +168,7 @@ def join(cells: Sequence[Cell]) -> Observed:
     )
 
 
-def samples_of(bundle: Bundle, options: DrawOptions) -> Source:
+def samples_of(bundle: Bundle, options: SampleSettings) -> Source:
     """Samples of a model; the seed of `options` gives way to each repetition's."""
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:

@@ -15,7 +15,7 @@ from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, Source, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import DrawOptions
+from pipelines.workspace.settings import SampleSettings
 
 MOST_AT_ONCE = 64
 """Images drawn together, at most."""
@@ -38,9 +38,9 @@ class Plan:
     cfg_end: float
     training: int
 
-    def options(self, scale: float) -> DrawOptions:
+    def options(self, scale: float) -> SampleSettings:
         """How to draw at a scale; the seed is each repetition's own."""
-        return DrawOptions(
+        return SampleSettings(
             n=self.n,
             cfg=scale,
             steps=self.steps,

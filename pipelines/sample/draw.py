@@ -13,6 +13,7 @@ from pipelines.models.conditioning import States
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.decode import draw_z
 from pipelines.sample.sampler import draw_images
+from pipelines.workspace.settings import SampleSettings
 
 
 @dataclass(frozen=True)
@@ -32,32 +33,7 @@ class Sample:
     pixels: np.ndarray
 
 
-@dataclass(frozen=True)
-class DrawOptions:
-    """How to draw.
-
-    Attributes:
-        n: Samples of each caption.
-        cfg: Guidance scale of the image; z is never guided.
-        cfg_end: Noise level in [0, 1] below which nothing is guided.
-        steps: Steps of the sampler.
-        seed: With the caption and the sample's number it decides z and noise.
-        temperature: Of the prior.
-        top_p: Of the prior.
-        batch_size: Images drawn together; the pictures do not depend on it.
-    """
-
-    n: int = 16
-    cfg: float = 7.5
-    cfg_end: float = 0.5
-    steps: int = 30
-    seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    batch_size: int = 16
-
-
-def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]:
+def draw(bundle: Bundle, caption: str, options: SampleSettings) -> Iterator[Sample]:
     """Draw samples of one caption, batch after batch.
 
     The caption is encoded once. Sample i's z and noise follow from (seed, caption, i) alone.
@@ -85,7 +61,7 @@ def draw(bundle: Bundle, caption: str, options: DrawOptions) -> Iterator[Sample]
 
 
 def draw_again(
-    bundle: Bundle, caption: str, texts: Sequence[str], options: DrawOptions
+    bundle: Bundle, caption: str, texts: Sequence[str], options: SampleSettings
 ) -> np.ndarray:
     """Draw a second picture of each z of `draw`, from noise that `draw` does not use.
 
@@ -111,7 +87,7 @@ def draw_given(
     caption: States,
     texts: Sequence[str],
     seeds: Sequence[int],
-    options: DrawOptions,
+    options: SampleSettings,
 ) -> np.ndarray:
     """Draw images for given z.
 

@@ -18,7 +18,8 @@ from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.draw import DrawOptions, Sample, draw
+from pipelines.sample.draw import Sample, draw
+from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
 
@@ -53,7 +54,7 @@ class SampleSummary:
 def sample(
     workspace: Workspace,
     captions: Sequence[str] | None,
-    options: DrawOptions,
+    options: SampleSettings,
     name: str | None = None,
     baseline: bool = False,
     z_kinds: Sequence[str] | None = None,
@@ -102,7 +103,7 @@ def _write_samples(
     folder: Path,
     bundle: Bundle,
     captions: Sequence[str],
-    options: DrawOptions,
+    options: SampleSettings,
     progress: Progress,
 ) -> list[tuple[str, list[np.ndarray]]]:
     """Draw samples into a folder, with their list; return what the contact sheet shows of them."""
@@ -162,7 +163,7 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     return list(captions)
 
 
-def _line(file: str, item: Sample, options: DrawOptions, bundle: Bundle) -> str:
+def _line(file: str, item: Sample, options: SampleSettings, bundle: Bundle) -> str:
     row = {
         "file": file,
         "caption": item.caption,

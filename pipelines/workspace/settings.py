@@ -1,191 +1,302 @@
-"""Every setting of `kaleido.toml`: one frozen dataclass a section, with its default and its unit.
+"""Every setting of `kaleido.toml`: one frozen dataclass per section.
 
-`RANGES` holds the bounds of numbers, `CHOICES` the words to choose from; `config.py` checks files
-and flags against them.
+A field declares its default, help, range and choices in one place. The file with its comments, the
+checks, the command-line flags, shell completion and the reference page all follow from it, so a new
+setting is one line here:
 
-A section's field is a key of the file and, where a command takes it, a flag of the same name.
-Values that the paper does not give are ours and say so.
+    steps: int = setting(2000, "Training steps.")
+
+Values that the paper does not give are ours.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+ANY = -math.inf
+"""``low=ANY`` allows every number."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may have: from `low` to `high`, `low` itself only if not `above`."""
+    """An interval of numbers: `low` to `high`, without `low` itself if `open` is set."""
 
     low: float = -math.inf
     high: float = math.inf
-    above: bool = False
+    open: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high and not (self.above and value == self.low)
+        return self.low <= value <= self.high and not (self.open and value == self.low)
 
     def __str__(self) -> str:
-        """Say the range so that it can follow "a number": ``from 0 to 1``."""
-        if self.above:
-            return f"above {self.low:g}" + (f", at most {self.high:g}" * math.isfinite(self.high))
-        return f"from {self.low:g} " + (f"to {self.high:g}" if math.isfinite(self.high) else "up")
+        """Describe the range so that it can follow "a number": ``from 0 to 1``."""
+        bounded = math.isfinite(self.high)
+        if self.open:
+            return f"above {self.low:g}" + (f", at most {self.high:g}" if bounded else "")
+        return f"from {self.low:g} " + (f"to {self.high:g}" if bounded else "up")
 
 
-RANGES = {
-    "image_size": Range(8, 4096),
-    "boxes_confidence": Range(0, 1),
-    "descriptions_temperature": Range(0),
-    "boxes_max": Range(1, 15),  # more than 15 boxes or blobs are no valid latent
-    "palette_colours": Range(1, 8),  # nor more than 8 colours
-    "warmup": Range(0),
-    "dropout": Range(0, 1),
-    "dropout_steps": Range(0),
-    "decoder_steps": Range(0),
-    "drop_condition": Range(0, 1),
-    "naming_weight": Range(0),
-    "ema": Range(0, 1),
-    "cfg": Range(0),
-    "cfg_end": Range(0, 1),
-    "top_p": Range(0, 1, above=True),
-    "seed": Range(),
-    "seeds": Range(),
-    "training": Range(0),
-}
-"""What a setting of this name may be, in every section; any other number is above 0."""
+POSITIVE = Range(0, open=True)
 
-POSITIVE = Range(0, above=True)
+
+@dataclass(frozen=True)
+class Declared:
+    """What a field declares beside its type and default.
+
+    Attributes:
+        help: One or two sentences, with the unit.
+        within: The numbers allowed.
+        choices: The words allowed; empty if any text is.
+        alias: A second spelling of the flag: ``--size`` for ``--image-size``.
+        is_path: A flag's value is a path, relative to the current folder.
+    """
+
+    help: str
+    within: Range = POSITIVE
+    choices: tuple[str, ...] = ()
+    alias: str = ""
+    is_path: bool = False
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    above: float = 0.0,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+    alias: str = "",
+    is_path: bool = False,
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: Its value where the file is silent.
+        help: One or two sentences, with the unit.
+        low: The smallest number allowed; without it, numbers must be larger than `above`.
+        above: The bound that a number must exceed, unless `low` is given.
+        high: The largest number allowed.
+        choices: The words allowed.
+        alias: A second spelling of the flag.
+        is_path: A flag's value is a path, relative to the current folder.
+    """
+    within = Range(above, high, open=True) if low is None else Range(low, high)
+    declared = Declared(help, within, choices, alias, is_path)
+    return field(default=default, metadata={"declared": declared})
+
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
-CHOICES = {"precision": PRECISIONS}
-"""What a text of this name may be, in every section; any other text is free."""
+_PRECISION = "Precision of the forward pass; auto takes bf16 where the hardware supports it."
+_Z_KINDS = "Kinds of latents that make up z, in order."
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """``[data]``: images and captions."""
+    """Images and captions."""
 
-    image_size: int = 64  # pixels; larger images are resized and centre-cropped by `data folder`
-    shard_size: int = 1000  # records in a shard
-    max_caption: int = 2000  # characters; longer captions fail with a reason
-    seed: int = 0
+    image_size: int = setting(
+        64,
+        "Side of the stored images, in pixels; larger images are resized and centre-cropped.",
+        low=8,
+        high=4096,
+        alias="--size",
+    )
+    shard_size: int = setting(1000, "Records per shard.")
+    max_caption: int = setting(2000, "Longest caption, in characters; longer ones fail.")
+    seed: int = setting(0, "Seed of what is drawn at random.", low=ANY)
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """``[extract]``: the stages that compute latents."""
+    """Computing latents.
 
-    workers: int = 1  # local processes
-    disk_budget: str = ""  # most that latents/ may take, "50GB" say; empty: no limit
-    boxes_model: str = ""  # a detector's folder or name on the hub; empty: the one for scenes
-    boxes_find: tuple[str, ...] = ()  # what an open vocabulary looks for; empty: what captions name
-    boxes_confidence: float = 0.25  # detections below this score are dropped
-    boxes_max: int = 8  # the most confident ones are kept
-    blobs_model: str = ""  # one with masks, or a SAM, asked with the boxes; empty: boxes_model
-    blobs_masks: str = ""  # a folder of your own masks, KEY.png; then no model is asked
-    palette_colours: int = 6
-    tokens_model: str = ""  # a visual tokenizer's folder or hub name; empty: the workspace's own
-    descriptions_model: str = ""  # a (vision-)language model's folder or name on the hub
-    descriptions_prompt: str = ""  # a text file with the question; empty: 50 to 80 words
-    descriptions_temperature: float = 0.0  # 0: the likeliest words; above: words drawn by key
-    seed: int = 0  # of drawn descriptions
+    The prefix of a name is the kind it belongs to; `kaleido extract KIND` takes its flags.
+    """
+
+    workers: int = setting(1, "Local worker processes.")
+    disk_budget: str = setting("", "Most that latents/ may take on disk, e.g. 50GB; empty: any.")
+    boxes_model: str = setting(
+        "",
+        "Detector: a folder, an ultralytics .pt file, or a name on the Hugging Face hub; empty: "
+        "the embedded one, which only knows scenes.",
+    )
+    boxes_find: tuple[str, ...] = setting(
+        (), "What an open-vocabulary detector searches for; empty: what each caption names."
+    )
+    boxes_confidence: float = setting(
+        0.25, "Detections with a lower score are dropped.", low=0, high=1
+    )
+    # More than 15 boxes or blobs are not a valid latent, nor are more than 8 colours.
+    boxes_max: int = setting(
+        8, "Objects to keep per image, the most confident first.", low=1, high=15
+    )
+    blobs_model: str = setting(
+        "",
+        "Model with masks, or a SAM, which is prompted with the boxes: a folder, a .pt file or a "
+        "name on the Hugging Face hub; empty: the model of the boxes.",
+    )
+    blobs_masks: str = setting(
+        "",
+        "Folder of your own masks in place of a model: KEY.png, grey or indexed, whose values are "
+        "instances.",
+        is_path=True,
+    )
+    palette_colours: int = setting(6, "Colours per image.", low=1, high=8)
+    tokens_model: str = setting(
+        "",
+        "Visual tokenizer: a folder or a name on the Hugging Face hub; empty: the one trained in "
+        "the workspace.",
+    )
+    descriptions_model: str = setting(
+        "",
+        "Vision-language model, or a language model that sees the caption only: a folder, a GGUF "
+        "file, a plug-in's name, or a name on the Hugging Face hub.",
+    )
+    descriptions_prompt: str = setting(
+        "",
+        "Text file with the question, {caption} standing for the caption; empty: asks for 50 to "
+        "80 words.",
+        is_path=True,
+    )
+    descriptions_temperature: float = setting(
+        0.0, "Temperature of the words; 0 takes the likeliest ones.", low=0
+    )
+    seed: int = setting(0, "Seed of sampled descriptions.", low=ANY)
 
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """``[tokenizer]``: the visual tokenizer, a VQModel over patches of pixels."""
+    """The visual tokenizer, a VQModel over patches of pixels."""
 
-    patch_size: int = 4  # pixels; the side of what the network sees as one point
-    channels: tuple[int, ...] = (32, 64)  # one block each; every further one halves the grid
-    layers: int = 1  # residual layers a block; the decoder has one more
-    codebook_size: int = 512
-    code_dim: int = 8
-    steps: int = 4000
-    decoder_steps: int = 1000  # then the decoder learns alone, and ids stay as they are; 0: none
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it
-    seed: int = 0
+    patch_size: int = setting(4, "Side of a patch, in pixels.")
+    channels: tuple[int, ...] = setting(
+        (32, 64), "Channels of each block; every block after the first halves the grid."
+    )
+    layers: int = setting(1, "Residual layers per block; the decoder has one more.")
+    codebook_size: int = setting(512, "Entries of the codebook.")
+    code_dim: int = setting(8, "Width of a codebook entry.")
+    steps: int = setting(4000, "Training steps.")
+    decoder_steps: int = setting(
+        1000, "Further steps that train the decoder alone, with fixed token ids.", low=0
+    )
+    batch_size: int = setting(32, "Records per step.")
+    learning_rate: float = setting(2e-3, "Peak learning rate.")
+    warmup: int = setting(100, "Steps over which the learning rate rises to its peak.", low=0)
+    precision: str = setting("auto", _PRECISION, choices=PRECISIONS)
+    seed: int = setting(0, "Seed of weights, batches and noise.", low=ANY)
 
 
 @dataclass(frozen=True)
 class PriorSettings:
-    """``[prior]``: p(z|c), a T5 encoder-decoder."""
+    """The prior p(z|c), a T5 encoder-decoder."""
 
-    pretrained: str = ""  # path or hub name of a T5; empty trains a tiny one from scratch
-    z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
-    d_model: int = 128
-    d_ff: int = 256
-    layers: int = 4
-    heads: int = 4
-    dropout: float = 0.1  # so that new captions are understood
-    dropout_steps: int = 1000  # steps with dropout, from the first; then it learns faster without
-    structure_weight: float = 5.0  # in the loss, of labels, marks and ends beside numbers
-    vocab_size: int = 2048
-    max_caption_tokens: int = 64
-    steps: int = 2000
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it
-    seed: int = 0
+    pretrained: str = setting(
+        "", "Folder or hub name of a T5 to fine-tune; empty: a small one is trained from scratch."
+    )
+    z_kinds: tuple[str, ...] = setting(("boxes", "blobs", "palette"), _Z_KINDS, alias="--z")
+    d_model: int = setting(128, "Width of the transformer.")
+    d_ff: int = setting(256, "Width of its feed-forward layers.")
+    layers: int = setting(4, "Layers of the encoder, and of the decoder.")
+    heads: int = setting(4, "Attention heads.")
+    dropout: float = setting(
+        0.1, "Dropout rate; it helps with captions not seen in training.", low=0, high=1
+    )
+    dropout_steps: int = setting(
+        1000, "Steps with dropout; the remaining ones train faster without it.", low=0
+    )
+    structure_weight: float = setting(
+        5.0, "Weight in the loss of labels, markers and ends, relative to numbers."
+    )
+    vocab_size: int = setting(2048, "Entries of the vocabulary learned from the captions.")
+    max_caption_tokens: int = setting(64, "Longest caption, in tokens.")
+    steps: int = setting(2000, "Training steps.")
+    batch_size: int = setting(64, "Records per step.")
+    learning_rate: float = setting(2e-3, "Peak learning rate.")
+    warmup: int = setting(100, "Steps over which the learning rate rises to its peak.", low=0)
+    precision: str = setting("auto", _PRECISION, choices=PRECISIONS)
+    seed: int = setting(0, "Seed of weights, batches and dropout.", low=ANY)
 
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """``[diffusion]``: p(x|z,c), a Sana-style transformer trained by flow matching."""
+    """The denoiser p(x|z,c), a Sana-style transformer trained by flow matching."""
 
-    pretrained: str = ""  # folder of a diffusion model of these sizes to go on from
-    z_kinds: tuple[str, ...] = ("boxes", "blobs", "palette")
-    image_size: int = 32  # pixels; the data's images are reduced to it, by a whole factor
-    layers: int = 2
-    heads: int = 4
-    head_dim: int = 32
-    patch_size: int = 4
-    pixel_channels: int = 48  # of the convolutions around the transformer, a multiple of 8
-    drop_condition: float = 0.1  # c and z are dropped together (the paper gives no value)
-    steps: int = 2000
-    batch_size: int = 16  # records a step
-    noise_draws: int = 2  # noisy images made of each record; its c and z are read once for all
-    naming_weight: float = 0.1  # of the words of z that patches learn to name; 0 leaves them out
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    precision: str = "auto"  # or bf16, fp32; auto is bf16 where the hardware has units for it
-    ema: float = 0.999
-    seed: int = 0
+    pretrained: str = setting("", "Folder of a diffusion model of the same sizes to start from.")
+    z_kinds: tuple[str, ...] = setting(("boxes", "blobs", "palette"), _Z_KINDS, alias="--z")
+    image_size: int = setting(
+        32,
+        "Side of the generated images, in pixels; the data's images are reduced to it by a whole "
+        "factor.",
+        low=8,
+        high=4096,
+    )
+    layers: int = setting(2, "Transformer layers.")
+    heads: int = setting(4, "Attention heads.")
+    head_dim: int = setting(32, "Width of an attention head.")
+    patch_size: int = setting(4, "Side of a patch, in pixels.")
+    pixel_channels: int = setting(
+        48, "Channels of the convolutions around the transformer, a multiple of 8."
+    )
+    drop_condition: float = setting(
+        0.1, "Probability of training without c and z, for classifier-free guidance.", low=0, high=1
+    )
+    steps: int = setting(2000, "Training steps.")
+    batch_size: int = setting(16, "Records per step.")
+    noise_draws: int = setting(
+        2, "Noisy images per record and step; c and z are encoded once for all of them."
+    )
+    naming_weight: float = setting(
+        0.1, "Weight in the loss of predicting z's words from patches; 0 leaves it out.", low=0
+    )
+    learning_rate: float = setting(1e-3, "Peak learning rate.")
+    warmup: int = setting(100, "Steps over which the learning rate rises to its peak.", low=0)
+    precision: str = setting("auto", _PRECISION, choices=PRECISIONS)
+    ema: float = setting(0.999, "Decay of the averaged weights.", low=0, high=1)
+    seed: int = setting(0, "Seed of weights, batches and noise.", low=ANY)
 
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """``[sample]``: drawing z, then x."""
+    """Sampling z, then x."""
 
-    n: int = 16  # samples a caption
-    cfg: float = 7.5  # guidance scale g; 1 is plain conditional
-    cfg_end: float = 0.5  # noise level, from 0 to 1, below which nothing is guided; 0 guides all
-    steps: int = 30
-    temperature: float = 1.0  # of the prior
-    top_p: float = 1.0  # of the prior
-    batch_size: int = 16
-    seed: int = 0
+    n: int = setting(16, "Samples per caption.", alias="-n")
+    cfg: float = setting(
+        7.5, "Scale of classifier-free guidance (CFG); 1 is the plain conditional model.", low=0
+    )
+    cfg_end: float = setting(0.5, "Noise level below which nothing is guided.", low=0, high=1)
+    steps: int = setting(30, "Steps of the sampler.")
+    seed: int = setting(0, "Seed of z and noise.", low=ANY)
+    temperature: float = setting(1.0, "Temperature of the prior.")
+    top_p: float = setting(1.0, "Nucleus of the prior; 1 keeps every token.", high=1)
+    batch_size: int = setting(16, "Images sampled together; the pictures do not depend on it.")
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """``[evaluate]``: comparing baseline and Kaleido."""
+    """Comparing Kaleido with the baseline."""
 
-    features: str = ""  # a vision model of transformers, folder or name; "": the judge of scenes
-    captions: int = 16  # with fewer than 2 there are no intervals
-    n: int = 16  # samples a caption and seed, at least 2
-    cfg: tuple[float, ...] = (1.0, 3.0, 7.5)
-    steps: int = 30
-    seeds: tuple[int, ...] = (0, 1, 2)
-    training: int = 2048  # training pictures that are searched for copies; 0: all
+    features: str = setting(
+        "",
+        "Vision model of transformers (DINOv2, CLIP, SigLIP) in whose features pictures are "
+        "compared: a folder or a name on the Hugging Face hub; empty: the judge of scenes.",
+    )
+    captions: int = setting(16, "Held-out captions; intervals need at least 2.")
+    n: int = setting(16, "Samples per caption and seed.", low=2, alias="-n")
+    cfg: tuple[float, ...] = setting(
+        (1.0, 3.0, 7.5), "Scales of classifier-free guidance to compare.", low=0, alias="--sweep"
+    )
+    steps: int = setting(30, "Steps of the sampler.")
+    seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds to sample with.", low=ANY)
+    training: int = setting(2048, "Training pictures searched for copies; 0: all.", low=0)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The whole file."""
+    """The whole file, a section per field."""
 
     data: DataSettings = field(default_factory=DataSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
@@ -194,3 +305,45 @@ class Settings:
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, as it was declared.
+
+    Attributes:
+        section: ``prior``.
+        key: ``steps``.
+        type: int, float, str, or a tuple of one of them.
+        default: The value where the file is silent.
+        declared: Help, range and choices.
+    """
+
+    section: str
+    key: str
+    type: Any
+    default: Any
+    declared: Declared
+
+    @property
+    def name(self) -> str:
+        """``prior.steps``."""
+        return f"{self.section}.{self.key}"
+
+
+_CLASSES = get_type_hints(Settings)
+
+SECTIONS: dict[str, str] = {
+    name: (cls.__doc__ or "").partition("\n")[0] for name, cls in _CLASSES.items()
+}
+"""Section name to what it is about."""
+
+SETTINGS: dict[str, Setting] = {
+    f"{section}.{item.name}": Setting(
+        section, item.name, hints[item.name], item.default, item.metadata["declared"]
+    )
+    for section, cls in _CLASSES.items()
+    for hints in [get_type_hints(cls)]
+    for item in fields(cls)
+}
+"""``section.key`` to its declaration, in the file's order."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.workspace.config import default_toml, load_settings
+from pipelines.workspace.config import load_settings, write_toml
 from pipelines.workspace.lock import lock
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.settings import Settings
@@ -34,8 +34,12 @@ class Workspace:
     settings: Settings
 
     @classmethod
-    def init(cls, path: Path) -> Workspace:
-        """Make a workspace at `path` (a new folder or an existing one) with default settings.
+    def init(cls, path: Path, settings: Settings | None = None) -> Workspace:
+        """Make a workspace at `path`, a new folder or an existing one.
+
+        Args:
+            path: The folder.
+            settings: Written to its `kaleido.toml`; the defaults if None.
 
         Raises:
             KaleidoError: If `path` is a workspace already, or is not a folder.
@@ -45,7 +49,7 @@ class Workspace:
             raise KaleidoError(str(root), "it is a workspace already.", "Use it as it is.")
         if root.exists() and not root.is_dir():
             raise KaleidoError(str(root), "it is not a folder.", "Choose another path.")
-        atomic_write(root / SETTINGS_FILE, default_toml().encode())
+        atomic_write(root / SETTINGS_FILE, write_toml(settings or Settings()).encode())
         return cls.find(explicit=root)
 
     @classmethod

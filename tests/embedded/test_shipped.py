@@ -12,10 +12,11 @@ from pipelines.embedded.paths import ROOT, embedded_path
 from pipelines.evaluate.adherence.boxes import agrees, box_adherence, parses
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.reference import asked_shapes
 from pipelines.train.tokenizer import measure
+from pipelines.workspace.settings import SampleSettings
 from recipes.recipe_data import heldout_scenes
 
 MODELS = ("detector", "judge", "captioner", "tokenizer", "prior", "diffusion", "baseline")
@@ -67,7 +68,7 @@ def test_models_belong_together(kaleido):
 
 
 def test_z_parses_and_agrees_and_the_picture_follows_it(kaleido):
-    options = DrawOptions(n=16, cfg=1.0, steps=20, seed=3)
+    options = SampleSettings(n=16, cfg=1.0, steps=20, seed=3)
     samples = list(draw(kaleido, CAPTION, options))
     texts = [sample.z for sample in samples]
     assert all(map(parses, texts))

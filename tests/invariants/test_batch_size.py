@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
+from pipelines.workspace.settings import SampleSettings
 
 
 @pytest.mark.slow
 def test_z_and_pixels_do_not_depend_on_the_batch_size() -> None:
     bundle = load_bundle(None)
-    options = DrawOptions(n=500, cfg=7.5, steps=4, seed=7, batch_size=16)
+    options = SampleSettings(n=500, cfg=7.5, steps=4, seed=7, batch_size=16)
     together = draw(bundle, "two circles and a star", options)
     single = draw(bundle, "two circles and a star", replace(options, batch_size=1))
     for one, other in zip(together, single, strict=True):

@@ -10,9 +10,10 @@ import pytest
 from pipelines.core.errors import KaleidoError
 from pipelines.models.diffusion import Diffusion
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
+from pipelines.workspace.settings import SampleSettings
 
-OPTIONS = DrawOptions(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
+OPTIONS = SampleSettings(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
 
 
 def _draw(bundle: Bundle, caption: str = "a star", **changes):

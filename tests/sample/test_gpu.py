@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import DrawOptions, Sample, draw
+from pipelines.sample.draw import Sample, draw
+from pipelines.workspace.settings import SampleSettings
 
 pytestmark = pytest.mark.gpu
 
-OPTIONS = DrawOptions(n=4, cfg=7.5, steps=30, seed=5)
+OPTIONS = SampleSettings(n=4, cfg=7.5, steps=30, seed=5)
 """One of the 30 noise levels is the one at which guidance ends, but for rounding."""
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
-from pipelines.sample.draw import DrawOptions
 from pipelines.sample.run import _some_captions, _write_samples, heldout_captions, sample
+from pipelines.workspace.settings import SampleSettings
 from tests.conftest import Told
 
 
@@ -41,7 +41,7 @@ def test_an_empty_workspace_asks_for_a_caption(workspace) -> None:
 
 
 def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
-    options = DrawOptions(n=2, cfg=1.0, steps=1)
+    options = SampleSettings(n=2, cfg=1.0, steps=1)
     listed: list[int] = []
 
     class Watching(Progress):
@@ -59,7 +59,7 @@ def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
 def test_the_contact_sheet_is_bounded_and_says_so(workspace, bundle, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.sample.run.load_bundle", lambda *_: bundle)
     monkeypatch.setattr("pipelines.sample.run.SHEET_SAMPLES", 1)
-    told, options = Told(), DrawOptions(n=2, cfg=1.0, steps=1)
+    told, options = Told(), SampleSettings(n=2, cfg=1.0, steps=1)
     summary = sample(workspace, ["a star"], options, progress=told)
     assert summary.samples == len(_rows(summary.folder)) == 2
     assert "first 1 samples" in told.said[-1]

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 from pipelines.train.tokenizer import train_tokenizer
 from pipelines.workspace.config import override
+from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 from tests.train.stopper import Stopper
 
@@ -44,7 +45,7 @@ def test_the_losses_fall_and_the_models_draw_on_a_cpu(workspace, no_gpu) -> None
         first = train_diffusion(_steps(workspace, "diffusion", 4), baseline)
         last = train_diffusion(_steps(workspace, "diffusion", 80), baseline)
         assert last.resumed_at == 4 and last.loss < 0.9 * first.loss
-    options = DrawOptions(n=2, cfg=2.0, steps=2)
+    options = SampleSettings(n=2, cfg=2.0, steps=2)
     with no_gpu():
         for baseline in (False, True):
             bundle = load_bundle(workspace, baseline)

@@ -24,12 +24,13 @@ from pipelines.models.diffusion import Diffusion
 from pipelines.models.metadata import read_facts, write_facts
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
 from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
 from pipelines.train.prior import PriorTask, train_prior, z_text
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.config import override
+from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 from tests.train.stopper import Stopper
 
@@ -54,7 +55,7 @@ def test_the_whole_training_draws_pictures(workspace) -> None:
     kaleido, baseline = load_bundle(workspace), load_bundle(workspace, baseline=True)
     assert (kaleido.source, kaleido.z_kinds) == ("workspace", ("palette",))
     assert (baseline.source, baseline.z_kinds) == ("workspace", ())
-    options = DrawOptions(n=2, cfg=2.0, steps=2)
+    options = SampleSettings(n=2, cfg=2.0, steps=2)
     drawn = list(draw(kaleido, "a star", options))
     assert [item.pixels.shape for item in drawn] == [(16, 16, 3)] * 2
     assert drawn[0].z.startswith("<palette>")

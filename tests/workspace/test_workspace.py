@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.workspace.config import default_toml
+from pipelines.workspace.config import write_toml
 from pipelines.workspace.settings import Settings
 from pipelines.workspace.workspace import Workspace
 
@@ -11,7 +11,7 @@ from pipelines.workspace.workspace import Workspace
 def test_init_writes_the_settings_once(tmp_path):
     workspace = Workspace.init(tmp_path / "new" / "ws")
     assert workspace.settings == Settings()
-    assert (workspace.root / "kaleido.toml").read_text() == default_toml()
+    assert (workspace.root / "kaleido.toml").read_text() == write_toml(Settings())
     with pytest.raises(KaleidoError, match="already"):
         Workspace.init(workspace.root)
 

@@ -10,13 +10,14 @@ import numpy as np
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Cell, Observed, Source
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import DrawOptions, draw_again
+from pipelines.sample.draw import draw_again
+from pipelines.workspace.settings import SampleSettings
 
 TWINS = 4
 """z of a caption that are drawn a second time, those of its first pictures under the first seed."""
 
 
-def twins_of(bundle: Bundle, options: DrawOptions, z: Mapping[str, list[str]]) -> Source:
+def twins_of(bundle: Bundle, options: SampleSettings, z: Mapping[str, list[str]]) -> Source:
     """Second pictures of the same z, from other noise.
 
     Args:

@@ -7,7 +7,8 @@ import torch
 from pipelines.evaluate.metrics.variance_explained import explained, twins_of
 from pipelines.evaluate.observe import Cell, Observed
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import DrawOptions, draw
+from pipelines.sample.draw import draw
+from pipelines.workspace.settings import SampleSettings
 
 NOTHING = np.zeros(0)
 
@@ -49,7 +50,7 @@ def test_one_caption_has_a_share_and_no_interval():
 
 
 def test_twins_have_the_same_z_and_other_noise(trained):
-    bundle, options = load_bundle(trained), DrawOptions(n=6, cfg=1.0, steps=2, seed=3)
+    bundle, options = load_bundle(trained), SampleSettings(n=6, cfg=1.0, steps=2, seed=3)
     with torch.no_grad():  # untrained, it draws grey whatever the noise
         bundle.diffusion.denoiser.proj_out.out.weight += 0.01
     first = list(draw(bundle, "a star", options))
