@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import nox
@@ -16,7 +17,9 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
-PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PROJECT = PYPROJECT["project"]
+PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = ROOT / ".nox" / "heavy"
 TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "track")
@@ -60,8 +63,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the tests: `nox -s tests -- tests/core -k shards`."""
-    run_heavy(session, "-m", "pytest", *session.posargs)
+    """Run the tests: `nox -s tests -- tests/core -k shards`; `-n 0` keeps them in one process."""
+    run_heavy(session, "-m", "pytest", *parallel(), *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def coverage(session: nox.Session) -> None:
+    """Run the tests and report which lines they reach, as a table and as coverage.xml."""
+    reports = ("--cov", "--cov-report=term:skip-covered", "--cov-report=xml")
+    run_heavy(session, "-m", "pytest", *parallel(), *reports, *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -103,7 +113,51 @@ def minimums(session: nox.Session) -> None:
     constraints = Path(session.create_tmp()) / "minimums.txt"
     constraints.write_text("\n".join(oldest) + "\n")
     session.install("-e", f".{TESTED}", "--constraint", str(constraints))
-    session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
+    session.run("python", "-m", "pytest", *parallel(), *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build wheel and sdist, check them, and try the wheel in an empty environment."""
+    session.install("build", "twine")
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(ROOT / "dist"), str(ROOT))
+    built = sorted((ROOT / "dist").iterdir())
+    session.run("twine", "check", "--strict", *map(str, built))
+    (wheel,) = (path for path in built if path.suffix == ".whl")
+    check_wheel(session, wheel)
+
+    empty = Path(session.create_tmp()) / "empty"
+    session.run("python", "-m", "venv", "--clear", str(empty))
+    python = str(empty / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    with session.chdir(empty):  # else Python imports the packages of this folder
+        for command in (("-m", "kaleido_cli", "--help"), ("-c", f"import {', '.join(PACKAGES)}")):
+            session.run(python, *command, env=ENVIRONMENT, external=True)
+
+
+def check_wheel(session: nox.Session, wheel: Path) -> None:
+    """Stop if the wheel lacks the shipped models or their licences, or holds other packages."""
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    if tops != set(PACKAGES):
+        session.error(f"the wheel holds {sorted(tops)}, not {PACKAGES}")
+    models = ROOT / "pipelines" / "embedded"
+    shipped = [path for path in models.rglob("*") if path.suffix in (".safetensors", ".md")]
+    shipped += models.rglob("LICENSE*")
+    missing = {path.relative_to(ROOT).as_posix() for path in shipped} - set(names)
+    if missing:
+        session.error(f"the wheel lacks {sorted(missing)}")
+
+
+def parallel() -> tuple[str, ...]:
+    """Return pytest's flags for one worker process per core, at most 4.
+
+    Each process computes with one thread (OMP_NUM_THREADS=1): threads of one process that wait for
+    each other slow a busy machine more than further processes do. Four of them, with torch
+    imported in each, fit into 8 GB of memory.
+    """
+    return "-n", str(min(os.cpu_count() or 1, 4)), "--dist", "worksteal"
 
 
 def needed() -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from kaleido_cli.app import app
+from pipelines.core import plugins
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import encode_png
 from pipelines.core.progress import Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
+from pipelines.latents import registry
 from pipelines.workspace.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
 from pipelines.workspace.shards import record_row, write_shard
 from pipelines.workspace.workspace import Workspace
@@ -77,6 +81,47 @@ def invoke() -> Callable[..., Said]:
         return Said(result.stdout, result.stderr)
 
     return run
+
+
+class Site:
+    """A folder that Python imports from, with packages as pip installs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, package: str, groups: dict[str, dict[str, str]], **modules: str) -> None:
+        """Write a package's modules, and its dist-info with the entry points in `groups`."""
+        for module, text in modules.items():
+            (self.folder / f"{module}.py").write_text(text, "utf-8")
+        info = self.folder / f"{package.replace('-', '_')}-0.1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
+        lines = [
+            line
+            for group, names in groups.items()
+            for line in (f"[{group}]", *(f"{name} = {value}" for name, value in names.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        self.forget()
+
+    def forget(self) -> None:
+        """Make the next look-up read the entry points again."""
+        plugins._scan.cache_clear()
+        registry._plugin_class.cache_clear()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> Iterator[Site]:
+    """Return an empty `Site`; its modules and entry points are forgotten afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    site = Site(folder)
+    yield site
+    for name, module in list(sys.modules.items()):
+        if str(folder) in str(getattr(module, "__file__", "")):
+            del sys.modules[name]
+    site.forget()
 
 
 @pytest.fixture

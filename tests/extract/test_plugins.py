@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from pipelines.core import plugins
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.run import build_stages
-from pipelines.latents import registry as kinds
 from pipelines.latents.registry import extract_command, latent_class
 from pipelines.latents.sequence import order_kinds, z_from_text, z_to_text
 from pipelines.latents.text import LatentError
@@ -43,49 +41,8 @@ def blocks() -> dict[str, str]:
     return dict(found)
 
 
-class Site:
-    """A folder of packages as pip leaves them, which Python looks through."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def install(self, package: str, groups: dict[str, dict[str, str]], **modules: str) -> None:
-        """Write a package's modules and its dist-info."""
-        for module, text in modules.items():
-            (self.folder / f"{module}.py").write_text(text)
-        info = self.folder / f"{package.replace('-', '_')}-0.1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
-        lines = [
-            line
-            for group, names in groups.items()
-            for line in (f"[{group}]", *(f"{name} = {value}" for name, value in names.items()))
-        ]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        forget()
-
-
-def forget() -> None:
-    """Let the next look-up see what is installed now."""
-    plugins._scan.cache_clear()
-    kinds._plugin_class.cache_clear()
-
-
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    yield Site(folder)
-    for name in [
-        n for n, m in sys.modules.items() if str(folder) in str(getattr(m, "__file__", ""))
-    ]:
-        del sys.modules[name]
-    forget()
-
-
-@pytest.fixture
-def light(site) -> Site:
+def light(site):
     """The example of the page, installed."""
     files = blocks()
     groups = tomllib.loads(files["pyproject.toml"])["project"]["entry-points"]
@@ -167,7 +124,7 @@ def test_a_prior_needs_its_plug_in(light, scenes, invoke):
     invoke("extract", "plugin", "light")
     invoke("train", "prior", "--z", "light")
     (light.folder / "kaleido_light-0.1.0.dist-info" / "entry_points.txt").unlink()
-    forget()
+    light.forget()
     with pytest.raises(LatentError) as caught:
         Prior.load(scenes.models("prior"))
     assert caught.value.what == "light"
@@ -254,7 +211,7 @@ def test_a_latent_without_a_stage_cannot_be_extracted(light, scenes, invoke):
     (light.folder / "kaleido_light-0.1.0.dist-info" / "entry_points.txt").write_text(
         "[kaleido.latents]\nlight = kaleido_light:Light\n"
     )
-    forget()
+    light.forget()
     assert "no stage makes this kind" in invoke("extract", "plugin", "light", code=1).err
 
 
