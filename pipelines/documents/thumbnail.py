@@ -42,7 +42,7 @@ def thumbnail(document: Document, side: int = 256) -> np.ndarray:
     for index, element in enumerate(document.elements or ()):
         colour = _colour(element, index)
         canvas = _filled(canvas, element, colour)
-        _write(ImageDraw.Draw(canvas), font, element, canvas.size, colour)
+        _write(ImageDraw.Draw(canvas), font, element, canvas.size)
     _strip(ImageDraw.Draw(canvas), document, canvas.size)
     return np.asarray(canvas)
 
@@ -103,7 +103,6 @@ def _write(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     element: Element,
     size: tuple[int, int],
-    colour: tuple[int, int, int],
 ) -> None:
     """Write the element's label at the upper left corner of its shape."""
     outline = _outline(element)
@@ -113,8 +112,8 @@ def _write(
     top = max(0.0, min(y for _, y in outline)) * size[1] + 1
     words = element.text or element.label or element.description or ""
     line = fit_text(" ".join(words.split()), pen, font, max(12.0, size[0] - left - 2))
-    dark = not element.colours or sum(colour) > 384
-    pen.text((left, top), line, (20, 20, 20) if dark else (245, 245, 245), font)
+    # A light rim keeps the words readable on the shape and beside it.
+    pen.text((left, top), line, (20, 20, 20), font, stroke_width=1, stroke_fill=(255, 255, 255))
 
 
 def _strip(pen: ImageDraw.ImageDraw, document: Document, size: tuple[int, int]) -> None:

@@ -1,0 +1,219 @@
+"""Changes that a person makes to a document: things moved, resized, added, recoloured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from pipelines.core.errors import KaleidoError
+from pipelines.documents.dialects.geometry import TOLERANCE
+from pipelines.documents.document import Box, Document, Element, Ellipse, Swatch
+from pipelines.latents.oklab import hex_to_oklab
+from pipelines.latents.text import GRID
+
+_ADDED = re.compile(r"\s*(?P<label>[^()]+?)\s*\((?P<numbers>[^()]*)\)\s*")
+_HEX = re.compile(r"#[0-9A-Fa-f]{6}")
+
+
+def move(document: Document, name: str, dx: int, dy: int) -> Document:
+    """Move an element by grid units; it stops at the picture's edge.
+
+    Args:
+        document: The document.
+        name: An element's label or id.
+        dx: To the right, thousandths of the width.
+        dy: Downwards, thousandths of the height.
+    """
+
+    def moved(element: Element) -> Element:
+        across, down = dx / GRID, dy / GRID
+        if element.box is not None:
+            x1, y1, x2, y2 = element.box
+            across = min(max(across, -x1), 1 - x2)
+            down = min(max(down, -y1), 1 - y2)
+        return _placed(element, lambda x, y: (x + across, y + down), 1.0)
+
+    return _change(document, name, moved)
+
+
+def resize(document: Document, name: str, factor: float) -> Document:
+    """Scale an element about its centre; what would leave the picture is cut off.
+
+    Raises:
+        KaleidoError: If the factor is not above 0.
+    """
+    if not 0 < factor < 1000:
+        raise _bad("--resize", f"the factor {factor:g} is not above 0.")
+
+    def resized(element: Element) -> Element:
+        x, y = _centre(element)
+        return _placed(element, lambda u, v: (x + factor * (u - x), y + factor * (v - y)), factor)
+
+    return _change(document, name, resized)
+
+
+def rotate(document: Document, name: str, degrees: float) -> Document:
+    """Turn an element's ellipse clockwise.
+
+    Raises:
+        KaleidoError: If the element has no ellipse.
+    """
+
+    def rotated(element: Element) -> Element:
+        if element.ellipse is None:
+            raise _bad("--rotate", f"{name} has no ellipse, which alone can be turned.")
+        angle = (element.ellipse.angle + degrees) % 180
+        ellipse = element.ellipse.model_copy(update={"angle": angle})
+        return element.model_copy(update={"ellipse": ellipse})
+
+    return _change(document, name, rotated)
+
+
+def remove(document: Document, name: str) -> Document:
+    """Remove an element, with the relations that name it."""
+    found = find(document, name)
+    kept = tuple(element for element in document.elements or () if element is not found)
+    relations = tuple(
+        relation
+        for relation in document.relations or ()
+        if found.id not in (relation.subject, relation.object)
+    )
+    return document.model_copy(update={"elements": kept, "relations": relations or None})
+
+
+def add(document: Document, text: str) -> Document:
+    """Add an element, written as ``circle (100, 100, 400, 400)``, in front of the others.
+
+    It has an ellipse inside its box if other elements have ellipses, so that every kind of z that
+    the document describes knows of it.
+
+    Raises:
+        KaleidoError: If the text has another form.
+    """
+    match = _ADDED.fullmatch(text)
+    numbers = [part.strip() for part in match["numbers"].split(",")] if match else []
+    if match is None or len(numbers) != 4 or not all(n.isdigit() for n in numbers):
+        raise _bad("--add", f"{text!r} is not like 'circle (100, 100, 400, 400)'.")
+    edges = [int(number) for number in numbers]
+    if not (0 <= edges[0] < edges[2] <= GRID and 0 <= edges[1] < edges[3] <= GRID):
+        raise _bad("--add", f"a box needs x1 < x2 and y1 < y2, from 0 to {GRID}.")
+    box: Box = (edges[0] / GRID, edges[1] / GRID, edges[2] / GRID, edges[3] / GRID)
+    elements = document.elements or ()
+    ids = {element.id for element in elements}
+    number = next(n for n in range(len(ids) + 1) if f"e{n}" not in ids)
+    with_ellipse = any(element.ellipse is not None for element in elements)
+    added = Element(
+        id=f"e{number}",
+        label=match["label"],
+        box=box,
+        ellipse=_inside(box) if with_ellipse else None,
+    )
+    return document.model_copy(update={"elements": (*elements, added)})
+
+
+def recolour(document: Document, name: str, colour: str, present: str | None = None) -> Document:
+    """Give an element a colour; the palette's colour that it has now changes with it.
+
+    Args:
+        document: The document.
+        name: An element's label or id.
+        colour: ``#rrggbb``.
+        present: The colour that it has now, measured in the picture say; by default its first one.
+
+    Raises:
+        KaleidoError: If the colour has another form.
+    """
+    if not _HEX.fullmatch(colour):
+        raise _bad("--recolour", f"{colour!r} is not a colour like #2050d0.")
+    element = find(document, name)
+    before = present or (element.colours[0] if element.colours else None)
+    changed = _change(document, name, lambda e: e.model_copy(update={"colours": (colour.upper(),)}))
+    if before is None or not document.palette:
+        return changed
+    index = _nearest(document.palette, before)
+    swatch = document.palette[index].model_copy(update={"hex": colour.upper(), "grid": None})
+    palette = (*document.palette[:index], swatch, *document.palette[index + 1 :])
+    return changed.model_copy(update={"palette": palette})
+
+
+def describe(document: Document, text: str) -> Document:
+    """Replace the description."""
+    return document.model_copy(update={"description": text})
+
+
+def find(document: Document, name: str) -> Element:
+    """Return the element of an id or a label.
+
+    Raises:
+        KaleidoError: If there is none, or several have the label.
+    """
+    elements = document.elements or ()
+    found = [e for e in elements if e.id == name] or [e for e in elements if e.label == name]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{e.id} ({e.label or e.description or e.text})" for e in elements)
+    if not found:
+        raise _bad(name, "the document has no such element.", f"It has {listed or 'none'}.")
+    ids = ", ".join(element.id for element in found)
+    raise _bad(name, f"{len(found)} elements have this label.", f"Name one by its id: {ids}.")
+
+
+def _change(document: Document, name: str, change: Callable[[Element], Element]) -> Document:
+    found = find(document, name)
+    elements = tuple(
+        change(element) if element is found else element for element in document.elements or ()
+    )
+    return document.model_copy(update={"elements": elements})
+
+
+def _placed(
+    element: Element, place: Callable[[float, float], tuple[float, float]], scale: float
+) -> Element:
+    """Move an element's box and ellipse; its mask, which does not move with it, is dropped."""
+    update: dict[str, object] = {"mask": None}
+    if element.box is not None:
+        update["box"] = _clipped((*place(*element.box[:2]), *place(*element.box[2:])))
+    if (ellipse := element.ellipse) is not None:
+        x, y = place(ellipse.x, ellipse.y)
+        radii = {"major": ellipse.major * scale, "minor": ellipse.minor * scale}
+        centre = {"x": min(1.0, max(0.0, x)), "y": min(1.0, max(0.0, y))}
+        update["ellipse"] = ellipse.model_copy(update=centre | radii)
+    return element.model_copy(update=update)
+
+
+def _clipped(box: Box) -> Box:
+    x1, y1, x2, y2 = (min(1.0, max(0.0, value)) for value in box)
+    if x2 - x1 < TOLERANCE / 10 or y2 - y1 < TOLERANCE / 10:
+        raise _bad("the change", "nothing of the element would be left in the picture.")
+    return x1, y1, x2, y2
+
+
+def _centre(element: Element) -> tuple[float, float]:
+    if element.box is not None:
+        return (element.box[0] + element.box[2]) / 2, (element.box[1] + element.box[3]) / 2
+    if element.ellipse is not None:
+        return element.ellipse.x, element.ellipse.y
+    raise _bad(element.id, "it has no place that could change.")
+
+
+def _inside(box: Box) -> Ellipse:
+    """Return the ellipse that touches a box from inside, in a square picture."""
+    half = ((box[2] - box[0]) / 2, (box[3] - box[1]) / 2)
+    return Ellipse(
+        x=(box[0] + box[2]) / 2,
+        y=(box[1] + box[3]) / 2,
+        major=max(half),
+        minor=min(half),
+        angle=0 if half[0] >= half[1] else 90,
+    )
+
+
+def _nearest(palette: Sequence[Swatch], colour: str) -> int:
+    """Return the index of the palette's colour that is nearest in OKLab."""
+    wanted = hex_to_oklab(colour)
+    distances = [float(((hex_to_oklab(s.hex) - wanted) ** 2).sum()) for s in palette]
+    return distances.index(min(distances))
+
+
+def _bad(what: str, why: str, hint: str = "") -> KaleidoError:
+    return KaleidoError(what, why, hint, code="bad-option")

@@ -1,0 +1,110 @@
+import pytest
+
+from pipelines.core.errors import KaleidoError
+from pipelines.documents.document import Document, Element, Ellipse, Relation, Swatch
+from pipelines.documents.edit import add, describe, find, move, recolour, remove, resize, rotate
+from pipelines.documents.projection import z_of
+
+DOCUMENT = Document(
+    description="A star and two circles.",
+    elements=(
+        Element(
+            id="e0",
+            label="star",
+            box=(0.2, 0.2, 0.4, 0.6),
+            ellipse=Ellipse(x=0.3, y=0.4, major=0.2, minor=0.1, angle=90),
+        ),
+        Element(id="e1", label="circle", box=(0.5, 0.5, 0.7, 0.7)),
+        Element(id="e2", label="circle", box=(0.8, 0.1, 0.9, 0.2)),
+    ),
+    relations=(Relation(subject="e1", text="under", object="e0"),),
+    palette=(Swatch(hex="#F0F0F0", weight=900), Swatch(hex="#E02020", weight=100)),
+)
+
+
+def box(document, name):
+    return pytest.approx(find(document, name).box)
+
+
+def test_what_moves_moves_with_its_ellipse_and_stops_at_the_edge():
+    moved = move(DOCUMENT, "star", 100, -100)
+    assert box(moved, "star") == (0.3, 0.1, 0.5, 0.5)
+    assert (find(moved, "star").ellipse.x, find(moved, "star").ellipse.y) == pytest.approx(
+        (0.4, 0.3)
+    )
+    assert moved.elements[1:] == DOCUMENT.elements[1:] and moved.palette == DOCUMENT.palette
+    far = move(DOCUMENT, "star", 5000, 0)
+    assert box(far, "star") == (0.8, 0.2, 1.0, 0.6) and find(
+        far, "star"
+    ).ellipse.x == pytest.approx(0.9)
+
+
+def test_resizing_keeps_the_centre():
+    smaller = find(resize(DOCUMENT, "star", 0.5), "star")
+    assert smaller.box == pytest.approx((0.25, 0.3, 0.35, 0.5))
+    assert (smaller.ellipse.major, smaller.ellipse.minor) == (0.1, 0.05)
+    assert box(resize(DOCUMENT, "e2", 4), "e2") == (0.65, 0, 1, 0.35), "cut off at the edge"
+
+
+def test_rotating_turns_ellipses_clockwise_within_half_a_turn():
+    assert find(rotate(DOCUMENT, "star", 100), "star").ellipse.angle == 10
+    with pytest.raises(KaleidoError) as caught:
+        rotate(DOCUMENT, "e1", 10)
+    assert caught.value.code == "bad-option"
+
+
+def test_removing_takes_relations_along():
+    left = remove(DOCUMENT, "star")
+    assert [e.id for e in left.elements] == ["e1", "e2"] and left.relations is None
+
+
+def test_what_is_added_is_in_every_kind_of_z():
+    added = add(remove(DOCUMENT, "e1"), "heart (100, 200, 300, 600)")
+    new = added.elements[-1]
+    assert (new.id, new.label, new.box) == ("e1", "heart", (0.1, 0.2, 0.3, 0.6))
+    assert (new.ellipse.major, new.ellipse.minor, new.ellipse.angle) == (
+        0.2,
+        pytest.approx(0.1),
+        90,
+    )
+    z, _ = z_of(added, ("boxes", "blobs"))
+    assert all("heart" in [item.label for item in latent.items] for latent in z.values())
+
+
+def test_recolouring_changes_the_palettes_nearest_colour():
+    blue = recolour(DOCUMENT, "star", "#2050d0", present="#D01010")
+    assert find(blue, "star").colours == ("#2050D0",)
+    assert [s.hex for s in blue.palette] == ["#F0F0F0", "#2050D0"] and blue.palette[1].weight == 100
+    unknown = recolour(DOCUMENT, "star", "#2050d0")
+    assert unknown.palette == DOCUMENT.palette, "which of its colours the star has is not known"
+
+
+def test_describing():
+    assert describe(DOCUMENT, "Night.").description == "Night."
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: move(DOCUMENT, "circle", 1, 1),
+        lambda: move(DOCUMENT, "square", 1, 1),
+        lambda: resize(DOCUMENT, "star", 0),
+        lambda: resize(DOCUMENT, "star", float("nan")),
+        lambda: resize(DOCUMENT, "star", 1e-9),
+        lambda: add(DOCUMENT, "heart"),
+        lambda: add(DOCUMENT, "heart (1, 2, 3)"),
+        lambda: add(DOCUMENT, "heart (300, 2, 200, 4)"),
+        lambda: add(DOCUMENT, "heart (0, 0, 1001, 4)"),
+        lambda: recolour(DOCUMENT, "star", "blue"),
+    ],
+)
+def test_what_cannot_be_changed_is_an_error(change):
+    with pytest.raises(KaleidoError) as caught:
+        change()
+    assert caught.value.code == "bad-option"
+
+
+def test_of_several_with_one_label_the_ids_are_offered():
+    with pytest.raises(KaleidoError) as caught:
+        find(DOCUMENT, "circle")
+    assert "e1, e2" in caught.value.hint
