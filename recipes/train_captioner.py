@@ -26,7 +26,9 @@ from pipelines.scenes.descriptions import describe_scene, read_description
 from pipelines.scenes.draw import draw_scene
 from pipelines.scenes.factors import Scene, sample_scene
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, train
+from pipelines.train.loop import train
+from pipelines.train.options import TrainOptions
+from pipelines.train.task import Task
 from recipes.card import write_card
 from recipes.recipe_options import recipe_options
 
@@ -51,7 +53,7 @@ class Batch(NamedTuple):
     ids: torch.Tensor
 
 
-class CaptionerTask:
+class CaptionerTask(Task):
     """What the captioner brings to the loop.
 
     Args:
@@ -92,7 +94,7 @@ def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT)
     torch.manual_seed(derive(seed, "captioner-init"))
     texts = [_describe(seed, "captioner", index)[1] for index in range(VOCABULARY_SCENES)]
     captioner = build_captioner(texts, SIZE)
-    schedule = Schedule(
+    options = TrainOptions(
         steps=max(images // BATCH, 1),
         batch_size=BATCH,
         learning_rate=1e-3,
@@ -101,8 +103,8 @@ def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT)
         ema=0.99,
         precision="auto",
     )
-    settings = {key: value for key, value in asdict(schedule).items() if key != "steps"}
-    train(CaptionerTask(captioner, seed), schedule, checkpoint, settings, "captioner", progress)
+    settings = {key: value for key, value in asdict(options).items() if key != "steps"}
+    train(CaptionerTask(captioner, seed), options, checkpoint, settings, "captioner", progress)
     captioner.model.cpu()
     return captioner
 

@@ -33,7 +33,9 @@ from pipelines.extract.detectors.yolo import (
 )
 from pipelines.scenes.factors import SHAPES
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, train
+from pipelines.train.loop import train
+from pipelines.train.options import TrainOptions
+from pipelines.train.task import Task
 from recipes.card import write_card
 from recipes.examples_detector import INPUT_SIZE, SHARE_HARD, make_batch
 from recipes.measure_detector import measure
@@ -49,7 +51,7 @@ BALANCE_STEPS = 100  # the loss shifts to the end-to-end head in so many steps
 Batch = tuple[float, dict[str, Tensor]]
 
 
-class DetectorTask:
+class DetectorTask(Task):
     """What the detector brings to the loop.
 
     Args:
@@ -69,8 +71,6 @@ class DetectorTask:
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """The sum of ultralytics' losses of boxes, classes and masks, of both heads."""
         done, examples = batch
-        device = next(self.model.parameters()).device
-        examples = {name: value.to(device) for name, value in examples.items()}
         criterion = self._criterion
         criterion.o2m = criterion.decay(int(done * BALANCE_STEPS))
         criterion.o2o = criterion.total - criterion.o2m
@@ -93,7 +93,7 @@ def new_model() -> nn.Module:
 
 def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> nn.Module:
     """Train a network on so many scenes, or go on from the checkpoint."""
-    schedule = Schedule(
+    options = TrainOptions(
         steps=max(images // BATCH, 1),
         batch_size=BATCH,
         learning_rate=PEAK_RATE,
@@ -104,9 +104,9 @@ def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT)
         weight_decay=0.01,
         clip=0.3,
     )
-    settings = {key: value for key, value in asdict(schedule).items() if key != "steps"}
+    settings = {key: value for key, value in asdict(options).items() if key != "steps"}
     task = DetectorTask(images, seed)
-    train(task, schedule, checkpoint, settings, "detector", progress)
+    train(task, options, checkpoint, settings, "detector", progress)
     return task.model.cpu()
 
 

@@ -19,7 +19,9 @@ from pipelines.core.seeds import derive, generator
 from pipelines.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from pipelines.scenes.judge import JudgeConfig, JudgeNetwork, save_judge, to_input
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, train
+from pipelines.train.loop import train
+from pipelines.train.options import TrainOptions
+from pipelines.train.task import Task
 from recipes.card import write_card
 from recipes.examples_judge import MIN_VISIBLE, SIZE, draw_example, spoil, targets
 from recipes.measure_judge import measure
@@ -33,7 +35,7 @@ HELD_OUT = 1000
 Batch = tuple[Tensor, dict[str, Tensor]]
 
 
-class JudgeTask:
+class JudgeTask(Task):
     """What the judge brings to the loop.
 
     Args:
@@ -55,8 +57,7 @@ class JudgeTask:
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """See `loss_of`."""
         x, target = batch
-        device = self.model.heads.weight.device
-        return loss_of(self.model(x.to(device)), {k: v.to(device) for k, v in target.items()})
+        return loss_of(self.model(x), target)
 
 
 def loss_of(outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
@@ -86,7 +87,7 @@ def _iou_of_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> JudgeNetwork:
     """Train a network on so many scenes, or go on from the checkpoint."""
-    schedule = Schedule(
+    options = TrainOptions(
         steps=max(images // BATCH, 1),
         batch_size=BATCH,
         learning_rate=2e-3,
@@ -97,9 +98,9 @@ def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT)
         weight_decay=0.02,
         clip=5.0,
     )
-    settings = {key: value for key, value in asdict(schedule).items() if key != "steps"}
+    settings = {key: value for key, value in asdict(options).items() if key != "steps"}
     task = JudgeTask(seed)
-    train(task, schedule, checkpoint, settings, "judge", progress)
+    train(task, options, checkpoint, settings, "judge", progress)
     return task.model.cpu()
 
 

@@ -13,11 +13,34 @@ from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors that say that a disk, or a user's share of it, is full."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk, a user's share of it that is full, and a file of the largest size."""
 
 TEMPORARY = re.compile(r"(?P<target>.+)\.\d+\.(?P<kind>tmp|old)")
 """Names of files and folders that are not finished, or are being replaced."""
+
+
+@contextmanager
+def no_space_errors(path: Path) -> Iterator[None]:
+    """Raise KaleidoError ``no-space`` in place of any error of a full disk.
+
+    Libraries in Rust, such as safetensors, raise errors of their own that end in the number of the
+    system's error.
+    """
+    try:
+        yield
+    except KaleidoError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in FULL and not any(f"(os error {full})" in str(error) for full in FULL):
+            raise
+        raise KaleidoError(
+            str(path),
+            f"it cannot be written ({os.strerror(number) if number else error}).",
+            "Free some space and run again; what is finished is kept.",
+            code="no-space",
+        ) from error
 
 
 @contextmanager
@@ -32,17 +55,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        why = f"it cannot be written ({error.strerror})."
-        hint = "Free some space and run again; what is finished is kept."
-        raise KaleidoError(str(path), why, hint) from error
+        with no_space_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,6 +70,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; on success it takes the place of `path`.
 
     Between the two renames `path` does not exist; at no time does it hold a part of each.
+
+    Raises:
+        KaleidoError: ``no-space``, if the disk is full; an older folder stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -59,7 +80,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     try:
-        yield fresh
+        with no_space_errors(path):
+            yield fresh
         if path.exists():
             path.rename(old)
         fresh.rename(path)

@@ -16,6 +16,7 @@ from pipelines.models.conditioning import Conditioning, Context
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedContext
 from pipelines.models.metadata import other_version, read_facts, write_facts
 from pipelines.models.prior import Prior
+from pipelines.models.safe_folder import require_weights
 from pipelines.workspace.settings import DiffusionSettings
 
 PartT = TypeVar("PartT", Context, KaleidoTransformer2DModel)
@@ -88,6 +89,7 @@ class Diffusion(nn.Module):
                 cast = part if part.dtype == dtype else deepcopy(part).to(dtype)
                 cast.save_pretrained(fresh / name)
             write_facts(fresh, facts)
+            require_weights(fresh, "context", "denoiser")
 
     @property
     def config(self) -> dict[str, dict[str, Any]]:

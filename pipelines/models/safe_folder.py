@@ -64,6 +64,27 @@ def require_safe_folder(folder: Path) -> None:
             _read_text(path)
 
 
+def require_weights(folder: Path, *parts: str) -> None:
+    """Check, before a folder replaces an older model, that the model was saved whole.
+
+    Args:
+        folder: What has just been written.
+        parts: Subfolders that hold a network each; by default the folder itself holds one.
+
+    Raises:
+        KaleidoError: ``bad-model``, if a configuration or weights are missing, or a file is cut.
+    """
+    for part in parts or (".",):
+        place = folder / part
+        if not (place / "config.json").is_file() or not any(place.glob("*.safetensors")):
+            raise bad_file(
+                place,
+                "the model was saved without its configuration or weights",
+                "An older model is kept. Train again, in one process.",
+            )
+    require_safe_folder(folder)
+
+
 def model_files(folder: Path) -> list[Path]:
     """All files under a folder, sorted by their relative path; hidden ones are left out."""
 

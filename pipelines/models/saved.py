@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.metadata import write_facts
+from pipelines.models.safe_folder import require_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -49,6 +50,7 @@ def save_with_facts(
         parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
         identity = fingerprint([sha256_file(path) for path in parts], dict(facts))
         write_facts(fresh, {**facts, "identity": identity})
+        require_weights(fresh)
     return identity
 
 

@@ -14,6 +14,7 @@ from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.device import in_fp32
 from pipelines.models.metadata import tokenizer_facts, write_facts
+from pipelines.models.safe_folder import require_weights
 from pipelines.workspace.settings import TokenizerSettings
 
 NORM_GROUPS = 8
@@ -75,6 +76,7 @@ class Tokenizer:
             self.identity = fingerprint(weights, facts)
             facts["identity"] = self.identity
             write_facts(fresh, facts)
+            require_weights(fresh)
 
     @property
     def grid(self) -> int:

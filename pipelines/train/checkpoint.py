@@ -7,12 +7,126 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import no_space_errors
+from pipelines.models.metadata import other_version
+from pipelines.train.ema import Ema, buffers, trainable
+
+STATE = "state.json"
+
+LONG_VALUES = 60
+"""Characters of a changed setting beyond which its values are not shown."""
+
+
+class RunState(NamedTuple):
+    """What a checkpoint restores."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: Ema
+
+
+def save_run(
+    folder: Path, run: RunState, settings: Mapping[str, Any], done: int, steps: int
+) -> None:
+    """Save a run.
+
+    Args:
+        folder: For example ``logs/prior/checkpoint``.
+        run: Model, optimizer and average.
+        settings: JSON values on which the weights depend.
+        done: Steps taken.
+        steps: Steps asked for.
+
+    Raises:
+        KaleidoError: ``no-space``, if the disk is full; the last checkpoint stays as it was.
+    """
+    groups: dict[str, Mapping[str, torch.Tensor]] = {
+        "model": trainable(run.model),
+        "ema": run.ema.tensors,
+        "optimizer": optimizer_tensors(run.optimizer),
+    }
+    if statistics := buffers(run.model):
+        groups["buffers"] = statistics
+    save_checkpoint(folder, groups, {"step": done, "steps": steps, "settings": dict(settings)})
+
+
+def restore_run(folder: Path, run: RunState, settings: Mapping[str, Any], steps: int) -> int:
+    """Restore a run from its checkpoint.
+
+    Args:
+        folder: The checkpoint's folder.
+        run: A new model, optimizer and average, which are set to the saved ones.
+        settings: JSON values on which the weights depend.
+        steps: Steps asked for.
+
+    Returns:
+        The steps that were taken; 0 if there is no checkpoint.
+
+    Raises:
+        KaleidoError: If the checkpoint is damaged, or belongs to other settings, another version,
+            or an unfinished run of more steps.
+    """
+    found = load_checkpoint(folder)
+    if found is None:
+        return 0
+    groups, state = found
+    done = require_same_run(folder, state, settings, steps)
+    wanted = {
+        "model": trainable(run.model),
+        "buffers": buffers(run.model),
+        "ema": run.ema.tensors,
+    }
+    lost = {"model", "ema", "optimizer"} - groups.keys()
+    if lost:
+        raise _damaged(folder, FileNotFoundError(f"it lacks {', '.join(sorted(lost))}"))
+    if any(_shapes(tensors) != _shapes(groups.get(name, {})) for name, tensors in wanted.items()):
+        raise other_version(folder)
+    with torch.no_grad():
+        for group, tensors in wanted.items():
+            for name, value in tensors.items():
+                value.copy_(groups[group][name])
+    _restore_optimizer(run.optimizer, groups["optimizer"])
+    return done
+
+
+def require_same_run(
+    folder: Path, state: Mapping[str, Any], settings: Mapping[str, Any], steps: int
+) -> int:
+    """Check that a checkpoint's state is of this run; return the steps that were taken.
+
+    Raises:
+        KaleidoError: If it belongs to other settings, or to an unfinished run of more steps.
+    """
+    before = state["settings"]
+    changed = [
+        _change(key, before.get(key), _as_json(value))
+        for key, value in settings.items()
+        if before.get(key) != _as_json(value)
+    ]
+    if changed:
+        raise KaleidoError(
+            str(folder),
+            f"this run was started with other settings: {', '.join(changed)}.",
+            "Restore them, or train with --restart.",
+            code="model-mismatch",
+        )
+    done, planned = int(state["step"]), int(state.get("steps", 0))
+    if steps <= done < planned:
+        raise KaleidoError(
+            str(folder),
+            f"this run stopped at step {done:,} of {planned:,}, beyond the {steps:,} asked for, "
+            "and its learning rate has not fallen.",
+            f"Resume with --steps {planned}, or more than {done}, or train with --restart.",
+            code="model-mismatch",
+        )
+    return done
 
 
 def save_checkpoint(
@@ -21,59 +135,84 @@ def save_checkpoint(
     """Write a checkpoint so that the old one or the new one exists whole at every moment.
 
     Args:
-        folder: Where it goes, for example ``logs/prior/checkpoint``.
+        folder: For example ``logs/prior/checkpoint``.
         groups: Tensors by group, for example model, ema and optimizer.
-        state: JSON values: images seen, settings.
+        state: JSON values.
+
+    Raises:
+        KaleidoError: ``no-space``, if the disk is full; the old checkpoint stays as it was.
     """
     fresh, old = folder.with_suffix(".tmp"), folder.with_suffix(".old")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    try:
+        with no_space_errors(folder):
+            _write(fresh, groups, state)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write(
+    folder: Path, groups: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any]
+) -> None:
+    folder.mkdir(parents=True)
     for name, tensors in groups.items():
         kept = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        save_file(kept, fresh / f"{name}.safetensors")
-    (fresh / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    for path in fresh.iterdir():
-        with path.open("rb+") as file:  # Windows syncs only what may be written
+        save_file(kept, folder / f"{name}.safetensors")
+    (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+    for path in folder.iterdir():
+        with path.open("rb+") as file:  # Windows syncs only files that are open for writing
             os.fsync(file.fileno())
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(
     folder: Path,
 ) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
-    """Read the newest whole checkpoint, or None if there is none.
+    """Read the newest whole checkpoint, or return None if there is none.
 
     Raises:
-        KaleidoError: If a checkpoint exists but is damaged.
+        KaleidoError: ``bad-model``, if a checkpoint is damaged or lacks a file.
     """
-    for path in (folder, folder.with_suffix(".old")):
-        if not path.exists():
-            continue
-        try:
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            groups = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-        except Exception as error:  # safetensors raises its own kind for damaged headers
-            raise KaleidoError(
-                str(path),
-                f"the checkpoint is damaged ({error}).",
-                "Delete it, or train with --restart.",
-            ) from error
-        return groups, state
-    return None
+    place, state = _newest(folder), load_state(folder)
+    if place is None or state is None:
+        return None
+    try:
+        groups = {file.stem: load_file(file) for file in sorted(place.glob("*.safetensors"))}
+    except Exception as error:  # safetensors raises errors of its own for damaged headers
+        raise _damaged(place, error) from error
+    return groups, state
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """Read the JSON values of the newest whole checkpoint, without its tensors.
+
+    Raises:
+        KaleidoError: ``bad-model``, if the file is missing or damaged.
+    """
+    place = _newest(folder)
+    if place is None:
+        return None
+    try:
+        state = json.loads((place / STATE).read_text(encoding="utf-8"))
+        if not isinstance(state, dict):
+            raise ValueError(f"{STATE} is not an object")
+        return state
+    except (OSError, ValueError) as error:
+        raise _damaged(place, error) from error
 
 
 def drop_checkpoint(folder: Path) -> None:
-    """Forget a run's checkpoint."""
+    """Remove a run's checkpoint."""
     for path in (folder, folder.with_suffix(".old"), folder.with_suffix(".tmp")):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors, named ``index.field``; its numbers follow from the settings."""
+    """Return the optimizer's tensors as ``index.field``; its numbers follow from the settings."""
     return {
         f"{index}.{name}": torch.as_tensor(value)
         for index, fields in optimizer.state_dict()["state"].items()
@@ -81,10 +220,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     }
 
 
-def restore_optimizer(
+def _restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Undo `optimizer_tensors` on an optimizer over the same parameters."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
@@ -92,3 +230,31 @@ def restore_optimizer(
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+
+
+def _newest(folder: Path) -> Path | None:
+    # A crash between the two renames of `save_checkpoint` leaves the old one only.
+    return next((path for path in (folder, folder.with_suffix(".old")) if path.exists()), None)
+
+
+def _damaged(folder: Path, error: Exception) -> KaleidoError:
+    return KaleidoError(
+        str(folder),
+        f"the checkpoint is damaged ({error}).",
+        "Delete it, or train with --restart.",
+        code="bad-model",
+    )
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    """Name a setting, with its values where they can be read: hashes cannot."""
+    values = f"{before!r} before, {now!r} now"
+    return f"{key} ({values})" if len(values) < LONG_VALUES else key
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

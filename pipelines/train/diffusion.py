@@ -20,9 +20,12 @@ from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior, ZTokens
 from pipelines.models.word_loss import NamingTarget, naming_loss, naming_target
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, TrainSummary, decisive, train
+from pipelines.train.loop import TrainSummary, train
+from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.prior import z_text
+from pipelines.train.processes import require_one_process
 from pipelines.train.stream import RecordStream
+from pipelines.train.task import Task
 from pipelines.workspace.settings import DiffusionSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -49,7 +52,7 @@ class Batch(NamedTuple):
     known: ZTokens | None
 
 
-class DiffusionTask:
+class DiffusionTask(Task):
     """What the denoiser brings to the loop.
 
     Args:
@@ -76,6 +79,15 @@ class DiffusionTask:
         self._words = prior.model.get_input_embeddings()
         self._drop, self._draws, self._seed = drop_condition, noise_draws, seed
         self._naming_weight = naming_weight
+
+    def to(self, device: torch.device) -> None:
+        """Move the model and the frozen prior."""
+        super().to(device)
+        self._prior.model.to(device)
+
+    def keys(self, start: int, count: int) -> list[str]:
+        """Return the keys of records `start` to ``start + count`` of the stream."""
+        return [record.key for record in self._stream.batch(start, count)]
 
     def batch(self, start: int, count: int) -> Batch:
         """Records `start` to ``start + count`` of the stream."""
@@ -105,7 +117,6 @@ class DiffusionTask:
         eq. 16), left too little for the levels above 0.7, where shapes are decided.
         """
         images, device = batch.images, batch.images.device
-        self._prior.model.to(device)
         with torch.no_grad():
             caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
             z = None if batch.z is None else self._prior.z_states(caption, batch.z)
@@ -155,6 +166,7 @@ def train_diffusion(
     settings = workspace.settings.diffusion
     settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
     name = "baseline" if baseline else "diffusion"
+    require_one_process(name)
     prior = Prior.load(workspace.models("prior"))
     kinds = () if baseline else _known_kinds(settings.z_kinds, prior)
     checkpoint = workspace.logs / name / "checkpoint"
@@ -174,10 +186,10 @@ def train_diffusion(
             settings.naming_weight,
             settings.seed,
         )
-        kept = decisive(settings) | {"prior": prior.identity, "data": stream.identity}
+        kept = weight_settings(settings) | {"prior": prior.identity, "data": stream.identity}
         if settings.pretrained:  # the weights count, not where they lie
             kept["pretrained"] = weights_id(Path(settings.pretrained))
-        summary = train(task, Schedule.of(settings), checkpoint, kept, name, progress)
+        summary = train(task, TrainOptions.of(settings), checkpoint, kept, name, progress)
         model.images_seen += summary.images_seen
         model.save(workspace.models(name))
     return summary

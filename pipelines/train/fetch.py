@@ -13,6 +13,7 @@ from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.core.errors import KaleidoError
+from pipelines.train.signals import ignore_stop_signals
 
 BatchT = TypeVar("BatchT")
 
@@ -67,6 +68,7 @@ def fetch(
         prefetch_factor=AHEAD if workers else None,
         pin_memory=on_gpu,
         multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_start_worker,
     )
     for made in _forked(loader):
         if isinstance(made, KaleidoError):
@@ -78,6 +80,10 @@ def _workers() -> int:
     if "fork" not in multiprocessing.get_all_start_methods():  # what is forked need not be pickled
         return 0
     return min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS)
+
+
+def _start_worker(index: int) -> None:
+    ignore_stop_signals()
 
 
 def _forked(loader: DataLoader[BatchT | KaleidoError]) -> Iterator[BatchT | KaleidoError]:

@@ -21,8 +21,11 @@ from pipelines.models.conditioning import CONTEXT_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
-from pipelines.train.loop import Schedule, TrainSummary, decisive, train
+from pipelines.train.loop import TrainSummary, train
+from pipelines.train.options import TrainOptions, weight_settings
+from pipelines.train.processes import require_one_process
 from pipelines.train.stream import RecordStream
+from pipelines.train.task import Task
 from pipelines.workspace.settings import PriorSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -76,7 +79,7 @@ def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> st
     return z_to_text({kind: record.latents[kind] for kind in shown})
 
 
-class PriorTask:
+class PriorTask(Task):
     """What the prior brings to the loop.
 
     Args:
@@ -101,6 +104,15 @@ class PriorTask:
         self._weights = torch.full((prior.model.config.vocab_size,), structure_weight)
         self._weights[number_ids(prior.tokenizer)] = 1.0
 
+    def to(self, device: torch.device) -> None:
+        """Move the prior and the weights of its loss."""
+        super().to(device)
+        self._weights = self._weights.to(device)
+
+    def keys(self, start: int, count: int) -> list[str]:
+        """Return the keys of records `start` to ``start + count`` of the stream."""
+        return [record.key for record in self._stream.batch(start, count)]
+
     def batch(self, start: int, count: int) -> Batch:
         """Records `start` to ``start + count`` of the stream."""
         records = self._stream.batch(start, count)
@@ -123,7 +135,7 @@ class PriorTask:
         caption = self.prior.encode_ids(batch.caption_ids, batch.caption_mask)
         logits = self.prior.z_logits(caption, batch.z_ids)
         losses = cross_entropy(logits.transpose(1, 2), batch.z_ids, reduction="none")
-        weights = self._weights.to(losses.device)[batch.z_ids] * batch.z_mask
+        weights = self._weights[batch.z_ids] * batch.z_mask
         return (weights * losses).sum() / weights.sum()
 
 
@@ -141,6 +153,7 @@ def train_prior(
         InputMissing: If data or latents are missing.
         KaleidoError: If an unfinished run has other settings, or a size does not fit.
     """
+    require_one_process("prior")
     settings = workspace.settings.prior
     kinds = order_kinds(settings.z_kinds)
     settings = replace(settings, z_kinds=kinds)
@@ -159,13 +172,13 @@ def train_prior(
             (prior.token_shape,) = stream.token_shapes
         prior.codebook = stream.codebook
         _widen_grammar(prior, stream)
-        kept = decisive(settings) | {"data": stream.identity}
+        kept = weight_settings(settings) | {"data": stream.identity}
         if settings.pretrained:  # the weights count, not where they lie
             kept["pretrained"] = model_identity(model_folder(settings.pretrained))
         dropout_records = settings.dropout_steps * settings.batch_size
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
-        schedule = Schedule.of(settings)
-        summary = train(task, schedule, checkpoint, kept, "prior", progress)
+        options = TrainOptions.of(settings)
+        summary = train(task, options, checkpoint, kept, "prior", progress)
         prior.save(workspace.models("prior"))
     return summary
 

@@ -19,9 +19,12 @@ from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
-from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint
-from pipelines.train.loop import Schedule, TrainSummary, decisive, train
+from pipelines.train.checkpoint import drop_checkpoint, load_state
+from pipelines.train.loop import TrainSummary, train
+from pipelines.train.options import TrainOptions, weight_settings
+from pipelines.train.processes import require_one_process
 from pipelines.train.stream import RecordStream
+from pipelines.train.task import Task
 from pipelines.workspace.settings import TokenizerSettings
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
@@ -46,12 +49,12 @@ MEASURED = 512
 
 
 class Trainee(nn.Module):
-    """What the loop trains and checkpoints: the network, and how often each entry is chosen.
+    """What is trained and checkpointed: the network, and how often each entry is chosen.
 
-    The codebook is a parameter that no gradient reaches: its entries are moving averages.
+    The codebook is a parameter without a gradient: its entries are moving averages.
 
     Attributes:
-        share: (codebook_size,), the share of all tokens of the last steps that chose an entry.
+        share: (codebook_size,), the share of the tokens of recent steps that chose an entry.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -60,31 +63,35 @@ class Trainee(nn.Module):
         self.register_buffer("share", torch.zeros(tokenizer.codebook_size))
         self.share: torch.Tensor
 
+    @property
+    def dead(self) -> torch.Tensor:
+        """Which entries are dead, see `DEAD`: bool (codebook_size,)."""
+        return self.share < DEAD / len(self.share)
+
     @torch.no_grad()
     def revive(self, vectors: torch.Tensor, rng: torch.Generator) -> None:
-        """Move dead entries onto vectors that the codebook serves badly.
+        """Move dead entries onto vectors that lie far from every living entry.
 
         They are seeded one after the other with probabilities proportional to the squared
         distance from the nearest living entry (k-means++, Arthur and Vassilvitskii 2007). At the
-        first step every entry is dead, so this is how the codebook begins, too.
+        first step every entry is dead, so the codebook is initialised this way too.
 
         Args:
             vectors: The encoder's, (m, code_dim), fp32.
             rng: The step's generator.
         """
-        codebook, equal = self.network.quantize.embedding.weight, 1.0 / len(self.share)
-        dead = self.share < DEAD * equal
+        codebook, dead = self.network.quantize.embedding.weight, self.dead
         alive = codebook[~dead]
         weight = vectors.new_ones(len(vectors))
         if len(alive):
             weight = torch.cdist(vectors, alive).amin(1).square()
         for entry in dead.nonzero().flatten().tolist():
-            # Never all zero, nor NaN: what a broken run needs is the loop's message.
+            # Never all zero, nor NaN: the loop reports a run that diverged.
             odds = weight.nan_to_num(1.0, 1.0) + 1e-12
             chosen = vectors[torch.multinomial(odds, 1, generator=rng)]
             weight = torch.minimum(weight, (vectors - chosen).square().sum(1))
             codebook[entry] = chosen[0]
-            self.share[entry] = equal
+            self.share[entry] = 1.0 / len(self.share)
 
     @torch.no_grad()
     def follow(self, vectors: torch.Tensor, ids: torch.Tensor) -> None:
@@ -106,46 +113,61 @@ class Trainee(nn.Module):
         codebook.copy_(torch.where(self.share[:, None] > 0.0, moved, codebook))
 
 
-class _Task:
-    """What both parts of the training share: images."""
+class _ImageTask(Task):
+    """The batches of both parts of the training: images."""
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
         self._tokenizer, self._stream = tokenizer, stream
 
     def batch(self, start: int, count: int) -> torch.Tensor:
-        """Images in [-1, 1], (n, 3, side, side)."""
+        """Return images in [-1, 1], (n, 3, side, side)."""
         return _images(self._stream.batch(start, count))
 
+    def keys(self, start: int, count: int) -> list[str]:
+        """Return the keys of records `start` to ``start + count`` of the stream."""
+        return [record.key for record in self._stream.batch(start, count)]
 
-class TokenizerTask(_Task):
-    """What the tokenizer brings to the loop."""
+
+class TokenizerTask(_ImageTask):
+    """Training of encoder, codebook and decoder."""
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
         super().__init__(tokenizer, stream)
-        self.model = Trainee(tokenizer)
+        self.model: Trainee = Trainee(tokenizer)
+        self._chosen: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def before_step(self, batch: torch.Tensor, rng: torch.Generator) -> None:
+        """Revive dead entries of the codebook."""
+        if self.model.dead.any():
+            with torch.no_grad():
+                states = self._tokenizer.states(batch)
+            self.model.revive(_vectors(states), rng)
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Error of the reconstruction, of its edges, and the commitment.
+        """Error of the reconstruction and of its edges, plus the commitment.
 
-        Decoding uses the entries, but the gradient passes to the encoder as if they were its
-        own vectors (straight-through, arXiv 1711.00937, section 3.2).
+        The decoder reads codebook entries, but its gradient passes to the encoder as if they were
+        the encoder's own vectors (straight-through, arXiv 1711.00937, section 3.2).
         """
         states = self._tokenizer.states(batch)
-        vectors = states.detach().permute(0, 2, 3, 1).flatten(0, 2)
-        self.model.revive(vectors, rng)
         ids = self._tokenizer.quantize(states)
         with torch.no_grad():
             entries = self._tokenizer.entries(ids)
         drawn = self._tokenizer.pictures(states + (entries - states).detach())
         commitment = (states - entries).square().mean()
-        self.model.follow(vectors, ids.flatten())
+        self._chosen = _vectors(states), ids.flatten()
         return reconstruction_error(drawn, batch) + COMMITMENT * commitment
 
+    def after_step(self) -> None:
+        """Move the codebook towards the vectors of the last loss."""
+        if self._chosen is not None:
+            self.model.follow(*self._chosen)
 
-class DecoderTask(_Task):
-    """Training the decoder alone, for codes that stand still.
 
-    Before, it had to follow a codebook that moved under it. Every id stays what it is.
+class DecoderTask(_ImageTask):
+    """Training of the decoder alone, for codes that no longer change.
+
+    Before, it had to follow a codebook that moved. Every id keeps its meaning.
     """
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
@@ -155,10 +177,15 @@ class DecoderTask(_Task):
             part.requires_grad_(False)
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Error of the reconstruction, and of its edges."""
+        """Error of the reconstruction and of its edges."""
         with torch.autocast(batch.device.type, enabled=False):  # the ids that extraction writes
             entries = self._tokenizer.entries(self._tokenizer.encode(batch))
         return reconstruction_error(self._tokenizer.pictures(entries), batch)
+
+
+def _vectors(states: torch.Tensor) -> torch.Tensor:
+    """Flatten states (n, code_dim, grid, grid) to vectors (m, code_dim), without a gradient."""
+    return states.detach().permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def reconstruction_error(drawn: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -206,6 +233,7 @@ def train_tokenizer(
         InputMissing: If there are no data.
         KaleidoError: If an unfinished run has other settings, or the sizes do not fit.
     """
+    require_one_process("tokenizer")
     settings = workspace.settings.tokenizer
     with workspace.lock("models/tokenizer"):
         if restart:
@@ -229,18 +257,19 @@ def _train(
     progress: Progress,
 ) -> TrainSummary:
     """Train the whole, then its decoder alone, each with a checkpoint of its own in `logs`."""
-    schedule, kept = Schedule.of(settings), decisive(settings) | {"data": stream.identity}
-    whole, decoders = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
-    first = train(TokenizerTask(tokenizer, stream), schedule, whole, kept, "tokenizer", progress)
+    options = TrainOptions.of(settings)
+    kept = weight_settings(settings) | {"data": stream.identity}
+    whole, decoder = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
+    first = train(TokenizerTask(tokenizer, stream), options, whole, kept, "tokenizer", progress)
     if not settings.decoder_steps:
         return first
-    found = load_checkpoint(decoders)
-    if found is not None and found[1]["settings"].get("tokenizer.steps") != first.steps:
-        drop_checkpoint(decoders)  # it is of other codes
+    state = load_state(decoder)
+    if state is not None and state["settings"].get("tokenizer.steps") != first.steps:
+        drop_checkpoint(decoder)  # it belongs to other codes
     kept["tokenizer.steps"] = first.steps
     rate = DECODER_RATE * settings.learning_rate
-    schedule = replace(schedule, steps=settings.decoder_steps, learning_rate=rate)
-    last = train(DecoderTask(tokenizer, stream), schedule, decoders, kept, "decoder", progress)
+    options = replace(options, steps=settings.decoder_steps, learning_rate=rate)
+    last = train(DecoderTask(tokenizer, stream), options, decoder, kept, "decoder", progress)
     return TrainSummary(
         first.steps + last.steps,
         first.images_seen + last.images_seen,

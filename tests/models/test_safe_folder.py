@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from pipelines.core.errors import KaleidoError
 from pipelines.models.hub import load_model, model_identity
-from pipelines.models.safe_folder import MAX_LAYERS, require_safe_folder
+from pipelines.models.safe_folder import MAX_LAYERS, require_safe_folder, require_weights
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12\n"
 
@@ -120,3 +120,26 @@ def test_weights_in_subfolders_count(folder):
     first = model_identity(folder)
     save_file({"w": np.ones(4, np.float32)}, part)
     assert model_identity(folder) != first
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])
+def test_a_model_that_was_saved_in_part_is_refused(folder, lost):
+    require_weights(folder)
+    part = folder / "part"
+    part.mkdir()
+    for path in list(folder.glob("*.*")):
+        (part / path.name).write_bytes(path.read_bytes())
+    require_weights(folder, "part")
+    (part / lost).unlink()
+    require_weights(folder)
+    with pytest.raises(KaleidoError) as caught:
+        require_weights(folder, "part")
+    assert (caught.value.code, caught.value.what) == ("bad-model", str(part))
+
+
+def test_weights_that_were_cut_while_saving_are_refused(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(KaleidoError) as caught:
+        require_weights(folder)
+    assert caught.value.code == "bad-model"

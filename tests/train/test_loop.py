@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +15,17 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
+from pipelines.models.tokenizer import build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint, save_checkpoint
-from pipelines.train.loop import Schedule, train
+from pipelines.train.log import LOG_FILE
+from pipelines.train.loop import train
+from pipelines.train.options import TrainOptions
+from pipelines.train.processes import WORLD_SIZES
+from pipelines.train.task import Task
+from pipelines.workspace.settings import TokenizerSettings
 
 
-class LineTask:
+class LineTask(Task):
     """Fit y = 3x - 1 with noise; every batch follows from its position."""
 
     def __init__(self, stop_at: int | None = None, broken: bool = False) -> None:
@@ -36,17 +45,17 @@ class LineTask:
         return (self.model(batch) - (3 * batch - 1 + noise)).square().mean()
 
 
-SCHEDULE = Schedule(steps=60, batch_size=4, learning_rate=0.05, warmup=5, seed=3, ema=0.9)
+OPTIONS = TrainOptions(steps=60, batch_size=4, learning_rate=0.05, warmup=5, seed=3, ema=0.9)
 
 
-def _run(folder: Path, task: LineTask, schedule: Schedule = SCHEDULE, **settings) -> nn.Module:
-    train(task, schedule, folder / "checkpoint", {"size": 1, **settings}, "line")
+def _run(folder: Path, task: LineTask, options: TrainOptions = OPTIONS, **settings) -> nn.Module:
+    train(task, options, folder / "checkpoint", {"size": 1, **settings}, "line")
     return task.model
 
 
 def test_it_learns(tmp_path) -> None:
-    schedule = Schedule(steps=400, batch_size=8, learning_rate=0.05, warmup=5, seed=3, ema=0.9)
-    model = _run(tmp_path, LineTask(), schedule)
+    options = TrainOptions(steps=400, batch_size=8, learning_rate=0.05, warmup=5, seed=3, ema=0.9)
+    model = _run(tmp_path, LineTask(), options)
     assert model.weight.item() == pytest.approx(3.0, abs=0.2)
     assert model.bias.item() == pytest.approx(-1.0, abs=0.15)
 
@@ -82,19 +91,36 @@ def test_ctrl_c_saves_the_step_and_the_run_goes_on(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _run(tmp_path / "parts", InterruptedTask(stop_at=25))
     assert signal.getsignal(signal.SIGINT) is before
-    assert load_checkpoint(tmp_path / "parts" / "checkpoint")[1]["step"] == 25
+    # The step that the signal interrupted is given up, and repeated after resuming.
+    assert load_checkpoint(tmp_path / "parts" / "checkpoint")[1]["step"] == 24
     resumed = _run(tmp_path / "parts", LineTask())
     assert torch.equal(whole.weight, resumed.weight)
 
 
 def test_an_unfinished_run_is_not_called_finished(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path, InterruptedTask(stop_at=25))
+        _run(tmp_path, InterruptedTask(stop_at=26))
     for steps in (10, 25):
-        with pytest.raises(KaleidoError, match=r"at step 25 of 60.*Go on with --steps 60"):
-            _run(tmp_path, LineTask(), replace(SCHEDULE, steps=steps))
-    _run(tmp_path, LineTask(), replace(SCHEDULE, steps=30))  # shortened, its rate falls in time
+        with pytest.raises(KaleidoError, match=r"25 of 60.*--steps 60"):
+            _run(tmp_path, LineTask(), replace(OPTIONS, steps=steps))
+    _run(tmp_path, LineTask(), replace(OPTIONS, steps=30))  # shortened, its rate falls in time
     assert load_checkpoint(tmp_path / "checkpoint")[1]["step"] == 30
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path) -> None:
+    """A run under nohup goes on when its terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+
+        class HungUp(LineTask):
+            def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+                os.kill(os.getpid(), signal.SIGHUP)
+                return super().loss(batch, rng)
+
+        whole, hung_up = _run(tmp_path / "whole", LineTask()), _run(tmp_path / "hup", HungUp())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert torch.equal(whole.weight, hung_up.weight)
 
 
 class NormTask(LineTask):
@@ -119,6 +145,18 @@ def test_resume_is_exact_for_statistics_too(tmp_path, monkeypatch) -> None:
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_statistics_of_a_step_that_was_given_up_are_restored(tmp_path) -> None:
+    whole = _run(tmp_path / "whole", NormTask()).state_dict()
+
+    class StoppedTask(NormTask, InterruptedTask):
+        """Stopped within a step, after the forward pass has updated the statistics."""
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "parts", StoppedTask(stop_at=25))
+    resumed = _run(tmp_path / "parts", NormTask()).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_statistics_are_averaged_and_counts_are_not(tmp_path) -> None:
     class NoisyTask(NormTask):
         def batch(self, start: int, count: int) -> torch.Tensor:
@@ -128,7 +166,7 @@ def test_statistics_are_averaged_and_counts_are_not(tmp_path) -> None:
     saved, _ = load_checkpoint(tmp_path / "checkpoint")
     assert torch.equal(average["0.running_mean"], saved["ema"]["0.running_mean"])
     assert not torch.equal(average["0.running_mean"], saved["buffers"]["0.running_mean"])
-    assert average["0.num_batches_tracked"] == SCHEDULE.steps
+    assert average["0.num_batches_tracked"] == OPTIONS.steps
     assert torch.equal(average["constant"], torch.full((2,), 0.3))
 
 
@@ -141,7 +179,7 @@ def test_models_without_statistics_keep_three_groups(tmp_path) -> None:
 
 def test_weight_decay_shrinks_the_weights(tmp_path) -> None:
     plain = _run(tmp_path / "plain", LineTask())
-    shrunk = _run(tmp_path / "shrunk", LineTask(), replace(SCHEDULE, weight_decay=2.0))
+    shrunk = _run(tmp_path / "shrunk", LineTask(), replace(OPTIONS, weight_decay=2.0))
     assert shrunk.weight.abs().item() < 0.9 * plain.weight.abs().item()
 
 
@@ -153,7 +191,7 @@ def test_finished_runs_are_not_repeated(tmp_path) -> None:
 
 def test_a_finished_longer_run_says_what_it_did(tmp_path) -> None:
     _run(tmp_path, LineTask())
-    shorter = replace(SCHEDULE, steps=10)
+    shorter = replace(OPTIONS, steps=10)
     summary = train(LineTask(), shorter, tmp_path / "checkpoint", {"size": 1}, "line")
     assert (summary.steps, summary.images_seen, summary.resumed_at) == (60, 240, 60)
 
@@ -170,11 +208,11 @@ def test_a_checkpoint_of_other_parameters_is_of_another_version(tmp_path) -> Non
 def test_other_settings_are_refused(tmp_path) -> None:
     _run(tmp_path, LineTask())
     with pytest.raises(KaleidoError, match=r"other settings: size \(1 before, 2 now\)"):
-        train(LineTask(), SCHEDULE, tmp_path / "checkpoint", {"size": 2}, "line")
+        train(LineTask(), OPTIONS, tmp_path / "checkpoint", {"size": 2}, "line")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path) -> None:
-    with pytest.raises(KaleidoError, match="loss is nan at step 0"):
+    with pytest.raises(KaleidoError, match="loss is nan at step 1"):
         _run(tmp_path, LineTask(broken=True))
 
 
@@ -188,10 +226,135 @@ class SteepTask(LineTask):
 
 def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path) -> None:
     steep = next(at for at in range(9) if SteepTask().batch(4 * at, 4)[0] > 0.6)
-    schedule = replace(SCHEDULE, steps=steep + 1)
-    with pytest.raises(KaleidoError, match=f"norm is nan at step {steep}.*--restart"):
-        _run(tmp_path, SteepTask(), schedule)
+    options = replace(OPTIONS, steps=steep + 1)
+    with pytest.raises(KaleidoError, match=f"norm is nan at step {steep + 1}"):
+        _run(tmp_path, SteepTask(), options)
     assert load_checkpoint(tmp_path / "checkpoint") is None
+
+
+class NamedTask(LineTask):
+    """A batch with a bad record, number 100."""
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        self.seen = getattr(self, "seen", 0) + 1
+        return super().loss(batch, rng) * (float("nan") if self.seen == 26 else 1.0)
+
+    def keys(self, start: int, count: int) -> list[str]:
+        return [f"record-{index}" for index in range(start, start + count)]
+
+
+def test_a_run_that_diverges_names_its_batch_and_keeps_its_checkpoint(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KaleidoError) as caught:
+        _run(tmp_path, NamedTask())
+    assert caught.value.code == "diverged"
+    assert all(f"record-{at}" in caught.value.why for at in range(100, 104))
+    groups, state = load_checkpoint(tmp_path / "checkpoint")
+    assert state["step"] == 25
+    assert all(value.isfinite().all() for group in groups.values() for value in group.values())
+
+
+def test_memory_that_runs_out_is_explained(tmp_path) -> None:
+    class Huge(LineTask):
+        def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+            return torch.empty(2**55).sum()
+
+    with pytest.raises(KaleidoError, match="batch-size") as caught:
+        _run(tmp_path, Huge())
+    assert caught.value.code == "out-of-memory"
+
+
+@pytest.mark.parametrize("variable", WORLD_SIZES)
+def test_several_processes_are_refused_before_anything_is_written(
+    tmp_path, monkeypatch, variable
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    _run(tmp_path / "one", LineTask())
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(KaleidoError) as caught:
+        _run(tmp_path / "two", LineTask())
+    assert caught.value.code == "many-processes"
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize("lost", ["model", "ema", "optimizer"])
+def test_a_checkpoint_that_lacks_a_file_is_damaged(tmp_path, lost) -> None:
+    _run(tmp_path, LineTask())
+    (tmp_path / "checkpoint" / f"{lost}.safetensors").unlink()
+    with pytest.raises(KaleidoError) as caught:
+        _run(tmp_path, LineTask())
+    assert caught.value.code == "bad-model"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"step": '])
+def test_a_checkpoint_without_its_state_is_damaged(tmp_path, content) -> None:
+    _run(tmp_path, LineTask())
+    path = tmp_path / "checkpoint" / "state.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(KaleidoError) as caught:
+        _run(tmp_path, LineTask())
+    assert caught.value.code == "bad-model"
+
+
+@contextmanager
+def small_disk():
+    """No file may grow beyond 20 kB."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path) -> None:
+    folder = tmp_path / "checkpoint"
+    save_checkpoint(folder, {"model": {"w": torch.ones(2)}}, {"step": 1})
+    with small_disk(), pytest.raises(KaleidoError) as caught:
+        save_checkpoint(folder, {"model": {"w": torch.ones(10_000)}}, {"step": 2})
+    assert caught.value.code == "no-space"
+    groups, state = load_checkpoint(folder)
+    assert state == {"step": 1} and torch.equal(groups["model"]["w"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_full_disk_leaves_the_last_model(tmp_path) -> None:
+    settings = TokenizerSettings(patch_size=2, channels=(8,), codebook_size=6, code_dim=2)
+    model = build_tokenizer(settings, 8)
+    model.save(tmp_path / "tokenizer")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "tokenizer").iterdir()}
+    with small_disk(), pytest.raises(KaleidoError) as caught:
+        build_tokenizer(replace(settings, codebook_size=20_000), 8).save(tmp_path / "tokenizer")
+    assert caught.value.code == "no-space"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "tokenizer").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
+
+
+def test_a_log_has_the_run_and_is_continued(tmp_path, monkeypatch) -> None:
+    def lines(folder: Path) -> list[dict]:
+        text = (folder / LOG_FILE).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    _run(tmp_path / "whole", LineTask())
+    whole = lines(tmp_path / "whole")
+    assert [line["step"] for line in whole] == [*range(1, 12), 21, 31, 41, 51, 60]
+    assert all(line["images_seen"] == 4 * line["step"] for line in whole)
+    assert whole[0]["learning_rate"] == pytest.approx(OPTIONS.rate(0))
+    assert min(line[name] for line in whole for name in ("gradient_norm", "memory_mb")) > 0
+    assert all(line["images_per_second"] > 0 for line in whole)
+    assert whole[-1]["loss"] < whole[0]["loss"]
+    monkeypatch.setattr("pipelines.train.loop.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "parts", LineTask(stop_at=100))
+    with (tmp_path / "parts" / LOG_FILE).open("a") as file:
+        file.write('{"step": 29, "loss": 1.0}\n{"ste')  # of a run that crashed
+    _run(tmp_path / "parts", LineTask())
+    parts = lines(tmp_path / "parts")
+    steps = [line["step"] for line in parts]
+    assert steps == sorted(set(steps)) and steps[-1] == 60
+    assert [line["loss"] for line in parts[:11]] == [line["loss"] for line in whole[:11]]
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path) -> None:
@@ -216,7 +379,7 @@ def test_a_crash_while_replacing_leaves_the_old_checkpoint(tmp_path) -> None:
 
 
 def test_the_rate_rises_holds_and_falls() -> None:
-    schedule = Schedule(steps=100, batch_size=1, learning_rate=1.0, warmup=10, seed=0)
-    assert schedule.rate(0) == pytest.approx(0.1)
-    assert schedule.rate(9) == schedule.rate(60) == 1.0
-    assert schedule.rate(99) == pytest.approx(1 / 40)
+    options = TrainOptions(steps=100, batch_size=1, learning_rate=1.0, warmup=10, seed=0)
+    assert options.rate(0) == pytest.approx(0.1)
+    assert options.rate(9) == options.rate(60) == 1.0
+    assert options.rate(99) == pytest.approx(1 / 40)

@@ -29,6 +29,7 @@ from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
 from pipelines.train.prior import PriorTask, train_prior, z_text
 from pipelines.train.stream import RecordStream
+from pipelines.train.tokenizer import train_tokenizer
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
@@ -120,6 +121,35 @@ def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path, monkeypa
     assert summary.resumed_at == 5
     resumed = load_file(again.models("prior") / "model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_several_processes_write_nothing(workspace, monkeypatch) -> None:
+    train_prior(workspace)
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for start in (train_prior, train_diffusion, train_tokenizer):
+        with pytest.raises(KaleidoError) as caught:
+            start(workspace, restart=True)
+        assert caught.value.code == "many-processes"
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
+
+
+def test_a_model_is_not_replaced_by_one_without_weights(workspace, monkeypatch) -> None:
+    """As transformers saves it on any rank but the first."""
+    train_prior(workspace)
+    weights = load_file(workspace.models("prior") / "model.safetensors")
+    model = Prior.load(workspace.models("prior")).model
+
+    def config_only(self, folder, **options) -> None:
+        self.config.save_pretrained(folder)
+
+    monkeypatch.setattr(type(model), "save_pretrained", config_only)
+    with pytest.raises(KaleidoError) as caught:
+        train_prior(_with(workspace, prior__steps=13))
+    assert caught.value.code == "bad-model"
+    kept = load_file(workspace.models("prior") / "model.safetensors")
+    assert kept.keys() == weights.keys()
+    assert [path.name for path in (workspace.root / "models").iterdir()] == ["prior"]
 
 
 def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:

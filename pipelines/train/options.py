@@ -1,0 +1,62 @@
+"""How long and how fast to train."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from pipelines.workspace.settings import DiffusionSettings, PriorSettings, TokenizerSettings
+
+LENGTHS = ("steps", "decoder_steps")
+"""Settings that only say how long to train."""
+
+Section = TokenizerSettings | PriorSettings | DiffusionSettings
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of the training loop.
+
+    Attributes:
+        steps: Optimizer steps in all.
+        batch_size: Examples in a step.
+        learning_rate: Peak learning rate of AdamW.
+        warmup: Steps of linear warm-up.
+        cooldown: Share of all steps, at the end, over which the rate falls linearly to zero.
+        ema: Decay of the exponential moving average of the weights, reached after a ramp.
+        weight_decay: Of AdamW, on all parameters.
+        clip: Largest norm of the gradient.
+        seed: Source of all randomness.
+        precision: ``auto``, ``bf16`` or ``fp32``, of the forward pass.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    seed: int
+    cooldown: float = 0.4
+    ema: float = 0.999
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, settings: Section) -> TrainOptions:
+        """Take the options from a section of the settings, by name."""
+        given = asdict(settings)
+        return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        rising = (step + 1) / max(self.warmup, 1)
+        falling = (self.steps - step) / max(self.cooldown * self.steps, 1.0)
+        return self.learning_rate * max(0.0, min(1.0, rising, falling))
+
+
+def weight_settings(settings: Section) -> dict[str, Any]:
+    """Return the settings on which the weights depend: all but `LENGTHS`.
+
+    A run can be made longer, so its length does not tell one run from another.
+    """
+    return {key: value for key, value in asdict(settings).items() if key not in LENGTHS}
