@@ -62,11 +62,8 @@ def test_what_is_added_is_in_every_kind_of_z():
     added = add(remove(DOCUMENT, "e1"), "heart (100, 200, 300, 600)")
     new = added.elements[-1]
     assert (new.id, new.label, new.box) == ("e1", "heart", (0.1, 0.2, 0.3, 0.6))
-    assert (new.ellipse.major, new.ellipse.minor, new.ellipse.angle) == (
-        0.2,
-        pytest.approx(0.1),
-        90,
-    )
+    shape = new.ellipse
+    assert (shape.major, shape.minor, shape.angle) == pytest.approx((0.2, 0.1, 90))
     z, _ = z_of(added, ("boxes", "blobs"))
     assert all("heart" in [item.label for item in latent.items] for latent in z.values())
 
