@@ -108,12 +108,10 @@ def show_records(records: Sequence[Any]) -> None:
             line(f"  {kind}: {text}")
 
 
-def show_error(error: KaleidoError | OSError) -> None:
-    """Print what is wrong, why, and what mends it."""
+def show_error(error: KaleidoError) -> None:
+    """Print what is wrong, why, and the hint."""
     from rich.text import Text
 
-    if not isinstance(error, KaleidoError):
-        error = KaleidoError(str(error.filename or "the system"), f"{error.strerror or error}.")
     text = Text.assemble(("Error: ", "bold red"), (clean(error.what), "bold"))
     text.append(f": {clean(error.why)}")
     if error.hint:

@@ -221,6 +221,13 @@ def _extract(
         trust_weights=request.trust_weights,
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
+    if empty := [summary.kind for summary in summaries if not summary.ok]:
+        raise KaleidoError(
+            f"latents {', '.join(empty)}",
+            "no record has them.",
+            "See why with `kaleido status --failed`.",
+            code="nothing-produced",
+        )
 
 
 def _masks(changes: Mapping[str, Any]) -> dict[str, str]:

@@ -30,16 +30,11 @@ def test_json_is_one_object_of_plain_values(capsys):
     assert err == ""
 
 
-def test_an_error_reads_what_why_mend(capsys):
+def test_an_error_reads_what_why_hint(capsys):
     console.show_error(KaleidoError("data [x]", "it is [bold]gone[/bold].", "Run `kaleido data`."))
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "Error: data [x]: it is [bold]gone[/bold].\nRun `kaleido data`.\n"
-
-
-def test_a_failing_file_reads_like_any_error(capsys):
-    console.show_error(PermissionError(13, "Permission denied", "some/file"))
-    assert capsys.readouterr().err == "Error: some/file: Permission denied.\n"
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys):
