@@ -246,6 +246,11 @@ class DiffusionSettings:
     )
     steps: int = setting(2000, "Training steps.")
     batch_size: int = setting(16, "Records per step.")
+    noise_shift: float = setting(
+        0.0,
+        "Factor on the odds of noise, for training and sampling; 0 chooses it by image_size.",
+        low=0,
+    )
     noise_draws: int = setting(
         2, "Noisy images per record and step; c and z are encoded once for all of them."
     )
@@ -267,7 +272,12 @@ class SampleSettings:
     cfg: float = setting(
         7.5, "Scale of classifier-free guidance (CFG); 1 is the plain conditional model.", low=0
     )
-    cfg_end: float = setting(0.5, "Noise level below which nothing is guided.", low=0, high=1)
+    cfg_begin: float = setting(
+        1.0, "Noise level above which nothing is guided; 1 guides from the start.", low=0, high=1
+    )
+    cfg_end: float = setting(
+        0.5, "Noise level below which nothing is guided; 0 guides to the end.", low=0, high=1
+    )
     steps: int = setting(30, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)
     temperature: float = setting(1.0, "Temperature of the prior.")
