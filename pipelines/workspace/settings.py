@@ -100,10 +100,16 @@ class DataSettings:
 
     image_size: int = setting(
         64,
-        "Side of the stored images, in pixels; larger images are resized and centre-cropped.",
+        "Side of the stored images, in pixels; images are resized to it as `fit` says.",
         low=8,
         high=4096,
         alias="--size",
+    )
+    fit: str = setting(
+        "pad",
+        "Images that are not square: pad to a square, crop the centre, or keep the shape and only "
+        "reduce the long side.",
+        choices=("pad", "crop", "keep"),
     )
     shard_size: int = setting(1000, "Records per shard.")
     max_caption: int = setting(2000, "Longest caption, in characters; longer ones fail.")

@@ -70,6 +70,7 @@ def test_scenes_then_status(inside, invoke):
         "filtered": 0,
         "failed": 0,
         "failures": [],
+        "fit": {"pictures": 0, "reshaped": 0, "share": 0.0},
     }
     assert "scenes: 6/6 records" in err
     out, _ = invoke("status", "--json")
@@ -174,7 +175,7 @@ def test_failed_records_are_listed_and_tried_again(inside, tmp_path, invoke):
     invoke("data", "scenes", "--n", "4", "--size", "32")
     out, _ = invoke("status", "--failed")
     assert out == "No record failed.\n"
-    invoke("data", "folder", str(folder), "--overwrite")
+    invoke("data", "folder", str(folder), "--overwrite", code=3)
     out, _ = invoke("status", "--failed")
     assert out.startswith("data broken: broken.png: ")
     out, _ = invoke("status", "--failed", "--json")
