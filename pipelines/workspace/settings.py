@@ -88,6 +88,9 @@ def setting(
     return field(default=default, metadata={"declared": declared})
 
 
+RETIRED = ("extract.disk_budget",)
+"""Settings of older versions that do nothing now; a file that still has them is read."""
+
 PRECISIONS = ("auto", "bf16", "fp32")
 
 _PRECISION = "Precision of the forward pass; auto takes bf16 where the hardware supports it."
@@ -124,11 +127,10 @@ class ExtractSettings:
     """
 
     workers: int = setting(1, "Local worker processes.")
-    disk_budget: str = setting("", "Most that latents/ may take on disk, e.g. 50GB; empty: any.")
     boxes_model: str = setting(
         "",
-        "Detector: a folder, an ultralytics .pt file, or a name on the Hugging Face hub; empty: "
-        "the embedded one, which only knows scenes.",
+        "Detector: a folder, an ultralytics .pt file, a plug-in's name, a name on the Hugging Face "
+        "hub, or scenes, the embedded one for simple shapes; empty: that one, for scenes only.",
     )
     boxes_find: tuple[str, ...] = setting(
         (), "What an open-vocabulary detector searches for; empty: what each caption names."

@@ -151,9 +151,7 @@ def test_a_flag_obeys_the_range_of_its_setting(inside, arguments, setting, allow
     assert sorted(path.name for path in inside.root.iterdir()) == ["kaleido.toml"]
 
 
-@pytest.mark.parametrize(
-    "flag", [("--workers", "2"), ("--retry-failed",), ("--disk-budget", "1GB")], ids=" ".join
-)
+@pytest.mark.parametrize("flag", [("--workers", "2"), ("--retry-failed",)], ids=" ".join)
 def test_a_preview_takes_no_flags_of_a_run(inside, flag, invoke):
     _, err = invoke("extract", "boxes", "--preview", "2", *flag, code=1)
     assert f"--preview and {flag[0]}: " in err
@@ -424,5 +422,5 @@ def test_the_toy_takes_no_options_of_an_evaluation(inside, invoke):
 @pytest.mark.parametrize("kind", [*COMMANDS, "plugin"])
 def test_every_extraction_takes_the_common_options(kind, invoke):
     out, _ = invoke("extract", kind, "--help")
-    common = ("--workers", "--disk-budget", "--retry-failed", "--dry-run", "--preview")
+    common = ("--workers", "--retry-failed", "--dry-run", "--preview")
     assert [option for option in common if option not in out] == []
