@@ -13,7 +13,7 @@ from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
-from pipelines.core.lines import format_seconds
+from pipelines.core.progress import format_seconds
 
 app = typer.Typer(
     add_completion=False,
