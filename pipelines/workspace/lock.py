@@ -1,114 +1,167 @@
-"""One writer at a time: a lock file that names its holder."""
+"""One writer at a time: a lock that the kernel releases when its holder dies.
+
+`filelock` decides between processes on one machine, whatever their pid namespaces. A note beside
+the lock file names the holder for error messages. It also has a heartbeat, because the kernel's
+lock is not reliable between machines: some network file systems keep locks to one client, others
+keep the lock of a client that is gone for good.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+
+BEAT = 15.0
+"""Seconds between two heartbeats."""
+
+STALE = 120.0
+"""Seconds without a heartbeat after which a holder on another machine counts as dead."""
+
+GATE_TIMEOUT = 10.0
+"""Seconds to wait for other contenders, each of which needs milliseconds."""
 
 
 @contextmanager
-def lock(path: Path, purpose: str) -> Iterator[None]:
-    """Hold the lock file `path`.
-
-    A lock whose process no longer lives on this host is taken over. A lock of another host is never
-    taken over, because nothing here can tell whether that process still lives; nor is any on
-    Windows, where the standard library cannot tell it of this host.
+def lock(path: Path, purpose: str, beat: float = BEAT, stale: float = STALE) -> Iterator[None]:
+    """Hold the lock file `path`, or fail at once.
 
     Args:
-        path: The lock file; its folder is made.
-        purpose: What is being written, for the message that another writer gets.
+        path: The lock file. It stays when the lock is released.
+        purpose: What is being written, for the error that another writer gets.
+        beat: Seconds between two heartbeats.
+        stale: Seconds without a heartbeat after which a holder on another machine is dead.
 
     Raises:
-        KaleidoError: If another writer holds the lock.
+        KaleidoError: If another writer holds the lock (``locked``).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    pid = os.getpid()
-    holder = {"pid": pid, "host": socket.gethostname(), "start": _start(pid), "purpose": purpose}
-    content = json.dumps(holder).encode()
-    while not _create(path, content):
-        _remove_stale(path, purpose)
+    note = path.with_suffix(".json")
+    content = json.dumps({**_this_process(), "purpose": purpose}).encode()
+    held = _acquire(path, note, content, stale)
     try:
-        yield
+        stop = Event()
+        heart = Thread(target=_beat, args=(note, beat, stop), daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            heart.join()
+            if _read(note) == content:
+                note.unlink(missing_ok=True)
     finally:
-        if _read(path) == content:
-            path.unlink(missing_ok=True)
+        held.release()
 
 
-def _create(path: Path, content: bytes) -> bool:
+def _acquire(path: Path, note: Path, content: bytes, stale: float) -> FileLock:
+    """Take the lock and leave the note, or raise KaleidoError."""
+    # The gate lets one contender at a time judge who holds the lock.
+    gate = _try(path.with_name("gate.lock"), GATE_TIMEOUT)
+    if gate is None:
+        raise _busy(path, content, None)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return False
+        held = _try(path)
+        holder = _parse(_read(note))
+        if holder and holder["boot"] != _boot():
+            alive = _age(note) < stale
+            if held and alive:
+                held.release()
+                held = None
+            elif held is None and not alive:
+                # The kernel's lock belongs to the old file; a new file has none.
+                path.unlink(missing_ok=True)
+                held = _try(path)
+        if held is None:
+            raise _busy(path, content, holder)
+        try:
+            atomic_write(note, content)
+        except BaseException:
+            held.release()
+            raise
+        return held
+    finally:
+        gate.release()
+
+
+def _try(path: Path, timeout: float = 0) -> FileLock | None:
+    held = FileLock(path, timeout=timeout)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
+        held.acquire()
+    except Timeout:
+        return None
+    return held
+
+
+def _busy(path: Path, content: bytes, holder: dict[str, Any] | None) -> KaleidoError:
+    who = "another process"
+    if holder:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder["time"]))
+        who = f"process {holder['pid']} on {holder['host']} since {since}"
+    return KaleidoError(
+        str(path),
+        f"{json.loads(content)['purpose']} is being written by {who}.",
+        "Wait for it to end, or stop it. The lock of a process or machine that died is released by "
+        "itself within minutes.",
+        "locked",
+    )
+
+
+def _beat(note: Path, beat: float, stop: Event) -> None:
+    while not stop.wait(beat):
+        try:
+            os.utime(note)
+        except OSError:
+            continue  # the file system may come back
+
+
+def _this_process() -> dict[str, Any]:
+    host = socket.gethostname()
+    return {"pid": os.getpid(), "host": host, "boot": _boot(), "time": int(time.time())}
+
+
+def _boot() -> str:
+    """Return an id of the running kernel, or the host's name where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        path.unlink(missing_ok=True)  # on a full disk: an empty lock would name no holder
-        raise
-    return True
+        return socket.gethostname()
 
 
-def _remove_stale(path: Path, purpose: str) -> None:
-    """Remove the lock if its holder is dead, or raise KaleidoError."""
-    content = _read(path)
-    if content is None:
-        return
+def _read(note: Path) -> bytes | None:
     try:
-        holder = json.loads(content)
-        pid, host, start = int(holder["pid"]), str(holder["host"]), str(holder["start"])
-    except (ValueError, TypeError, KeyError):
-        pid, host, start = 0, "", ""
-    if not pid or host != socket.gethostname() or _lives(pid, start):
-        raise KaleidoError(
-            str(path),
-            f"{purpose} is being written by "
-            + (f"process {pid} on {host}." if pid else "another process."),
-            "Wait for it to end; if it is dead, delete this file.",
-        )
-    # Two runs may find the same stale lock: whoever moved a newer one away by mistake puts it back.
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return
-    if _read(aside) == content:
-        aside.unlink()
-    else:
-        os.rename(aside, path)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
+        return note.read_bytes()
     except FileNotFoundError:
         return None
 
 
-def _lives(pid: int, start: str) -> bool:
-    if os.name == "nt":
-        return True  # there os.kill(pid, 0) would not ask, it would send Ctrl-C
+def _parse(content: bytes | None) -> dict[str, Any] | None:
+    """Return a note's values; a damaged note names nobody."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return _start(pid) == start
+        values = json.loads(content or b"null")
+        names = {"pid": int, "host": str, "boot": str, "time": int}
+        return {name: kind(values[name]) for name, kind in names.items()}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
-def _start(pid: int) -> str:
-    """Return when a process began, in clock ticks since boot, or "" where the system does not say.
-
-    After a restart of the machine another process may carry the same id.
-    """
+def _age(note: Path) -> float:
+    """Return the seconds since the last heartbeat, by the clock of the file system."""
+    with tempfile.TemporaryFile(dir=note.parent) as probe:
+        now = os.fstat(probe.fileno()).st_mtime
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]
+        return now - note.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
