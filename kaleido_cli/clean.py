@@ -13,19 +13,19 @@ from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 app = typer.Typer(add_completion=False)
 
 LISTED = 20
-"""Leftovers that are printed; --json gives all."""
+"""How many leftovers are printed; --json gives all."""
 
 
 @app.command(cls=settings_of(), epilog="Example: kaleido clean --yes")
 def clean(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what is listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove the listed leftovers.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what no manifest claims: unfinished shards, temporary files of killed runs.
+    """List what killed and replaced runs left; remove it with --yes.
 
-    Nothing is removed without --yes. Files that Kaleido did not name stay.
+    Only files that Kaleido wrote are removed: never your own, and never through a link.
     """
     from pipelines.workspace.clean import clean as run
 
@@ -37,8 +37,12 @@ def _render(summary: Any) -> None:
         console.line(f"{item.path}: {item.reason}, {item.bytes:,} bytes")
     if (rest := len(summary.leftovers) - LISTED) > 0:
         console.line(f"and {rest:,} more")
-    count = f"{len(summary.leftovers):,} leftovers, {summary.bytes:,} bytes"
-    if not summary.leftovers:
+    for path in summary.recovered:
+        done = "recovered" if summary.removed else "can be recovered"
+        console.line(f"{path}: a kill left only the replaced copy; {done}")
+    number = len(summary.leftovers)
+    count = f"{number:,} leftover{'s' * (number != 1)}, {summary.bytes:,} bytes"
+    if not summary.leftovers and not summary.recovered:
         console.line("Nothing is left over.")
     elif summary.removed:
         console.line(f"Removed {count}.")

@@ -38,13 +38,8 @@ CaptionColumnOption = Annotated[
     str | None, typer.Option(help="Column of captions.", show_default=False)
 ]
 OverwriteOption = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite",
-        help="Replace data of another source or other options, and records that fail now.",
-    ),
+    bool, typer.Option("--overwrite", help="Replace data of another source or other options.")
 ]
-WorkersOption = Annotated[int, typer.Option(min=1, help="Local worker processes.")]
 
 
 @app.command(
@@ -56,7 +51,7 @@ def scenes(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of scenes.")] = 2000,
     hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
     overwrite: OverwriteOption = False,
-    workers: WorkersOption = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Local processes.")] = 1,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +76,6 @@ def scenes(
 def folder(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder of images and captions.")],
-    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -97,7 +91,6 @@ def folder(
     summary = write_folder(
         open_workspace(context, workspace),
         path,
-        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -115,7 +108,6 @@ def table(
     ],
     image_column: ImageColumnOption = None,
     caption_column: CaptionColumnOption = None,
-    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -133,7 +125,6 @@ def table(
         path,
         image_column,
         caption_column,
-        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -161,7 +152,6 @@ def hub(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Rows to read (default: all).", show_default=False)
     ] = None,
-    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -182,7 +172,6 @@ def hub(
         image_column,
         caption_column,
         limit,
-        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -228,13 +217,12 @@ def emoji(
 
 
 @app.command(
-    cls=settings_of("data.image_size", "data.fit", "data.max_caption", "data.seed"),
+    cls=settings_of("data.image_size", "data.max_caption", "data.seed"),
     epilog="Example: kaleido data webdataset ~/laion/shards",
 )
 def webdataset(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
-    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -250,7 +238,6 @@ def webdataset(
     summary = write_webdataset(
         open_workspace(context, workspace),
         path,
-        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -330,7 +317,6 @@ def show(
 
 def _show_written(summary: Any, as_json: bool, noun: str = "records") -> None:
     console.show(summary, as_json, lambda result: console.show_counts(result, noun))
-    summary.require_records(noun)
 
 
 def _render_checked(summary: Any) -> None:

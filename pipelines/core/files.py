@@ -1,31 +1,62 @@
-"""Writing files so that a reader sees the old bytes or the new ones, never a part."""
+"""Atomic writes: readers see the old bytes or the new ones, never a mixture.
+
+Temporary and replaced files carry a name that nothing else has (`TEMPORARY`), so leftovers of
+killed runs can be removed without touching files of the user.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
+import secrets
 import shutil
+import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pipelines.core.errors import KaleidoError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a full disk, a user's share of it that is full, and a file of the largest size."""
+"""Error numbers of a full disk, an exhausted quota, and a file of the largest possible size."""
 
-TEMPORARY = re.compile(r"(?P<target>.+)\.\d+\.(?P<kind>tmp|old)")
-"""Names of files and folders that are not finished, or are being replaced."""
+TEMPORARY = re.compile(
+    r"\.(?P<target>.+)\.kaleido-(?P<kind>tmp|old)-[0-9a-f]{8}-[0-9]+-[0-9a-f]{8}"
+)
+"""Names of unfinished (``tmp``) and replaced (``old``) files and folders."""
+
+FILE_LIST = ".kaleido-files.json"
+"""Names the files that `replacing_folder` wrote; all others in the folder are the user's."""
+
+_USUAL_NAMES = re.compile(
+    r"(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?"
+    r"|(ema|optimizer|buffers)\.safetensors|state\.json|events\.out\.tfevents\..+"
+)
+"""Files of models, checkpoints and logs, which older versions wrote without keeping a list."""
+
+
+def temporary_path(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
+    """Return a new name beside `path` that matches `TEMPORARY`.
+
+    It contains the machine and the process, so runs that share a disk never collide.
+    """
+    name = os.fsencode(path.name)[:100].decode("utf-8", "ignore") or "file"
+    suffix = f"kaleido-{kind}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{name}.{suffix}")
 
 
 @contextmanager
 def no_space_errors(path: Path) -> Iterator[None]:
-    """Raise KaleidoError ``no-space`` in place of any error of a full disk.
+    """Turn every error of a full disk into a KaleidoError (``no-space``).
 
-    Libraries in Rust, such as safetensors, raise errors of their own that end in the number of the
-    system's error.
+    Libraries in Rust, such as safetensors, raise errors of their own whose text ends in the number
+    of the system's error.
     """
     try:
         yield
@@ -38,28 +69,28 @@ def no_space_errors(path: Path) -> Iterator[None]:
         raise KaleidoError(
             str(path),
             f"it cannot be written ({os.strerror(number) if number else error}).",
-            "Free some space and run again; what is finished is kept.",
-            code="no-space",
+            "Free some space and run again; finished work is kept.",
+            "no-space",
         ) from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success move it to `path`, on an error remove it.
+    """Yield a temporary file beside `path`; move it to `path` on success, else remove it.
 
-    The process id is in the temporary name, so that a run which was thought dead cannot write into
-    the file of its successor. Parent folders are made.
+    Parent folders are created. The file gets the mode of the process's umask, whatever wrote it.
 
     Raises:
-        KaleidoError: If the disk is full; an older file stays as it was.
+        KaleidoError: If the disk is full (``no-space``); an existing file is left unchanged.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with no_space_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
+            mode = _mode(temporary)
             yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            _sync(temporary, mode)
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -67,43 +98,160 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; on success it takes the place of `path`.
+    """Yield an empty temporary folder; put it in place of `path` on success, else remove it.
 
-    Between the two renames `path` does not exist; at no time does it hold a part of each.
+    Files in `path` that Kaleido did not write are kept. If `path` is a link, the folder that it
+    points to is replaced. `path` is missing for the moment between two renames; if the process is
+    killed just then, `recover_folder` finds the old folder.
 
     Raises:
-        KaleidoError: ``no-space``, if the disk is full; an older folder stays as it was.
+        KaleidoError: If `path` was not written by Kaleido, or one of the new files would replace
+            one of the user's (``would-overwrite``); or if the disk is full (``no-space``).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f"{path.name}.{os.getpid()}.old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
+    check_replaceable(path)
+    target = path.resolve() if path.is_symlink() else path
+    fresh, old = temporary_path(target), temporary_path(target, "old")
     try:
         with no_space_errors(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh.mkdir()
             yield fresh
-        if path.exists():
-            path.rename(old)
-        fresh.rename(path)
+            written = _files_in(fresh)
+            if target.exists():
+                _copy_foreign(target, fresh, written)
+            (fresh / FILE_LIST).write_text(json.dumps(written, indent=0), "utf-8")
+            mode = _mode(fresh / FILE_LIST)
+            for name in written:
+                _sync(fresh / name, mode)
+            if target.exists():
+                target.rename(old)
+            try:
+                fresh.rename(target)
+            except OSError:
+                recover_folder(target)
+                raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` to `path` in one step, making parent folders."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+def remove_folder(path: Path) -> None:
+    """Remove the files that `replacing_folder` wrote, and the folder if nothing else is in it."""
+    recover_folder(path)
+    if not is_real(path) or not path.is_dir():
+        return
+    for name in _own_files(path):
+        (path / name).unlink()
+    for folder in sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True):
+        _remove_if_empty(folder)
+    _remove_if_empty(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise KaleidoError unless `path` is free, empty, or a folder that Kaleido wrote.
+
+    Training calls this before it starts, since a refusal after hours would be too late.
+    """
+    if not os.path.lexists(path) or (path.is_symlink() and not path.exists()):
+        return
+    why = "it is a file, or a link to one."
+    if path.is_dir():
+        known = (path / FILE_LIST).is_file() or (path / "kaleido.json").is_file()
+        if known or all(_USUAL_NAMES.fullmatch(Path(name).name) for name in _files_in(path)):
+            return
+        why = "it is not empty and was not written by Kaleido."
+    raise KaleidoError(str(path), why, "Move it away, or choose another name.", "would-overwrite")
+
+
+def recover_folder(path: Path) -> None:
+    """Rename the replaced folder back if a kill left `path` missing; call it under the lock."""
+    if os.path.lexists(path) or not path.parent.is_dir():
+        return
+    for left in sorted(path.parent.iterdir()):
+        match = TEMPORARY.fullmatch(left.name)
+        if match and match["kind"] == "old" and match["target"] == path.name and is_real(left):
+            left.rename(path)
+            return
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed run left in `folder`; call it under the lock."""
-    for path in folder.glob("*.tmp"):
-        if TEMPORARY.fullmatch(path.name):
+    """Remove the temporary files that killed runs left in `folder`; call it under the lock."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = TEMPORARY.fullmatch(path.name)
+        if match and match["kind"] == "tmp" and path.is_file() and is_real(path):
             path.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically, creating parent folders."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_real(path: Path) -> bool:
+    """Return whether `path` is neither a symbolic link nor a junction of Windows."""
+    return os.path.realpath(path) == os.path.join(os.path.realpath(path.parent), path.name)
+
+
+@cache
+def _machine() -> str:
+    """Return a short hash of host and boot."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return hashlib.sha256(f"{socket.gethostname()}/{boot}".encode()).hexdigest()[:8]
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _sync(path: Path, mode: int) -> None:
+    with path.open("rb+") as file:  # Windows syncs only files that are open for writing
+        os.fsync(file.fileno())
+    path.chmod(mode)
+
+
+def _files_in(folder: Path) -> list[str]:
+    """List the files and links in a folder, as relative paths with slashes."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _own_files(folder: Path) -> list[str]:
+    """List the files in a folder that Kaleido wrote."""
+    found = _files_in(folder)
+    try:
+        names = {FILE_LIST, *map(str, json.loads((folder / FILE_LIST).read_text("utf-8")))}
+    except (OSError, ValueError, TypeError):
+        return [name for name in found if _USUAL_NAMES.fullmatch(Path(name).name)]
+    return [name for name in found if name in names]
+
+
+def _copy_foreign(folder: Path, fresh: Path, written: list[str]) -> None:
+    """Copy the user's own files from `folder` into the one that replaces it."""
+    own, listed = set(_own_files(folder)), (folder / FILE_LIST).is_file()
+    for name in _files_in(folder):
+        if name in own or (name in written and not listed):
+            continue
+        if name in written:
+            raise KaleidoError(
+                str(folder / name),
+                "Kaleido did not write it, and it is in the way.",
+                "Move it away and run again.",
+                "would-overwrite",
+            )
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / name, fresh / name, follow_symlinks=False)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -10,14 +10,13 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.core.progress import SILENT, Progress
-from pipelines.data.caption_table import CAPTION_COLUMNS, FILE_COLUMNS
-from pipelines.data.convert import options_of
+from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS
 from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.table import BYTE_COLUMNS
 from pipelines.data.writer import DataSummary, Source
 from pipelines.workspace.workspace import Workspace
 
-VERSION = 2
+VERSION = 1
 DISK_MARKERS = ("dataset_info.json", "dataset_dict.json")
 """A folder that ``save_to_disk`` wrote holds one of these."""
 
@@ -31,7 +30,6 @@ def write_hub(
     image_column: str | None = None,
     caption_column: str | None = None,
     limit: int | None = None,
-    workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
@@ -50,7 +48,6 @@ def write_hub(
         image_column: Column of the images; by default the first of the usual names.
         caption_column: Column of the captions; likewise.
         limit: Rows to read, or None for all.
-        workers: Processes that decode pictures.
         overwrite: Replace data of another source.
         progress: Listener.
 
@@ -64,7 +61,8 @@ def write_hub(
         "split": split,
         "config": config or "",
         "revision": revision or "",
-        **options_of(settings),
+        "image_size": settings.image_size,
+        "max_caption": settings.max_caption,
         "image_column": image_column or "",
         "caption_column": caption_column or "",
         "limit": limit or 0,
@@ -79,16 +77,7 @@ def write_hub(
             dataset = dataset.take(limit)
     rows = _rows(dataset, name, image, caption)
     source = Source("data hub", VERSION, options)
-    return write_rows(
-        workspace,
-        source,
-        "hub",
-        rows,
-        None,
-        workers=workers,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    return write_rows(workspace, source, "hub", rows, None, overwrite, progress)
 
 
 def _open(name: str, split: str, config: str | None, revision: str | None) -> Any:
@@ -142,5 +131,8 @@ def _undecoded(dataset: Any, column: str) -> Any:
 def _rows(dataset: Any, name: str, image: str, caption: str) -> Iterator[RawRow]:
     with _explained(name):
         for number, row in enumerate(dataset):
-            key, row_name = f"row-{number:08d}", f"row {number} of {name}"
-            yield from RawRow.of_cells(key, row_name, row[image], row[caption], Path())
+            captions = row[caption] if isinstance(row[caption], list) else [row[caption]]
+            for index, text in enumerate(captions or [None]):
+                key = f"row-{number:08d}" + (f"-{index}" if len(captions) > 1 else "")
+                row_name = f"row {number} of {name}"
+                yield RawRow.of_cells(key, row_name, row[image], text, Path())

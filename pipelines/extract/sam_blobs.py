@@ -1,4 +1,4 @@
-"""Blobs by SAM: an ellipse fitted to the mask of the object in each of a record's boxes."""
+"""Blobs by SAM: the mask in each of a record's boxes as an ellipse."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from pipelines.core.record import Record
 from pipelines.core.stage import Outcome, Stage, StageSpec
 from pipelines.extract.blobs import fit_blobs
-from pipelines.extract.detectors.base import Detections, DetectorRef
-from pipelines.extract.detectors.sam import SamBackend
+from pipelines.extract.detectors.base import Detections
+from pipelines.extract.detectors.sam import SamBackend, SamModel
 from pipelines.latents.text import GRID
 
 BATCH = 8
-"""Records per call; their masks are held at full size until all of them are fitted."""
+"""Records a call: their masks are held at full size until all of them are fitted."""
 
 
 class SamBlobsStage(Stage):
     """pixels and `Boxes` -> `Blobs`, with the boxes' labels and order.
 
     Args:
-        ref: A SAM.
+        model: A SAM.
     """
 
-    def __init__(self, ref: DetectorRef) -> None:
-        self._ref = ref
+    def __init__(self, model: SamModel) -> None:
+        self._model = model
         self._backend: SamBackend | None = None
         self.spec = StageSpec(
             name="blobs-sam",
@@ -33,12 +33,12 @@ class SamBlobsStage(Stage):
             output="blobs",
             inputs=("boxes",),
             batch_size=BATCH,
-            options={"weights": ref.identity},
+            options={"weights": model.identity},
         )
 
     def setup(self) -> None:
         """Load the weights."""
-        self._backend = SamBackend(self._ref)
+        self._backend = SamBackend(self._model)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Fit an ellipse to the mask in each box; a box in which none is found is left out."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import no_space_errors
+from pipelines.core.files import recover_folder, remove_folder, replacing_folder
 from pipelines.models.metadata import other_version
 from pipelines.train.ema import Ema, buffers, trainable
 
@@ -142,31 +140,11 @@ def save_checkpoint(
     Raises:
         KaleidoError: ``no-space``, if the disk is full; the old checkpoint stays as it was.
     """
-    fresh, old = folder.with_suffix(".tmp"), folder.with_suffix(".old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        with no_space_errors(folder):
-            _write(fresh, groups, state)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _write(
-    folder: Path, groups: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any]
-) -> None:
-    folder.mkdir(parents=True)
-    for name, tensors in groups.items():
-        kept = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        save_file(kept, folder / f"{name}.safetensors")
-    (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-    for path in folder.iterdir():
-        with path.open("rb+") as file:  # Windows syncs only files that are open for writing
-            os.fsync(file.fileno())
+    with replacing_folder(folder) as fresh:
+        for name, tensors in groups.items():
+            kept = {k: value.detach().cpu().contiguous().clone() for k, value in tensors.items()}
+            save_file(kept, fresh / f"{name}.safetensors")
+        (fresh / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
 
 def load_checkpoint(
@@ -177,13 +155,13 @@ def load_checkpoint(
     Raises:
         KaleidoError: ``bad-model``, if a checkpoint is damaged or lacks a file.
     """
-    place, state = _newest(folder), load_state(folder)
-    if place is None or state is None:
+    state = load_state(folder)
+    if state is None:
         return None
     try:
-        groups = {file.stem: load_file(file) for file in sorted(place.glob("*.safetensors"))}
+        groups = {file.stem: load_file(file) for file in sorted(folder.glob("*.safetensors"))}
     except Exception as error:  # safetensors raises errors of its own for damaged headers
-        raise _damaged(place, error) from error
+        raise _damaged(folder, error) from error
     return groups, state
 
 
@@ -193,22 +171,21 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     Raises:
         KaleidoError: ``bad-model``, if the file is missing or damaged.
     """
-    place = _newest(folder)
-    if place is None:
+    recover_folder(folder)
+    if not folder.exists():
         return None
     try:
-        state = json.loads((place / STATE).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if not isinstance(state, dict):
             raise ValueError(f"{STATE} is not an object")
         return state
     except (OSError, ValueError) as error:
-        raise _damaged(place, error) from error
+        raise _damaged(folder, error) from error
 
 
 def drop_checkpoint(folder: Path) -> None:
     """Remove a run's checkpoint."""
-    for path in (folder, folder.with_suffix(".old"), folder.with_suffix(".tmp")):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_folder(folder)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -230,11 +207,6 @@ def _restore_optimizer(
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
-
-
-def _newest(folder: Path) -> Path | None:
-    # A crash between the two renames of `save_checkpoint` leaves the old one only.
-    return next((path for path in (folder, folder.with_suffix(".old")) if path.exists()), None)
 
 
 def _damaged(folder: Path, error: Exception) -> KaleidoError:

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import check_replaceable
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
@@ -160,6 +161,7 @@ def train_prior(
     _check_width(settings)
     checkpoint = workspace.logs / "prior" / "checkpoint"
     with workspace.lock("models/prior"):
+        check_replaceable(workspace.models("prior"))
         if restart:
             drop_checkpoint(checkpoint)
         stream = RecordStream(workspace, kinds, settings.seed)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import check_replaceable
 from pipelines.core.images import decode_image
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
@@ -236,6 +237,7 @@ def train_tokenizer(
     require_one_process("tokenizer")
     settings = workspace.settings.tokenizer
     with workspace.lock("models/tokenizer"):
+        check_replaceable(workspace.models("tokenizer"))
         if restart:
             for part in (WHOLE, DECODER):
                 drop_checkpoint(workspace.logs / part / "checkpoint")
@@ -315,16 +317,7 @@ def _fresh_tokenizer(settings: TokenizerSettings, stream: RecordStream) -> Token
 
 def _images(records: Sequence[Record]) -> torch.Tensor:
     # Not `record.pixels`, which would keep the decoded image as long as the record.
-    images = [decode_image(record.image, record.key) for record in records]
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise KaleidoError(
-            ", ".join(f"{width} x {height}" for height, width, _ in sorted(shapes)),
-            "these pictures have several shapes, and training reads squares of one size.",
-            'Write the data again with data.fit = "pad" or "crop".',
-            "bad-data",
-        )
-    return to_tensor(np.stack(images))
+    return to_tensor(np.stack([decode_image(record.image, record.key) for record in records]))
 
 
 def _held_out(workspace: Workspace) -> Iterator[Record]:

@@ -1,36 +1,38 @@
-"""Leftovers: files in a workspace that no manifest claims and no running process writes."""
+"""Removing what killed and replaced runs left in a workspace, and nothing else.
+
+A file goes only if Kaleido must have written it: its name has the exact form of our temporary
+names, the journal of unfinished shards names it, or a manifest of ours does. Links are never
+followed, so nothing outside the workspace can go.
+"""
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.core.files import TEMPORARY
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import TEMPORARY, is_real, recover_folder
 from pipelines.core.sizes import bytes_in
-from pipelines.workspace.manifest import read_manifest
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.journal import Journal, is_claimed, shard_files, unfinished_shards
+from pipelines.workspace.workspace import LOCKS, Workspace
 
-PLACES = ("downloads", "models", "reports", "logs")
-"""Folders in which killed runs leave temporary files; shards are looked at by their manifests.
+PLACES = ("data", "latents", "downloads", "models", "reports", "logs", LOCKS)
+"""Folders in which killed runs leave temporary files.
 
-Not ``samples``: no lock says whether a run is drawing there.
+``samples`` is missing, because no lock tells whether a run is drawing there.
 """
-
-_CHECKPOINT = re.compile(r"(?P<target>checkpoint)\.(?P<kind>tmp|old)")
-"""Names that training gives beside its checkpoint."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder that can go.
+    """A file or folder that can be removed.
 
     Attributes:
-        path: Where it lies.
-        bytes: Its size, contents included.
+        path: The file or folder.
+        bytes: Its size, including the contents of a folder.
         reason: Why nothing needs it.
     """
 
@@ -41,9 +43,16 @@ class Leftover:
 
 @dataclass(frozen=True)
 class CleanSummary:
-    """What was found, and whether it was removed."""
+    """The leftovers of a workspace.
+
+    Attributes:
+        leftovers: What can be removed.
+        recovered: Folders of which a kill left only the replaced copy; it is renamed back.
+        removed: Whether the leftovers were removed, and the folders recovered.
+    """
 
     leftovers: tuple[Leftover, ...]
+    recovered: tuple[Path, ...]
     removed: bool
 
     @property
@@ -53,37 +62,45 @@ class CleanSummary:
 
 
 def clean(workspace: Workspace, remove: bool) -> CleanSummary:
-    """Find what killed and replaced runs have left, and perhaps remove it.
+    """Find the leftovers of killed and replaced runs, and remove them on request.
 
-    Only names that Kaleido itself gives are considered: a user's own files stay, wherever they lie.
-    Latents of older data stay too, since their manifest claims them; `kaleido extract` replaces
-    them.
+    Latents of older data stay, since `kaleido extract` replaces them.
 
     Args:
-        workspace: Where to look.
-        remove: Remove what was found, rather than only tell of it.
+        workspace: The workspace.
+        remove: Remove what is found; otherwise only report it.
 
     Raises:
-        KaleidoError: If a process is writing into the workspace, or a manifest is damaged.
+        KaleidoError: If another process is writing to the workspace (``locked``), or something
+            cannot be removed; everything else is removed first.
     """
     with ExitStack() as locks:
-        # All places at once, so that nothing of a running process is taken for a leftover.
+        # Hold all locks at once, so that no file of a running process looks like a leftover.
         for purpose in _purposes(workspace):
             locks.enter_context(workspace.lock(purpose))
-        found = tuple(_leftovers(workspace))
-        for item in found if remove else ():
-            if item.path.is_dir():
-                shutil.rmtree(item.path)
-            else:
-                item.path.unlink(missing_ok=True)
-    return CleanSummary(found, remove)
+        temporary = [path for place in PLACES for path in _temporary(workspace.root / place)]
+        lost = [path for path in temporary if _is_only_copy(path)]
+        leftovers = (
+            *(_leftover(p, "temporary file of a killed run") for p in temporary if p not in lost),
+            *_unfinished(workspace),
+            *_without_data(workspace),
+        )
+        recovered = tuple(path.with_name(_target(path.name)) for path in lost)
+        if remove:
+            _remove(leftovers)
+            for path in recovered:
+                recover_folder(path)
+            _forget_unfinished(workspace)
+    return CleanSummary(leftovers, recovered, remove)
 
 
 def _purposes(workspace: Workspace) -> list[str]:
+    """Return the purposes of all locks that a running process may hold."""
     names = [
-        f"{place}/{name}"
+        f"{place}/{_target(path.name)}"
         for place in ("latents", "models", "reports")
-        for name in {_target(path.name) for path in _inside(workspace.root / place)}
+        for path in _inside(workspace.root / place)
+        if path.is_dir() or TEMPORARY.fullmatch(path.name)
     ]
     # A first run has a log, but no model or report yet.
     training = [f"models/{path.name}" for path in _inside(workspace.logs) if path.is_dir()]
@@ -91,54 +108,73 @@ def _purposes(workspace: Workspace) -> list[str]:
     return sorted({"data", *names, *training, *evaluating})
 
 
-def _temporary_name(name: str) -> re.Match[str] | None:
-    return TEMPORARY.fullmatch(name) or _CHECKPOINT.fullmatch(name)
-
-
 def _target(name: str) -> str:
-    match = _temporary_name(name)
+    match = TEMPORARY.fullmatch(name)
     return match["target"] if match else name
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    """List a folder, unless it is a link."""
+    return sorted(folder.iterdir()) if is_real(folder) and folder.is_dir() else []
 
 
-def _leftovers(workspace: Workspace) -> Iterator[Leftover]:
-    yield from _of_shards(workspace.data, None)
-    data = {path.stem for path in workspace.data_shards()}
-    for folder in _inside(workspace.root / "latents"):
-        yield from _of_shards(folder, data)
-    for place in PLACES:
-        yield from _temporary(workspace.root / place)
-
-
-def _of_shards(folder: Path, data: set[str] | None) -> Iterator[Leftover]:
-    """What lies in a folder of shards without need; `data` are the shards that latents may have."""
+def _temporary(folder: Path) -> Iterator[Path]:
     for path in _inside(folder):
-        if path.is_dir():
-            continue
-        if _temporary_name(path.name):
-            yield _leftover(path, "a temporary file of a run that was killed")
-        elif not re.fullmatch(r"\d{6}\.(tar|parquet|json)", path.name):
-            continue
-        elif read_manifest(path.with_suffix(".tar")) is None:
-            yield _leftover(path, "of a shard that was not finished")
-        elif data is not None and path.stem not in data:
-            yield _leftover(path, "of latents whose data shard is gone")
+        if TEMPORARY.fullmatch(path.name):
+            if is_real(path):
+                yield path
+        elif path.is_dir():
+            yield from _temporary(path)
 
 
-def _temporary(folder: Path) -> Iterator[Leftover]:
-    for path in _inside(folder):
-        match = _temporary_name(path.name)
-        if match is None:
-            if path.is_dir():
-                yield from _temporary(path)
-        # Killed between two renames, a run leaves the only copy under the old name.
-        elif match["kind"] == "tmp" or path.with_name(match["target"]).exists():
-            yield _leftover(path, "a temporary file of a run that was killed")
+def _is_only_copy(path: Path) -> bool:
+    match = TEMPORARY.fullmatch(path.name)
+    return bool(match and match["kind"] == "old" and not path.with_name(match["target"]).exists())
+
+
+def _unfinished(workspace: Workspace) -> Iterator[Leftover]:
+    if is_real(workspace.data):
+        for shard in unfinished_shards(workspace.data, workspace.data_journal):
+            if not (is_claimed(shard) and shard.is_file()):
+                for file in shard_files(shard):
+                    yield _leftover(file, "of a data shard that was not finished")
+
+
+def _forget_unfinished(workspace: Workspace) -> None:
+    if workspace.data_journal.is_file() and is_real(workspace.data):
+        journal = Journal(workspace.data, workspace.data_journal)
+        for shard in journal.unfinished():
+            journal.end(shard)
+
+
+def _without_data(workspace: Workspace) -> Iterator[Leftover]:
+    """Find latents whose data shard is gone, unless there are no data at all.
+
+    Without any data the folder was moved, or its disk is not mounted.
+    """
+    data = {path.stem for path in workspace.data.glob("*.tar")}
+    for folder in _inside(workspace.root / "latents") if data else ():
+        for manifest in _inside(folder):
+            if manifest.suffix == ".json" and manifest.stem not in data and is_claimed(manifest):
+                for file in shard_files(manifest):
+                    yield _leftover(file, "of latents whose data shard is gone")
 
 
 def _leftover(path: Path, reason: str) -> Leftover:
-    # Removing a link frees nothing of what it names.
     return Leftover(path, bytes_in(path, follow_links=False), reason)
+
+
+def _remove(leftovers: tuple[Leftover, ...]) -> None:
+    failed = []
+    for item in leftovers:
+        try:
+            if item.path.is_dir() and is_real(item.path):
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink(missing_ok=True)
+        except OSError as error:
+            failed.append((item.path, error.strerror))
+    if failed:
+        path, why = failed[0]
+        more = f" {len(failed) - 1:,} more could not be removed either." if failed[1:] else ""
+        raise KaleidoError(str(path), f"it cannot be removed ({why}).{more}")

@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import atomic_write
+from pipelines.core.files import atomic_write, remove_leftovers
 from pipelines.workspace.manifest import Manifest
 
 SUFFIXES = (".json", ".parquet", ".tar")
@@ -38,11 +38,11 @@ class Journal:
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder, self._path = folder, path
-        self._open: dict[str, list[int]] = _read(path)
-        self._remove_temporaries()
+        self._open = _read(path)
+        remove_leftovers(folder)
 
     def owns(self, shard: Path) -> bool:
-        """Whether the files of a shard were written by us."""
+        """Return whether the files of a shard were written by us."""
         return shard.stem in self._open or is_claimed(shard)
 
     def begin(self, shards: Iterable[Path]) -> None:
@@ -52,7 +52,7 @@ class Journal:
             KaleidoError: If a file in the way is not ours (``would-overwrite``).
         """
         shards = list(shards)
-        foreign = [file for shard in shards if not self.owns(shard) for file in _files(shard)]
+        foreign = [file for shard in shards if not self.owns(shard) for file in shard_files(shard)]
         if foreign:
             names = ", ".join(file.name for file in foreign)
             raise KaleidoError(
@@ -61,43 +61,39 @@ class Journal:
                 "Move what is yours to another folder, and delete what an older version left.",
                 "would-overwrite",
             )
-        for shard in shards:
-            pids = self._open.setdefault(shard.stem, [])
-            if os.getpid() not in pids:
-                pids.append(os.getpid())
+        self._open.update(shard.stem for shard in shards)
         self._write()
 
     def end(self, shard: Path) -> None:
         """Note that a shard is finished: it has a manifest, or is gone."""
-        self._open.pop(shard.stem, None)
+        self._open.discard(shard.stem)
         self._write()
 
     def remove(self, shard: Path) -> None:
         """Remove a shard of ours."""
         self.begin([shard])
-        for suffix in SUFFIXES:
-            shard.with_suffix(suffix).unlink(missing_ok=True)
+        for file in shard_files(shard):
+            file.unlink(missing_ok=True)
         self.end(shard)
 
     def unfinished(self) -> list[Path]:
         """Return the shards that an earlier run began and did not finish."""
-        return [self._folder / f"{stem}.tar" for stem in sorted(self._open)]
-
-    def _remove_temporaries(self) -> None:
-        for stem, pids in self._open.items():
-            for pid in pids:
-                for suffix in SUFFIXES:
-                    (self._folder / f"{stem}{suffix}.{pid}.tmp").unlink(missing_ok=True)
+        return _shards(self._folder, self._open)
 
     def _write(self) -> None:
         if self._open:
-            atomic_write(self._path, json.dumps(self._open, sort_keys=True).encode())
+            atomic_write(self._path, json.dumps(sorted(self._open)).encode())
         else:
             self._path.unlink(missing_ok=True)
 
 
+def unfinished_shards(folder: Path, path: Path) -> list[Path]:
+    """Return `Journal.unfinished` without touching anything."""
+    return _shards(folder, _read(path))
+
+
 def is_claimed(shard: Path) -> bool:
-    """Whether a manifest of ours lies beside a shard, which itself may be missing."""
+    """Return whether a manifest of ours lies beside a shard, which itself may be missing."""
     try:
         values = json.loads(shard.with_suffix(".json").read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -105,19 +101,19 @@ def is_claimed(shard: Path) -> bool:
     return isinstance(values, dict) and set(values) >= _REQUIRED and set(values) <= _FIELDS
 
 
-def _files(shard: Path) -> list[Path]:
+def shard_files(shard: Path) -> list[Path]:
+    """Return the files of a shard that exist, the manifest first."""
     files = (shard.with_suffix(suffix) for suffix in SUFFIXES)
     return [file for file in files if os.path.lexists(file)]
 
 
-def _read(path: Path) -> dict[str, list[int]]:
+def _shards(folder: Path, stems: Iterable[str]) -> list[Path]:
+    return [folder / f"{stem}.tar" for stem in sorted(stems)]
+
+
+def _read(path: Path) -> set[str]:
     """Read a journal; one that is damaged names nothing, so that nothing is removed."""
     try:
-        values = json.loads(path.read_bytes())
-        return {
-            stem: [int(pid) for pid in pids]
-            for stem, pids in values.items()
-            if _STEM.fullmatch(stem)
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        return {stem for stem in json.loads(path.read_bytes()) if _STEM.fullmatch(stem)}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return set()

@@ -1,7 +1,7 @@
-"""Manifests: what a shard holds, how it was made, and what became of every input row.
+"""Manifests: the contents and origin of a shard, and the outcome of every input row.
 
-Beside ``NNNNNN.tar`` lie ``NNNNNN.parquet`` (a row an input row) and ``NNNNNN.json`` (the
-manifest). The manifest is written last: a shard without one is unfinished and is made again.
+Beside ``NNNNNN.tar`` are ``NNNNNN.parquet``, with one row per input row, and ``NNNNNN.json``, the
+manifest. The manifest is written last: a shard without one is unfinished and is written again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """What became of one input row; the reason is empty for ``ok``."""
+    """The outcome of one input row; the reason is empty for ``ok``."""
 
     key: str
     outcome: OutcomeName
@@ -34,13 +34,13 @@ class Manifest:
     """The small JSON file beside a shard.
 
     Attributes:
-        stage: What made the shard, for example ``scenes`` or ``boxes``.
+        stage: The stage that made the shard, for example ``scenes`` or ``boxes``.
         version: The stage's version.
         fingerprint: Hash of everything that the shard depends on (`core.fingerprint`).
-        counts: Input rows by outcome: ``ok``, ``filtered``, ``failed``.
-        sha256: Of the tar.
+        counts: Number of input rows by outcome: ``ok``, ``filtered``, ``failed``.
+        sha256: SHA-256 of the tar.
         inputs: SHA-256 of each input shard: ``data`` and kinds of latents.
-        options: The stage's options, for people to read.
+        options: The stage's options, for information.
     """
 
     stage: str
@@ -53,7 +53,7 @@ class Manifest:
 
 
 def count_outcomes(rows: Iterable[RowOutcome]) -> dict[str, int]:
-    """Count rows by outcome, zeros included."""
+    """Count rows by outcome, including zeros."""
     counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
     for row in rows:
         counts[row.outcome] += 1
@@ -61,10 +61,10 @@ def count_outcomes(rows: Iterable[RowOutcome]) -> dict[str, int]:
 
 
 def write_manifest(shard_path: Path, manifest: Manifest, rows: Sequence[RowOutcome]) -> None:
-    """Commit a shard that `write_shard` has written: the rows' parquet first, the manifest last.
+    """Finish a shard that `write_shard` has written: the parquet first, the manifest last.
 
     Raises:
-        ValueError: If the manifest's counts are not those of the rows.
+        ValueError: If the manifest's counts differ from the rows.
     """
     if dict(manifest.counts) != count_outcomes(rows):
         raise ValueError(f"{shard_path}: counts {manifest.counts} are not those of the rows")
@@ -73,7 +73,7 @@ def write_manifest(shard_path: Path, manifest: Manifest, rows: Sequence[RowOutco
 
 
 def encode_rows(rows: Sequence[RowOutcome]) -> bytes:
-    """Return the Parquet file of the outcomes of rows."""
+    """Serialise the outcomes of rows to Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -85,16 +85,22 @@ def encode_rows(rows: Sequence[RowOutcome]) -> bytes:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the JSON file of a manifest."""
+    """Serialise a manifest to JSON."""
     text = json.dumps(asdict(manifest), indent=2, sort_keys=True, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def bytes_on_disk(shard_path: Path) -> int:
+    """Return the total size of a shard's tar, Parquet file and manifest; 0 if there are none."""
+    files = (shard_path, *(shard_path.with_suffix(suffix) for suffix in (".parquet", ".json")))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 _SCHEMA_NAMES = tuple(item.name for item in fields(RowOutcome))
 
 
 def _utf8(text: str) -> str:
-    """Reasons may quote text that is not UTF-8 (a file's name, say)."""
+    """Escape text that is not UTF-8; reasons may quote a file name, for example."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -102,32 +108,46 @@ def read_manifest(shard_path: Path) -> Manifest | None:
     """Read the manifest of a shard, or return None if the shard is unfinished or missing.
 
     Raises:
-        KaleidoError: If the file is not a manifest.
+        KaleidoError: If the file is not a valid manifest (``bad-data``).
     """
     path = shard_path.with_suffix(".json")
-    if not (path.is_file() and shard_path.is_file()):
-        return None
     try:
+        if not (path.is_file() and shard_path.is_file()):
+            return None
         manifest = Manifest(**json.loads(path.read_bytes()))
-        if set(manifest.counts) != set(OUTCOMES):
-            raise ValueError(f"counts are {manifest.counts}")
+        _check(manifest)
         return manifest
-    except (TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
 
 
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError if a value has the wrong type."""
+    texts = (manifest.stage, manifest.fingerprint, manifest.sha256)
+    mappings = (manifest.counts, manifest.inputs, manifest.options)
+    counts = manifest.counts
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and type(manifest.version) is int
+        and all(isinstance(mapping, dict) for mapping in mappings)
+        and set(counts) == set(OUTCOMES)
+        and all(type(count) is int and count >= 0 for count in counts.values())
+    ):
+        raise ValueError("a value has the wrong type")
+
+
 def read_rows(shard_path: Path) -> list[RowOutcome]:
-    """Read what became of every input row of a finished shard, in input order.
+    """Read the outcome of every input row of a finished shard, in input order.
 
     Raises:
-        KaleidoError: If the parquet file is missing or damaged.
+        KaleidoError: If the parquet file is missing or damaged (``bad-data``).
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = shard_path.with_suffix(".parquet")
     try:
-        # `read_table` starts pyarrow's thread pools, whose end aborts one short program in three.
+        # `read_table` starts pyarrow's thread pools, whose shutdown aborts some short programs.
         with pq.ParquetFile(io.BytesIO(path.read_bytes()), pre_buffer=False) as file:
             table = file.read(columns=list(_SCHEMA_NAMES), use_threads=False)
         return [RowOutcome(**row) for row in table.to_pylist()]
@@ -140,4 +160,5 @@ def _unreadable(path: Path, error: Exception) -> KaleidoError:
         str(path),
         f"the file is damaged ({error}).",
         f"Delete {path.stem}.json, .parquet and .tar, and run the command that makes them again.",
+        "bad-data",
     )

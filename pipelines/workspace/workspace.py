@@ -16,6 +16,7 @@ from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.settings import Settings
 
 SETTINGS_FILE = "kaleido.toml"
+LOCKS = ".locks"
 
 _SHARD = re.compile(r"\d{6,}\.tar")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
@@ -81,6 +82,11 @@ class Workspace:
         return self.root / "data"
 
     @property
+    def data_journal(self) -> Path:
+        """Journal of the data shards that are being written."""
+        return self.root / LOCKS / "data.journal"
+
+    @property
     def downloads(self) -> Path:
         """What was fetched, kept as it came."""
         return self.root / "downloads"
@@ -127,5 +133,5 @@ class Workspace:
         Raises:
             KaleidoError: If another process is writing there.
         """
-        with lock(self.root / ".locks" / f"{purpose.replace('/', '-')}.lock", purpose):
+        with lock(self.root / LOCKS / f"{purpose.replace('/', '-')}.lock", purpose):
             yield

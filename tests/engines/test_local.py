@@ -188,18 +188,19 @@ class OtherKind(MeanColour):
 
 
 @pytest.mark.parametrize(
-    "stage",
+    ("stage", "message"),
     [
-        TooFew(),
-        NoOutcome(),
-        OtherKind(),
+        (TooFew(), "1 outcomes for 2 records"),
+        (NoOutcome(), "a NoneType in place of an outcome"),
+        (OtherKind(), "a Boxes in place of palette"),
     ],
 )
-def test_a_stage_that_breaks_its_contract_is_a_defect(workspace, write_data, records, stage):
+def test_a_stage_that_breaks_its_contract_is_a_defect(
+    workspace, write_data, records, stage, message
+):
     write_data(records, 5)
-    with pytest.raises(KaleidoError) as caught:
+    with pytest.raises(KaleidoError, match=message):
         run_stage(workspace, stage)
-    assert (caught.value.code, caught.value.what) == ("plugin", "stage 'mean-colour'")
     assert not workspace.latents("palette").exists()
 
 
@@ -217,22 +218,21 @@ class Breaks(MeanColour):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "reason"),
     [
-        (MemoryError(), "out-of-memory"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), "out-of-memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
-        (ImportError("no module"), "error"),
-        (RuntimeError("odd"), "error"),
-        (KaleidoError("weights", "they are gone.", code="bad-model"), "bad-model"),
+        (MemoryError(), r"\(MemoryError\)"),
+        (ImportError("no module"), "ImportError: no module"),
+        (RuntimeError("bad allocation"), "RuntimeError: bad allocation"),
+        (KaleidoError("weights", "they are gone."), "weights: they are gone"),
     ],
-    ids=["memory", "gpu", "cpu", "import", "runtime", "kaleido"],
+    ids=["memory", "import", "runtime", "kaleido"],
 )
-def test_an_error_that_concerns_no_record_ends_the_run(workspace, write_data, records, error, code):
+def test_an_error_that_concerns_no_record_ends_the_run(
+    workspace, write_data, records, error, reason
+):
     write_data(records, 5)
-    with pytest.raises(KaleidoError) as caught:
+    with pytest.raises(KaleidoError, match=reason):
         run_stage(workspace, Breaks(error))
-    assert caught.value.code == code
     names = sorted(_files(workspace))
     assert names == ["000000.json", "000000.parquet", "000000.tar"]
     assert run_stage(workspace, MeanColour()).ok == 10
@@ -307,8 +307,9 @@ def test_an_unfinished_data_shard_is_told_of(workspace, write_data, records):
 
 def test_the_lock_is_held(workspace, write_data, records):
     write_data(records, 5)
-    with workspace.lock("latents/palette"), pytest.raises(KaleidoError, match="being written"):
+    with workspace.lock("latents/palette"), pytest.raises(KaleidoError) as caught:
         run_stage(workspace, MeanColour())
+    assert caught.value.code == "locked"
 
 
 def test_two_workers_write_the_same_bytes(workspace, write_data, records):

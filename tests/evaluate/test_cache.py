@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pipelines
+from pipelines.core.files import temporary_path
 from pipelines.core.progress import SILENT
 from pipelines.evaluate import cache as cells
 from pipelines.evaluate.cache import CellStore, bundle_hash, code_hash, decode_cell, encode_cell
@@ -98,7 +99,7 @@ def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path, damage):
     CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    (tmp_path / "y.npz.1.tmp").write_bytes(b"of a killed run")
+    temporary_path(tmp_path / "y.npz").write_bytes(b"of a killed run")
     assert not CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)[1]
     assert told.said[0].startswith(f"{path} is damaged") and "made again" in told.said[0]
     assert list(tmp_path.iterdir()) == [path] and equal(decode_cell(path.read_bytes()), cell)

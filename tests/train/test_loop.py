@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import temporary_path
 from pipelines.models.tokenizer import build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.train.log import LOG_FILE
@@ -368,7 +369,7 @@ def test_a_crash_while_replacing_leaves_the_old_checkpoint(tmp_path) -> None:
     folder = tmp_path / "checkpoint"
     save_checkpoint(folder, {"model": {"w": torch.ones(2)}}, {"step": 1})
     # What is left when the process dies between the two renames.
-    folder.rename(folder.with_suffix(".old"))
+    folder.rename(temporary_path(folder, "old"))
     groups, state = load_checkpoint(folder)
     assert state == {"step": 1}
     assert torch.equal(groups["model"]["w"], torch.ones(2))

@@ -14,8 +14,7 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Filtered, Ok, Stage, StageSpec
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.run import run_stages
+from pipelines.engines.local import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import Description
@@ -162,7 +161,7 @@ def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:
 
 
 def test_kinds_in_another_order_are_the_same_run(workspace) -> None:
-    run_stages(workspace, [OwnLabel()], LocalEngine())
+    run_stages(workspace, [OwnLabel()])
     for kinds in (("boxes", "palette"), ("palette", "boxes")):
         both = _with(workspace, prior__z_kinds=kinds, diffusion__z_kinds=kinds)
         resumed = train_prior(both).resumed_at, train_diffusion(both).resumed_at
@@ -302,7 +301,7 @@ def test_kinds_that_no_record_has_are_left_out_and_told(workspace) -> None:
         def message(self, text: str) -> None:
             heard.append(text)
 
-    run_stages(workspace, [NothingFound()], LocalEngine())
+    run_stages(workspace, [NothingFound()])
     both = _with(
         workspace,
         prior__z_kinds=("boxes", "palette"),
@@ -325,7 +324,7 @@ class NothingFound(Stage):
 
 def test_a_label_that_few_records_have_can_be_drawn(workspace, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.train.prior.TOKENIZER_RECORDS", 1)
-    run_stages(workspace, [OwnLabel()], LocalEngine())
+    run_stages(workspace, [OwnLabel()])
     train_prior(_with(workspace, prior__z_kinds=("boxes",)))
     trained = {
         record.key for record in RecordStream(workspace, ("boxes",), 0).batch(0, 200)
@@ -335,7 +334,7 @@ def test_a_label_that_few_records_have_can_be_drawn(workspace, monkeypatch) -> N
 
 def test_long_labels_and_descriptions_can_be_drawn(workspace, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.train.prior.MOST_LABELS", 0)
-    run_stages(workspace, [LongLabel(), LongDescription()], LocalEngine())
+    run_stages(workspace, [LongLabel(), LongDescription()])
     kinds = ("description", "boxes")
     train_prior(_with(workspace, prior__z_kinds=kinds))
     prior = Prior.load(workspace.models("prior"))

@@ -1,13 +1,25 @@
-"""`kaleido clean`: what goes, and above all what stays."""
+"""`kaleido clean`: leftovers go, and nothing of the user's does."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import temporary_path
 from pipelines.extract.run import extract
 from pipelines.scenes.generate import write_scenes
+from pipelines.workspace import clean as module
 from pipelines.workspace.clean import clean
+from pipelines.workspace.journal import Journal
+
+FOREIGN = (
+    "prior.20240101.old", "x.tmp", "notes.txt", "000000.tar.99.tmp", "000777.tar", "000777.parquet",
+    "000777.json", "checkpoint.old", "checkpoint.tmp", "prior.77.tmp", ".hidden",
+    ".x.kaleido-tmp-3f9a1c22-1", "x.kaleido-tmp-3f9a1c22-1-9b1c2d3e", ".kaleido", "data.journal",
+)  # fmt: skip
+"""Names of the user's own files, some of them much like ours."""
 
 
 def put(path, text="x"):
@@ -16,8 +28,13 @@ def put(path, text="x"):
     return path
 
 
-def files(workspace):
-    return {path for path in workspace.root.rglob("*") if path.is_file()}
+def contents(folder):
+    """Bytes of all files, links as such; locks come and go."""
+    return {
+        path: os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if (path.is_symlink() or path.is_file()) and path.suffix != ".lock"
+    }
 
 
 @pytest.fixture
@@ -27,61 +44,163 @@ def filled(workspace):
     return workspace
 
 
-def test_a_sound_workspace_has_none(filled):
-    before = files(filled)
+@pytest.fixture
+def planted(filled, tmp_path):
+    """Foreign files, folders and links everywhere."""
+    root, outside = filled.root, tmp_path / "outside"
+    put(outside / "photo.png")
+    put(temporary_path(outside / "prior") / "model.safetensors")  # of another workspace
+    folders = [root, filled.data, filled.latents("palette"), filled.latents("mine")]
+    for place in ("models", "models/prior", "reports", "reports/a", "samples", "logs", "downloads",
+                  "logs/prior", "logs/evaluate", "logs/prior/checkpoint", "mine"):  # fmt: skip
+        folders.append(root / place)
+    for folder in folders:
+        for name in FOREIGN:
+            put(folder / name, f"mine {name}")
+        put(folder / "folder.123.old" / "inside.tmp")
+        (folder / "link").symlink_to(outside)
+        temporary_path(folder / "linked").symlink_to(outside)
+        temporary_path(folder / "linked", "old").symlink_to(outside)
+    return filled
+
+
+def test_a_sound_workspace_has_no_leftovers(filled):
+    before = contents(filled.root)
     assert clean(filled, remove=True).leftovers == ()
-    assert files(filled) == before
+    assert contents(filled.root) == before
 
 
-def test_leftovers_are_told_of_and_removed_only_when_asked(filled):
+def test_nothing_of_the_users_is_removed(planted, tmp_path):
+    before = contents(tmp_path)
+    assert clean(planted, remove=True).leftovers == ()
+    assert contents(tmp_path) == before
+
+
+def test_leftovers_are_removed_only_on_request_and_beside_foreign_files(planted, tmp_path):
+    before = contents(tmp_path)
     killed = [
-        put(filled.data / "000000.tar.123.tmp", "12345"),
-        put(filled.data / "000009.tar"),
-        put(filled.latents("palette") / "000009.parquet"),
-        put(filled.models("prior.77.tmp") / "model.safetensors"),
-        put(filled.logs / "prior" / "checkpoint.tmp" / "state.json"),
+        put(temporary_path(planted.data / "000000.tar"), "12345"),
+        put(temporary_path(planted.latents("palette") / "000000.parquet")),
+        put(temporary_path(planted.models("prior")) / "model.safetensors"),
+        put(temporary_path(planted.models("prior"), "old") / "model.safetensors"),
+        put(temporary_path(planted.logs / "prior" / "checkpoint") / "state.json"),
+        put(temporary_path(planted.reports("a") / "report.html")),
+        put(temporary_path(planted.data_journal)),
     ]
-    summary = clean(filled, remove=False)
-    assert len(summary.leftovers) == 5
-    assert (summary.leftovers[0].bytes, summary.bytes) == (5, 9)
+    (killed[2].parent / "link").symlink_to(tmp_path / "outside")
+    summary = clean(planted, remove=False)
+    assert len(summary.leftovers) == 7 and not summary.removed
+    assert summary.bytes == sum(item.bytes for item in summary.leftovers) >= 11
     assert all(path.exists() for path in killed)
-    assert clean(filled, remove=True).removed
-    assert not any(path.exists() for path in killed)
-    assert clean(filled, remove=False).leftovers == ()
+    assert clean(planted, remove=True).removed
+    assert contents(tmp_path) == before
+    assert clean(planted, remove=False).leftovers == ()
 
 
-def test_latents_whose_data_are_gone(filled):
-    for path in filled.data.glob("000000.*"):
-        path.unlink()
-    reasons = {item.path.suffix: item.reason for item in clean(filled, remove=True).leftovers}
-    assert reasons == dict.fromkeys(
-        (".json", ".parquet", ".tar"), "of latents whose data shard is gone"
-    )
+def test_unfinished_shards_go_if_the_journal_names_them(planted):
+    before = contents(planted.root)
+    shards = [planted.data / f"{number:06d}.tar" for number in (8, 9)]
+    Journal(planted.data, planted.data_journal).begin(shards)
+    files = [put(shards[0]), put(shards[1]), put(shards[1].with_suffix(".parquet"))]
+    assert sorted(item.path for item in clean(planted, remove=False).leftovers) == sorted(files)
+    clean(planted, remove=True)
+    assert contents(planted.root) == before
+    assert not planted.data_journal.exists()
 
 
-def test_the_only_copy_and_the_users_own_files_stay(filled):
-    kept = [
-        put(filled.models("prior.77.old") / "model.safetensors"),  # killed between two renames
-        put(filled.logs / "prior" / "checkpoint.old" / "state.json"),
-        put(filled.data / "notes.txt"),
-        put(filled.data / "mine.tmp"),
-        put(filled.root / "reports" / "a" / "draft.old"),
-        put(filled.root / "thesis.1.tmp"),
-    ]
+def test_a_finished_shard_in_the_journal_stays(filled):
+    before = contents(filled.root)
+    Journal(filled.data, filled.data_journal).begin([filled.data / "000000.tar"])
     assert clean(filled, remove=True).leftovers == ()
-    assert all(path.exists() for path in kept)
+    assert contents(filled.root) == before
 
 
-def test_a_second_copy_goes(filled):
-    put(filled.models("prior") / "model.safetensors")
-    old = put(filled.models("prior.77.old") / "model.safetensors")
-    assert [item.path for item in clean(filled, remove=True).leftovers] == [old.parent]
+def test_latents_without_data_go(planted):
+    for path in planted.data.glob("000000.*"):
+        if path.suffix in (".tar", ".json", ".parquet"):
+            path.unlink()
+    folder = planted.latents("palette")
+    expected = {folder / f"000000{suffix}" for suffix in (".json", ".parquet", ".tar")}
+    assert {item.path for item in clean(planted, remove=True).leftovers} == expected
+    assert not any(path.exists() for path in expected)
+    assert (folder / "000777.tar").exists()
+
+
+def test_latents_stay_where_the_data_were_moved_away(filled):
+    filled.data.rename(filled.root / "elsewhere")
+    before = contents(filled.root)
+    assert clean(filled, remove=True).leftovers == ()
+    filled.data.symlink_to(filled.root / "not-mounted")
+    assert clean(filled, remove=True).leftovers == ()
+    filled.data.unlink()
+    assert contents(filled.root) == before
+
+
+def test_the_only_copy_is_recovered(filled):
+    old = temporary_path(filled.models("prior"), "old")
+    put(old / "model.safetensors")
+    summary = clean(filled, remove=False)
+    assert (summary.leftovers, summary.recovered) == ((), (filled.models("prior"),))
+    assert old.exists()
+    clean(filled, remove=True)
+    assert (filled.models("prior") / "model.safetensors").exists() and not old.exists()
+
+
+def test_nothing_is_removed_through_a_link(filled, tmp_path):
+    """Folders of the workspace that are links lead out of it."""
+    for name in ("models", "latents", "data"):
+        outside = tmp_path / "disk" / name
+        outside.parent.mkdir(exist_ok=True)
+        folder = filled.root / name
+        if folder.exists():
+            folder.rename(outside)
+        else:
+            outside.mkdir()
+        folder.symlink_to(outside)
+        put(temporary_path(outside / "000000.tar"))
+    before = contents(tmp_path)
+    Journal(tmp_path, filled.data_journal).begin([tmp_path / "000009.tar"])
+    put(filled.data / "000009.tar")
+    clean(filled, remove=True)
+    (filled.data / "000009.tar").unlink()
+    filled.data_journal.unlink()
+    assert contents(tmp_path) == before
+
+
+def test_one_leftover_that_cannot_go_does_not_keep_the_others(filled, monkeypatch):
+    kept = put(temporary_path(filled.models("a")) / "model.safetensors").parent
+    gone = put(temporary_path(filled.models("b")) / "model.safetensors").parent
+    rmtree = module.shutil.rmtree
+
+    def refuse(path):
+        if path == kept:
+            raise PermissionError(13, "Permission denied")
+        rmtree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "rmtree", refuse)
+        with pytest.raises(KaleidoError) as caught:
+            clean(filled, remove=True)
+    assert caught.value.what == str(kept)
+    assert kept.exists() and not gone.exists()
+    clean(filled, remove=True)
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("purpose", ["data", "latents/palette", "models/prior", "reports/late"])
 def test_nothing_is_touched_while_a_process_writes(filled, purpose):
-    put(filled.logs / "prior" / "checkpoint.tmp")
+    left = put(temporary_path(filled.logs / "prior" / "checkpoint") / "state.json")
     put(filled.logs / "evaluate" / "late" / "a.npz")
-    with filled.lock(purpose), pytest.raises(KaleidoError, match=purpose):
+    with filled.lock(purpose), pytest.raises(KaleidoError) as caught:
         clean(filled, remove=True)
-    assert (filled.logs / "prior" / "checkpoint.tmp").exists()
+    assert caught.value.code == "locked" and purpose in caught.value.why
+    assert left.exists()
+
+
+def test_the_command(filled, invoke):
+    left = put(temporary_path(filled.data / "000000.tar"), "12345")
+    flags = ("--workspace", str(filled.root))
+    assert left.name in invoke("clean", *flags).out
+    assert left.exists()
+    assert "1 leftover" in invoke("clean", "--yes", *flags).out
+    assert not left.exists()

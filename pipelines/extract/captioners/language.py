@@ -11,7 +11,6 @@ from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.core.record import Record
 from pipelines.extract.captioners.base import (
-    GENERATION,
     LIKELIEST,
     MAX_TOKENS,
     Answer,
@@ -115,7 +114,7 @@ class Expander:
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
                 max_new_tokens=MAX_TOKENS,
-                **GENERATION,
+                do_sample=False,
                 pad_token_id=padding,
                 logits_processor=self._wording.processors([*keys, *[keys[-1]] * missing]),
             )

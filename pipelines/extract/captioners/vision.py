@@ -8,7 +8,6 @@ from typing import Any
 
 from pipelines.core.record import Record
 from pipelines.extract.captioners.base import (
-    GENERATION,
     LIKELIEST,
     MAX_TOKENS,
     Answer,
@@ -64,7 +63,7 @@ class Recaptioner:
             written = self._model.generate(
                 **inputs,
                 max_new_tokens=MAX_TOKENS,
-                **GENERATION,
+                do_sample=False,
                 logits_processor=self._wording.processors([record.key for record in records]),
             )
         if self._chats:

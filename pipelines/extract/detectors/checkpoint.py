@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,12 @@ import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
-from pipelines.extract.detectors.base import Detections, DetectorRef, most_certain
+from pipelines.extract.detectors.base import (
+    Detections,
+    DetectorBackend,
+    DetectorModel,
+    most_certain,
+)
 from pipelines.extract.detectors.yolo import import_ultralytics
 from pipelines.models.hub import first_line
 
@@ -60,7 +66,26 @@ _UNREADABLE = (OSError, ValueError, RuntimeError, NotImplementedError, BadZipFil
 """What a file that is no sound archive of a pickle brings about."""
 
 
-def find_checkpoint(path: Path, trusted: bool) -> DetectorRef:
+@dataclass(frozen=True)
+class CheckpointDetector(DetectorModel):
+    """A checkpoint of ultralytics, chosen and looked through, but not loaded.
+
+    Attributes:
+        task: ``detect``, ``rtdetr`` or ``segment``.
+        trusted: Whether it may run code as it is loaded.
+    """
+
+    task: str = "detect"
+    trusted: bool = False
+
+    def load(self, confidence: float, max_detections: int) -> DetectorBackend:
+        """Load the weights, see `DetectorModel`."""
+        return CheckpointBackend(
+            Path(self.name), self.task, confidence, max_detections, self.trusted
+        )
+
+
+def find_checkpoint(path: Path, trusted: bool) -> CheckpointDetector:
     """Look through a checkpoint, without running what is in it.
 
     Args:
@@ -88,14 +113,8 @@ def find_checkpoint(path: Path, trusted: bool) -> DetectorRef:
             f"{networks[0] if networks else 'what it holds'} finds no upright boxes.",
             "Use a model for object detection or instance segmentation.",
         )
-    return DetectorRef(
-        str(path),
-        "ultralytics",
-        sha256_file(path),
-        path,
-        has_masks=task == "segment",
-        task=task,
-        trusted=trusted,
+    return CheckpointDetector(
+        str(path), "ultralytics", sha256_file(path), task == "segment", task=task, trusted=trusted
     )
 
 
@@ -117,23 +136,27 @@ class CheckpointBackend:
     square, so that what is found does not depend on the images beside it.
 
     Args:
-        ref: The checkpoint.
+        path: The checkpoint.
+        task: How its output is read, see `CheckpointDetector`.
         confidence: Detections of a lower score are dropped.
         max_detections: The most certain ones are kept.
+        trusted: Let it run code as it is read.
 
     Raises:
         KaleidoError: If ultralytics is missing, or the file is damaged, or holds more than known
             layers and is not trusted.
     """
 
-    def __init__(self, ref: DetectorRef, confidence: float, max_detections: int) -> None:
+    def __init__(
+        self, path: Path, task: str, confidence: float, max_detections: int, trusted: bool = False
+    ) -> None:
         import torch
 
         from pipelines.models.device import compute_device
 
-        model, trained_with = _load(ref.folder, ref.trusted)
-        self._max_detections, self._has_masks = max_detections, ref.has_masks
-        module, predictor = _PREDICTORS[ref.task]
+        model, trained_with = _load(path, trusted)
+        self._max_detections, self._has_masks = max_detections, task == "segment"
+        module, predictor = _PREDICTORS[task]
         self._predictor = getattr(import_ultralytics(module), predictor)(
             overrides={
                 "conf": confidence,
