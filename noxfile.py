@@ -9,6 +9,7 @@ import shutil
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nox
 
@@ -127,13 +128,16 @@ def release(session: nox.Session) -> None:
     (wheel,) = (path for path in built if path.suffix == ".whl")
     check_wheel(session, wheel)
 
-    empty = Path(session.create_tmp()) / "empty"
-    session.run("python", "-m", "venv", "--clear", str(empty))
-    python = str(empty / ("Scripts" if os.name == "nt" else "bin") / "python")
-    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
-    with session.chdir(empty):  # else Python imports the packages of this folder
-        for command in (("-m", "kaleido_cli", "--help"), ("-c", f"import {', '.join(PACKAGES)}")):
-            session.run(python, *command, env=ENVIRONMENT, external=True)
+    with TemporaryDirectory() as empty:  # gigabytes, with torch in it
+        session.run("python", "-m", "venv", empty)
+        python = str(Path(empty) / ("Scripts" if os.name == "nt" else "bin") / "python")
+        session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+        with session.chdir(empty):  # else Python imports the packages of this folder
+            for command in (
+                ("-m", "kaleido_cli", "--help"),
+                ("-c", f"import {', '.join(PACKAGES)}"),
+            ):
+                session.run(python, *command, env=ENVIRONMENT, external=True)
 
 
 def check_wheel(session: nox.Session, wheel: Path) -> None:

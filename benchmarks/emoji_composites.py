@@ -27,7 +27,7 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
 from pipelines.extract.detectors.base import Detections
-from pipelines.extract.detectors.model import find_detector
+from pipelines.extract.detectors.find import find_detector, load_detector
 from pipelines.extract.ellipse import fit_ellipses, overlap
 from pipelines.latents.blobs import Blobs
 from pipelines.scenes.judge import iou
@@ -106,7 +106,7 @@ def detect(name: str, find: str, pictures: Sequence[Composite]) -> list[Detectio
     """Run a detector over all pictures."""
     prompts = tuple(word.strip() for word in find.split(",") if word.strip())
     embedded = name == str(embedded_path("detector"))
-    backend = find_detector(name, () if embedded else prompts).load(CONFIDENCE, MOST)
+    backend = load_detector(find_detector(name, () if embedded else prompts), CONFIDENCE, MOST)
     return [
         found
         for part in in_batches(pictures, BATCH)

@@ -17,16 +17,16 @@ from pipelines.workspace.workspace import Workspace
 
 FEW, MANY, SHARDS, SIDE = 2_000, 50_000, 1_000, 16
 CHILD = """
-import json, sys, time
+import json, resource, sys, time
 from pathlib import Path
 from pipelines.workspace.workspace import Workspace
-from pipelines.engines.pace import peak_memory
 from pipelines.extract.run import extract
 
 start = time.perf_counter()
 extract(Workspace.find(explicit=Path(sys.argv[1])), ["palette"])
 seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "bytes": peak_memory(of_children=False)}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"seconds": seconds, "bytes": peak}))
 """
 
 

@@ -10,7 +10,9 @@ The aims are a ratio of 1.1 and 200 MB. Drawing is not part of it. `nox -s bench
 
 from __future__ import annotations
 
+import resource
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -19,7 +21,6 @@ from _paired import in_turns
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.engines.pace import peak_memory
 from pipelines.evaluate.measure import feature_distances, feature_metrics, measure
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import Look, Observed, Source, join, observe
@@ -100,11 +101,17 @@ def seen(source: Source, look: Look, captions: list[str]) -> Observed:
     return join([observe(source, look, captions, 0)])
 
 
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def rise(work: Callable[[], None]) -> float:
     """Do it once, and return by how many bytes the peak of memory rose."""
-    before = peak_memory(of_children=False)
+    before = peak_memory()
     work()
-    return peak_memory(of_children=False) - before
+    return peak_memory() - before
 
 
 def report(network: str, alone: float, beyond: float, rose: float) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 
 QUIET = {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
 """Their remarks on configurations are for developers; a user may set these otherwise."""
+
+
+NARROWEST = 40
+"""Columns below which help and tables cannot be read; some terminals claim to have none."""
 
 
 def main() -> None:
@@ -17,9 +22,24 @@ def main() -> None:
         sys.exit(problem)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    from kaleido_cli.app import app
+    try:
+        fit_terminal()
+        from kaleido_cli.app import app
 
-    app(prog_name="kaleido")
+        app(prog_name="kaleido")
+    except KeyboardInterrupt:  # while modules are imported, or in the last lines
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def fit_terminal() -> None:
+    """Make output possible on terminals and pipes of any encoding and any width."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
 
 
 def shadowed() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from importlib import import_module
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kaleido_cli import __version__, console
-from pipelines.core.errors import KaleidoError
+from kaleido_cli.failures import exit_status, explain
 
 COMMANDS = {
     "init": "Make a workspace.",
@@ -34,18 +35,30 @@ def load(name: str) -> Any:
     """Import a command's module and return its click command."""
     command = typer.main.get_command(import_module(f"kaleido_cli.{name}").app)
     command.name = name
+    for item in (command, *getattr(command, "commands", {}).values()):
+        item.help = _join_lines(item.help or "")
     return command
+
+
+def _join_lines(text: str) -> str:
+    """Make each paragraph one line: Typer would break lines where the source does."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+STOPPED = 130
+"""Exit status after Ctrl-C."""
 
 
 class LazyGroup(TyperGroup):
     """A group that lists `COMMANDS` and imports only the command that is called.
 
-    It also shows errors that a user can mend, as text and without a traceback.
+    It also shows errors that a user can correct as text, without a traceback.
     """
 
     def __init__(self, **attrs: Any) -> None:
         stubs = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
         super().__init__(**attrs | {"commands": stubs})
+        self.help = _join_lines(self.help or "")
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Give flags a default: to turn None into False, Typer would import pydantic (80 ms)."""
@@ -61,16 +74,36 @@ class LazyGroup(TyperGroup):
         return name, load(name) if name else None, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; a `KaleidoError` or a failing file ends the program with status 1."""
+        """Run the command."""
         try:
-            return super().invoke(ctx)
-        except (KaleidoError, OSError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise
-            if ctx.params["verbose"]:
-                traceback.print_exc()
-            console.show_error(error)
-            raise typer.Exit(1) from error
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while a full disk can still be reported
+            return result
+        except KeyboardInterrupt as error:
+            console.say("Stopped.")
+            raise typer.Exit(STOPPED) from error
+        except Exception as error:
+            raise typer.Exit(_report(error, ctx.params["verbose"])) from error
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Parse the command line and run it; help and version are printed while parsing."""
+        try:
+            return super().main(*args, **extra)
+        except Exception as error:
+            sys.exit(_report(error, verbose=False))
+
+
+def _report(error: Exception, verbose: bool) -> int:
+    """Print an error that `explain` knows and return the exit status; raise any other."""
+    broken_pipe = isinstance(error, OSError) and error.errno == errno.EPIPE
+    known = None if broken_pipe else explain(error)  # Typer ends quietly if our reader is gone
+    if known is None:
+        raise error
+    if verbose:
+        traceback.print_exception(error)
+    console.show_error(known)
+    return exit_status(known)
 
 
 app = typer.Typer(

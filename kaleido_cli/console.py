@@ -12,8 +12,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.lines import LineProgress
-from pipelines.core.progress import Advance, Progress
+from pipelines.core.progress import (
+    Advance,
+    LineProgress,
+    Pace,
+    Progress,
+    format_rate,
+    format_seconds,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,12 +114,10 @@ def show_records(records: Sequence[Any]) -> None:
             line(f"  {kind}: {text}")
 
 
-def show_error(error: KaleidoError | OSError) -> None:
-    """Print what is wrong, why, and what mends it."""
+def show_error(error: KaleidoError) -> None:
+    """Print what is wrong, why, and the hint."""
     from rich.text import Text
 
-    if not isinstance(error, KaleidoError):
-        error = KaleidoError(str(error.filename or "the system"), f"{error.strerror or error}.")
     text = Text.assemble(("Error: ", "bold red"), (clean(error.what), "bold"))
     text.append(f": {clean(error.why)}")
     if error.hint:
@@ -137,9 +141,13 @@ class ConsoleProgress(Progress):
                 yield advance
             return
         with self._live() as bars:
-            task = bars.add_task(description, total=total, completed=done, unit=unit, note="")
+            pace = Pace()
+            task = bars.add_task(
+                description, total=total, completed=done, unit=unit, note="", pace=pace
+            )
 
             def move(n: int = 1, note: str = "") -> None:
+                pace.advance(n)
                 bars.update(task, advance=n)
                 if note:
                     bars.update(task, note=clean(note))
@@ -152,9 +160,7 @@ class ConsoleProgress(Progress):
         if self._bars is not None:
             yield self._bars
             return
-        from kaleido_cli.bars import make_bars
-
-        with make_bars(console(stderr=True)) as self._bars:
+        with _make_bars(console(stderr=True)) as self._bars:
             try:
                 yield self._bars
             finally:
@@ -163,3 +169,39 @@ class ConsoleProgress(Progress):
     def message(self, text: str) -> None:
         """Print a line above the bars."""
         say(text)
+
+
+def _make_bars(console: Console) -> Bars:
+    """Return rich's live display with our columns."""
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Count(ProgressColumn):
+        """Units done, of how many."""
+
+        def render(self, task: Task) -> Text:
+            of = f"/{int(task.total):,}" if task.total is not None else ""
+            return Text(f"{int(task.completed):,}{of}")
+
+    class Rate(ProgressColumn):
+        """Units per second, and the time left at that rate."""
+
+        def render(self, task: Task) -> Text:
+            rate = task.fields["pace"].rate
+            if not rate:
+                return Text("")
+            text = Text(format_rate(rate, task.fields["unit"]), "cyan")
+            if task.total is not None and not task.finished:
+                text.append(f", {format_seconds(task.remaining / rate)} left")
+            return text
+
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        Count(),
+        TimeElapsedColumn(),
+        Rate(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+    )

@@ -38,8 +38,13 @@ CaptionColumnOption = Annotated[
     str | None, typer.Option(help="Column of captions.", show_default=False)
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace data of another source or other options.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace data of another source or other options, and records that fail now.",
+    ),
 ]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Local worker processes.")]
 
 
 @app.command(
@@ -51,7 +56,7 @@ def scenes(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of scenes.")] = 2000,
     hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
     overwrite: OverwriteOption = False,
-    workers: Annotated[int, typer.Option(min=1, help="Local processes.")] = 1,
+    workers: WorkersOption = 1,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,6 +81,7 @@ def scenes(
 def folder(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder of images and captions.")],
+    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -91,6 +97,7 @@ def folder(
     summary = write_folder(
         open_workspace(context, workspace),
         path,
+        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -108,6 +115,7 @@ def table(
     ],
     image_column: ImageColumnOption = None,
     caption_column: CaptionColumnOption = None,
+    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -125,6 +133,7 @@ def table(
         path,
         image_column,
         caption_column,
+        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -152,6 +161,7 @@ def hub(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Rows to read (default: all).", show_default=False)
     ] = None,
+    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -172,6 +182,7 @@ def hub(
         image_column,
         caption_column,
         limit,
+        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -217,12 +228,13 @@ def emoji(
 
 
 @app.command(
-    cls=settings_of("data.image_size", "data.max_caption", "data.seed"),
+    cls=settings_of("data.image_size", "data.fit", "data.max_caption", "data.seed"),
     epilog="Example: kaleido data webdataset ~/laion/shards",
 )
 def webdataset(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
+    workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -238,6 +250,7 @@ def webdataset(
     summary = write_webdataset(
         open_workspace(context, workspace),
         path,
+        workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
@@ -317,6 +330,7 @@ def show(
 
 def _show_written(summary: Any, as_json: bool, noun: str = "records") -> None:
     console.show(summary, as_json, lambda result: console.show_counts(result, noun))
+    summary.require_records(noun)
 
 
 def _render_checked(summary: Any) -> None:

@@ -10,7 +10,7 @@ import typer
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import JsonOption
-from pipelines.core.lines import format_seconds
+from pipelines.core.progress import format_seconds
 
 app = typer.Typer(add_completion=False)
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.filesize import decimal
 
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
-from pipelines.core.lines import format_seconds
+from pipelines.core.progress import format_seconds
 
 app = typer.Typer(
     add_completion=False,
@@ -124,7 +123,7 @@ COMMANDS = {
 }
 """Name -> the command. Those for plug-ins take the kinds as an argument: see `plugin`."""
 
-COMMON = ("extract.workers", "extract.disk_budget")
+COMMON = ("extract.workers",)
 """Settings that every command reads."""
 
 
@@ -210,7 +209,7 @@ def _extract(
         console.show(shown, as_json, _render_preview)
         return
     if request.dry_run:
-        plans = plan(opened, kinds, request.retry_failed)
+        plans = plan(opened, kinds, request.retry_failed, request.trust_weights)
         console.show({item.kind: item for item in plans}, as_json, _render_plans)
         return
     summaries = extract(
@@ -221,6 +220,13 @@ def _extract(
         trust_weights=request.trust_weights,
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
+    if empty := [summary.kind for summary in summaries if not summary.ok]:
+        raise KaleidoError(
+            f"latents {', '.join(empty)}",
+            "no record has them.",
+            "See why with `kaleido status --failed`.",
+            code="nothing-produced",
+        )
 
 
 def _masks(changes: Mapping[str, Any]) -> dict[str, str]:
@@ -240,7 +246,6 @@ def _masks(changes: Mapping[str, Any]) -> dict[str, str]:
 def _refuse_with_preview(changes: Mapping[str, Any], request: Request) -> None:
     given = {
         "--workers": "extract.workers" in changes,
-        "--disk-budget": "extract.disk_budget" in changes,
         "--retry-failed": request.retry_failed,
         "--dry-run": request.dry_run,
     }
@@ -267,26 +272,9 @@ def _render_plans(plans: dict[str, Any]) -> None:
         )
         for reason, count in item.reasons.items():
             console.line(f"  {count:,} shards: {reason}")
-        if item.pending:
-            console.line(f"  {_estimate(item)}")
-    left = next(iter(plans.values())).disk_left
-    if left is not None:
-        from pipelines.engines.budget import foresee
-
-        console.line(foresee(left, [item.growth for item in plans.values()]))
-
-
-def _estimate(item: Any) -> str:
-    parts = []
-    if item.seconds is not None:
-        parts.append(
-            f"{format_seconds(item.seconds)} for all kinds of the pass, as in its last run"
-        )
-    if item.memory is not None:
-        parts.append(f"{decimal(item.memory)} of memory")
-    if item.disk is not None:
-        parts.append(f"{decimal(item.disk)} on disk")
-    return f"about {', '.join(parts)}" if parts else "time and disk: not known before a first run"
+        if item.pending and item.seconds is not None:
+            seconds = format_seconds(item.seconds)
+            console.line(f"  about {seconds} for all kinds of the pass, as in its last run")
 
 
 def _render_preview(summary: Any) -> None:

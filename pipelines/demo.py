@@ -12,7 +12,8 @@ from typing import Any
 from pipelines.core.progress import SILENT, Progress
 from pipelines.embedded.paths import ships
 from pipelines.evaluate.run import evaluate
-from pipelines.extract.run import READY, extract
+from pipelines.extract.run import extract
+from pipelines.extract.stages import READY
 from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior

@@ -20,7 +20,8 @@ from pipelines.core.plugins import (
     plugin_packages,
 )
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.detectors.plugin import plugin_describer, plugin_detector
+from pipelines.extract.captioners.find import PLUGINS as DESCRIBER_PLUGINS
+from pipelines.extract.detectors.find import PLUGINS as DETECTOR_PLUGINS
 from pipelines.latents.registry import KINDS, latent_class
 
 PACKAGES = {
@@ -97,9 +98,9 @@ def _plugin(group: str, name: str) -> str:
         if group == LATENTS:
             latent_class(name)
         elif group == DETECTORS:
-            plugin_detector(name, ())
+            DETECTOR_PLUGINS.find(name)
         elif group == DESCRIBERS:
-            plugin_describer(name)
+            DESCRIBER_PLUGINS.find(name)
         else:
             load_plugin(group, name)
     except KaleidoError as error:

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pipelines.core.lines import LineProgress
-from pipelines.core.progress import SILENT, Progress
+from pipelines.core.progress import SILENT, LineProgress, Progress
 from pipelines.core.seeds import derive, generator
 from pipelines.extract.captioners.tiny import Captioner, build_captioner
 from pipelines.models.pixels import to_tensor

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.core.lines import LineProgress
-from pipelines.core.progress import SILENT, Progress
+from pipelines.core.progress import SILENT, LineProgress, Progress
 from pipelines.core.seeds import derive
 from pipelines.extract.detectors.yolo import (
     YoloBackend,

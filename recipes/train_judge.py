@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.core.lines import LineProgress
-from pipelines.core.progress import SILENT, Progress
+from pipelines.core.progress import SILENT, LineProgress, Progress
 from pipelines.core.seeds import derive, generator
 from pipelines.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from pipelines.scenes.judge import JudgeConfig, JudgeNetwork, save_judge, to_input

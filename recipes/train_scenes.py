@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from pipelines.core.lines import LineProgress
-from pipelines.core.progress import Progress
+from pipelines.core.progress import LineProgress, Progress
 from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.evaluate.run import evaluate

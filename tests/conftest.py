@@ -155,7 +155,9 @@ def write_data(workspace) -> WriteData:
             info = write_shard(path, rows)
             outcomes = [RowOutcome(key, "ok") for key, _ in rows]
             counts = count_outcomes(outcomes)
-            mark = fingerprint("fixture", info.sha256)
-            write_manifest(path, Manifest("fixture", 1, mark, counts, info.sha256), outcomes)
+            mark, stage = fingerprint("fixture", info.sha256), "fixture"
+            if rows and records[start].meta.get("source") == "kaleido scenes":
+                stage = "scenes"
+            write_manifest(path, Manifest(stage, 1, mark, counts, info.sha256), outcomes)
 
     return write

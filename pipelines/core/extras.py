@@ -1,4 +1,4 @@
-"""Packages that only an extra installs."""
+"""Packages that only an optional extra installs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pipelines.core.errors import KaleidoError
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a module of a package that the extra `extra` installs.
+    """Import a module of a package that an extra installs.
+
+    Args:
+        module: Its import name.
+        extra: Named in the hint.
 
     Raises:
-        KaleidoError: If it is not installed; names the extra.
+        KaleidoError: If it is not installed (``not-installed``).
     """
     try:
         return importlib.import_module(module)
@@ -21,4 +25,5 @@ def import_extra(module: str, extra: str) -> ModuleType:
             module.replace("_", "-"),
             "this package is not installed.",
             f"Install it with `pip install 'kaleido-diffusion[{extra}]'`.",
+            code="not-installed",
         ) from error

@@ -1,7 +1,7 @@
-"""Plug-ins: what other installed packages bring under a name, by entry points.
+"""Plug-ins: entry points by which other installed packages add kinds, stages and models.
 
-Looking through all installed packages takes about 70 ms, so it is done only where a name is asked
-for that Kaleido itself does not know, and once a group in a process.
+Scanning all installed packages takes about 70 ms, so it is done only for a name that Kaleido itself
+does not know, and once per group and process.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 
 LATENTS = "kaleido.latents"
-"""Group of kinds of latents: the kind's name -> its `pipelines.latents.base.Latent`."""
+"""Group of latent kinds: the kind's name -> its `pipelines.latents.base.Latent`."""
 
 STAGES = "kaleido.stages"
-"""Group of stages: the kind's name -> a function that makes its stage."""
+"""Group of stages: the kind's name -> a function that returns its stage."""
 
 DETECTORS = "kaleido.detectors"
 """Group of detectors: a name for ``--model`` -> its class."""
@@ -28,28 +28,28 @@ GROUPS = (LATENTS, STAGES, DETECTORS, DESCRIBERS)
 
 
 def plugin_names(group: str) -> list[str]:
-    """Return the names that installed packages bring in a group, sorted; nothing is imported."""
+    """Return the names in a group, sorted, without importing anything."""
     return sorted({entry.name for entry in _entries(group)})
 
 
 def plugin_packages(group: str, name: str) -> str:
-    """Return the packages that bring a name, by commas; empty if none does."""
+    """Return the packages that define a name, separated by commas; empty if none does."""
     found = {entry.dist.name if entry.dist else "?" for entry in _entries(group, name)}
     return ", ".join(sorted(found))
 
 
 def load_plugin(group: str, name: str) -> Any:
-    """Import what a package brings under a name.
+    """Import the object that a package defines under a name.
 
     Args:
         group: One of `GROUPS`.
         name: The entry point's name.
 
     Returns:
-        What the entry point names, not checked; None if no package brings the name.
+        The object of the entry point, unchecked; None if no package defines the name.
 
     Raises:
-        KaleidoError: If several packages bring it, or it cannot be imported.
+        KaleidoError: If several packages define it, or it cannot be imported.
     """
     found = _entries(group, name)
     if not found:
@@ -57,8 +57,9 @@ def load_plugin(group: str, name: str) -> Any:
     if len(found) > 1:
         raise KaleidoError(
             f"plug-in {name!r}",
-            f"{plugin_packages(group, name)} bring {len(found)} of this name ({group}).",
+            f"{plugin_packages(group, name)} define {len(found)} of this name ({group}).",
             "Uninstall all but one.",
+            code="plugin",
         )
     try:
         return found[0].load()
@@ -68,11 +69,10 @@ def load_plugin(group: str, name: str) -> Any:
 
 
 def plugin_error(group: str, name: str, why: str) -> KaleidoError:
-    """Return the error of a plug-in that is not what its group asks for."""
+    """Return the error of a plug-in that breaks the contract of its group."""
     package = plugin_packages(group, name)
-    return KaleidoError(
-        f"plug-in {name!r} of {package}", why, f"Mend {package}, update it, or uninstall it."
-    )
+    hint = f"Fix, update or uninstall {package}."
+    return KaleidoError(f"plug-in {name!r} of {package}", why, hint, code="plugin")
 
 
 def _entries(group: str, name: str | None = None) -> list[EntryPoint]:

@@ -1,13 +1,14 @@
-"""Stage: a pure function over records that computes one kind of latent."""
+"""Stages: pure functions over records that compute latents."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.memory import is_out_of_memory, out_of_memory
 from pipelines.core.record import Record
 
 
@@ -20,7 +21,7 @@ class Ok:
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """The record is sound, but the stage has nothing to say about it (no object found, say)."""
+    """The record is valid, but the stage found nothing in it (no object, for example)."""
 
     reason: str
 
@@ -37,16 +38,16 @@ Outcome = Ok | Filtered | Failed
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What a stage needs and gives, known before any work starts.
+    """How one kind of latent is computed, known before any work starts.
 
     Attributes:
         name: The stage's name in fingerprints and logs.
         version: Raised whenever the stage's output changes for equal input.
         output: The kind of latent that it produces.
         inputs: Kinds of latents that must exist in the workspace first.
-        batch_size: Records per call, at most. A batch never crosses a shard.
-        options: Everything else that the output depends on (thresholds, weights' sha256), as JSON
-            values.
+        batch_size: Most records per call. A batch never crosses a shard.
+        options: Everything else that the output depends on (thresholds, SHA-256 of the weights), as
+            JSON values.
         resources: What a worker needs: ``{"threads": 1, "gpus": 0}``.
     """
 
@@ -59,32 +60,77 @@ class StageSpec:
     resources: Mapping[str, int] = field(default_factory=lambda: {"threads": 1, "gpus": 0})
 
 
-class Stage(ABC):
-    """One step of extraction. It opens no files of the workspace and keeps no global state."""
+class StageGroup(ABC):
+    """One step of extraction that computes one or several kinds of latents from a single pass.
 
-    spec: StageSpec
+    It opens no files of the workspace and keeps no state between batches.
+
+    Attributes:
+        specs: One for each kind. All have the same inputs, batch size and resources.
+    """
+
+    specs: Sequence[StageSpec]
 
     def setup(self) -> None:  # noqa: B027 - a stage without weights has nothing to load
         """Load weights. Called once in each worker, before the first batch."""
+
+    @abstractmethod
+    def compute(
+        self, records: Sequence[Record], kinds: Collection[str]
+    ) -> Mapping[str, Sequence[Outcome]]:
+        """Compute latents of each record.
+
+        Args:
+            records: At most ``batch_size`` records; their images are decodable.
+            kinds: The kinds that are wanted, at least one.
+
+        Returns:
+            For each of `kinds` one outcome per record, in the same order.
+
+        Raises:
+            BadRecord: Or another error of `pipelines.engines.batches.ROW_ERRORS`, if a record
+                cannot be processed: the engine calls again record by record, kind by kind.
+            Exception: If no record is at fault; it ends the run.
+        """
+
+
+class Stage(StageGroup):
+    """A stage of a single kind; subclasses have a `spec` and implement `__call__`."""
+
+    spec: StageSpec
+
+    @property
+    def specs(self) -> Sequence[StageSpec]:  # type: ignore[override]
+        """The only spec."""
+        return (self.spec,)
+
+    def compute(
+        self, records: Sequence[Record], kinds: Collection[str]
+    ) -> Mapping[str, Sequence[Outcome]]:
+        """Compute the stage's only kind, see `StageGroup.compute`."""
+        return {self.spec.output: self(records)}
 
     @abstractmethod
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Compute the latent of each record.
 
         Args:
-            records: At most ``spec.batch_size`` records; images are decodable.
+            records: At most ``spec.batch_size`` records; their images are decodable.
 
         Returns:
-            One outcome a record, in the same order.
+            One outcome per record, in the same order.
 
         Raises:
-            BadRecord: Or another error of `pipelines.engines.batches.ROW_ERRORS`, if a record
-                cannot be processed: the engine calls again record by record.
-            Exception: If no record is at fault; it ends the run.
+            Exception: As `StageGroup.compute`.
         """
 
 
-def set_up(stage: Stage) -> None:
+def kinds_of(stages: Sequence[StageGroup]) -> list[str]:
+    """Return the kinds of latents that stages compute, in their order."""
+    return [spec.output for stage in stages for spec in stage.specs]
+
+
+def set_up(stage: StageGroup) -> None:
     """Call a stage's `setup`.
 
     Raises:
@@ -95,8 +141,13 @@ def set_up(stage: Stage) -> None:
     except KaleidoError:
         raise
     except Exception as error:
+        names = " and ".join(spec.name for spec in stage.specs)
+        what = f"extract {', '.join(kinds_of([stage]))}"
+        if is_out_of_memory(error):
+            raise out_of_memory(what, "Use a smaller model, or fewer --workers.") from error
         raise KaleidoError(
-            f"extract {stage.spec.output}",
-            f"{stage.spec.name} could not be set up ({type(error).__name__}: {error}).",
+            what,
+            f"{names} could not be set up ({type(error).__name__}: {error}).",
             "`kaleido doctor` checks the installation.",
+            code="not-installed" if isinstance(error, ImportError) else "error",
         ) from error

@@ -1,52 +1,58 @@
-"""Reading captions that strangers wrote: text files, tables, and lists for `kaleido sample`."""
+"""Read captions that strangers wrote, from text files and from lists."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import codecs
+import unicodedata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pipelines.core.errors import BadRecord, KaleidoError
 
-TABLES = ("captions.jsonl", "captions.csv", "captions.tsv")
-FILE_COLUMNS = ("file", "image", "file_name", "path")
-CAPTION_COLUMNS = ("caption", "text")
+SUFFIXES = (".txt", ".caption")
+"""Text files with one caption; an image that has both takes the first."""
+
 MAX_BYTES = 1_000_000
 """Largest text file or table row that is read as one caption."""
 
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks; that of UTF-32 begins with that of UTF-16."""
 
-@dataclass(frozen=True)
-class TableRow:
-    """A row of a caption table; `reason` says why it cannot be used, else it is empty."""
 
-    line: int
-    file: str
-    caption: str
-    reason: str = ""
+def encoding_of(head: bytes) -> str:
+    """Return the encoding that a byte order mark names, or UTF-8 without one."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
 
 
 def clean_caption(data: bytes | str, name: str, max_caption: int) -> str:
-    """Return a caption as one line of text. Markup stays as it is: it is data.
+    """Return a caption as one line of text.
+
+    White space and control characters become single spaces. Markup is kept: it is data.
 
     Args:
-        data: UTF-8 bytes, or text in which undecodable bytes are lone surrogates.
+        data: Encoded text (UTF-8, or what its byte order mark says), or text in which undecodable
+            bytes are lone surrogates.
         name: What to call it in an error.
         max_caption: Longest caption, in characters.
 
     Raises:
-        BadRecord: If it is not UTF-8, empty, or too long.
+        BadRecord: If it cannot be decoded, has no letter and no digit, or is too long.
     """
     try:
-        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        text = data.decode(encoding_of(data)) if isinstance(data, bytes) else data
         text.encode("utf-8")
     except UnicodeError as error:
         raise BadRecord(name, "the caption is not UTF-8.", "Save it as UTF-8.") from error
-    text = " ".join(text.split())
+    text = " ".join("".join(map(_blank_control, text)).split())
     if not text:
         raise BadRecord(name, "the caption is empty.", "Write one.")
+    if not any(char.isalnum() for char in text):
+        raise BadRecord(name, "the caption has no letter and no digit.", "Write one in words.")
     if len(text) > max_caption:
         raise BadRecord(
             name,
@@ -54,6 +60,10 @@ def clean_caption(data: bytes | str, name: str, max_caption: int) -> str:
             "Shorten it, or raise data.max_caption.",
         )
     return text
+
+
+def _blank_control(char: str) -> str:
+    return " " if unicodedata.category(char) == "Cc" else char
 
 
 def read_caption(path: Path, max_caption: int) -> str:
@@ -72,108 +82,6 @@ def read_caption(path: Path, max_caption: int) -> str:
     if len(data) > MAX_BYTES:
         raise BadRecord(path.name, f"the caption file is over {MAX_BYTES:,} bytes.", "Shorten it.")
     return clean_caption(data, path.name, max_caption)
-
-
-def find_table(folder: Path) -> Path | None:
-    """Return the caption table of a folder, if it has one.
-
-    Raises:
-        KaleidoError: If it has several.
-    """
-    found = [folder / name for name in TABLES if (folder / name).is_file()]
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
-        raise KaleidoError(str(folder), f"it holds {names}.", "Keep one of them.")
-    return found[0] if found else None
-
-
-def read_table(
-    path: Path,
-    files: Sequence[str] = FILE_COLUMNS,
-    captions: Sequence[str] = CAPTION_COLUMNS,
-) -> Iterator[TableRow]:
-    """Read a table of images and captions, row by row.
-
-    Args:
-        path: JSON Lines, or CSV or TSV with a header.
-        files: Names of the image's column; the first that there is counts.
-        captions: Likewise of the caption's.
-
-    Raises:
-        KaleidoError: If the file cannot be read or its header lacks a column.
-    """
-    try:
-        read = _read_json if path.suffix == ".jsonl" else _read_csv
-        yield from read(path, files, captions)
-    except OSError as error:
-        raise KaleidoError(str(path), f"it cannot be read ({error.strerror}).") from error
-
-
-def _read_json(path: Path, files: Sequence[str], captions: Sequence[str]) -> Iterator[TableRow]:
-    with path.open("rb") as file:
-        for line, data in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), 1):
-            if len(data) > MAX_BYTES:
-                _skip_line(file)
-                yield TableRow(line, "", "", f"the line is over {MAX_BYTES:,} bytes.")
-            elif data.strip():
-                yield _json_row(line, data, files, captions)
-
-
-def _skip_line(file: BinaryIO) -> None:
-    while (rest := file.readline(MAX_BYTES)) and not rest.endswith(b"\n"):
-        pass
-
-
-def _json_row(line: int, data: bytes, files: Sequence[str], captions: Sequence[str]) -> TableRow:
-    try:
-        # Undecodable bytes become lone surrogates, so that only their own row fails.
-        values = json.loads(data.decode("utf-8-sig", "surrogateescape"))
-    except (ValueError, RecursionError) as error:
-        return TableRow(line, "", "", f"the line is not JSON ({error}).")
-    if not isinstance(values, dict):
-        return TableRow(line, "", "", "the line is not a JSON object.")
-    return _row(line, _first(values, files), _first(values, captions))
-
-
-def _read_csv(path: Path, files: Sequence[str], captions: Sequence[str]) -> Iterator[TableRow]:
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        header = _next(reader)
-        columns = [name.strip() for name in header] if isinstance(header, list) else []
-        for wanted in (files, captions):
-            if not set(wanted) & set(columns):
-                raise KaleidoError(
-                    str(path),
-                    f"its header has none of the columns {', '.join(wanted)}.",
-                    f"It has: {', '.join(columns) or 'nothing'}. `kaleido data table` takes other "
-                    "names by --image-column and --caption-column.",
-                )
-        while (cells := _next(reader)) is not None:
-            if isinstance(cells, csv.Error):
-                yield TableRow(reader.line_num, "", "", f"the row cannot be read ({cells}).")
-            elif cells:
-                values = dict(zip(columns, cells, strict=False))
-                yield _row(reader.line_num, _first(values, files), _first(values, captions))
-
-
-def _next(reader: Iterator[list[str]]) -> list[str] | csv.Error | None:
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        return error
-
-
-def _first(values: dict[str, Any], names: Sequence[str]) -> Any:
-    return next((values[name] for name in names if name in values), None)
-
-
-def _row(line: int, file: Any, caption: Any) -> TableRow:
-    if not isinstance(file, str) or not file:
-        return TableRow(line, "", "", "the row names no image.")
-    if not isinstance(caption, str):
-        return TableRow(line, file, "", "the row has no caption.")
-    return TableRow(line, file, caption)
 
 
 def read_captions(file: BinaryIO, name: str, max_caption: int) -> list[str]:

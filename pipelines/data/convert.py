@@ -1,20 +1,19 @@
-"""Turning what strangers captioned into records: every source of images does it alike."""
+"""Turn a picture and a caption from any source into a record."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipelines.core.errors import BadRecord
-from pipelines.core.images import encode_png, open_image
+from pipelines.core.images import decode, encode_png
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
+from pipelines.data.fit import fit_image, fits
 from pipelines.workspace.manifest import RowOutcome
 from pipelines.workspace.settings import DataSettings
 
@@ -24,34 +23,26 @@ MAX_BYTES = 200_000_000
 MIN_PIXELS = 2
 """Fewest pixels of a picture: a single pixel, such as a tracker on a web page, shows nothing."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-UNREADABLE = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".jp2", ".tga", ".ico")
-"""Images by their name, of kinds that we do not decode: recorded as failed."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff") + (
+    *(".jfif", ".jpe", ".pjpeg", ".pjp", ".apng", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jp2", ".j2k", ".qoi", ".ico", ".tga", ".psd", ".dds", ".pcx", ".sgi", ".rgb", ".ras"),
+)
+"""Usual suffixes of pictures. Others count as pictures if their first bytes are those of one."""
+
+UNREADABLE = (".heic", ".heif", ".jxl", ".svg", ".cr2", ".nef", ".arw", ".dng")
+"""Suffixes of pictures that Pillow does not decode: recorded as failed, with this reason."""
 
 HELDOUT_SHARE = 10
 """One image in so many is held out."""
 
 
-class Keys:
-    """Makes unique keys from paths: the path itself where it is safe, else with a short hash."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-
-    def make(self, name: str) -> str:
-        """Return a key for the path `name`, its suffix left out."""
-        path = PurePosixPath(name)
-        stem = str(path.with_suffix("")) if path.name else name
-        ascii_only = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
-        # A word that begins with a dash would be an option on a command line.
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", ascii_only).lstrip("-")[:60] or "record"
-        key, changed, repeat = safe, safe != stem, 0
-        while changed or key in self._used:
-            mark = f"{name}\0{repeat}".encode("utf-8", "surrogatepass")
-            key = f"{safe}-{hashlib.sha256(mark).hexdigest()[:10]}"
-            changed, repeat = False, repeat + 1
-        self._used.add(key)
-        return key
+def options_of(settings: DataSettings) -> dict[str, Any]:
+    """Return the settings that records of every source depend on."""
+    return {
+        "image_size": settings.image_size,
+        "fit": settings.fit,
+        "max_caption": settings.max_caption,
+    }
 
 
 def to_record(
@@ -63,54 +54,58 @@ def to_record(
     settings: DataSettings,
     licence: str = "unknown",
 ) -> Record:
-    """Decode an image and make it a record of the workspace's size.
+    """Decode a picture and make it a record of the workspace's size.
+
+    A PNG, JPEG or WebP that already has the size is stored as it is, byte for byte, unless an
+    orientation, a colour profile or an alpha channel has to be applied. Other pictures become PNG.
 
     Args:
         key: The record's key.
-        name: What to call the image, in errors and in the record.
-        data: The encoded image.
+        name: What to call the picture, in errors and in the record.
+        data: The encoded picture.
         caption: Clean, see `pipelines.data.caption_files.clean_caption`.
         source: Where it comes from: ``folder``, ``webdataset``.
-        settings: ``data.image_size``.
-        licence: The image's.
+        settings: ``data.image_size`` and ``data.fit``.
+        licence: The picture's.
 
     Raises:
-        BadRecord: If the image cannot be read.
+        BadRecord: If the picture cannot be read.
     """
-    # By the file's bytes: all captions of an image, and all its copies, are on one side.
-    split = split_of(hashlib.sha256(data).hexdigest())
+    decoded = decode(data, name)
+    width, height = decoded.image.size
+    if width * height < MIN_PIXELS:
+        raise BadRecord(name, f"the image has 1 x 1 pixels; at least {MIN_PIXELS} are needed.")
     meta = {
         "source": source,
         "file": plain(name),
         "licence": licence,
-        "split": split,
+        # By the file's bytes: all captions of a picture, and all its copies, are on one side.
+        "split": split_of(hashlib.sha256(data).hexdigest()),
+        "original_size": [width, height],
     }
-    image = open_image(data, name)
-    if image.width * image.height < MIN_PIXELS:
-        raise BadRecord(name, f"the image has 1 x 1 pixels; at least {MIN_PIXELS} are needed.")
-    return Record(key, encode_png(square(image, settings.image_size)), caption, meta)
+    if not (decoded.verbatim and fits((width, height), settings.image_size, settings.fit)):
+        image = fit_image(decoded.image, settings.image_size, settings.fit)
+        data = encode_png(np.asarray(image))
+    return Record(key, data, caption, meta)
+
+
+def original_size(meta: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the width and height that a record's picture came with, if the record names them."""
+    size = meta.get("original_size")
+    return (size[0], size[1]) if size else None
 
 
 def split_of(unit: str) -> str:
-    """The split, ``train`` or ``heldout``, of everything that shares `unit`."""
+    """Return the split, ``train`` or ``heldout``, of everything that shares `unit`."""
     return "heldout" if derive(0, "split", unit) % HELDOUT_SHARE == 0 else "train"
 
 
 def attempt(key: str, name: str, make: Callable[[], Record]) -> Record | RowOutcome:
-    """Make a record; an image or caption that cannot be used gives a failed row with the reason."""
+    """Make a record; a picture or caption that cannot be used gives a failed row with a reason."""
     try:
         return make()
     except BadRecord as error:
         return RowOutcome(key, "failed", plain(f"{name}: {error.why}"))
-
-
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """Crop to the central square and resize with antialiasing: uint8 (size, size, 3)."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Cropped first: resize(box=...) would let the pixels outside of the box bleed into the edge.
-    centre = image.crop((left, top, left + side, top + side))
-    return np.asarray(centre.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def plain(text: str) -> str:
@@ -119,7 +114,7 @@ def plain(text: str) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file that `read_image` would read; else the reason why not."""
+    """Return the SHA-256 of a file that `read_image` would read, or else why it would not."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             return "not read"
@@ -130,7 +125,7 @@ def hash_file(path: Path) -> str:
 
 
 def read_image(path: Path) -> bytes:
-    """Read an image file's bytes.
+    """Read the bytes of an image file.
 
     Raises:
         BadRecord: If it is missing, no plain file, too large, or cannot be read.

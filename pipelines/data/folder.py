@@ -2,204 +2,211 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.record import Record
-from pipelines.data.caption_files import (
-    TableRow,
-    clean_caption,
-    find_table,
-    read_caption,
-    read_table,
-)
-from pipelines.data.convert import (
-    SUFFIXES,
-    UNREADABLE,
-    Keys,
-    attempt,
-    hash_file,
-    plain,
-    read_image,
-    to_record,
-)
-from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
-from pipelines.workspace.manifest import OutcomeName, RowOutcome
-from pipelines.workspace.settings import DataSettings
+from pipelines.data import caption_files
+from pipelines.data.caption_table import TABLES, TableRow, read_table
+from pipelines.data.convert import SUFFIXES, UNREADABLE, options_of
+from pipelines.data.keys import Keys
+from pipelines.data.rows import RawRow, write_rows
+from pipelines.data.scan import FolderFiles, Names, normal_name, scan_folder
+from pipelines.data.writer import DataSummary, Source
 from pipelines.workspace.workspace import Workspace
 
-VERSION = 2
-
-
-@dataclass(frozen=True)
-class Item:
-    """An input row that may give a record.
-
-    Attributes:
-        key: The record's key.
-        name: The image's path within the folder, with ``/``.
-        image: The image file.
-        caption: The caption from the table, or the text file that holds it.
-    """
-
-    key: str
-    name: str
-    image: Path
-    caption: str | Path
-
-
-Input = Item | RowOutcome
-"""An input row; one that cannot give a record is its outcome already."""
+VERSION = 3
 
 
 def write_folder(
     workspace: Workspace,
     path: Path,
     shard_size: int | None = None,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
     """Write a folder of captioned images as data shards.
 
-    Images (`SUFFIXES`, in subfolders too; hidden ones are left out) take their captions from a
-    ``.txt`` file of the same stem or from a table beside them (``captions.jsonl``, ``.csv`` or
-    ``.tsv``), which goes first. Images become RGB, are cropped to the central square and resized to
-    ``data.image_size``. What cannot be used is recorded with its reason; the run goes on. Finished
-    shards whose input files still have the same bytes are skipped.
+    Images take their captions from a text file of the same stem (``.txt`` or ``.caption``) or from
+    a table (`TABLES`), which goes first. Subfolders are read, linked ones too. What cannot be used
+    is recorded with its reason, and the run goes on. Shards whose input files have not changed are
+    skipped.
 
     Args:
         workspace: Where to write.
         path: The folder.
         shard_size: Input rows in a shard; ``data.shard_size`` by default.
+        workers: Processes that decode pictures; the shards do not depend on it.
         overwrite: Replace data of another source.
-        progress: Listener.
+        progress: Receives the progress, and a line for each kind of file that is passed over.
 
     Raises:
-        KaleidoError: If the folder is missing, holds no images or no captions, lies in the
-            workspace's data, or `data/` holds other data.
+        KaleidoError: If the folder is missing, holds no images or no captions, or holds the
+            workspace; if a table cannot be read; or if `data/` holds other data.
     """
     root = path.resolve()
     _check_folder(root, workspace)
-    settings = workspace.settings.data
-    inputs = list_inputs(root)
-    size = shard_size or settings.shard_size
-    options = {
-        "folder": str(root),
-        "image_size": settings.image_size,
-        "max_caption": settings.max_caption,
-    }
-    plans = (
-        ShardPlan([_mark(item) for item in part], len(part), partial(_rows, part, settings))
-        for part in in_batches(inputs, size)
+    files = scan_folder(root, workspace.root)
+    rows = list_rows(root, files, path.absolute())
+    for line in files.passed_lines():
+        progress.message(line)
+    options = {"folder": str(root), **options_of(workspace.settings.data)}
+    return write_rows(
+        workspace,
+        Source("data folder", VERSION, options),
+        "folder",
+        rows,
+        len(rows),
+        shard_size,
+        workers,
+        overwrite,
+        progress,
     )
-    source = Source("data folder", VERSION, options)
-    return write_data(workspace, source, plans, len(inputs), overwrite, progress)
-
-
-def list_inputs(root: Path) -> list[Input]:
-    """List the input rows of a folder: the table's rows, then the other images and texts, by path.
-
-    Raises:
-        KaleidoError: If there are no images, or none with a caption.
-    """
-    files = sorted(_walk(root))
-    images = [file for file in files if file.suffix.lower() in SUFFIXES + UNREADABLE]
-    if not images:
-        raise KaleidoError(
-            str(root), "it holds no images.", f"We read {', '.join(SUFFIXES)}, in subfolders too."
-        )
-    keys = Keys()
-    rows = list(read_table(table)) if (table := find_table(root)) else []
-    inputs = [_table_input(root, row, keys) for row in rows]
-    named = {str(PurePosixPath(row.file)) for row in rows}
-    texts = {file.with_suffix(""): file for file in files if file.suffix.lower() == ".txt"}
-    inputs += [
-        _file_input(root, image, texts.get(image.with_suffix("")), keys)
-        for image in images
-        if str(image) not in named
-    ]
-    if not any(isinstance(item, Item) for item in inputs):
-        raise KaleidoError(
-            str(root),
-            f"none of its {len(images):,} images has a caption.",
-            "Write NAME.txt beside each image, or a captions.csv with the columns file,caption.",
-        )
-    stems = {image.with_suffix("") for image in images}
-    inputs += [
-        _outcome(keys, str(text), "failed", "the text has no image of its name.")
-        for stem, text in texts.items()
-        if stem not in stems
-    ]
-    return inputs
 
 
 def _check_folder(root: Path, workspace: Workspace) -> None:
     if not root.is_dir():
         why = "it is not a folder." if root.exists() else "the folder does not exist."
-        raise KaleidoError(str(root), why, "Give a folder of images and captions.")
+        raise KaleidoError(str(root), why, "Give a folder of images and captions.", "bad-data")
     if workspace.root.is_relative_to(root):
         raise KaleidoError(
-            str(root), "it holds the workspace itself.", "Put the images in a folder of their own."
+            str(root),
+            "it holds the workspace itself.",
+            "Put the images in a folder of their own.",
+            "bad-data",
         )
 
 
-def _walk(root: Path) -> Iterator[PurePosixPath]:
-    """Yield the files below `root`, relative to it, without hidden ones."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
-        yield from (PurePosixPath(below / name) for name in names if not name.startswith("."))
+def list_rows(root: Path, files: FolderFiles, given: Path | None = None) -> list[RawRow]:
+    """List the input rows of a folder: the tables' rows, then other images and texts, by path.
 
+    Args:
+        root: The folder, resolved.
+        files: What it holds; text files that no image needs are passed over here.
+        given: The folder as the user named it, for absolute paths in tables.
 
-def _table_input(root: Path, row: TableRow, keys: Keys) -> Input:
-    if row.reason:
-        return _outcome(keys, row.file or f"captions-line-{row.line}", "failed", row.reason)
-    file = PurePosixPath(row.file)
-    if file.is_absolute() or ".." in file.parts:
-        return _outcome(keys, row.file, "failed", "the image lies outside of the folder.")
-    return Item(keys.make(str(file)), str(file), root / file, row.caption)
-
-
-def _file_input(root: Path, image: PurePosixPath, text: PurePosixPath | None, keys: Keys) -> Input:
-    if image.suffix.lower() in UNREADABLE:
-        return _outcome(
-            keys, str(image), "failed", f"{image.suffix} is not read; convert it to PNG."
+    Raises:
+        KaleidoError: If there are no images or none with a caption, or a table cannot be read.
+    """
+    if not files.images:
+        raise KaleidoError(
+            str(root),
+            "it holds no images.",
+            f"Images are found by their content, or by a name in {', '.join(SUFFIXES)}.",
+            "bad-data",
         )
-    if text is None:
-        return _outcome(keys, str(image), "failed", "the image has no caption.")
-    return Item(keys.make(str(image)), str(image), root / image, root / text)
+    keys = Keys()
+    texts = _texts_by_stem(files)
+    rows, named = _table_rows(root, files, keys, given or root)
+    stems = set()
+    for image in files.images:
+        stem = normal_name(str(image.with_suffix("")))
+        stems.add(stem)
+        if image not in named:
+            rows.append(_file_row(root, image, texts.get(stem), keys))
+    if all(row.problem for row in rows):
+        raise KaleidoError(
+            str(root),
+            f"none of its {len(files.images):,} images has a caption.",
+            "Write NAME.txt beside each image, or a captions.csv with the columns file,caption "
+            f"(also read: {', '.join(TABLES)}, NAME.caption).",
+            "bad-data",
+        )
+    rows += [
+        _failed(keys, str(text), "the text has no image of its name.")
+        for stem, text in texts.items()
+        if stem not in stems
+    ]
+    return rows
 
 
-def _outcome(keys: Keys, name: str, outcome: OutcomeName, reason: str) -> RowOutcome:
-    return RowOutcome(keys.make(name), outcome, plain(f"{name}: {reason}"))
+def _texts_by_stem(files: FolderFiles) -> dict[str, PurePosixPath]:
+    """Map stems in normal form to text files; of several, the first suffix counts."""
+    found: dict[str, list[PurePosixPath]] = defaultdict(list)
+    for text in files.texts:
+        found[normal_name(str(text.with_suffix("")))].append(text)
+    for texts in found.values():
+        texts.sort(key=lambda text: caption_files.SUFFIXES.index(text.suffix.lower()))
+        for other in texts[1:]:
+            files.pass_over(f"texts beside another {texts[0].suffix} of the same name", other)
+    return {stem: texts[0] for stem, texts in found.items()}
 
 
-def _mark(item: Input) -> list[str]:
-    """Return everything that a row depends on: its key, and the hashes of its files."""
-    if isinstance(item, RowOutcome):
-        return [item.key, item.outcome, item.reason]
-    caption = hash_file(item.caption) if isinstance(item.caption, Path) else repr(item.caption)
-    return [item.key, item.name, hash_file(item.image), caption]
+def _table_rows(
+    root: Path, files: FolderFiles, keys: Keys, given: Path
+) -> tuple[list[RawRow], set[PurePosixPath]]:
+    """Return the rows of all tables, and the images that they name."""
+    rows: list[RawRow] = []
+    named: set[PurePosixPath] = set()
+    names = Names(files.images)
+    for table in _one_a_folder(root, files.tables):
+        for row in read_table(root / table):
+            name = _below(root, given, table.parent, row.file) if row.file else ""
+            image = (names.find(name) or PurePosixPath(name)) if name else PurePosixPath()
+            if name:
+                named.add(image)
+            rows += _table_row(root, table, row, image if name else None, keys)
+    return rows, named
 
 
-def _rows(inputs: Iterable[Input], settings: DataSettings) -> Iterator[Row]:
-    for item in inputs:
-        if isinstance(item, RowOutcome):
-            yield item
-        else:
-            yield attempt(item.key, item.name, partial(_record, item, settings))
+def _one_a_folder(root: Path, tables: list[PurePosixPath]) -> Iterator[PurePosixPath]:
+    by_folder: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for table in tables:
+        by_folder[table.parent].append(table)
+    for folder, found in by_folder.items():
+        if len(found) > 1:
+            names = " and ".join(table.name for table in found)
+            why = f"it holds {names}."
+            raise KaleidoError(str(root / folder), why, "Keep one of them.", "bad-data")
+        yield found[0]
 
 
-def _record(item: Item, settings: DataSettings) -> Record:
-    if isinstance(item.caption, Path):
-        caption = read_caption(item.caption, settings.max_caption)
+def _below(root: Path, given: Path, folder: PurePosixPath, name: str) -> str | None:
+    """Return what a table names as a path relative to `root`, or None if it lies outside.
+
+    Args:
+        root: The folder.
+        given: The same, as the user wrote it.
+        folder: Where the table lies, relative to `root`.
+        name: Relative to the table, or absolute; ``/`` or a backslash separates folders.
+    """
+    if not (root / folder / name).exists():
+        name = name.replace("\\", "/")
+    if name.startswith("/") or PureWindowsPath(name).drive:
+        base = next((each for each in (root, given) if Path(name).is_relative_to(each)), None)
+        if base is None:
+            return None
+        path = Path(name).relative_to(base).as_posix()
     else:
-        caption = clean_caption(item.caption, item.name, settings.max_caption)
-    data = read_image(item.image)
-    return to_record(item.key, item.name, data, caption, "folder", settings)
+        path = str(folder / name)
+    path = posixpath.normpath(path)
+    return None if path.startswith("..") else path
+
+
+def _table_row(
+    root: Path, table: PurePosixPath, row: TableRow, image: PurePosixPath | None, keys: Keys
+) -> list[RawRow]:
+    if row.reason:
+        name = row.file or f"{table.with_suffix('')}-line-{row.line}"
+        return [_failed(keys, name, row.reason)]
+    if image is None:
+        return [_failed(keys, row.file, "the image lies outside of the folder.")]
+    return [
+        RawRow(keys.make(str(image)), str(image), root / image, caption) for caption in row.captions
+    ]
+
+
+def _file_row(root: Path, image: PurePosixPath, text: PurePosixPath | None, keys: Keys) -> RawRow:
+    if image.suffix.lower() in UNREADABLE:
+        return _failed(keys, str(image), f"{image.suffix} is not read; convert it to PNG or JPEG.")
+    if text is None:
+        return _failed(keys, str(image), "the image has no caption.")
+    return RawRow(keys.make(str(image)), str(image), root / image, root / text)
+
+
+def _failed(keys: Keys, name: str, reason: str) -> RawRow:
+    return RawRow(keys.make(name), name, problem=reason)

@@ -10,13 +10,14 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.core.progress import SILENT, Progress
-from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS
+from pipelines.data.caption_table import CAPTION_COLUMNS, FILE_COLUMNS
+from pipelines.data.convert import options_of
 from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.table import BYTE_COLUMNS
 from pipelines.data.writer import DataSummary, Source
 from pipelines.workspace.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 DISK_MARKERS = ("dataset_info.json", "dataset_dict.json")
 """A folder that ``save_to_disk`` wrote holds one of these."""
 
@@ -30,6 +31,7 @@ def write_hub(
     image_column: str | None = None,
     caption_column: str | None = None,
     limit: int | None = None,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
@@ -48,6 +50,7 @@ def write_hub(
         image_column: Column of the images; by default the first of the usual names.
         caption_column: Column of the captions; likewise.
         limit: Rows to read, or None for all.
+        workers: Processes that decode pictures.
         overwrite: Replace data of another source.
         progress: Listener.
 
@@ -61,8 +64,7 @@ def write_hub(
         "split": split,
         "config": config or "",
         "revision": revision or "",
-        "image_size": settings.image_size,
-        "max_caption": settings.max_caption,
+        **options_of(settings),
         "image_column": image_column or "",
         "caption_column": caption_column or "",
         "limit": limit or 0,
@@ -77,7 +79,16 @@ def write_hub(
             dataset = dataset.take(limit)
     rows = _rows(dataset, name, image, caption)
     source = Source("data hub", VERSION, options)
-    return write_rows(workspace, source, "hub", rows, None, overwrite, progress)
+    return write_rows(
+        workspace,
+        source,
+        "hub",
+        rows,
+        None,
+        workers=workers,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def _open(name: str, split: str, config: str | None, revision: str | None) -> Any:
@@ -131,8 +142,5 @@ def _undecoded(dataset: Any, column: str) -> Any:
 def _rows(dataset: Any, name: str, image: str, caption: str) -> Iterator[RawRow]:
     with _explained(name):
         for number, row in enumerate(dataset):
-            captions = row[caption] if isinstance(row[caption], list) else [row[caption]]
-            for index, text in enumerate(captions or [None]):
-                key = f"row-{number:08d}" + (f"-{index}" if len(captions) > 1 else "")
-                row_name = f"row {number} of {name}"
-                yield RawRow.of_cells(key, row_name, row[image], text, Path())
+            key, row_name = f"row-{number:08d}", f"row {number} of {name}"
+            yield from RawRow.of_cells(key, row_name, row[image], row[caption], Path())

@@ -1,65 +1,102 @@
-"""Rows of images and captions, from wherever they stream, as data shards."""
+"""Rows of pictures and captions from any source, converted by worker processes into shards."""
 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.batches import in_batches
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
-from pipelines.data.caption_files import clean_caption
-from pipelines.data.convert import attempt, hash_file, plain, read_image, to_record
+from pipelines.data.caption_files import clean_caption, read_caption
+from pipelines.data.convert import MAX_BYTES, attempt, hash_file, plain, read_image, to_record
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 from pipelines.workspace.settings import DataSettings
 from pipelines.workspace.workspace import Workspace
 
+SHARD_BYTES = 2**30
+"""A shard's pictures that wait in memory take no more; a shard of larger rows has fewer of them."""
+
+TASK_ROWS = 16
+TASK_BYTES = 16 * 2**20
+"""A worker is given so many rows at a time, or so many bytes of pictures."""
+
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as it comes.
+    """A row as its source has it; it can be sent to another process.
 
     Attributes:
         key: The record's key.
         name: What to call the row in errors and in the record.
-        image: The encoded image, or the file that holds it.
-        caption: UTF-8 bytes or text, not cleaned.
+        image: The encoded picture, or the file that holds it.
+        caption: Text or encoded text, not cleaned, or the file that holds it.
+        licence: The picture's.
         problem: Why the row cannot be used; empty if it can.
     """
 
     key: str
     name: str
     image: bytes | Path = b""
-    caption: bytes | str = ""
+    caption: bytes | str | Path = ""
+    licence: str = "unknown"
     problem: str = ""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the picture that are in memory."""
+        return len(self.image) if isinstance(self.image, bytes) else 0
+
+    def with_captions(self, captions: Any) -> list[RawRow]:
+        """Return a row for each caption.
+
+        Args:
+            captions: A text, encoded text, or a list of them; anything else is no caption. Several
+                captions number the keys.
+        """
+        texts = list(captions) if isinstance(captions, list | tuple) else [captions]
+        many = len(texts) > 1
+        return [
+            replace(
+                self,
+                key=f"{self.key}-{index}" if many else self.key,
+                caption=text if isinstance(text, str | bytes) else "",
+                problem="" if isinstance(text, str | bytes) else "it has no caption.",
+            )
+            for index, text in enumerate(texts or [None])
+        ]
+
     @classmethod
-    def of_cells(cls, key: str, name: str, image: Any, caption: Any, folder: Path) -> RawRow:
-        """Make a row of a table's two cells, whatever they hold.
+    def of_cells(cls, key: str, name: str, image: Any, caption: Any, folder: Path) -> list[RawRow]:
+        """Make the rows of a table's two cells, whatever they hold.
 
         Args:
             key: The record's key.
             name: What to call the row.
             image: Its bytes, its path, or both as ``{"bytes": …, "path": …}``.
-            caption: Text.
+            caption: A text, or a list of texts: a record for each.
             folder: Where relative paths count from.
         """
-        if not isinstance(caption, str | bytes):
-            return cls(key, name, problem="it has no caption.")
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path")
+        row = cls(key, name)
+        if isinstance(image, bytes) and len(image) > MAX_BYTES:
+            return [replace(row, problem=f"its image is over {MAX_BYTES:,} bytes.")]
         if isinstance(image, bytes):
-            return cls(key, name, image, caption)
-        if isinstance(image, str) and "://" in image:
-            return cls(key, name, problem="its image is an address, and none is fetched.")
-        if isinstance(image, str) and image:
-            return cls(key, image, folder / image, caption)
-        return cls(key, name, problem="it has no image.")
+            row = replace(row, image=image)
+        elif isinstance(image, str) and "://" in image:
+            return [replace(row, problem="its image is an address, and none is fetched.")]
+        elif isinstance(image, str) and image:
+            row = replace(row, name=image, image=locate(folder, image))
+        else:
+            return [replace(row, problem="it has no image.")]
+        return row.with_captions(caption)
 
 
 def write_rows(
@@ -68,33 +105,62 @@ def write_rows(
     kind: str,
     rows: Iterable[RawRow],
     total: int | None,
+    shard_size: int | None = None,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
-    """Write a stream of rows as data shards of ``data.shard_size``.
+    """Write a stream of rows as data shards.
 
-    Encoded images that the rows hold themselves are in memory for up to two shards at a time.
-    The stream is read whole every time, and each shard's rows are hashed: one whose rows are as
-    before is skipped, whatever else has changed.
+    The stream is read whole every time, and the rows of each shard are hashed: a shard whose rows
+    have not changed is skipped.
 
     Args:
         workspace: Where to write.
         source: What makes the rows.
         kind: The ``source`` that records name.
         rows: Read once, in order; their keys differ.
-        total: How many there are, or None.
+        total: How many there are; None if unknown.
+        shard_size: Rows in a shard; ``data.shard_size`` by default.
+        workers: Processes that decode pictures; 1 uses this one. The shards do not depend on it.
         overwrite: Replace data of another source.
-        progress: Listener.
+        progress: Receives the progress.
 
     Raises:
-        KaleidoError: If `data/` holds other data and `overwrite` is false.
+        KaleidoError: If ``data/`` holds other data and `overwrite` is false, or a worker dies.
     """
     settings = workspace.settings.data
-    plans = (
-        ShardPlan([_hash(row) for row in part], len(part), partial(_rows, part, kind, settings))
-        for part in in_batches(rows, settings.shard_size)
-    )
-    return write_data(workspace, source, plans, total, overwrite, progress)
+    with Workers(workers, source.name) as pool:
+        plans = (
+            ShardPlan(
+                [_hash(row) for row in part],
+                len(part),
+                partial(convert_rows, pool, part, kind, settings),
+            )
+            for part in _in_parts(rows, shard_size or settings.shard_size, SHARD_BYTES)
+        )
+        return write_data(workspace, source, plans, total, overwrite, progress)
+
+
+def convert_rows(
+    pool: Workers, rows: Iterable[RawRow], kind: str, settings: DataSettings
+) -> Iterator[Row]:
+    """Convert rows in a pool; their order stays."""
+    tasks = ((part, kind, settings) for part in _in_parts(rows, TASK_ROWS, TASK_BYTES))
+    for part in pool.in_order(_convert, tasks):
+        yield from part
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Return the file that a table names, also in another Unicode normal form or with backslashes.
+
+    Returns:
+        ``folder / name`` if there is no such file in any form.
+    """
+    slashed = name.replace("\\", "/")
+    forms = (name, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")))
+    found = (folder / form for form in forms if (folder / form).exists())
+    return next(found, folder / name)
 
 
 def find_column(where: str, known: Sequence[str], names: Sequence[str]) -> str:
@@ -110,28 +176,49 @@ def find_column(where: str, known: Sequence[str], names: Sequence[str]) -> str:
         where,
         f"it has none of the columns {', '.join(names)}, or two of a name.",
         f"It has: {', '.join(known)}. Name yours with --image-column and --caption-column.",
+        "bad-data",
     )
 
 
+def _in_parts(rows: Iterable[RawRow], count: int, size: int) -> Iterator[list[RawRow]]:
+    """Cut a stream into lists of at most `count` rows and, from the second row on, `size` bytes."""
+    part: list[RawRow] = []
+    held = 0
+    for row in rows:
+        if part and (len(part) == count or held + row.size > size):
+            yield part
+            part, held = [], 0
+        part.append(row)
+        held += row.size
+    if part:
+        yield part
+
+
 def _hash(row: RawRow) -> list[str]:
-    caption = row.caption if isinstance(row.caption, bytes) else repr(row.caption).encode()
+    """Return everything a record depends on, short: equal rows give equal records."""
     image = (
         hash_file(row.image)
         if isinstance(row.image, Path)
         else hashlib.sha256(row.image).hexdigest()
     )
-    words = hashlib.sha256(caption).hexdigest()
-    return [row.key, plain(row.name), plain(row.problem), image, words]
+    if isinstance(row.caption, Path):
+        words = hash_file(row.caption)
+    else:
+        text = row.caption if isinstance(row.caption, bytes) else repr(row.caption).encode()
+        words = hashlib.sha256(text).hexdigest()
+    return [row.key, plain(row.name), plain(row.problem), image, words, row.licence]
 
 
-def _rows(part: Sequence[RawRow], kind: str, settings: DataSettings) -> Iterator[Row]:
-    for row in part:
-        yield attempt(row.key, row.name, partial(_record, row, kind, settings))
+def _convert(rows: Sequence[RawRow], kind: str, settings: DataSettings) -> list[Row]:
+    return [attempt(row.key, row.name, partial(_record, row, kind, settings)) for row in rows]
 
 
 def _record(row: RawRow, kind: str, settings: DataSettings) -> Record:
     if row.problem:
         raise BadRecord(row.name, row.problem)
-    caption = clean_caption(row.caption, row.name, settings.max_caption)
+    if isinstance(row.caption, Path):
+        caption = read_caption(row.caption, settings.max_caption)
+    else:
+        caption = clean_caption(row.caption, row.name, settings.max_caption)
     image = read_image(row.image) if isinstance(row.image, Path) else row.image
-    return to_record(row.key, row.name, image, caption, kind, settings)
+    return to_record(row.key, row.name, image, caption, kind, settings, row.licence)

@@ -1,4 +1,4 @@
-"""A table of images and captions, Parquet, CSV or JSON Lines, as data shards."""
+"""Write a table of images and captions (Parquet, CSV or JSON Lines) as data shards."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from typing import Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
-from pipelines.data.caption_files import CAPTION_COLUMNS, FILE_COLUMNS, read_table
+from pipelines.data.caption_table import CAPTION_COLUMNS, FILE_COLUMNS, read_table
+from pipelines.data.convert import options_of
 from pipelines.data.rows import RawRow, find_column, write_rows
 from pipelines.data.writer import DataSummary, Source
 from pipelines.workspace.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 BYTE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "image_bytes")
 """Columns of Parquet that may hold the image itself; `FILE_COLUMNS` hold its path."""
 
 BATCH = 64
-"""Rows of Parquet held at once."""
+"""Most rows of Parquet held at once."""
+
+BATCH_BYTES = 512 * 2**20
+"""Most bytes of Parquet cells held at once, unless a single cell is larger."""
 
 
 def write_table(
@@ -29,23 +33,25 @@ def write_table(
     path: Path,
     image_column: str | None = None,
     caption_column: str | None = None,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
     """Write a table's rows as data shards.
 
-    An image is a path, from the table's folder on or absolute, or in Parquet its bytes, alone or as
-    ``{"bytes": …, "path": …}``, as Hugging Face's datasets writes them. Images become RGB, are
-    cropped to the central square and resized to ``data.image_size``. What cannot be used is
-    recorded with its reason; the run goes on.
+    An image is a path, absolute or relative to the table's folder, or in Parquet its bytes, alone
+    or as ``{"bytes": …, "path": …}``, as Hugging Face's datasets writes them. A caption is a text
+    or, in Parquet and JSON Lines, a list of texts, which gives a record for each. What cannot be
+    used is recorded with its reason, and the run goes on.
 
     Args:
         workspace: Where to write.
         path: A file of one of `SUFFIXES`, or a folder of Parquet files.
         image_column: Column of the images; by default one of `BYTE_COLUMNS` or `FILE_COLUMNS`.
         caption_column: Column of the captions; by default one of `CAPTION_COLUMNS`.
+        workers: Processes that decode pictures.
         overwrite: Replace data of another source.
-        progress: Listener.
+        progress: Receives the progress.
 
     Raises:
         KaleidoError: If the table cannot be read or lacks a column, or `data/` holds other data.
@@ -56,8 +62,7 @@ def write_table(
     settings = workspace.settings.data
     options = {
         "table": str(path.resolve()),
-        "image_size": settings.image_size,
-        "max_caption": settings.max_caption,
+        **options_of(settings),
         "image_column": image_column or "",
         "caption_column": caption_column or "",
     }
@@ -66,7 +71,7 @@ def write_table(
     rows: Iterable[RawRow]
     if files[0].suffix == ".parquet":
         # All files, before any data are replaced.
-        tables = [_look(file, images, captions) for file in files]
+        tables = [_read_footer(file, images, captions) for file in files]
         total = sum(table.rows for table in tables)
         rows = chain.from_iterable(
             _parquet_rows(table, number) for number, table in enumerate(tables)
@@ -74,12 +79,21 @@ def write_table(
     else:
         next(read_table(files[0], images, captions), None)
         rows = _text_rows(files[0], images, captions)
-    return write_rows(workspace, source, "table", rows, total, overwrite, progress)
+    return write_rows(
+        workspace,
+        source,
+        "table",
+        rows,
+        total,
+        workers=workers,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(path.glob("*.parquet"))
+        files = sorted(file for file in path.glob("*.parquet") if file.is_file())
     else:
         files = [path] * (path.is_file() and path.suffix in SUFFIXES)
     if not files:
@@ -87,6 +101,7 @@ def _files(path: Path) -> list[Path]:
             str(path),
             "there is no table here.",
             f"Name a file ending in {', '.join(SUFFIXES)}, or a folder of Parquet files.",
+            "bad-data",
         )
     return files
 
@@ -94,7 +109,10 @@ def _files(path: Path) -> list[Path]:
 def _text_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> Iterator[RawRow]:
     for number, row in enumerate(read_table(path, images, captions)):
         key, name = f"row-{number:08d}", row.file or f"line {row.line} of {path.name}"
-        yield RawRow(key, name, path.parent / row.file, row.caption, row.reason)
+        if row.reason:
+            yield RawRow(key, name, problem=row.reason)
+        else:
+            yield from RawRow.of_cells(key, name, row.file, row.captions, path.parent)
 
 
 @dataclass(frozen=True)
@@ -118,12 +136,15 @@ def _open(path: Path) -> Any:
 
 def _unreadable(path: Path, error: Exception) -> KaleidoError:
     return KaleidoError(
-        str(path), f"it is not readable Parquet ({error}).", "Fetch it again, or remove it."
+        str(path),
+        f"it is not readable Parquet ({error}).",
+        "Fetch it again, or remove it.",
+        "bad-data",
     )
 
 
-def _look(path: Path, images: Sequence[str], captions: Sequence[str]) -> _ParquetTable:
-    """Read a file's footer; it is closed again, since a folder may hold thousands of files.
+def _read_footer(path: Path, images: Sequence[str], captions: Sequence[str]) -> _ParquetTable:
+    """Read a file's footer and close it, since a folder may hold thousands of files.
 
     Raises:
         KaleidoError: If it cannot be read, or lacks a column or has two of its name.
@@ -140,20 +161,41 @@ def _parquet_rows(table: _ParquetTable, file: int) -> Iterator[RawRow]:
     path, columns = table.path, table.columns
     number = 0
     try:
-        # Without threads: the end of pyarrow's pools aborts one short program in three.
         with _open(path) as opened:
-            for batch in opened.iter_batches(BATCH, columns=[*columns], use_threads=False):
+            for batch in _batches(opened, columns):
                 for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
-                    yield _parquet_row(f"row-{file:04d}-{number:08d}", path, number, image, caption)
+                    key = f"row-{file:04d}-{number:08d}"
+                    yield from _parquet_row(key, path, number, image, caption)
                     number += 1
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
 
-def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) -> RawRow:
+def _batches(file: Any, columns: Sequence[str]) -> Iterator[Any]:
+    """Read a file in batches whose cells take about `BATCH_BYTES` at most.
+
+    One value may stand for many cells, in a file that is small. No cell is larger than all the
+    values of its row group together, which the footer states.
+    """
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        parts = (group.column(index) for index in range(group.num_columns))
+        largest = max(
+            part.total_uncompressed_size
+            for part in parts
+            if part.path_in_schema.split(".")[0] in columns
+        )
+        rows = max(1, min(BATCH, BATCH_BYTES // max(largest, 1)))
+        # Without threads: the end of pyarrow's pools aborts one short program in three.
+        yield from file.iter_batches(
+            rows, row_groups=[number], columns=[*columns], use_threads=False
+        )
+
+
+def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) -> list[RawRow]:
     name = f"row {number} of {path.name}"
     try:
         image, caption = image.as_py(), caption.as_py()
     except UnicodeDecodeError:
-        return RawRow(key, name, problem="its text is not UTF-8.")
+        return [RawRow(key, name, problem="its text is not UTF-8.")]
     return RawRow.of_cells(key, name, image, caption, path.parent)

@@ -1,194 +1,171 @@
-"""Shards that others wrote in webdataset's layout, img2dataset's for one, as data shards.
-
-They are read with the standard library: webdataset's own reader can run shell commands and
-unpickle, and returns part of a row, without an error, where a tar is cut off.
-"""
+"""Write shards of others in webdataset's layout, such as img2dataset's, as data shards."""
 
 from __future__ import annotations
 
 import json
-import tarfile
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.images import is_image
+from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.record import Record
-from pipelines.data.caption_files import CAPTION_COLUMNS, clean_caption
 from pipelines.data.caption_files import MAX_BYTES as MAX_TEXT
-from pipelines.data.convert import MAX_BYTES, SUFFIXES, Keys, attempt, plain, to_record
-from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
-from pipelines.workspace.settings import DataSettings
+from pipelines.data.caption_table import CAPTION_COLUMNS
+from pipelines.data.convert import MAX_BYTES, SUFFIXES, options_of, plain
+from pipelines.data.keys import Keys
+from pipelines.data.rows import RawRow, convert_rows
+from pipelines.data.tars import Group, Index, read_index
+from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data
 from pipelines.workspace.workspace import Workspace
 
-VERSION = 1
-CAPTIONS = ("txt", "caption", "text")
+VERSION = 2
+CAPTIONS = ("txt", "caption", "text", "cap")
 """Extensions of a caption, the first one first; then a key of ``CAPTION_COLUMNS`` in the JSON."""
 
-TEXTS = (*CAPTIONS, "json")
 LICENCES = ("licence", "license")
-DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError)
-"""What reading a damaged tar may raise."""
-
-
-@dataclass
-class Group:
-    """Members of one key: what webdataset calls a sample.
-
-    Attributes:
-        name: Path in the tar, up to the first dot of the file's name.
-        members: Extension in lower case -> bytes; only what we read.
-        problem: Why it cannot be used; empty if it can.
-    """
-
-    name: str
-    members: dict[str, bytes] = field(default_factory=dict)
-    problem: str = ""
+NAMED = 80
+"""Longest name of a member that is printed."""
 
 
 def write_webdataset(
-    workspace: Workspace, path: Path, overwrite: bool = False, progress: Progress = SILENT
+    workspace: Workspace,
+    path: Path,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
 ) -> DataSummary:
     """Write shards of images and captions as data shards, one for one.
 
-    A row is an image (``jpg``, ``png``, ``webp`` …), a caption (``txt``, ``caption``, ``text``, or
-    ``caption`` or ``text`` in the ``json``), and perhaps a licence in the ``json``. Images become
-    RGB, are cropped to the central square and resized to ``data.image_size``. A shard whose name,
-    size and time of change are as before is skipped.
+    The members of a row have one name up to the first dot; they need not be neighbours. A row has
+    an image, a caption (``txt``, ``caption``, ``text`` or ``cap``, or ``caption`` or ``text`` in
+    the ``json``, a list gives a record for each), and perhaps a licence in the ``json``. Of
+    ``input.jpg`` and the like the last part counts. A shard whose name, size and time of change
+    are as before is skipped.
 
     Args:
         workspace: Where to write.
         path: A tar, or a folder of tars; they are read in the order of their names.
+        workers: Processes that decode pictures; the shards do not depend on it.
         overwrite: Replace data of another source.
-        progress: Listener.
+        progress: Receives the progress, and lines about what is passed over.
 
     Raises:
-        KaleidoError: If there is no tar, one is no tar at all, or `data/` holds other data.
+        KaleidoError: If there is no tar, one is no tar or compressed, or `data/` holds other data.
     """
     root = path.resolve()
-    shards = list_shards(root, workspace)
-    counts = [count_groups(shard) for shard in shards]
+    shards = list_shards(root, workspace, progress)
+    indexes = [read_index(shard) for shard in shards]
+    _report(indexes, progress)
+    for index in indexes:
+        index.groups = [group for group in index.groups if _is_row(group)]
     settings = workspace.settings.data
-    options = {
-        "shards": str(root),
-        "image_size": settings.image_size,
-        "max_caption": settings.max_caption,
-    }
-    plans = (
-        ShardPlan(_mark(shard), count, partial(_rows, shard, settings))
-        for shard, count in zip(shards, counts, strict=True)
-    )
-    source = Source("data webdataset", VERSION, options)
-    return write_data(workspace, source, plans, sum(counts), overwrite, progress)
+    options = {"shards": str(root), **options_of(settings)}
+    totals = [len(index.groups) + bool(index.damage) for index in indexes]
+    hashed = _ambiguous(shards)
+    with Workers(workers, "data webdataset") as pool:
+        plans = (
+            ShardPlan(
+                [*_mark(shard), shard in hashed],
+                total,
+                partial(_converted, pool, shard, index, shard in hashed, workspace),
+            )
+            for shard, index, total in zip(shards, indexes, totals, strict=True)
+        )
+        source = Source("data webdataset", VERSION, options)
+        return write_data(workspace, source, plans, sum(totals), overwrite, progress)
 
 
-def list_shards(root: Path, workspace: Workspace) -> list[Path]:
+def _converted(
+    pool: Workers, shard: Path, index: Index, hashed: bool, workspace: Workspace
+) -> Iterator[Any]:
+    rows = read_rows(shard, index, hashed)
+    return convert_rows(pool, rows, "webdataset", workspace.settings.data)
+
+
+def list_shards(root: Path, workspace: Workspace, progress: Progress = SILENT) -> list[Path]:
     """List the tars of a folder, or the one that is named.
 
     Raises:
         KaleidoError: If there is none, or they are the workspace's own.
     """
-    shards = sorted(root.glob("*.tar")) if root.is_dir() else [root] * root.is_file()
+    if root.is_dir():
+        files = [file for file in sorted(root.iterdir()) if not file.name.startswith(".")]
+        shards = [file for file in files if file.suffix == ".tar" and file.is_file()]
+        others = [file.name for file in files if file not in shards]
+        if others and shards:
+            named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+            progress.message(f"passed over: {len(others):,} files that are no .tar ({named})")
+    else:
+        shards, others = [root] * root.is_file(), []
     if not shards:
         raise KaleidoError(
-            str(root), "there is no .tar here.", "Name a shard, or a folder that holds shards."
+            str(root),
+            "there is no .tar here." + (f" It holds {', '.join(others[:5])}." if others else ""),
+            "Name a shard, or a folder that holds shards; unpack compressed ones first.",
+            "bad-data",
         )
     if any(shards[0].is_relative_to(own) for own in (workspace.data, workspace.root / "latents")):
         raise KaleidoError(
-            str(root), "these are the workspace's own shards.", "Name those of another set."
+            str(root),
+            "these are the workspace's own shards.",
+            "Name those of another set.",
+            "bad-data",
         )
     return shards
 
 
-def count_groups(path: Path) -> int:
-    """Count a shard's rows by its headers; of one that is damaged, those before the damage.
+def _report(indexes: Sequence[Index], progress: Progress) -> None:
+    """Say which members are used for nothing."""
+    passed = sum(index.passed for index in indexes)
+    if passed:
+        progress.message(f"passed over: {passed:,} members that are no files named KEY.EXTENSION")
+    others: Counter[str] = Counter()
+    for index in indexes:
+        for group in index.groups:
+            others.update(name for name in group.members if not _has_use(name))
+    if others:
+        named = ", ".join(f"{count:,} .{name[:NAMED]}" for name, count in others.most_common(5))
+        progress.message(f"passed over, unless they are pictures by their content: {named}")
 
-    Raises:
-        KaleidoError: If it is no tar.
+
+def _is_row(group: Group) -> bool:
+    """Return whether members form a row, not a file beside them such as README.md."""
+    return len(group.members) > 1 or any(map(_has_use, group.members))
+
+
+def _has_use(extension: str) -> bool:
+    return extension == "json" or extension in CAPTIONS or _is_picture_name(extension)
+
+
+def _is_picture_name(extension: str) -> bool:
+    return f".{extension.rpartition('.')[2]}" in SUFFIXES
+
+
+def _ambiguous(shards: Sequence[Path]) -> set[Path]:
+    """Return the shards whose names and rows could make the keys of another: ``a`` and ``a-1``.
+
+    The rows' names may hold dashes as well, so ``a-1-2`` would be row 1-2 of a.tar and row 2 of
+    a-1.tar.
     """
-    try:
-        with tarfile.open(path, "r:") as tar:
-            names: set[str] = set()
-            with suppress(*DAMAGE):  # `read_groups` reports it
-                names.update(name for _, name, _ in _members(tar))
-            return len(names)
-    except DAMAGE as error:
-        raise KaleidoError(
-            str(path), f"it is not a readable tar ({error}).", "Fetch it again, or remove it."
-        ) from error
+    stems = {shard: _stem(shard) for shard in shards}
+    counts = Counter(stems.values())
+    starts = {stem[:at] for stem in counts for at, char in enumerate(stem) if char == "-"}
+    return {
+        shard
+        for shard, stem in stems.items()
+        if counts[stem] > 1
+        or stem in starts
+        or any(stem[:at] in counts for at, char in enumerate(stem) if char == "-")
+    }
 
 
-def read_groups(path: Path) -> Iterator[Group]:
-    """Read a shard's rows; if it is damaged, the last one says so and has no members.
-
-    A tar that lacks its end mark is cut off, though tarfile reads it without a word, and so it does
-    where a header in the middle is damaged: then the row before may be half a row and is dropped.
-    """
-    group: Group | None = None
-    problem = ""
-    with tarfile.open(path, "r:") as tar:
-        try:
-            for member, name, extension in _members(tar):
-                if group is None or group.name != name:
-                    if group is not None:
-                        yield group
-                    group = Group(name)
-                _take(group, extension, member, tar)
-        except DAMAGE as error:
-            problem = f"the shard cannot be read further ({error})."
-        end = tar.offset
-    whole = not problem and _ends(path, end)
-    if group is not None and whole:
-        yield group
-    if not problem and not whole:
-        problem = "the shard is cut off or damaged: its end mark is missing."
-    elif not problem and _goes_on(path, end):
-        problem = "there is more behind the shard's end mark; is it several tars in one?"
-    if problem:
-        yield Group(f"{path.name} after the last row", problem=problem)
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
-    """Yield the members that we have a use for, with the row's name and the extension."""
-    for member in tar:
-        if member.size < 0:  # tarfile would go round for ever
-            raise tarfile.ReadError("a member has a negative size")
-        folder, _, file = member.name.rpartition("/")
-        stem, _, extension = file.partition(".")  # as webdataset: at the first dot
-        extension = extension.lower()
-        if member.isfile() and stem and (extension in TEXTS or f".{extension}" in SUFFIXES):
-            yield member, f"{folder}/{stem}".lstrip("/"), extension
-
-
-def _take(group: Group, extension: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
-    limit = MAX_TEXT if extension in TEXTS else MAX_BYTES
-    if member.size > limit:
-        group.problem = f"its {extension} is over {limit:,} bytes."
-    elif extension in group.members:
-        group.problem = f"it has two members {extension}."
-    else:
-        file = tar.extractfile(member)
-        data = file.read() if file is not None else b""
-        if len(data) < member.size:
-            raise tarfile.ReadError("unexpected end of data")
-        group.members[extension] = data
-
-
-def _ends(path: Path, offset: int) -> bool:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
-
-
-def _goes_on(path: Path, offset: int) -> bool:
-    """Whether anything but padding follows the end mark."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return any(any(part) for part in iter(partial(file.read, 2**20), b""))
+def _stem(shard: Path) -> str:
+    return shard.stem.replace(".", "-")
 
 
 def _mark(path: Path) -> list[Any]:
@@ -196,34 +173,83 @@ def _mark(path: Path) -> list[Any]:
     return [path.name, facts.st_size, facts.st_mtime_ns]
 
 
-def _rows(path: Path, settings: DataSettings) -> Iterator[Row]:
+def read_rows(shard: Path, index: Index, hashed: bool = False) -> Iterator[RawRow]:
+    """Read the rows of a tar; if it is damaged, a last one says so.
+
+    Args:
+        shard: The tar.
+        index: Of its headers.
+        hashed: Make keys with a hash, because those of another tar could be equal.
+    """
     keys = Keys()
-    for group in read_groups(path):
-        # The shard's name is part of what a long key is hashed of, so keys of shards differ.
-        key = keys.make(f"{path.stem.replace('.', '-')}-{PurePosixPath(group.name).name}")
-        name = f"{path.name}/{group.name}"
-        yield attempt(key, name, partial(_record, key, group, settings))
+    with shard.open("rb") as file:
+        for group in index.groups:
+            name = f"{shard.name}/{group.name}"
+            key = f"{_stem(shard)}-{PurePosixPath(group.name).name}"
+            row = RawRow(keys.make(key, name if hashed else ""), name)
+            try:
+                yield from _read_row(row, group, file)
+            except BadRecord as error:
+                yield replace(row, problem=error.why)
+    if index.damage:
+        name = f"{shard.name} after the last row"
+        key = keys.make(f"{_stem(shard)}-{name}", name if hashed else "")
+        yield RawRow(key, f"{shard.name}/{name}", problem=index.damage)
 
 
-def _record(key: str, group: Group, settings: DataSettings) -> Record:
-    if group.problem:
-        raise BadRecord(group.name, group.problem)
-    image = next((group.members[s[1:]] for s in SUFFIXES if s[1:] in group.members), None)
-    if image is None:
-        raise BadRecord(group.name, "it has no image.")
-    facts = _facts(group)
-    texts = [group.members[name] for name in CAPTIONS if name in group.members]
-    texts += [facts[name] for name in CAPTION_COLUMNS if isinstance(facts.get(name), str)]
-    if not texts:
-        raise BadRecord(group.name, "it has no caption.")
-    caption = clean_caption(texts[0], group.name, settings.max_caption)
+def _read_row(row: RawRow, group: Group, file: BinaryIO) -> list[RawRow]:
+    extension = _choose_picture(group, file)
+    image = _read(group, extension, MAX_BYTES, file)
+    facts = _facts(group, file)
+    captions: list[Any] = [
+        _read(group, name, MAX_TEXT, file) for name in CAPTIONS if name in group.members
+    ]
+    captions += [facts[name] for name in CAPTION_COLUMNS if facts.get(name)]
+    if not captions:
+        raise BadRecord(group.name, f"it has no caption. {_contents(group)}")
     licence = next((str(facts[name]) for name in LICENCES if facts.get(name)), "unknown")
-    return to_record(key, group.name, image, caption, "webdataset", settings, plain(licence))
+    row = replace(row, image=image, licence=plain(licence))
+    return row.with_captions(captions[0])
 
 
-def _facts(group: Group) -> dict[str, Any]:
+def _choose_picture(group: Group, file: BinaryIO) -> str:
+    """Return the extension of a row's picture: by its name, or else by its first bytes."""
+    named = [name for name in group.members if _is_picture_name(name)]
+    found = [name for name in named if "." not in name] or named
+    if not named:
+        for name, ((offset, size), *_) in group.members.items():
+            file.seek(offset)
+            if not _has_use(name) and is_image(file.read(min(size, 16))):
+                found.append(name)
+    if len(found) != 1:
+        why = f"it has {len(found)} images." if found else "it has no image."
+        raise BadRecord(group.name, f"{why} {_contents(group)}")
+    return found[0]
+
+
+def _contents(group: Group) -> str:
+    names = ", ".join(f".{name[:NAMED]}" for name in list(group.members)[:8])
+    return f"Its members are {names}."
+
+
+def _read(group: Group, extension: str, limit: int, file: BinaryIO) -> bytes:
+    (offset, size), *others = group.members[extension]
+    if others:
+        raise BadRecord(group.name, f"it has {1 + len(others)} members {extension}.")
+    if size > limit:
+        raise BadRecord(group.name, f"its {extension} is over {limit:,} bytes.")
+    file.seek(offset)
+    data = file.read(size)
+    if len(data) < size:
+        raise BadRecord(group.name, f"its {extension} is cut off.")
+    return data
+
+
+def _facts(group: Group, file: BinaryIO) -> dict[str, Any]:
+    if "json" not in group.members:
+        return {}
     try:
-        facts = json.loads(group.members.get("json", b"{}"))
+        facts = json.loads(_read(group, "json", MAX_TEXT, file))
     except (ValueError, RecursionError) as error:
         raise BadRecord(group.name, f"its json cannot be read ({error}).") from error
     return facts if isinstance(facts, dict) else {}

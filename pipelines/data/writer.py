@@ -12,6 +12,8 @@ from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import SILENT, Advance, Progress
 from pipelines.core.record import Record
+from pipelines.data.convert import original_size
+from pipelines.data.fit import FitCounts
 from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import (
     Manifest,
@@ -65,6 +67,7 @@ class DataSummary:
         filtered: Input rows left out on purpose.
         failed: Input rows that could not be used.
         failures: Key and reason of every failed row.
+        fit: What ``data.fit`` did to the pictures that this run wrote.
     """
 
     shards: int = 0
@@ -73,6 +76,7 @@ class DataSummary:
     filtered: int = 0
     failed: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    fit: FitCounts = field(default_factory=FitCounts)
 
     def add(self, rows: Iterable[RowOutcome]) -> None:
         """Count the rows of one shard."""
@@ -81,6 +85,18 @@ class DataSummary:
             setattr(self, row.outcome, getattr(self, row.outcome) + 1)
             if row.outcome == "failed":
                 self.failures.append((row.key, row.reason))
+
+    def require_records(self, noun: str = "records") -> None:
+        """Raise KaleidoError (``nothing-produced``) if no row gave a record."""
+        if not self.ok:
+            first = f" {self.failures[0][0]}: {self.failures[0][1]}" if self.failures else ""
+            raise KaleidoError(
+                noun,
+                f"the source gave none: {self.failed:,} rows failed, {self.filtered:,} were "
+                f"filtered.{first}",
+                "`kaleido status --failed` lists the reasons.",
+                "nothing-produced",
+            )
 
 
 def write_data(
@@ -121,6 +137,9 @@ def write_data(
         for path in _own_shards(workspace.data, journal):
             if path not in kept:
                 journal.remove(path)
+    fit, size = source.options.get("fit", ""), source.options.get("image_size", 0)
+    if line := writer.summary.fit.describe(fit, size):
+        progress.message(line)
     return writer.summary
 
 
@@ -168,6 +187,8 @@ class _Writer:
                     outcomes.append(RowOutcome(row.key, "failed", str(error)))
                 else:
                     outcomes.append(RowOutcome(row.key, "ok"))
+                    if size := original_size(row.meta):
+                        self.summary.fit.add(*size, str(self._source.options.get("fit")))
                     yield fields
             else:
                 outcomes.append(row)

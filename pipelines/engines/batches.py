@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.memory import is_out_of_memory, out_of_memory
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, StageGroup
 from pipelines.latents.text import LatentError
 
 ROW_ERRORS = (BadRecord, LatentError, ValueError, ArithmeticError, LookupError)
-"""What a record's own values may make a stage raise: the record has failed, the run goes on.
+"""Errors that a record's own values may cause: the record has failed and the run goes on.
 
-Any other error (no memory, a library that is missing or breaks) says nothing of the record, and as
-a failed row it would look as if it did: it ends the run.
+Any other error (no memory, a library that is missing or breaks) is not a property of the record. As
+a failed row it would look like one, so it ends the run.
 """
+
+MEMORY_HINT = "Run again with fewer --workers; finished shards are kept."
 
 
 def unfit(record: Record, inputs: Sequence[str]) -> Outcome | None:
-    """Return the outcome of a record that no stage with these inputs need see, else None.
+    """Return the outcome of a record that no stage with these inputs can use, else None.
 
     A record that lacks an input kind is filtered; one whose image cannot be decoded has failed.
     """
@@ -32,44 +35,63 @@ def unfit(record: Record, inputs: Sequence[str]) -> Outcome | None:
     return None
 
 
-def call_stage(stage: Stage, records: Sequence[Record]) -> list[Outcome]:
-    """Call a stage on a batch; where it raises one of `ROW_ERRORS`, again record by record.
+def call_stage(
+    stage: StageGroup, records: Sequence[Record], kinds: Sequence[str]
+) -> dict[str, list[Outcome]]:
+    """Call a stage on a batch; if it raises one of `ROW_ERRORS`, again for each record and kind.
+
+    Returns:
+        For each kind one outcome per record.
 
     Raises:
         KaleidoError: If the stage returns a wrong number of outcomes or a wrong type, or raises an
             error that does not concern a record.
     """
     if not records:
-        return []
+        return {kind: [] for kind in kinds}
     try:
-        outcomes = stage(records)
+        outcomes = stage.compute(records, kinds)
     except ROW_ERRORS as error:
-        if len(records) == 1:
-            return [Failed(describe(error))]
-        return [outcome for record in records for outcome in call_stage(stage, [record])]
+        if len(records) == len(kinds) == 1:
+            return {kinds[0]: [Failed(describe(error))]}
+        return {
+            kind: [call_stage(stage, [record], [kind])[kind][0] for record in records]
+            for kind in kinds
+        }
     except KaleidoError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(_name(stage), MEMORY_HINT) from error
         raise KaleidoError(
-            f"stage {stage.spec.name!r}",
+            _name(stage),
             f"it stopped between the records {records[0].key} and {records[-1].key} "
             f"({describe(error)}).",
-            "No record is at fault, so none is marked. Run again once the cause is mended (for "
-            "want of memory: with fewer workers); finished shards are kept.",
+            "No record is at fault, so none is recorded as failed. Run again once the cause is "
+            "fixed; finished shards are kept.",
         ) from error
-    _check(stage, records, outcomes)
+    return {kind: _checked(stage, records, kind, outcomes) for kind in kinds}
+
+
+def _checked(
+    stage: StageGroup, records: Sequence[Record], kind: str, found: Mapping[str, Sequence[Outcome]]
+) -> list[Outcome]:
+    outcomes = list(found.get(kind, ()))
+    if len(outcomes) != len(records):
+        raise broken_contract(stage, f"it returned {len(outcomes)} outcomes, not {len(records)}.")
+    for outcome in outcomes:
+        if not isinstance(outcome, Ok | Filtered | Failed):
+            raise broken_contract(stage, f"it returned a {type(outcome).__name__}, not an outcome.")
     return outcomes
 
 
-def _check(stage: Stage, records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
-    name = f"stage {stage.spec.name!r}"
-    if len(outcomes) != len(records):
-        why = f"it returned {len(outcomes)} outcomes for {len(records)} records."
-        raise KaleidoError(name, why, "This is a defect of the stage.")
-    for outcome in outcomes:
-        if not isinstance(outcome, Ok | Filtered | Failed):
-            why = f"it returned a {type(outcome).__name__} in place of an outcome."
-            raise KaleidoError(name, why, "This is a defect of the stage.")
+def broken_contract(stage: StageGroup, why: str) -> KaleidoError:
+    """Return the error of a stage whose results are not what `StageGroup.compute` promises."""
+    return KaleidoError(_name(stage), why, "This is a defect of the stage.", code="plugin")
+
+
+def _name(stage: StageGroup) -> str:
+    return "stage " + " and ".join(repr(spec.name) for spec in stage.specs)
 
 
 def describe(error: Exception) -> str:

@@ -1,9 +1,8 @@
-"""How fast the last run went: what `--dry-run` estimates time and memory from."""
+"""How fast the last run was: the base of the estimate of `--dry-run`."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,22 +13,20 @@ from pipelines.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Pace:
-    """What a finished pass over shards took.
+    """How long a finished pass over shards took.
 
     Attributes:
-        records: Computed.
+        records: How many were computed.
         seconds: From the first to the last, loading of models included.
-        workers: Local processes.
-        memory: Largest resident memory of one process in bytes, 0 where it is not known.
+        workers: Processes.
     """
 
     records: int
     seconds: float
     workers: int
-    memory: int
 
     def seconds_for(self, records: int, workers: int) -> float:
-        """Time for other numbers, if processes do not slow each other."""
+        """Estimate the time for other numbers, assuming that processes do not slow each other."""
         return self.seconds * records / self.records * self.workers / workers
 
 
@@ -39,23 +36,13 @@ def write_pace(workspace: Workspace, kinds: Sequence[str], pace: Pace) -> None:
 
 
 def read_pace(workspace: Workspace, kinds: Sequence[str]) -> Pace | None:
-    """The last pace of a pass of these kinds, or None if none is known."""
+    """Return the last pace of a pass of these kinds, or None if none is known."""
     try:
-        pace = Pace(**json.loads(_path(workspace, kinds).read_bytes()))
+        found = json.loads(_path(workspace, kinds).read_bytes())
+        pace = Pace(int(found["records"]), float(found["seconds"]), int(found["workers"]))
         return pace if pace.records > 0 and pace.workers > 0 else None
-    except (OSError, ValueError, TypeError):
-        return None  # an estimate is no reason to stop
-
-
-def peak_memory(of_children: bool) -> int:
-    """Largest resident memory so far, in bytes, of this process or of its largest ended child."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(who).ru_maxrss * unit
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # a missing estimate is no reason to stop
 
 
 def _path(workspace: Workspace, kinds: Sequence[str]) -> Path:

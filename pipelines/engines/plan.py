@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: `kaleido extract --dry-run`."""
+"""What a run would compute, and why: `kaleido extract --dry-run`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.stage import Stage, StageSpec
-from pipelines.engines.budget import disk_left
+from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.engines.pace import read_pace
-from pipelines.engines.work import ShardTask, passes, plan_pass
-from pipelines.workspace.manifest import Manifest, bytes_on_disk, read_manifest
+from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
+from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Plan:
+class PendingWork:
     """What is left to do for one kind of latent.
 
     Attributes:
         kind: The kind.
         shards: All shards.
         pending: Shards that would be computed.
-        records: Records in those shards; of them only the failed ones, where those are retried.
+        records: Records in those shards; only the failed ones where these are retried.
         reasons: Why, with the number of shards.
-        disk: Bytes that they will take, by those that are there; None if there are none yet.
-        seconds: Time for all kinds that are computed in one pass with this one, by the last such
-            run; None if there was none.
-        memory: Bytes that the processes will hold, likewise.
-        growth: Bytes that they will take beyond those of the shards that they replace.
-        disk_left: Bytes that the disk budget leaves for all kinds; None without one.
+        seconds: Estimated time for all kinds that are computed in one pass with this one, by the
+            last such run; None if there was none.
     """
 
     kind: str
@@ -40,22 +35,21 @@ class Plan:
     pending: int
     records: int
     reasons: Mapping[str, int]
-    disk: int | None
     seconds: float | None
-    memory: int | None
-    growth: int | None
-    disk_left: int | None
 
 
 def plan_stages(
-    workspace: Workspace, stages: Sequence[Stage], workers: int = 1, retry_failed: bool = False
-) -> list[Plan]:
-    """Find what `pipelines.engines.local.run_stages` would compute, and why; nothing is written.
+    workspace: Workspace,
+    stages: Sequence[StageGroup],
+    workers: int = 1,
+    retry_failed: bool = False,
+) -> list[PendingWork]:
+    """Find what `pipelines.engines.run.run_stages` would compute, and why; nothing is written.
 
     Args:
         workspace: Where the data and the latents lie.
-        stages: In order, each of another kind; they are not set up.
-        workers: As for the run.
+        stages: In order, each of other kinds; they are not set up.
+        workers: Shards that are computed at once.
         retry_failed: As for the run.
 
     Raises:
@@ -65,31 +59,24 @@ def plan_stages(
     """
     plans = []
     due: dict[str, set[Path]] = {}
-    left = disk_left(workspace)
     for group in passes(stages):
-        specs = [stage.spec for stage in group]
+        specs = specs_of(group)
         tasks = plan_pass(workspace, specs, retry_failed, due)
         for spec in specs:
             due[spec.output] = {task.data_shard for task in tasks if spec.output in task.pending}
         pace = read_pace(workspace, [spec.output for spec in specs])
         pending = [task for task in tasks if task.pending]
-        used = min(workers, max(len(pending), 1))
-        seconds = memory = None
+        seconds = None
         if pace is not None:
+            used = min(workers, max(len(pending), 1))
             seconds = pace.seconds_for(sum(task.records for task in pending), used)
-            memory = pace.memory * used or None
-        plans += [_plan(workspace, spec, tasks, seconds, memory, left) for spec in specs]
+        plans += [_pending(workspace, spec, tasks, seconds) for spec in specs]
     return plans
 
 
-def _plan(
-    workspace: Workspace,
-    spec: StageSpec,
-    tasks: Sequence[ShardTask],
-    seconds: float | None,
-    memory: int | None,
-    left: int | None,
-) -> Plan:
+def _pending(
+    workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask], seconds: float | None
+) -> PendingWork:
     records, reasons = 0, Counter[str]()
     for task in tasks:
         if spec.output not in task.pending:
@@ -101,45 +88,7 @@ def _plan(
         else:
             records += task.records
             reasons[_reason(made, spec, task)] += 1
-    each = _bytes_a_record(workspace, spec.output)
-    return Plan(
-        spec.output,
-        len(tasks),
-        reasons.total(),
-        records,
-        dict(reasons),
-        None if each is None else round(each * records),
-        seconds,
-        memory,
-        None if each is None else _growth(workspace, spec, tasks, each),
-        left,
-    )
-
-
-def estimate_growth(
-    workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask]
-) -> int | None:
-    """Estimate by how many bytes a kind's latents grow, by those that are there; else None."""
-    each = _bytes_a_record(workspace, spec.output)
-    return None if each is None else _growth(workspace, spec, tasks, each)
-
-
-def _growth(workspace: Workspace, spec: StageSpec, tasks: Sequence[ShardTask], each: float) -> int:
-    pending = [task for task in tasks if spec.output in task.pending]
-    folder = workspace.latents(spec.output)
-    older = sum(bytes_on_disk(folder / task.data_shard.name) for task in pending)
-    return round(each * sum(task.records for task in pending)) - older
-
-
-def _bytes_a_record(workspace: Workspace, kind: str) -> float | None:
-    """Mean size of a latent on disk, with its share of tar, manifest and Parquet file."""
-    size = records = 0
-    for path in workspace.latents(kind).glob("*.tar"):
-        made = read_manifest(path)
-        if made is not None:
-            size += bytes_on_disk(path)
-            records += sum(made.counts.values())
-    return size / records if records else None
+    return PendingWork(spec.output, len(tasks), reasons.total(), records, dict(reasons), seconds)
 
 
 def _reason(made: Manifest | None, spec: StageSpec, task: ShardTask) -> str:

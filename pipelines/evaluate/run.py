@@ -124,6 +124,7 @@ def evaluate(
         settings.seeds,
         workspace.settings.sample.temperature,
         workspace.settings.sample.top_p,
+        workspace.settings.sample.cfg_begin,
         workspace.settings.sample.cfg_end,
         settings.training,
     )

@@ -35,6 +35,7 @@ class Plan:
     seeds: tuple[int, ...]
     temperature: float
     top_p: float
+    cfg_begin: float
     cfg_end: float
     training: int
 
@@ -46,6 +47,7 @@ class Plan:
             steps=self.steps,
             temperature=self.temperature,
             top_p=self.top_p,
+            cfg_begin=self.cfg_begin,
             cfg_end=self.cfg_end,
             batch_size=min(self.n, MOST_AT_ONCE),
         )

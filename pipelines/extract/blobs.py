@@ -1,4 +1,4 @@
-"""Blobs: masks, of a detector or of others, as ellipses."""
+"""Blobs: masks as ellipses."""
 
 from __future__ import annotations
 
@@ -8,37 +8,25 @@ import numpy as np
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome
-from pipelines.extract.detection import NOTHING, DetectorStage
+from pipelines.extract.detection import NOTHING
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.text import GRID
 
 ROUND = 1.05
-"""Where the half-axes differ by less, the angle says nothing: the ellipse becomes a circle."""
-
-
-class BlobsStage(DetectorStage):
-    """pixels -> `Blobs`, with the labels and in the order of `BoxesStage`."""
-
-    output = "blobs"
-    version = 3
-    needs_masks = True
-
-    def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
-        """Fit ellipses to all masks of a batch at once; an empty mask is left out."""
-        return fit_blobs(found, records)
+"""Ratio of half-axes below which the angle carries no information: the ellipse becomes a circle."""
 
 
 def fit_blobs(found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
-    """Write what was found in some records as blobs, in its order.
+    """Fit an ellipse to each mask of each record.
 
     Args:
         found: With masks, in pixels of any grid over the picture; an empty mask is left out.
-        records: One each. Those that are not square fail.
+        records: As many. Those that are not square fail.
 
     Returns:
-        One outcome a record.
+        One outcome per record, with the blobs in the order of its detections.
     """
     if not found:
         return []

@@ -1,4 +1,4 @@
-"""Boxes: what a detector finds in the pixels, on the 0-1000 grid."""
+"""Boxes: a detector's objects on the 0-1000 grid."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ import numpy as np
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Ok, Outcome
-from pipelines.extract.detection import NOTHING, DetectorStage
+from pipelines.extract.detection import NOTHING
 from pipelines.extract.detectors.base import Detections
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.text import GRID
 
 
-class BoxesStage(DetectorStage):
-    """pixels -> `Boxes`, in the order of `in_order`."""
-
-    output = "boxes"
-    version = 1
-
-    def convert(self, found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
-        """Write the boxes of each record."""
-        return [
-            Ok(to_boxes(detections, record.pixels.shape)) if detections.labels else NOTHING
-            for detections, record in zip(found, records, strict=True)
-        ]
+def find_boxes(found: Sequence[Detections], records: Sequence[Record]) -> list[Outcome]:
+    """Return the boxes of each record, in the order of its detections."""
+    return [
+        Ok(to_boxes(detections, record.pixels.shape)) if detections.labels else NOTHING
+        for detections, record in zip(found, records, strict=True)
+    ]
 
 
 def to_boxes(detections: Detections, shape: tuple[int, ...]) -> Boxes:

@@ -1,4 +1,4 @@
-"""Descriptions: what the captioner sees in each picture."""
+"""Descriptions by the shipped captioner, which knows scenes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DescriptionsStage(Stage):
         self._captioner.model.to(compute_device())
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
-        """Describe each record's picture; one of which nothing can be said has failed."""
+        """Describe each record's picture; an empty description has failed."""
         import torch
 
         from pipelines.models.pixels import fit_square

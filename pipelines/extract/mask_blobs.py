@@ -1,4 +1,4 @@
-"""Blobs of the user's own masks: a folder of PNGs whose values are instances."""
+"""Blobs from the user's own masks: a folder of PNGs whose values are instances."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ANY = "object"
 """The label of an instance that is not named."""
 
 MODES = ("1", "L", "P", "I;16")
-"""Pillow's modes with one value a pixel; of an indexed PNG that is the index, not the colour."""
+"""Pillow's modes with one value per pixel; in an indexed PNG it is the index, not the colour."""
 
 BATCH = 8
-"""Records a call: their masks are held at full size until all of them are fitted."""
+"""Records per call; their masks are held at full size until all of them are fitted."""
 
 
 class MaskBlobsStage(Stage):
@@ -106,7 +106,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def instances(values: np.ndarray, names: dict[str, str]) -> Detections:
-    """Take a mask apart: an object for each value but 0, its share of the picture as its score."""
+    """Split a mask: an object for each value but 0, with its share of the picture as its score."""
     found = [int(value) for value in np.unique(values) if value]
     masks = np.array([values == value for value in found], np.float32).reshape(-1, *values.shape)
     return Detections(

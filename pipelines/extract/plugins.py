@@ -1,20 +1,17 @@
-"""Stages that plug-ins bring for their kinds of latents."""
+"""Stages of plug-ins, for their own kinds of latents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.plugins import LATENTS, STAGES, load_plugin, plugin_error, plugin_packages
 from pipelines.core.stage import Stage, StageSpec
+from pipelines.extract.context import StageContext
 from pipelines.latents.registry import KINDS, extract_command, latent_class
 
-if TYPE_CHECKING:
-    from pipelines.extract.run import Parts
 
-
-def plugin_stage(kind: str, parts: Parts) -> Stage | None:
+def plugin_stage(kind: str, context: StageContext) -> Stage | None:
     """Build the stage that a plug-in brings for a kind, or None if none does.
 
     Raises:
@@ -25,7 +22,7 @@ def plugin_stage(kind: str, parts: Parts) -> Stage | None:
         return None
     latent_class(kind)
     try:
-        stage = make(parts)
+        stage = make(context)
     except KaleidoError:
         raise
     except Exception as error:  # whatever the package's own code raises
@@ -47,4 +44,4 @@ def check_plugin_kinds(kinds: Sequence[str]) -> None:
             package = plugin_packages(LATENTS, kind)
             unused = f"; that of {package} is not used" if package else ""
             why = f"Kaleido has a kind of this name itself{unused}."
-            raise KaleidoError(kind, why, f"Run `{extract_command(kind)}`.")
+            raise KaleidoError(kind, why, f"Run `{extract_command(kind)}`.", code="bad-option")

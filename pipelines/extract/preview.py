@@ -1,4 +1,4 @@
-"""A look at what an extractor sees in some records, before the long run over all of them."""
+"""Previews: latents of a few records, drawn before the long run over all of them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pipelines.core.batches import in_batches
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, set_up
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, StageGroup, kinds_of, set_up
 from pipelines.data.show import ShownRecord, choose_records, describe, read_chosen, sheet_of
 from pipelines.engines.batches import call_stage, unfit
-from pipelines.extract.run import build_stages
+from pipelines.extract.context import StageContext
+from pipelines.extract.stages import build_stages
 from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class PreviewSummary:
-    """What the stages made of the records.
+    """Results of the stages on the records.
 
     Attributes:
         sheet: The picture that was written; None if no record can be shown.
         records: In its order, with the latents as text.
-        problems: (key, kind, reason) where a stage had nothing to say or failed.
+        problems: (key, kind, reason) where a stage found nothing or failed.
     """
 
     sheet: Path | None
@@ -49,18 +50,17 @@ def preview(
         InputMissing: If the data, or a model that a kind needs, are missing.
         KaleidoError: If a kind is unknown.
     """
-    stages = build_stages(kinds, workspace, trust_weights)
-    made = [stage.spec.output for stage in stages]
-    needed = [kind for stage in stages for kind in stage.spec.inputs if kind not in made]
+    stages = build_stages(kinds, StageContext(workspace, trust_weights))
+    made = kinds_of(stages)
+    needed = [kind for stage in stages for kind in stage.specs[0].inputs if kind not in made]
     records = list(read_chosen(workspace, choose_records(workspace, count), needed))
     problems: list[tuple[str, str, str]] = []
     for stage in stages:
         set_up(stage)
-        outcomes = _run(stage, records)
-        pairs = list(zip(records, outcomes, strict=True))
-        kind = stage.spec.output
-        problems += [(record.key, kind, why) for record, each in pairs if (why := _why(each))]
-        records = [_with(record, kind, outcome) for record, outcome in pairs]
+        for kind, outcomes in _run(stage, records).items():
+            pairs = list(zip(records, outcomes, strict=True))
+            problems += [(record.key, kind, why) for record, each in pairs if (why := _why(each))]
+            records = [_with(record, kind, outcome) for record, outcome in pairs]
     shown = [record for record in records if unfit(record, ()) is None]
     sheet = workspace.logs / "preview.png" if shown else None
     if sheet is not None:
@@ -68,16 +68,18 @@ def preview(
     return PreviewSummary(sheet, [describe(record) for record in shown], problems)
 
 
-def _run(stage: Stage, records: Sequence[Record]) -> list[Outcome]:
-    """Call a stage as the engine does: in batches, and not on what it cannot read."""
-    found = {record.key: unfit(record, stage.spec.inputs) for record in records}
-    fit = [record for record in records if found[record.key] is None]
-    for batch in in_batches(fit, stage.spec.batch_size):
-        found |= {
-            record.key: outcome
-            for record, outcome in zip(batch, call_stage(stage, batch), strict=True)
-        }
-    return [outcome for record in records if (outcome := found[record.key]) is not None]
+def _run(stage: StageGroup, records: Sequence[Record]) -> dict[str, list[Outcome]]:
+    """Call a stage as an engine does: in batches, and not on records that it cannot use."""
+    spec, kinds = stage.specs[0], kinds_of([stage])
+    known = {record.key: unfit(record, spec.inputs) for record in records}
+    usable = [record for record in records if known[record.key] is None]
+    found: dict[tuple[str, str], Outcome] = {}
+    for batch in in_batches(usable, spec.batch_size):
+        for kind, outcomes in call_stage(stage, batch, kinds).items():
+            found |= {(kind, each.key): out for each, out in zip(batch, outcomes, strict=True)}
+    return {
+        kind: [known[record.key] or found[kind, record.key] for record in records] for kind in kinds
+    }
 
 
 def _why(outcome: Outcome) -> str:

@@ -12,20 +12,20 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.captioners.base import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
-from pipelines.extract.captioners.model import find_describer
+from pipelines.extract.captioners.find import find_describer, load_describer
 from pipelines.latents.description import Description
 from pipelines.latents.text import LatentError
 
 PROMPT = Path(__file__).parent / "prompts" / "describe.txt"
-"""The question that a model which sees the picture is asked, where the user names no other."""
+"""The default question for a model that sees the picture."""
 
 TEXT_PROMPT = PROMPT.with_name("expand.txt")
-"""Likewise, of a model that knows the caption alone."""
+"""The default question for a model that knows only the caption."""
 
 BATCH = 8
 LEAST_WORDS = 5
 MOST_REPEATS = 3
-"""So often may four words in a row come again before an answer counts as a loop."""
+"""Most repetitions of the same four words before an answer counts as a loop."""
 
 _REFUSALS = re.compile(
     r"(i'?m sorry|i am sorry|sorry,|i can(no|')t|i am unable|i'?m unable|as an ai|as a language)",
@@ -43,22 +43,22 @@ class RecaptionStage(Stage):
         wording: How words are chosen.
 
     Raises:
-        KaleidoError: If model or prompt cannot be had.
+        KaleidoError: If there is no such model, or the prompt cannot be read.
     """
 
     def __init__(
         self, model: str, prompt: Path | None = None, wording: Wording = LIKELIEST
     ) -> None:
-        self._chosen, self._wording = find_describer(model), wording
-        self._question = read_prompt(prompt or (PROMPT if self._chosen.sees else TEXT_PROMPT))
+        self._ref, self._wording = find_describer(model), wording
+        self._question = read_prompt(prompt or (PROMPT if self._ref.sees else TEXT_PROMPT))
         self._model: Describer | None = None
         self.spec = StageSpec(
-            name=f"descriptions-{self._chosen.family}",
+            name=f"descriptions-{self._ref.family}",
             version=2,
             output="description",
             batch_size=BATCH,
             options={
-                "model": self._chosen.identity,
+                "model": self._ref.identity,
                 "prompt": fingerprint(self._question),
                 **wording.options,
             },
@@ -66,10 +66,10 @@ class RecaptionStage(Stage):
 
     def setup(self) -> None:
         """Load the model."""
-        self._model = self._chosen.load(self._question, self._wording)
+        self._model = load_describer(self._ref, self._question, self._wording)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
-        """Describe each record; an answer that describes nothing has failed."""
+        """Describe each record; a refusal or a broken answer is a failed record."""
         if self._model is None:
             raise RuntimeError("setup() comes before the first batch")
         return [accept(answer) for answer in self._model.describe(records)]
@@ -84,14 +84,18 @@ def read_prompt(path: Path) -> str:
     try:
         text = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise KaleidoError(str(path), f"the prompt cannot be read ({error}).") from error
+        raise KaleidoError(
+            str(path), f"the prompt cannot be read ({error}).", code="bad-option"
+        ) from error
     if not text:
-        raise KaleidoError(str(path), "the prompt is empty.", "Write the question into it.")
+        raise KaleidoError(
+            str(path), "the prompt is empty.", "Write the question into it.", code="bad-option"
+        )
     return text
 
 
 def accept(answer: Answer) -> Outcome:
-    """Make a description of an answer, or say why it is none."""
+    """Turn an answer into a description, or give the reason why it is not one."""
     text = answer.text.replace("’", "'").strip()
     words = text.split()
     if _REFUSALS.match(text):

@@ -1,4 +1,4 @@
-"""Blobs by SAM: the mask in each of a record's boxes as an ellipse."""
+"""Blobs by SAM: an ellipse fitted to the mask of the object in each of a record's boxes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from pipelines.core.record import Record
 from pipelines.core.stage import Outcome, Stage, StageSpec
 from pipelines.extract.blobs import fit_blobs
-from pipelines.extract.detectors.base import Detections
-from pipelines.extract.detectors.sam import SamBackend, SamModel
+from pipelines.extract.detectors.base import Detections, DetectorRef
+from pipelines.extract.detectors.sam import SamBackend
 from pipelines.latents.text import GRID
 
 BATCH = 8
-"""Records a call: their masks are held at full size until all of them are fitted."""
+"""Records per call; their masks are held at full size until all of them are fitted."""
 
 
 class SamBlobsStage(Stage):
     """pixels and `Boxes` -> `Blobs`, with the boxes' labels and order.
 
     Args:
-        model: A SAM.
+        ref: A SAM.
     """
 
-    def __init__(self, model: SamModel) -> None:
-        self._model = model
+    def __init__(self, ref: DetectorRef) -> None:
+        self._ref = ref
         self._backend: SamBackend | None = None
         self.spec = StageSpec(
             name="blobs-sam",
@@ -33,12 +33,12 @@ class SamBlobsStage(Stage):
             output="blobs",
             inputs=("boxes",),
             batch_size=BATCH,
-            options={"weights": model.identity},
+            options={"weights": ref.identity},
         )
 
     def setup(self) -> None:
         """Load the weights."""
-        self._backend = SamBackend(self._model)
+        self._backend = SamBackend(self._ref)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Fit an ellipse to the mask in each box; a box in which none is found is left out."""

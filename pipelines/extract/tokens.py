@@ -1,42 +1,40 @@
-"""Tokens: each picture as a grid of ids of a visual tokenizer."""
+"""Tokens: each picture as a grid of a visual tokenizer's ids."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.extract.tokenizers.model import VisualModel
+from pipelines.extract.tokenizers.base import TokenizerRef, VisualTokenizer
 from pipelines.latents.tokens import Tokens
-
-if TYPE_CHECKING:
-    from pipelines.extract.tokenizers.base import VisualTokenizer
 
 
 class TokensStage(Stage):
     """pixels -> `Tokens`.
 
     Args:
-        model: A visual tokenizer.
+        ref: A visual tokenizer.
     """
 
-    def __init__(self, model: VisualModel) -> None:
-        self._model = model
+    def __init__(self, ref: TokenizerRef) -> None:
+        self._ref = ref
         self._tokenizer: VisualTokenizer | None = None
         self.spec = StageSpec(
-            name="tokens-vq" if model.family == "own" else f"tokens-{model.family}",
+            name="tokens-vq" if ref.family == "own" else f"tokens-{ref.family}",
             version=1,
             output="tokens",
-            options={"tokenizer": model.identity},
+            options={"tokenizer": ref.identity},
         )
 
     def setup(self) -> None:
         """Load the tokenizer."""
-        self._tokenizer = self._model.load()
+        from pipelines.extract.tokenizers.loading import load_tokenizer
+
+        self._tokenizer = load_tokenizer(self._ref)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
-        """Write each record's tokens; a picture of a size that cannot be written has failed."""
+        """Encode each record's picture; one of a size that the tokenizer cannot take has failed."""
         if self._tokenizer is None:
             raise RuntimeError("setup() comes before the first batch")
         refusals = [self._tokenizer.refusal(*record.pixels.shape[:2]) for record in records]

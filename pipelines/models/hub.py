@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,21 +35,27 @@ class Loaded:
     device: torch.device
 
 
-def model_folder(name: str) -> Path:
-    """Return a model's folder, or its GGUF file; a model on the hub is fetched first.
+def model_folder(name: str, suffixes: Sequence[str] = ()) -> Path:
+    """Return a model's folder; a model on the hub is fetched first.
+
+    Args:
+        name: A folder, or a name on the hub.
+        suffixes: Of single files that may be named instead of a folder.
 
     Raises:
-        KaleidoError: If there is neither a folder nor a GGUF file of this name and the hub does not
-            have it, or the name is that of another kind of file.
+        KaleidoError: If there is no such folder or file and the hub does not have it, or it is a
+            file of another kind.
     """
-    folder = Path(name)
-    if folder.is_dir() or (folder.suffix == GGUF and folder.is_file()):
-        return folder
-    if folder.is_file():
-        kind = "a pickle, and pickles are not read" if folder.suffix in PICKLES else "a file"
+    path = Path(name)
+    if path.is_dir() or (path.suffix in suffixes and path.is_file()):
+        return path
+    if path.is_file():
+        kind = "a pickle, and pickles are not read" if path.suffix in PICKLES else "a file"
         hint = "Name a folder with config.json and model.safetensors."
         raise KaleidoError(name, f"this is {kind}.", hint, code="bad-option")
-    if folder.is_absolute() or name.startswith(".") or folder.exists():
+    if path.suffix in (*suffixes, *PICKLES, ".safetensors"):
+        raise KaleidoError(name, "there is no such file.", _how_to_get(path), code="bad-option")
+    if path.is_absolute() or name.startswith(".") or path.exists():
         raise KaleidoError(name, "there is no such folder.", "Check the path.", code="bad-option")
     from huggingface_hub import snapshot_download
 
@@ -61,6 +68,15 @@ def model_folder(name: str) -> Path:
             "Check the name and the connection.",
             code="bad-option",
         ) from error
+
+
+def _how_to_get(path: Path) -> str:
+    if re.fullmatch(r"(yolo|rtdetr)[\w.-]*\.pt", path.name):
+        return (
+            "Kaleido does not download .pt files. To have ultralytics put it into the current "
+            f"folder, run: python -c \"from ultralytics import YOLO; YOLO('{path.name}')\""
+        )
+    return "Check the path."
 
 
 def model_identity(path: Path) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.images import open_image
 from pipelines.core.record import Record
 
@@ -14,9 +15,21 @@ PADDING = 114 / 255
 
 
 def reduced_pixels(record: Record, side: int) -> np.ndarray:
-    """Decode a record's square image and reduce it to `side` pixels, by a whole factor."""
+    """Decode a record's square image and reduce it to `side` pixels, by a whole factor.
+
+    Raises:
+        KaleidoError: If the image is not square, or smaller.
+    """
     # Not `record.pixels`, which would keep the decoded image as long as the record.
     image = open_image(record.image, record.key)
+    if image.width != image.height or image.width < side:
+        raise KaleidoError(
+            record.key,
+            f"the picture has {image.width} x {image.height} pixels; training reads squares of at "
+            f"least {side} pixels.",
+            'Write the data again with data.fit = "pad" or "crop".',
+            "bad-data",
+        )
     return np.asarray(image.reduce(image.width // side))
 
 

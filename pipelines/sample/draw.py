@@ -1,4 +1,4 @@
-"""From a caption to samples: z first, unguided, then x, guided."""
+"""From a caption to samples: z is drawn first, without guidance, then x with guidance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.seeds import derive
+from pipelines.latents.sequence import order_kinds, require_kinds, z_from_text, z_to_text
+from pipelines.latents.text import LatentError
+from pipelines.latents.tokens import Tokens
 from pipelines.models.conditioning import States
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.decode import draw_z
@@ -18,10 +22,10 @@ from pipelines.workspace.settings import SampleSettings
 
 @dataclass(frozen=True)
 class Sample:
-    """One drawn image.
+    """One generated image.
 
     Attributes:
-        caption: What was asked for.
+        caption: The caption it was drawn for.
         index: Its number among the samples of this caption, from 0.
         z: The latent as text; empty for a baseline.
         pixels: uint8 (side, side, 3).
@@ -33,79 +37,128 @@ class Sample:
     pixels: np.ndarray
 
 
-def draw(bundle: Bundle, caption: str, options: SampleSettings) -> Iterator[Sample]:
-    """Draw samples of one caption, batch after batch.
+def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sample]:
+    """Draw ``settings.n`` samples of one caption, yielding them batch by batch.
 
-    The caption is encoded once. Sample i's z and noise follow from (seed, caption, i) alone.
+    The caption is encoded once. z and noise of sample i are derived from (seed, caption, i) alone.
     """
-    with torch.inference_mode():
-        encoded = bundle.prior.encode([caption])
-    keys = [f"{index}:{caption}" for index in range(options.n)]
-    texts = [""] * options.n
+    encoded = _encode(bundle, caption)
+    texts = [""] * settings.n
     if bundle.z_kinds:
-        seeds = [derive(options.seed, "z", key) for key in keys]
+        seeds = _seeds(settings, "z", caption, settings.n)
         texts = draw_z(
-            bundle.prior, encoded, bundle.z_kinds, seeds, options.temperature, options.top_p
+            bundle.prior, encoded, bundle.z_kinds, seeds, settings.temperature, settings.top_p
         )
-    for start in range(0, options.n, options.batch_size):
-        chunk = range(start, min(start + options.batch_size, options.n))
-        pixels = draw_given(
-            bundle,
-            encoded,
-            [texts[index] for index in chunk],
-            [derive(options.seed, "noise", keys[index]) for index in chunk],
-            options,
-        )
-        for index, image in zip(chunk, pixels, strict=True):
-            yield Sample(caption, index, texts[index], image)
+    yield from _draw_images_of(bundle, caption, encoded, texts, settings)
+
+
+def draw_from_z(
+    bundle: Bundle, caption: str, texts: Sequence[str], settings: SampleSettings
+) -> Iterator[Sample]:
+    """Draw one sample for each given z, for example an edited one.
+
+    The noise of sample i is that of `draw`, so a change of z is the only change between the two.
+
+    Args:
+        bundle: The models; not a baseline.
+        caption: The caption that the prior reads before z.
+        texts: One z per sample as text, for example from ``samples.jsonl``. Kinds may come in any
+            order, and the typed forms of `Latent.from_text` are accepted; each z is rewritten as
+            the prior writes it, and `Sample.z` is the rewritten one.
+        settings: Sampler and guidance; ``n``, ``temperature`` and ``top_p`` have no effect.
+
+    Raises:
+        KaleidoError: If a z does not parse, breaks the rules of a kind, or has kinds or tokens
+            that the models were not trained on.
+    """
+    canonical = [_canonical(bundle, text, index) for index, text in enumerate(texts)]
+    yield from _draw_images_of(bundle, caption, _encode(bundle, caption), canonical, settings)
 
 
 def draw_again(
-    bundle: Bundle, caption: str, texts: Sequence[str], options: SampleSettings
+    bundle: Bundle, caption: str, texts: Sequence[str], settings: SampleSettings
 ) -> np.ndarray:
-    """Draw a second picture of each z of `draw`, from noise that `draw` does not use.
+    """Draw a second image of each z of `draw`, from noise that `draw` does not use.
 
     Args:
-        bundle: Models.
-        caption: What was asked for.
+        bundle: The models.
+        caption: The caption of the first samples.
         texts: z of the first samples, in their order.
-        options: As they were drawn; `n` does not matter.
+        settings: The settings of the first samples; ``n`` has no effect.
 
     Returns:
         uint8 (len(texts), side, side, 3).
     """
-    with torch.inference_mode():
-        encoded = bundle.prior.encode([caption])
-    keys = [f"{index}:{caption}" for index in range(len(texts))]
-    seeds = [derive(options.seed, "second noise", key) for key in keys]
-    return draw_given(bundle, encoded, texts, seeds, options)
+    seeds = _seeds(settings, "second noise", caption, len(texts))
+    return _draw_batch(bundle, _encode(bundle, caption), texts, seeds, settings)
 
 
 @torch.inference_mode()
-def draw_given(
+def _encode(bundle: Bundle, caption: str) -> States:
+    return bundle.prior.encode([caption])
+
+
+def _seeds(settings: SampleSettings, purpose: str, caption: str, count: int) -> list[int]:
+    return [derive(settings.seed, purpose, f"{index}:{caption}") for index in range(count)]
+
+
+def _canonical(bundle: Bundle, text: str, index: int) -> str:
+    """Parse, check and rewrite a z as the prior was trained to read it."""
+    thing = f"z {index}: {text[:60]!r}"
+    if not bundle.diffusion.z_kinds:
+        raise KaleidoError(thing, "a baseline has no z.", code="model-mismatch")
+    try:
+        z = z_from_text(text)
+        if not z:
+            raise LatentError("z", "it is empty.")
+    except LatentError as error:
+        raise LatentError(thing, f"{error.what}: {error.why}", error.hint) from error
+    require_kinds(z, bundle.diffusion.z_kinds, "this model was trained on")
+    tokens, shape = z.get("tokens"), bundle.prior.token_shape
+    if isinstance(tokens, Tokens) and shape is not None and tokens.shape != shape:
+        raise KaleidoError(
+            thing,
+            f"its tokens have the shape {tuple(tokens.shape)}, the prior's {tuple(shape)}.",
+            "Extract them with the visual tokenizer that the prior was trained on.",
+            code="model-mismatch",
+        )
+    return z_to_text({kind: z[kind] for kind in order_kinds(z)})
+
+
+def _draw_images_of(
+    bundle: Bundle, caption: str, encoded: States, texts: Sequence[str], settings: SampleSettings
+) -> Iterator[Sample]:
+    """Draw an image for each z, in batches."""
+    seeds = _seeds(settings, "noise", caption, len(texts))
+    for start in range(0, len(texts), settings.batch_size):
+        chunk = slice(start, start + settings.batch_size)
+        pixels = _draw_batch(bundle, encoded, texts[chunk], seeds[chunk], settings)
+        for index, image in enumerate(pixels, start):
+            yield Sample(caption, index, texts[index], image)
+
+
+@torch.inference_mode()
+def _draw_batch(
     bundle: Bundle,
-    caption: States,
+    encoded: States,
     texts: Sequence[str],
     seeds: Sequence[int],
-    options: SampleSettings,
+    settings: SampleSettings,
 ) -> np.ndarray:
-    """Draw images for given z.
+    """Draw images of given z.
 
     Args:
-        bundle: Models.
-        caption: Encoder states of one caption, (1, length, width).
-        texts: One z an image, as text; all empty for a baseline.
-        seeds: One noise seed an image.
-        options: Guidance and steps.
+        bundle: The models.
+        encoded: Encoder states of one caption, (1, length, width).
+        texts: One z per image as text; all empty for a baseline.
+        seeds: One noise seed per image.
+        settings: Sampler and guidance.
 
     Returns:
         uint8 (n, side, side, 3).
     """
-    rows = caption.expand(torch.zeros(len(texts), dtype=torch.long))
+    rows = encoded.expand(torch.zeros(len(texts), dtype=torch.long))
     z = None
     if bundle.z_kinds:
         z = bundle.prior.z_states(rows, bundle.prior.read_z(texts))
-    conditioning = bundle.diffusion.context(rows, z)
-    return draw_images(
-        bundle.diffusion, conditioning, seeds, options.cfg, options.steps, options.cfg_end
-    )
+    return draw_images(bundle.diffusion, bundle.diffusion.context(rows, z), seeds, settings)

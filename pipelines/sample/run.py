@@ -54,7 +54,7 @@ class SampleSummary:
 def sample(
     workspace: Workspace,
     captions: Sequence[str] | None,
-    options: SampleSettings,
+    settings: SampleSettings,
     name: str | None = None,
     baseline: bool = False,
     z_kinds: Sequence[str] | None = None,
@@ -65,7 +65,7 @@ def sample(
     Args:
         workspace: Holds the models, or none, and then the embedded ones serve.
         captions: What to draw; None takes held-out captions of the workspace's data.
-        options: How to draw.
+        settings: How to draw.
         name: The folder's name; None makes one from the first caption.
         baseline: Use the model without z.
         z_kinds: Kinds of z to draw; None for those that it usually draws.
@@ -87,15 +87,15 @@ def sample(
             "one to three simple shapes)."
         )
     folder = _new_folder(workspace, name, asked[0])
-    shown = _write_samples(folder, bundle, asked, options, progress)
+    shown = _write_samples(folder, bundle, asked, settings, progress)
     sheet = folder / "sheet.png"
     atomic_write(sheet, encode_png(contact_sheet(shown)))
-    if len(asked) > SHEET_CAPTIONS or options.n > SHEET_SAMPLES:
+    if len(asked) > SHEET_CAPTIONS or settings.n > SHEET_SAMPLES:
         progress.message(
             f"The contact sheet shows the first {SHEET_CAPTIONS} captions and the first "
             f"{SHEET_SAMPLES} samples of each, at most."
         )
-    samples = len(asked) * options.n
+    samples = len(asked) * settings.n
     return SampleSummary(folder, bundle.name, bundle.source, len(asked), samples, sheet)
 
 
@@ -103,21 +103,21 @@ def _write_samples(
     folder: Path,
     bundle: Bundle,
     captions: Sequence[str],
-    options: SampleSettings,
+    settings: SampleSettings,
     progress: Progress,
 ) -> list[tuple[str, list[np.ndarray]]]:
     """Draw samples into a folder, with their list; return what the contact sheet shows of them."""
     shown: list[tuple[str, list[np.ndarray]]] = []
     with (
         (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
-        progress.task("samples", len(captions) * options.n, "image") as advance,
+        progress.task("samples", len(captions) * settings.n, "image") as advance,
     ):
         for number, caption in enumerate(captions):
             group: list[np.ndarray] = []
-            for item in draw(bundle, caption, options):
+            for item in draw(bundle, caption, settings):
                 file = f"{number:04d}-{item.index:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
-                lines.write(_line(file, item, options, bundle))
+                lines.write(_line(file, item, settings, bundle))
                 if len(group) < SHEET_SAMPLES:
                     group.append(item.pixels)
                 advance(1)
@@ -163,7 +163,7 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     return list(captions)
 
 
-def _line(file: str, item: Sample, options: SampleSettings, bundle: Bundle) -> str:
+def _line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> str:
     row = {
         "file": file,
         "caption": item.caption,
@@ -171,7 +171,7 @@ def _line(file: str, item: Sample, options: SampleSettings, bundle: Bundle) -> s
         "index": item.index,
         "model": bundle.name,
         "source": bundle.source,
-        "settings": asdict(options) | {"z_kinds": bundle.z_kinds},
+        "settings": asdict(settings) | {"z_kinds": bundle.z_kinds},
     }
     return json.dumps(row, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""Drawing x ~ p(x|z,c) with classifier-free guidance."""
+"""Sampling x ~ p(x|z,c): the flow is integrated with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from pipelines.core.errors import KaleidoError
 from pipelines.models.conditioning import Conditioning
 from pipelines.models.device import in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels
+from pipelines.workspace.settings import SampleSettings
 
 
 def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
@@ -30,45 +32,52 @@ def draw_images(
     model: Diffusion,
     conditioning: Conditioning,
     seeds: Sequence[int],
-    cfg: float,
-    steps: int,
-    cfg_end: float = 0.0,
+    settings: SampleSettings,
 ) -> np.ndarray:
-    """Integrate the flow from noise to images by Euler's method, in steps that the model shifts.
+    """Generate images by integrating the flow from noise with Euler's method.
 
-    Guidance is applied to x̂; at one noise level the velocity is linear in it, so this is
-    guidance of the velocity. It is applied while noise is strong: what a picture shows is decided
-    there, and later guidance only exaggerates edges and colours ("Applying guidance in a limited
-    interval", arXiv 2404.07724).
+    Guidance is applied to x̂; at one noise level the velocity is linear in x̂, so this is guidance
+    of the velocity. It can be limited to an interval of noise levels ("Applying guidance in a
+    limited interval", arXiv 2404.07724): above ``cfg_begin`` it reduces diversity, below
+    ``cfg_end`` it only exaggerates edges and colours.
 
     Args:
         model: Context and denoiser.
-        conditioning: One row an image.
-        seeds: One seed an image; its noise depends on nothing else.
-        cfg: Guidance scale g.
-        steps: Euler steps.
-        cfg_end: Noise level in [0, 1] below which steps are not guided.
+        conditioning: One row per image.
+        seeds: One seed per image; its noise depends on nothing else.
+        settings: ``cfg`` (the scale g; 1 is no guidance), ``cfg_begin``, ``cfg_end`` and ``steps``.
 
     Returns:
         uint8 (n, side, side, 3).
+
+    Raises:
+        KaleidoError: If guidance would begin below the level at which it ends.
     """
+    if settings.cfg_begin < settings.cfg_end:
+        raise KaleidoError(
+            f"sample.cfg_begin = {settings.cfg_begin:g}",
+            f"noise falls while an image is drawn, and sample.cfg_end = {settings.cfg_end:g} is "
+            "above it: no step would be guided.",
+            "Set sample.cfg_begin above sample.cfg_end, or sample.cfg to 1.",
+            code="bad-setting",
+        )
     side, device = model.image_size, conditioning.tokens.device
     x = torch.stack([_noise(seed, side) for seed in seeds]).to(device)
     count = len(x)
     context = model.prepare(conditioning)
-    null = model.prepare(model.context.null(count)) if cfg != 1.0 else None
+    null = model.prepare(model.context.null(count)) if settings.cfg != 1.0 else None
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sigma = level.expand(count).to(device)
         clean = model(x, sigma, context)
-        if null is not None and level >= cfg_end:
-            # Without a limit, strong guidance leaves the range of pixels and burns the image out
+        if null is not None and settings.cfg_end <= level <= settings.cfg_begin:
+            # Unbounded, strong guidance leaves the range of pixel values and saturates the image
             # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).
-            clean = guide(clean, model(x, sigma, null), cfg).clamp(-1.0, 1.0)
+            clean = guide(clean, model(x, sigma, null), settings.cfg).clamp(-1.0, 1.0)
         return clean
 
-    # On the CPU: a GPU rounds otherwise, and with the default settings a level is `cfg_end` itself.
-    levels = model.shift(torch.linspace(1.0, 0.0, steps + 1))
+    # On the CPU: a GPU rounds differently, and by default one level equals `cfg_end`.
+    levels = model.shift(torch.linspace(1.0, 0.0, settings.steps + 1))
     return to_pixels(integrate(predict, x, levels))
 
 
@@ -77,12 +86,14 @@ def integrate(
     x: torch.Tensor,
     levels: torch.Tensor,
 ) -> torch.Tensor:
-    """Follow the flow from noisy images to clean ones by Euler's method.
+    """Integrate the flow from noisy images to clean ones with Euler's method.
+
+    The velocity at level σ is (x − x̂) / σ, so a step to σ' keeps the share σ' / σ of x − x̂.
 
     Args:
-        predict: Gives x̂ of x at a noise level, a scalar tensor.
+        predict: Predicts x̂ from x at a noise level, a scalar tensor.
         x: Images at the first level, (n, 3, side, side).
-        levels: Noise levels in [0, 1], falling; the last is 0 for clean images.
+        levels: Noise levels in [0, 1], descending; the last is 0 for clean images.
 
     Returns:
         Images at the last level.
@@ -94,5 +105,5 @@ def integrate(
 
 
 def _noise(seed: int, side: int) -> torch.Tensor:
-    # Always drawn on the CPU, so that a seed means the same noise on every device.
+    # Generated on the CPU, so that a seed gives the same noise on every device.
     return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))

@@ -16,7 +16,12 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.latents.sequence import order_kinds, z_to_text
 from pipelines.models.denoiser.convolutions import NORM_GROUPS
-from pipelines.models.diffusion import Diffusion, build_diffusion, weights_id
+from pipelines.models.diffusion import (
+    Diffusion,
+    build_diffusion,
+    unrecorded_noise_shift,
+    weights_id,
+)
 from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior, ZTokens
 from pipelines.models.word_loss import NamingTarget, naming_loss, naming_target
@@ -189,6 +194,9 @@ def train_diffusion(
             settings.seed,
         )
         kept = weight_settings(settings) | {"prior": prior.identity, "data": stream.identity}
+        kept["noise_shift"] = model.noise_shift
+        if model.noise_shift == unrecorded_noise_shift(model.image_size):
+            del kept["noise_shift"]  # checkpoints from before it was a setting go on
         if settings.pretrained:  # the weights count, not where they lie
             kept["pretrained"] = weights_id(Path(settings.pretrained))
         summary = train(task, TrainOptions.of(settings), checkpoint, kept, name, progress)
@@ -230,6 +238,8 @@ def _fresh_model(
             Path(settings.pretrained), "Set diffusion.pretrained to a diffusion model's folder."
         )
         _go_on_from(trained, model, settings.pretrained)
+        if not settings.noise_shift:
+            model.noise_shift = trained.noise_shift
     return model
 
 

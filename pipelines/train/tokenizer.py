@@ -317,7 +317,16 @@ def _fresh_tokenizer(settings: TokenizerSettings, stream: RecordStream) -> Token
 
 def _images(records: Sequence[Record]) -> torch.Tensor:
     # Not `record.pixels`, which would keep the decoded image as long as the record.
-    return to_tensor(np.stack([decode_image(record.image, record.key) for record in records]))
+    images = [decode_image(record.image, record.key) for record in records]
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise KaleidoError(
+            ", ".join(f"{width} x {height}" for height, width, _ in sorted(shapes)),
+            "these pictures have several shapes, and training reads squares of one size.",
+            'Write the data again with data.fit = "pad" or "crop".',
+            "bad-data",
+        )
+    return to_tensor(np.stack(images))
 
 
 def _held_out(workspace: Workspace) -> Iterator[Record]:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.workspace.settings import POSITIVE, SECTIONS, SETTINGS, Declared, Setting, Settings
+from pipelines.workspace.settings import (
+    POSITIVE,
+    RETIRED,
+    SECTIONS,
+    SETTINGS,
+    Declared,
+    Setting,
+    Settings,
+)
 
 COMMAND_LINE = "the command line"
 
@@ -42,7 +50,8 @@ def load_settings(path: Path) -> Settings:
                 "Move it under one, such as [sample].",
             )
         _require_section(section, str(path))
-        changes |= {f"{section}.{key}": value for key, value in values.items()}
+        names = {f"{section}.{key}": value for key, value in values.items()}
+        changes |= {name: value for name, value in names.items() if name not in RETIRED}
     return override(Settings(), changes, where=str(path))
 
 

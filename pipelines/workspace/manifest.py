@@ -90,12 +90,6 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return text.encode() + b"\n"
 
 
-def bytes_on_disk(shard_path: Path) -> int:
-    """Return the total size of a shard's tar, Parquet file and manifest; 0 if there are none."""
-    files = (shard_path, *(shard_path.with_suffix(suffix) for suffix in (".parquet", ".json")))
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 _SCHEMA_NAMES = tuple(item.name for item in fields(RowOutcome))
 
 

@@ -88,6 +88,9 @@ def setting(
     return field(default=default, metadata={"declared": declared})
 
 
+RETIRED = ("extract.disk_budget",)
+"""Settings of older versions that do nothing now; a file that still has them is read."""
+
 PRECISIONS = ("auto", "bf16", "fp32")
 
 _PRECISION = "Precision of the forward pass; auto takes bf16 where the hardware supports it."
@@ -100,10 +103,16 @@ class DataSettings:
 
     image_size: int = setting(
         64,
-        "Side of the stored images, in pixels; larger images are resized and centre-cropped.",
+        "Side of the stored images, in pixels; images are resized to it as `fit` says.",
         low=8,
         high=4096,
         alias="--size",
+    )
+    fit: str = setting(
+        "pad",
+        "Images that are not square: pad to a square, crop the centre, or keep the shape and only "
+        "reduce the long side.",
+        choices=("pad", "crop", "keep"),
     )
     shard_size: int = setting(1000, "Records per shard.")
     max_caption: int = setting(2000, "Longest caption, in characters; longer ones fail.")
@@ -118,11 +127,10 @@ class ExtractSettings:
     """
 
     workers: int = setting(1, "Local worker processes.")
-    disk_budget: str = setting("", "Most that latents/ may take on disk, e.g. 50GB; empty: any.")
     boxes_model: str = setting(
         "",
-        "Detector: a folder, an ultralytics .pt file, or a name on the Hugging Face hub; empty: "
-        "the embedded one, which only knows scenes.",
+        "Detector: a folder, an ultralytics .pt file, a plug-in's name, a name on the Hugging Face "
+        "hub, or scenes, the embedded one for simple shapes; empty: that one, for scenes only.",
     )
     boxes_find: tuple[str, ...] = setting(
         (), "What an open-vocabulary detector searches for; empty: what each caption names."
@@ -246,6 +254,11 @@ class DiffusionSettings:
     )
     steps: int = setting(2000, "Training steps.")
     batch_size: int = setting(16, "Records per step.")
+    noise_shift: float = setting(
+        0.0,
+        "Factor on the odds of noise, for training and sampling; 0 chooses it by image_size.",
+        low=0,
+    )
     noise_draws: int = setting(
         2, "Noisy images per record and step; c and z are encoded once for all of them."
     )
@@ -267,7 +280,12 @@ class SampleSettings:
     cfg: float = setting(
         7.5, "Scale of classifier-free guidance (CFG); 1 is the plain conditional model.", low=0
     )
-    cfg_end: float = setting(0.5, "Noise level below which nothing is guided.", low=0, high=1)
+    cfg_begin: float = setting(
+        1.0, "Noise level above which nothing is guided; 1 guides from the start.", low=0, high=1
+    )
+    cfg_end: float = setting(
+        0.5, "Noise level below which nothing is guided; 0 guides to the end.", low=0, high=1
+    )
     steps: int = setting(30, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)
     temperature: float = setting(1.0, "Temperature of the prior.")

@@ -80,15 +80,6 @@ def write_shard(path: Path, rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> 
     return info
 
 
-def shard_size(rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
-    """Return the size in bytes of the tar that `write_shard` would write."""
-    blocks = sum(
-        1 + -(-len(data) // tarfile.BLOCKSIZE) for _, fields in rows for data in fields.values()
-    )
-    records = -(-(blocks + 2) * tarfile.BLOCKSIZE // tarfile.RECORDSIZE)
-    return records * tarfile.RECORDSIZE
-
-
 def _add(tar: tarfile.TarFile, key: str, extension: str, data: bytes) -> None:
     if not _EXTENSION.fullmatch(extension):
         raise BadRecord(f"{key}.{extension}", "the extension may not be used in a shard.")

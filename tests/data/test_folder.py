@@ -11,8 +11,8 @@ from PIL import Image
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
-from pipelines.data.convert import Keys, square
 from pipelines.data.folder import write_folder
+from pipelines.data.keys import Keys
 from pipelines.scenes.generate import write_scenes
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_manifest, read_rows
@@ -294,9 +294,3 @@ def test_keys_are_unique():
     assert made[0] == "a"
     assert made[4] == "x-a"
     assert len(set(made)) == len(names)
-
-
-def test_square_takes_the_centre():
-    image = Image.new("RGB", (30, 10), (0, 0, 0))
-    image.paste((255, 255, 255), (10, 0, 20, 10))
-    assert (square(image, 5) == 255).all()

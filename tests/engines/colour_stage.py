@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Filtered, Ok, Outcome, Stage, StageSpec
-from pipelines.engines.local import run_stages
-from pipelines.engines.work import RunSummary
+from pipelines.core.stage import Filtered, Ok, Outcome, Stage, StageGroup, StageSpec
+from pipelines.engines import run as engines_run
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.run import RunSummary
 from pipelines.latents.palette import Colour, Palette
 from pipelines.workspace.workspace import Workspace
 
@@ -71,6 +72,13 @@ class PaletteAgain(Stage):
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         return [Filtered(record.latents["palette"].items[0].hex) for record in records]
+
+
+def run_stages(
+    workspace: Workspace, stages: Sequence[StageGroup], workers: int = 1, **kwargs: Any
+) -> list[RunSummary]:
+    """Run stages on this machine."""
+    return engines_run.run_stages(workspace, stages, LocalEngine(workers), **kwargs)
 
 
 def run_stage(workspace: Workspace, stage: Stage, *args: Any, **kwargs: Any) -> RunSummary:

@@ -188,19 +188,18 @@ class OtherKind(MeanColour):
 
 
 @pytest.mark.parametrize(
-    ("stage", "message"),
+    "stage",
     [
-        (TooFew(), "1 outcomes for 2 records"),
-        (NoOutcome(), "a NoneType in place of an outcome"),
-        (OtherKind(), "a Boxes in place of palette"),
+        TooFew(),
+        NoOutcome(),
+        OtherKind(),
     ],
 )
-def test_a_stage_that_breaks_its_contract_is_a_defect(
-    workspace, write_data, records, stage, message
-):
+def test_a_stage_that_breaks_its_contract_is_a_defect(workspace, write_data, records, stage):
     write_data(records, 5)
-    with pytest.raises(KaleidoError, match=message):
+    with pytest.raises(KaleidoError) as caught:
         run_stage(workspace, stage)
+    assert (caught.value.code, caught.value.what) == ("plugin", "stage 'mean-colour'")
     assert not workspace.latents("palette").exists()
 
 
@@ -218,21 +217,22 @@ class Breaks(MeanColour):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "code"),
     [
-        (MemoryError(), r"\(MemoryError\)"),
-        (ImportError("no module"), "ImportError: no module"),
-        (RuntimeError("bad allocation"), "RuntimeError: bad allocation"),
-        (KaleidoError("weights", "they are gone."), "weights: they are gone"),
+        (MemoryError(), "out-of-memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out-of-memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
+        (ImportError("no module"), "error"),
+        (RuntimeError("odd"), "error"),
+        (KaleidoError("weights", "they are gone.", code="bad-model"), "bad-model"),
     ],
-    ids=["memory", "import", "runtime", "kaleido"],
+    ids=["memory", "gpu", "cpu", "import", "runtime", "kaleido"],
 )
-def test_an_error_that_concerns_no_record_ends_the_run(
-    workspace, write_data, records, error, reason
-):
+def test_an_error_that_concerns_no_record_ends_the_run(workspace, write_data, records, error, code):
     write_data(records, 5)
-    with pytest.raises(KaleidoError, match=reason):
+    with pytest.raises(KaleidoError) as caught:
         run_stage(workspace, Breaks(error))
+    assert caught.value.code == code
     names = sorted(_files(workspace))
     assert names == ["000000.json", "000000.parquet", "000000.tar"]
     assert run_stage(workspace, MeanColour()).ok == 10

@@ -157,6 +157,7 @@ def report(data, reference) -> Report:
             "seeds": (0, 1),
             "temperature": 1.0,
             "top_p": 1.0,
+            "cfg_begin": 1.0,
             "cfg_end": 0.5,
             "training": 2048,
         },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,16 +11,18 @@ from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.blobs import BlobsStage, to_blob
-from pipelines.extract.boxes import BoxesStage
-from pipelines.extract.detection import Detector, DetectorStage
-from pipelines.extract.detectors.model import find_detector
+from pipelines.extract.blobs import to_blob
+from pipelines.extract.detection import Detector
+from pipelines.extract.detectors.find import find_detector
 from pipelines.extract.ellipse import draw_ellipses, fit_ellipses
+from pipelines.extract.objects import ObjectsStage
 from pipelines.latents.blobs import Blob
 from pipelines.scenes.generate import make_records, mask_from_runs
 
 
-def ready(stage: DetectorStage) -> DetectorStage:
+def ready(folder: Path, confidence: float) -> ObjectsStage:
+    detector = Detector(find_detector(str(folder)), confidence, 8)
+    stage = ObjectsStage(detector, ["boxes", "blobs"])
     stage.setup()
     return stage
 
@@ -26,8 +30,8 @@ def ready(stage: DetectorStage) -> DetectorStage:
 @pytest.fixture(scope="module")
 def extracted():
     records = list(make_records(48, seed=22))
-    detector = Detector(find_detector(str(embedded_path("detector"))), 0.25, 8)
-    return records, ready(BoxesStage(detector))(records), ready(BlobsStage(detector))(records)
+    found = ready(embedded_path("detector"), 0.25).compute(records, ["boxes", "blobs"])
+    return records, found["boxes"], found["blobs"]
 
 
 def test_blobs_have_the_labels_and_order_of_boxes(extracted):
@@ -65,10 +69,10 @@ def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
     wide = Record("wide", encode_png(pixels), "noise")
     square = next(make_records(1, seed=3))
-    stage = ready(BlobsStage(Detector(find_detector(str(untrained)), 0.0, 8)))
-    failed, ok = stage([wide, square])
+    stage = ready(untrained, 0.0)
+    failed, ok = stage.compute([wide, square], ["blobs"])["blobs"]
     assert failed == Failed("blobs need a square image; this one has 64 x 32 pixels")
-    assert [ok] == stage([square])
+    assert stage.compute([square], ["blobs"]) == {"blobs": [ok]}
 
 
 @pytest.mark.parametrize(

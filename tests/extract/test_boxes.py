@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
-from pipelines.core.stage import Filtered, Ok
+from pipelines.core.stage import Filtered, Ok, Outcome
 from pipelines.embedded.paths import embedded_path
-from pipelines.extract.boxes import BoxesStage, to_boxes
-from pipelines.extract.detection import Detector, DetectorStage
+from pipelines.extract.boxes import to_boxes
+from pipelines.extract.detection import Detector
 from pipelines.extract.detectors.base import Detections
-from pipelines.extract.detectors.model import find_detector
+from pipelines.extract.detectors.find import find_detector
+from pipelines.extract.objects import ObjectsStage
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.scenes.generate import make_records
 
 
-def ready(stage: DetectorStage) -> DetectorStage:
+def boxes_of(folder: Path, confidence: float, records: list[Record]) -> Sequence[Outcome]:
+    stage = ObjectsStage(Detector(find_detector(str(folder)), confidence, 8), ["boxes"])
     stage.setup()
-    return stage
+    return stage.compute(records, ["boxes"])["boxes"]
 
 
 def test_boxes_of_scenes_are_those_that_were_drawn():
     records = list(make_records(48, seed=21))
-    stage = ready(BoxesStage(Detector(find_detector(str(embedded_path("detector"))), 0.25, 8)))
+    outcomes = boxes_of(embedded_path("detector"), 0.25, records)
     asked = found = 0
-    for record, outcome in zip(records, stage(records), strict=True):
+    for record, outcome in zip(records, outcomes, strict=True):
         boxes = outcome.value.items if isinstance(outcome, Ok) else ()
         for item in record.meta["truth"]["objects"]:
             if item["visible"] >= 0.5:
@@ -38,15 +43,14 @@ def test_boxes_of_scenes_are_those_that_were_drawn():
 
 
 def test_an_empty_picture_is_filtered():
-    stage = ready(BoxesStage(Detector(find_detector(str(embedded_path("detector"))), 0.25, 8)))
     pixels = np.full((64, 64, 3), (250, 246, 236), np.uint8)
-    (outcome,) = stage([Record("empty", encode_png(pixels), "nothing")])
+    empty = [Record("empty", encode_png(pixels), "nothing")]
+    (outcome,) = boxes_of(embedded_path("detector"), 0.25, empty)
     assert outcome == Filtered("no object found")
 
 
 def test_boxes_at_the_border_stay_on_the_grid(untrained):
-    stage = ready(BoxesStage(Detector(find_detector(str(untrained)), 0.0, 8)))
-    outcomes = stage(list(make_records(4, seed=2)))
+    outcomes = boxes_of(untrained, 0.0, list(make_records(4, seed=2)))
     assert all(isinstance(outcome, Ok) for outcome in outcomes)
     for outcome in outcomes:
         outcome.value.validate()
@@ -55,9 +59,8 @@ def test_boxes_at_the_border_stay_on_the_grid(untrained):
 
 def test_other_weights_or_thresholds_are_another_stage(untrained):
     def options(folder, confidence=0.25, max_objects=8):
-        return BoxesStage(
-            Detector(find_detector(str(folder)), confidence, max_objects)
-        ).spec.options
+        detector = Detector(find_detector(str(folder)), confidence, max_objects)
+        return ObjectsStage(detector, ["boxes"]).specs[0].options
 
     assert options(untrained) == options(untrained)
     assert options(untrained) != options(embedded_path("detector"))

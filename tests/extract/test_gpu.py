@@ -15,8 +15,9 @@ from pipelines.core.stage import Ok
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.descriptions import DescriptionsStage
 from pipelines.extract.detectors.yolo import YoloBackend
-from pipelines.extract.run import READY, extract
-from pipelines.extract.tokenizers.base import OwnTokenizer
+from pipelines.extract.run import extract
+from pipelines.extract.stages import READY
+from pipelines.extract.tokenizers.loading import OwnTokenizer
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.scenes.generate import make_records
 from pipelines.workspace.reader import read_joined

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipelines.extract.preview import preview
-from pipelines.extract.run import READY, extract
+from pipelines.extract.run import extract
+from pipelines.extract.stages import READY
 from pipelines.scenes.generate import make_records
 from pipelines.workspace.reader import read_joined
 

@@ -9,13 +9,15 @@ import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.extract.detectors.yolo import YoloBackend
-from pipelines.extract.run import READY, STAGES, extract
+from pipelines.extract.objects import VERSIONS
+from pipelines.extract.preview import preview
+from pipelines.extract.run import extract, plan
+from pipelines.extract.stages import READY, STAGES
 from pipelines.latents.registry import KINDS
 from pipelines.scenes.generate import make_records, write_scenes
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.reader import read_joined
-from tests.conftest import Told
 
 
 def test_all_kinds_are_extracted_once(workspace, write_data):
@@ -68,7 +70,7 @@ def test_two_workers_write_the_bytes_of_one(workspace, write_data):
 
 
 def test_every_stage_makes_a_known_kind():
-    assert set(STAGES) <= set(KINDS)
+    assert {*STAGES, *VERSIONS} == set(KINDS)
 
 
 def test_an_unknown_kind_is_answered_with_the_nearest(workspace):
@@ -110,14 +112,31 @@ def test_blobs_of_another_networks_masks(workspace, write_data, mask2former):
     assert summaries[0].ok > 0
 
 
-def test_the_detector_of_scenes_says_what_it_does_not_know(workspace, write_data):
-    told = Told()
+@pytest.mark.parametrize("kinds", [["boxes"], ["palette", "blobs"], list(READY)])
+def test_the_detector_of_scenes_is_not_used_for_other_data(workspace, write_data, records, kinds):
+    write_data(records, 5)
+    for run in (extract, plan, lambda *given: preview(*given, 2)):
+        with pytest.raises(KaleidoError) as caught:
+            run(workspace, kinds)
+        assert (caught.value.code, caught.value.what) == ("bad-option", "--model")
+    assert not (workspace.root / "latents").exists()
+    assert extract(workspace, ["palette"])[0].ok == 10
+
+
+def test_the_detector_of_scenes_can_be_named(workspace, write_data, records):
+    write_data(records, 5)
+    named = override(workspace.settings, {"extract.boxes_model": "scenes"})
+    (summary,) = extract(replace(workspace, settings=named), ["boxes"])
+    assert summary.ok + summary.filtered == 10
+
+
+def test_scenes_need_no_name(workspace):
     write_scenes(workspace, 2, seed=3, size=16)
-    extract(workspace, ["boxes", "blobs"], progress=told)
-    assert not told.said
-    shutil.rmtree(workspace.data)
-    write_data(list(make_records(3, seed=3)), 3)  # of another source
-    extract(workspace, ["boxes", "blobs", "palette"], progress=told)
-    assert len(told.said) == 1 and "these data are no scenes" in told.said[0]
-    extract(workspace, ["palette"], progress=told)
-    assert len(told.said) == 1
+    assert extract(workspace, ["boxes", "blobs"])[0].failed == 0
+
+
+def test_kinds_of_one_detector_keep_the_asked_order(workspace, write_data):
+    write_data(list(make_records(2, seed=3)), 2)
+    kinds = ["blobs", "palette", "boxes"]
+    assert [summary.kind for summary in extract(workspace, kinds)] == kinds
+    assert [work.kind for work in plan(workspace, kinds)] == kinds

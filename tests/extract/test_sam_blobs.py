@@ -13,8 +13,8 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
-from pipelines.extract.detectors.model import find_detector, find_segmenter
-from pipelines.extract.detectors.sam import SamBackend, SamModel, sam_in
+from pipelines.extract.detectors.find import find_detector, find_segmenter
+from pipelines.extract.detectors.sam import SamBackend
 from pipelines.extract.run import extract, plan
 from pipelines.extract.sam_blobs import SamBlobsStage
 from pipelines.latents.boxes import Box, Boxes
@@ -40,7 +40,7 @@ def use(workspace, folder):
 
 @both
 def test_each_box_has_the_mask_of_the_highest_predicted_iou(request, name, monkeypatch):
-    backend = SamBackend(sam_in(request.getfixturevalue(name)))
+    backend = SamBackend(find_segmenter(str(request.getfixturevalue(name))))
     image = record("a", 48, 80).pixels
     boxes = np.array([[8, 8, 40, 40], [30, 0, 80, 48], [0, 0, 10, 10]], np.float32)
     seen = []
@@ -65,7 +65,7 @@ def test_each_box_has_the_mask_of_the_highest_predicted_iou(request, name, monke
 
 @both
 def test_a_picture_is_seen_alike_alone_and_among_others(request, name):
-    stage = SamBlobsStage(sam_in(request.getfixturevalue(name)))
+    stage = SamBlobsStage(find_segmenter(str(request.getfixturevalue(name))))
     stage.setup()
     one = Boxes((Box("c", 0, 0, 700, 300),))
     records = [record("a"), record("b", boxes=one), record("c", 64, 40), record("d", 96, 96)]
@@ -134,20 +134,21 @@ def test_public_folders_of_sam_2_call_it_another_name(sam2, tmp_path):
     copy = shutil.copytree(sam2, tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "sam2_video"}))
-    backend = SamBackend(sam_in(copy))
+    backend = SamBackend(find_segmenter(str(copy)))
     assert backend.masks(record("a").pixels, np.array([[0, 0, 32, 32]])).shape == (1, 64, 64)
 
 
 def test_a_sam_finds_no_boxes_and_a_detector_is_no_sam(sam, rtdetr):
-    with pytest.raises(KaleidoError, match="a SamModel finds no objects"):
+    with pytest.raises(KaleidoError) as caught:
         find_detector(str(sam))
-    assert sam_in(rtdetr) is None
+    assert caught.value.code == "bad-model"
+    assert find_segmenter(str(rtdetr)).family == "detection"
 
 
 def test_one_search_finds_what_makes_masks(sam, sam2, mask2former, untrained):
     for folder, family in ((sam, "Sam"), (sam2, "Sam2")):
         found = find_segmenter(str(folder))
-        assert isinstance(found, SamModel) and (found.folder, found.family) == (folder, family)
+        assert (found.folder, found.family, found.has_masks) == (folder, family, True)
     for folder in (mask2former, untrained):
         assert find_segmenter(str(folder)) == find_detector(str(folder))
 
@@ -156,5 +157,5 @@ def test_damaged_weights_are_told(sam, tmp_path):
     copy = shutil.copytree(sam, tmp_path / "copy")
     (copy / "model.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(KaleidoError) as caught:
-        sam_in(copy)
+        find_segmenter(str(copy))
     assert caught.value.code == "bad-model"

@@ -15,7 +15,7 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.run import extract
-from pipelines.extract.tokenizers.model import find_visual_model, own_model
+from pipelines.extract.tokenizers.find import find_tokenizer, own_tokenizer
 from pipelines.extract.tokens import TokensStage
 from pipelines.latents.grid_shape import Shape
 from pipelines.latents.sequence import z_from_text
@@ -110,8 +110,8 @@ def test_so_do_scenes_that_the_shipped_one_does_not_know(tmp_path, other):
 
 def test_a_picture_of_another_size_fails_alone(scenes):
     train_tokenizer(scenes)
-    model = own_model(scenes.models("tokenizer"))
-    assert find_visual_model(str(scenes.models("tokenizer"))) == model
+    model = own_tokenizer(scenes.models("tokenizer"))
+    assert find_tokenizer(str(scenes.models("tokenizer"))) == model
     stage = TokensStage(model)
     stage.setup()
     outcomes = stage([_record("a", 16), _record("b", 24), _record("c", 16)])

@@ -40,12 +40,12 @@ def test_a_stage_is_planned_without_its_weights(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
-from pipelines.extract.tokenizers.model import own_model
+from pipelines.extract.tokenizers.find import own_tokenizer
 from pipelines.extract.descriptions import DescriptionsStage
 from pipelines.extract.tokens import TokensStage
 folder = Path({str(tmp_path)!r})
 assert DescriptionsStage(folder).spec.options == {{"captioner": "0f"}}
-assert TokensStage(own_model(folder)).spec.options == {{"tokenizer": "0f"}}
+assert TokensStage(own_tokenizer(folder)).spec.options == {{"tokenizer": "0f"}}
 assert not {{"torch", "transformers", "diffusers"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)

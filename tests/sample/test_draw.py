@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import KaleidoError
+from pipelines.latents.sequence import z_from_text
 from pipelines.models.diffusion import Diffusion
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import draw
+from pipelines.sample.draw import draw, draw_from_z
 from pipelines.workspace.settings import SampleSettings
 
-OPTIONS = SampleSettings(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
+SETTINGS = SampleSettings(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
 
 
 def _draw(bundle: Bundle, caption: str = "a star", **changes):
-    return list(draw(bundle, caption, replace(OPTIONS, **changes)))
+    return list(draw(bundle, caption, replace(SETTINGS, **changes)))
 
 
 def test_pictures_do_not_depend_on_the_batch_size(bundle) -> None:
@@ -75,3 +76,54 @@ def test_z_reaches_the_picture(bundle) -> None:
     assert boxes[0].z.startswith("<boxes>")
     assert palette[0].z.startswith("<palette>")
     assert not np.array_equal(boxes[0].pixels, palette[0].pixels)
+
+
+def test_a_z_gives_the_picture_that_was_drawn_with_it(bundle) -> None:
+    samples = _draw(bundle)
+    texts = [item.z for item in samples]
+    again = list(draw_from_z(bundle, "a star", texts, SETTINGS))
+    for one, other in zip(samples, again, strict=True):
+        assert (one.caption, one.index) == (other.caption, other.index)
+        assert z_from_text(one.z) == z_from_text(other.z)
+        assert np.array_equal(one.pixels, other.pixels)
+    swapped = list(draw_from_z(bundle, "a star", texts[::-1], SETTINGS))
+    assert not np.array_equal(swapped[0].pixels, samples[0].pixels)
+    one_at_a_time = list(draw_from_z(bundle, "a star", texts, replace(SETTINGS, batch_size=2)))
+    assert [item.index for item in one_at_a_time] == list(range(5))
+
+
+def test_a_typed_z_is_rewritten_as_the_prior_writes_it(bundle) -> None:
+    palette = "<palette> <500><500><500><1000>"
+    boxes = "<boxes> star <100><100><400><400> <;> circle <500><500><900><900>"
+    typed = "<boxes> star (100, 100, 400, 400); circle <500> <500><900><900>"
+    (one,) = draw_from_z(bundle, "a star", [f"{boxes} {palette}"], SETTINGS)
+    for text in (f" {palette}   {boxes}", f"{typed} {palette}"):
+        (other,) = draw_from_z(bundle, "a star", [text], SETTINGS)
+        assert one.z == other.z
+        assert np.array_equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("<boxes> star <100><100><400><400> , circle <500><500><900><900>", "bad-latent"),
+        ("<boxes> star <400><100><100><400>", "bad-latent"),
+        ("star <100><100><400><400>", "bad-latent"),
+        ("", "bad-latent"),
+        ("<blobs> star <500><500><100><100><0>", "model-mismatch"),
+    ],
+)
+def test_a_z_that_the_model_cannot_read_is_refused(bundle, text: str, code: str) -> None:
+    good = "<boxes> star <100><100><400><400>"
+    with pytest.raises(KaleidoError) as caught:
+        list(draw_from_z(bundle, "a star", [good, text], SETTINGS))
+    assert caught.value.code == code
+
+
+def test_a_baseline_reads_no_z(bundle, tiny_diffusion) -> None:
+    baseline = replace(
+        bundle, diffusion=Diffusion(tiny_diffusion.context, tiny_diffusion.denoiser, (), "")
+    )
+    with pytest.raises(KaleidoError) as caught:
+        list(draw_from_z(baseline, "a star", ["<boxes> star <100><100><400><400>"], SETTINGS))
+    assert caught.value.code == "model-mismatch"

@@ -1,11 +1,19 @@
-"""Guidance and the flow sampler, against closed forms."""
+"""The flow sampler against closed forms, and guidance against its formula computed by hand."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+import pytest
 import torch
 
+from pipelines.core.errors import KaleidoError
 from pipelines.models.conditioning import Conditioning
-from pipelines.sample.sampler import draw_images, guide
+from pipelines.sample.sampler import draw_images, guide, integrate
+from pipelines.workspace.settings import SampleSettings
+
+FULL = SampleSettings(cfg=3.0, cfg_begin=1.0, cfg_end=0.0, steps=4)
 
 
 class _Context:
@@ -13,11 +21,14 @@ class _Context:
         return _conditioning(0.0, count)
 
 
-class _Constant:
-    """A model that always predicts its condition's value as the clean image."""
+class _Affine:
+    """A model that predicts its condition's value plus a share of the noisy image."""
 
     image_size = 8
     context = _Context()
+
+    def __init__(self, share: float = 0.0) -> None:
+        self.share = share
 
     def prepare(self, conditioning: Conditioning) -> Conditioning:
         return conditioning
@@ -28,13 +39,32 @@ class _Constant:
     def __call__(
         self, noisy: torch.Tensor, sigma: torch.Tensor, context: Conditioning
     ) -> torch.Tensor:
-        return context.tokens[..., None].expand_as(noisy)
+        return context.tokens[..., None] + self.share * noisy
 
 
 def _conditioning(value: float, count: int) -> Conditioning:
     tokens = torch.full((count, 1, 1), value)
     mask = torch.ones(count, 1)
     return Conditioning(tokens, mask, torch.zeros(count, 1, 4), mask.bool())
+
+
+def _by_hand(value: float, share: float, seed: int, settings: SampleSettings) -> np.ndarray:
+    """Euler's method with guided velocities, v = (x − x̂) / σ, written out."""
+    noise = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    x = noise.double().numpy()
+    levels = np.sqrt(np.linspace(1.0, 0.0, settings.steps + 1))
+    for level, following in zip(levels[:-1], levels[1:], strict=True):
+        with_z, without = value + share * x, share * x
+        clean = with_z
+        if settings.cfg_end <= level <= settings.cfg_begin and settings.cfg != 1.0:
+            clean = np.clip(settings.cfg * (with_z - without) + without, -1.0, 1.0)
+        x = x - (level - following) * (x - clean) / level
+    return np.round((np.clip(x, -1.0, 1.0) + 1.0) * 127.5).transpose(1, 2, 0)
+
+
+def _apart(images: np.ndarray, seeds: list[int], value: float, share: float, settings) -> float:
+    expected = np.stack([_by_hand(value, share, seed, settings) for seed in seeds])
+    return float(np.abs(images - expected).max())
 
 
 def test_guidance_extrapolates() -> None:
@@ -44,22 +74,67 @@ def test_guidance_extrapolates() -> None:
     assert guide(conditional, unconditional, 0.0) == 0.5
 
 
+@pytest.mark.parametrize("spread", [0.5, 2.0])
+def test_the_integrator_converges_to_the_flow_of_a_gaussian_in_first_order(spread: float) -> None:
+    """For data N(m, s²) the flow is x_σ = (1 − σ) m + √((1 − σ)² s² + σ²) ε."""
+    mean = 0.3
+    noise = torch.randn(64, 1, 1, 1, generator=torch.Generator().manual_seed(0)).double()
+
+    def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        clear = 1.0 - level
+        gain = clear * spread**2 / (clear**2 * spread**2 + level**2)
+        return mean + gain * (x - clear * mean)
+
+    def error(steps: int, last: float = 0.0) -> float:
+        levels = torch.linspace(1.0, last, steps + 1, dtype=torch.float64)
+        exact = (1.0 - last) * mean + ((1.0 - last) ** 2 * spread**2 + last**2) ** 0.5 * noise
+        return float((integrate(predict, noise, levels) - exact).abs().mean())
+
+    for last in (0.0, 0.4):
+        errors = [error(steps, last) for steps in (50, 100, 200)]
+        assert errors[-1] < 0.02
+        for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+            assert 1.8 < coarse / fine < 2.2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cfg": 1.0},
+        {"cfg": 7.5},  # the clamp matters
+        {"cfg_end": 0.6},
+        {"cfg_begin": 0.8},
+        {"cfg": 7.5, "cfg_begin": 0.9, "cfg_end": 0.6},
+        {"cfg": 0.5, "steps": 7},
+    ],
+)
+def test_sampling_follows_the_formula_of_guidance(changes) -> None:
+    settings, seeds = replace(FULL, **changes), [5, 6]
+    images = draw_images(_Affine(0.4), _conditioning(0.2, 2), seeds, settings)
+    assert _apart(images, seeds, 0.2, 0.4, settings) <= 1
+    if settings != FULL:
+        assert _apart(images, seeds, 0.2, 0.4, FULL) > 3
+
+
 def test_the_flow_ends_at_the_predicted_image() -> None:
-    images = draw_images(_Constant(), _conditioning(0.5, 3), [1, 2, 3], cfg=1.0, steps=5)
+    settings = replace(FULL, cfg=1.0, steps=5)
+    images = draw_images(_Affine(), _conditioning(0.5, 3), [1, 2, 3], settings)
     assert images.shape == (3, 8, 8, 3)
     assert (images == round(1.5 * 127.5)).all()
 
 
-def test_guidance_ends_at_a_noise_level() -> None:
-    given = _conditioning(0.2, 2)
-    for end, value in ((0.0, 1.6), (1.0, 1.2)):  # the last step decides: it is guided, or it is not
-        images = draw_images(_Constant(), given, [1, 2], cfg=3.0, steps=4, cfg_end=end)
-        assert (abs(images.astype(int) - round(value * 127.5)) <= 1).all()
-    unguided = draw_images(_Constant(), given, [1, 2], cfg=1.0, steps=4)
-    ended = draw_images(_Constant(), given, [1, 2], cfg=3.0, steps=4, cfg_end=0.6)
-    assert (ended == unguided).all()
+def test_by_default_guidance_begins_at_pure_noise() -> None:
+    settings = replace(FULL, cfg_end=1.0)  # only the first level is guided
+    assert SampleSettings().cfg_begin == 1.0
+    images = draw_images(_Affine(0.4), _conditioning(0.2, 1), [5], settings)
+    assert _apart(images, [5], 0.2, 0.4, settings) <= 1
+    assert _apart(images, [5], 0.2, 0.4, replace(settings, cfg=1.0)) > 1
 
 
-def test_guidance_scales_the_condition_against_null() -> None:
-    images = draw_images(_Constant(), _conditioning(0.2, 2), [1, 2], cfg=3.0, steps=4)
-    assert (abs(images.astype(int) - round(1.6 * 127.5)) <= 1).all()
+def test_an_interval_without_a_level_is_refused() -> None:
+    settings = replace(FULL, cfg_begin=0.3, cfg_end=0.5)
+    with pytest.raises(KaleidoError) as caught:
+        draw_images(_Affine(), _conditioning(0.2, 1), [1], settings)
+    assert caught.value.code == "bad-setting"
+    assert caught.value.what == "sample.cfg_begin = 0.3"

@@ -193,7 +193,7 @@ def test_names_that_are_not_utf8_or_steer_the_terminal(tmp_path):
             file.write(b"a caption")
     workspace = Workspace.init(tmp_path / "workspace")
     done = run("data", "folder", str(root), workspace=workspace)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "3 failed" in done.stdout
     assert "\x1b" not in done.stdout
 

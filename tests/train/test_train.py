@@ -14,7 +14,8 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Filtered, Ok, Stage, StageSpec
-from pipelines.engines.local import run_stages
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.run import run_stages
 from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import Description
@@ -161,7 +162,7 @@ def test_changed_settings_are_refused_and_restart_forgets(workspace) -> None:
 
 
 def test_kinds_in_another_order_are_the_same_run(workspace) -> None:
-    run_stages(workspace, [OwnLabel()])
+    run_stages(workspace, [OwnLabel()], LocalEngine())
     for kinds in (("boxes", "palette"), ("palette", "boxes")):
         both = _with(workspace, prior__z_kinds=kinds, diffusion__z_kinds=kinds)
         resumed = train_prior(both).resumed_at, train_diffusion(both).resumed_at
@@ -301,7 +302,7 @@ def test_kinds_that_no_record_has_are_left_out_and_told(workspace) -> None:
         def message(self, text: str) -> None:
             heard.append(text)
 
-    run_stages(workspace, [NothingFound()])
+    run_stages(workspace, [NothingFound()], LocalEngine())
     both = _with(
         workspace,
         prior__z_kinds=("boxes", "palette"),
@@ -324,7 +325,7 @@ class NothingFound(Stage):
 
 def test_a_label_that_few_records_have_can_be_drawn(workspace, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.train.prior.TOKENIZER_RECORDS", 1)
-    run_stages(workspace, [OwnLabel()])
+    run_stages(workspace, [OwnLabel()], LocalEngine())
     train_prior(_with(workspace, prior__z_kinds=("boxes",)))
     trained = {
         record.key for record in RecordStream(workspace, ("boxes",), 0).batch(0, 200)
@@ -334,7 +335,7 @@ def test_a_label_that_few_records_have_can_be_drawn(workspace, monkeypatch) -> N
 
 def test_long_labels_and_descriptions_can_be_drawn(workspace, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.train.prior.MOST_LABELS", 0)
-    run_stages(workspace, [LongLabel(), LongDescription()])
+    run_stages(workspace, [LongLabel(), LongDescription()], LocalEngine())
     kinds = ("description", "boxes")
     train_prior(_with(workspace, prior__z_kinds=kinds))
     prior = Prior.load(workspace.models("prior"))

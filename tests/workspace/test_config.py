@@ -239,3 +239,8 @@ def test_import_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_retired_setting_of_an_older_file_is_passed_over(tmp_path):
+    (tmp_path / "kaleido.toml").write_text('[extract]\ndisk_budget = ""\nworkers = 2\n')
+    assert load_settings(tmp_path / "kaleido.toml").extract.workers == 2

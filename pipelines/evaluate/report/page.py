@@ -299,7 +299,8 @@ def _compared(report: Report) -> str:
         "Pictures": f"{images} for each model and scale: {len(captions)} captions, "
         f"{plan['n']} samples, seeds {', '.join(map(str, seeds))}",
         "Sampler": f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, "
-        f"top-p {plan['top_p']:g}; x guided down to a noise level of {plan['cfg_end']:g}",
+        f"top-p {plan['top_p']:g}; x guided at noise levels from "
+        f"{plan['cfg_begin']:g} down to {plan['cfg_end']:g}",
         "Copies": f"searched for among {searched(plan['training'])}",
         "Reference": escape(report.description.reference),
         "Features": escape(report.description.features),

@@ -1,24 +1,24 @@
-"""What models that write descriptions have in common, whether they see the picture or not."""
+"""The interface of models that write descriptions, and what all of them share."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
+from pipelines.extract.model_ref import ModelRef
 
 if TYPE_CHECKING:
     import torch
 
 MAX_TOKENS = 200
-"""Of an answer: about 130 English words."""
+"""Longest answer, about 130 English words."""
 
 
 class Answer(NamedTuple):
-    """What a model said of a record, and whether it was cut off after `MAX_TOKENS`."""
+    """A model's answer about a record, and whether it was cut off after `MAX_TOKENS`."""
 
     text: str
     cut: bool = False
@@ -28,7 +28,7 @@ class Describer(Protocol):
     """A loaded model that writes descriptions; a client of a caption server can be one as well."""
 
     def describe(self, records: Sequence[Record]) -> list[Answer]:
-        """Describe records, one answer each; an answer depends on its own record only.
+        """Describe records, one answer each, which depends on its own record only.
 
         Raises:
             BadRecord: If a record's caption is too long for the model.
@@ -41,8 +41,8 @@ class Wording:
     """How words are chosen.
 
     Attributes:
-        temperature: 0 takes the likeliest word; above, words are drawn, the more freely the larger.
-        seed: Source of the draws, together with each record's key.
+        temperature: 0 takes the likeliest word; above 0, words are drawn at this temperature.
+        seed: Seeds the draws, together with each record's key.
     """
 
     temperature: float = 0.0
@@ -50,11 +50,11 @@ class Wording:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the answers depend on, as JSON values."""
+        """The settings that answers depend on, as JSON values."""
         return {"temperature": self.temperature, "seed": self.seed} if self.temperature else {}
 
     def processors(self, keys: Sequence[str]) -> list[Any]:
-        """What transformers' ``generate`` takes as ``logits_processor``, for records in a batch."""
+        """Return the ``logits_processor`` argument of ``generate`` for a batch of records."""
         return [_Draw(self, keys)] if self.temperature else []
 
 
@@ -62,38 +62,40 @@ LIKELIEST = Wording()
 
 
 @dataclass(frozen=True)
-class DescriberModel(ABC):
-    """A describer that is chosen but not loaded; it can be sent to another process.
+class DescriberRef(ModelRef):
+    """A describer that is chosen but not loaded.
+
+    Its identity covers everything that its answers depend on but the prompt and the wording.
 
     Attributes:
-        name: Its folder or file, or what it is called.
-        family: Its kind of describer, part of the name of the stage that uses it.
-        identity: Hash or version of everything that its answers depend on, beside prompt and words.
-        sees: Whether it sees the picture; if not, it is asked another question by default.
+        sees: Whether it sees the picture; if not, its default question is another one.
     """
 
-    name: str
-    family: str
-    identity: str
     sees: bool
 
-    @abstractmethod
-    def load(self, prompt: str, wording: Wording) -> Describer:
-        """Load the weights.
 
-        Args:
-            prompt: Question, with ``{caption}`` where the caption belongs.
-            wording: How words are chosen.
+GENERATION: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "return_dict_in_generate": False,
+    "penalty_alpha": None,
+    "dola_layers": None,
+    "prompt_lookup_num_tokens": None,
+    "stop_strings": None,
+    "max_time": None,
+}
+"""Arguments of transformers' ``generate`` that override a folder's ``generation_config.json``.
 
-        Raises:
-            KaleidoError: If a library is missing, or there is no such model.
-        """
+With several sequences or beams per question the rows would no longer belong to their records, and
+some other modes would fetch code from the hub.
+"""
 
 
 class _Draw:
-    """Adds Gumbel noise to the scores, so that the greatest of them is a draw from the softmax.
+    """Adds Gumbel noise to the scores: their argmax is then a draw from the softmax.
 
-    Each row has random numbers of its own, so a draw does not depend on the batch.
+    Each row has its own random numbers, so a draw does not depend on the batch.
     """
 
     def __init__(self, wording: Wording, keys: Sequence[str]) -> None:
@@ -124,12 +126,12 @@ def fill_prompt(prompt: str, caption: str, marks: Iterable[str]) -> str:
 
 
 def read_answers(model: Any, tokenizer: Any, rows: torch.Tensor) -> list[Answer]:
-    """Decode what a model has written.
+    """Decode answers up to the token that ends them.
 
     Args:
         model: The model of transformers; it and its tokenizer name the tokens that end an answer.
         tokenizer: The matching tokenizer.
-        rows: Token ids (n, length) of the answers alone.
+        rows: Token ids (n, length), without the question.
     """
     named = model.generation_config.eos_token_id
     marks = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)

@@ -11,6 +11,7 @@ from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.core.record import Record
 from pipelines.extract.captioners.base import (
+    GENERATION,
     LIKELIEST,
     MAX_TOKENS,
     Answer,
@@ -114,7 +115,7 @@ class Expander:
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
                 max_new_tokens=MAX_TOKENS,
-                do_sample=False,
+                **GENERATION,
                 pad_token_id=padding,
                 logits_processor=self._wording.processors([*keys, *[keys[-1]] * missing]),
             )

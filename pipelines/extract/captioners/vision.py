@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.core.record import Record
 from pipelines.extract.captioners.base import (
+    GENERATION,
     LIKELIEST,
     MAX_TOKENS,
     Answer,
@@ -63,7 +64,7 @@ class Recaptioner:
             written = self._model.generate(
                 **inputs,
                 max_new_tokens=MAX_TOKENS,
-                do_sample=False,
+                **GENERATION,
                 logits_processor=self._wording.processors([record.key for record in records]),
             )
         if self._chats:

@@ -1,21 +1,22 @@
-"""What a detector gives, whatever library it comes from."""
+"""Detections, and the interface of detectors, whatever library they come from."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from pipelines.extract.model_ref import ModelRef
+
 SAME_OBJECT = 0.6
-"""Boxes of a greater IoU are of one object."""
+"""Boxes of a greater IoU belong to one object."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image of height h and width w, the most certain first.
+    """The objects found in one image of height h and width w, the most certain first.
 
     Attributes:
         boxes: float32 (k, 4), x1, y1, x2, y2 in pixels, within the image.
@@ -49,40 +50,26 @@ class DetectorBackend(Protocol):
 
         Args:
             images: uint8 arrays (h, w, 3), RGB, of any sizes.
-            captions: One an image, for detectors that look for what a text names.
+            captions: One per image, for detectors that look for the objects that a text names.
         """
         ...
 
 
 @dataclass(frozen=True)
-class DetectorModel(ABC):
-    """A detector that is chosen but not loaded; it can be sent to another process.
+class DetectorRef(ModelRef):
+    """A detector that is chosen but not loaded.
 
     Attributes:
-        name: Its folder, or what it is called.
-        family: Its kind of detector, part of the names of the stages that use it.
-        identity: Hash or version of everything that its finds depend on.
         has_masks: Whether its detections have masks.
         prompts: What an open-vocabulary detector looks for; empty for the caption's noun phrases.
+        task: Of an ultralytics checkpoint: ``detect``, ``rtdetr`` or ``segment``.
+        trusted: Whether a checkpoint may run code as it is loaded.
     """
 
-    name: str
-    family: str
-    identity: str
     has_masks: bool
     prompts: tuple[str, ...] = ()
-
-    @abstractmethod
-    def load(self, confidence: float, max_detections: int) -> DetectorBackend:
-        """Load the weights.
-
-        Args:
-            confidence: Detections below this score are dropped, from 0 to 1.
-            max_detections: The most certain ones are kept.
-
-        Raises:
-            KaleidoError: If a library is missing, or there is no such model.
-        """
+    task: str = ""
+    trusted: bool = False
 
 
 def most_certain(found: Detections, shape: tuple[int, ...], count: int) -> Detections:
@@ -91,7 +78,7 @@ def most_certain(found: Detections, shape: tuple[int, ...], count: int) -> Detec
     Args:
         found: In any order.
         shape: Height and width of the image.
-        count: So many are kept at most.
+        count: Most objects to keep.
     """
     found = found.take(np.argsort(-found.scores, kind="stable").tolist())
     found = found.take(distinct(found.boxes)[:count])

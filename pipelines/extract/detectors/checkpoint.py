@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,12 +23,7 @@ import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
-from pipelines.extract.detectors.base import (
-    Detections,
-    DetectorBackend,
-    DetectorModel,
-    most_certain,
-)
+from pipelines.extract.detectors.base import Detections, DetectorRef, most_certain
 from pipelines.extract.detectors.yolo import import_ultralytics
 from pipelines.models.hub import first_line
 
@@ -66,26 +60,7 @@ _UNREADABLE = (OSError, ValueError, RuntimeError, NotImplementedError, BadZipFil
 """What a file that is no sound archive of a pickle brings about."""
 
 
-@dataclass(frozen=True)
-class CheckpointDetector(DetectorModel):
-    """A checkpoint of ultralytics, chosen and looked through, but not loaded.
-
-    Attributes:
-        task: ``detect``, ``rtdetr`` or ``segment``.
-        trusted: Whether it may run code as it is loaded.
-    """
-
-    task: str = "detect"
-    trusted: bool = False
-
-    def load(self, confidence: float, max_detections: int) -> DetectorBackend:
-        """Load the weights, see `DetectorModel`."""
-        return CheckpointBackend(
-            Path(self.name), self.task, confidence, max_detections, self.trusted
-        )
-
-
-def find_checkpoint(path: Path, trusted: bool) -> CheckpointDetector:
+def find_checkpoint(path: Path, trusted: bool) -> DetectorRef:
     """Look through a checkpoint, without running what is in it.
 
     Args:
@@ -113,8 +88,14 @@ def find_checkpoint(path: Path, trusted: bool) -> CheckpointDetector:
             f"{networks[0] if networks else 'what it holds'} finds no upright boxes.",
             "Use a model for object detection or instance segmentation.",
         )
-    return CheckpointDetector(
-        str(path), "ultralytics", sha256_file(path), task == "segment", task=task, trusted=trusted
+    return DetectorRef(
+        str(path),
+        "ultralytics",
+        sha256_file(path),
+        path,
+        has_masks=task == "segment",
+        task=task,
+        trusted=trusted,
     )
 
 
@@ -136,27 +117,23 @@ class CheckpointBackend:
     square, so that what is found does not depend on the images beside it.
 
     Args:
-        path: The checkpoint.
-        task: How its output is read, see `CheckpointDetector`.
+        ref: The checkpoint.
         confidence: Detections of a lower score are dropped.
         max_detections: The most certain ones are kept.
-        trusted: Let it run code as it is read.
 
     Raises:
         KaleidoError: If ultralytics is missing, or the file is damaged, or holds more than known
             layers and is not trusted.
     """
 
-    def __init__(
-        self, path: Path, task: str, confidence: float, max_detections: int, trusted: bool = False
-    ) -> None:
+    def __init__(self, ref: DetectorRef, confidence: float, max_detections: int) -> None:
         import torch
 
         from pipelines.models.device import compute_device
 
-        model, trained_with = _load(path, trusted)
-        self._max_detections, self._has_masks = max_detections, task == "segment"
-        module, predictor = _PREDICTORS[task]
+        model, trained_with = _load(ref.folder, ref.trusted)
+        self._max_detections, self._has_masks = max_detections, ref.has_masks
+        module, predictor = _PREDICTORS[ref.task]
         self._predictor = getattr(import_ultralytics(module), predictor)(
             overrides={
                 "conf": confidence,

@@ -1,62 +1,35 @@
-"""SAM and SAM 2 of transformers: the mask of what a box is drawn around.
+"""SAM and SAM 2 of transformers: the mask of the object in a box.
 
 Segment Anything (arXiv 2304.02643), SAM 2 (arXiv 2408.00714).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 
-from pipelines.models.hub import load_model, model_identity, read_config
-
-CLASSES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
-"""``model_type`` -> prefix of transformers' classes. SAM 2's public folders say ``sam2_video``."""
-
-
-@dataclass(frozen=True)
-class SamModel:
-    """A SAM's folder.
-
-    Attributes:
-        folder: Where its files lie.
-        family: ``Sam`` or ``Sam2``.
-        identity: Hash of its weights and configuration.
-    """
-
-    folder: Path
-    family: str
-    identity: str
-
-
-def sam_in(folder: Path) -> SamModel | None:
-    """The SAM in a folder, or None if another model lies there.
-
-    Raises:
-        KaleidoError: If the folder lacks a configuration, or a SAM its weights as safetensors.
-    """
-    family = CLASSES.get(str(read_config(folder, "a segmenter").get("model_type")))
-    return None if family is None else SamModel(folder, family, model_identity(folder))
+from pipelines.extract.detectors.base import DetectorRef
+from pipelines.models.hub import load_model
 
 
 class SamBackend:
     """A loaded SAM with its processor.
 
+    Args:
+        ref: Of the family ``Sam`` or ``Sam2``.
+
     Raises:
         KaleidoError: If the folder does not hold both.
     """
 
-    def __init__(self, model: SamModel) -> None:
+    def __init__(self, ref: DetectorRef) -> None:
         needs = "It needs config.json, model.safetensors and a processor's configuration."
         loaded = load_model(
-            model.folder, f"{model.family}Processor", f"{model.family}Model", "segmenter", needs
+            ref.folder, f"{ref.family}Processor", f"{ref.family}Model", "segmenter", needs
         )
         self._processor, self._model, self._device = loaded.processor, loaded.network, loaded.device
 
     def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Find the mask in each box; of several, the one that the network thinks the best.
+        """Find the mask in each box: of the candidates, the one with the highest predicted IoU.
 
         Args:
             image: uint8 (h, w, 3), RGB.

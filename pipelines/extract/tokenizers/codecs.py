@@ -1,4 +1,4 @@
-"""The visual tokenizers of diffusers and transformers, TiTok and LlamaGen, as one thing."""
+"""One interface to the visual tokenizers of diffusers and transformers, TiTok and LlamaGen."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from pipelines.extract.tokenizers.base import TokenizerRef
 from pipelines.extract.tokenizers.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from pipelines.extract.tokenizers.model import VisualModel
 from pipelines.extract.tokenizers.titok import TiTok, TiTokConfig
 from pipelines.models.preprocessing import Look, read_look
 
@@ -19,11 +19,11 @@ class Codec:
     """A network and how its ids are found.
 
     Attributes:
-        network: Of any library.
-        states: Images (n, 3, h, w), as `look` makes them -> vectors (n, width, rows, columns).
+        network: A module of any library.
+        states: Images (n, 3, h, w), as `look` prepares them -> vectors (n, width, rows, columns).
         codebook: The layer with the entries.
-        look: How it wants its pictures.
-        normalised: Whether entries are compared by direction alone.
+        look: How pictures are prepared for it.
+        normalised: Whether entries are compared by direction only.
     """
 
     network: torch.nn.Module
@@ -33,45 +33,45 @@ class Codec:
     normalised: bool = False
 
 
-def build(model: VisualModel) -> Codec:
+def build(ref: TokenizerRef) -> Codec:
     """Build a tokenizer's network by its configuration, without its weights.
 
     Raises:
         Exception: What the libraries raise if the configuration is not right.
     """
-    return _BUILDERS[model.family](model)
+    return _BUILDERS[ref.family](ref)
 
 
-def _diffusers(model: VisualModel) -> Codec:
+def _diffusers(ref: TokenizerRef) -> Codec:
     from diffusers import VQModel
 
-    network = VQModel.from_config(dict(model.config))
+    network = VQModel.from_config(dict(ref.config))
     look = Look(stride=2 ** (len(network.config.block_out_channels) - 1))
-    if model.from_zero:
+    if ref.from_zero:
         look = Look(look.stride, mean=(0.0,) * 3, std=(1.0,) * 3)
     return Codec(
         network, lambda images: network.encode(images).latents, network.quantize.embedding, look
     )
 
 
-def _chameleon(model: VisualModel) -> Codec:
+def _chameleon(ref: TokenizerRef) -> Codec:
     from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
 
-    config = ChameleonVQVAEConfig.from_dict(_vq_config(model))
+    config = ChameleonVQVAEConfig.from_dict(_vq_config(ref))
     network = ChameleonVQVAE(config)
     look = Look(stride=2 ** (len(config.channel_multiplier) - 1), side=config.resolution)
     return Codec(
         network,
         lambda images: network.quant_conv(network.encoder(images)),
         network.quantize.embedding,
-        read_look(model.folder, look),
+        read_look(ref.folder, look),
     )
 
 
-def _janus(model: VisualModel) -> Codec:
+def _janus(ref: TokenizerRef) -> Codec:
     from transformers import JanusVQVAE, JanusVQVAEConfig
 
-    config = JanusVQVAEConfig.from_dict(_vq_config(model))
+    config = JanusVQVAEConfig.from_dict(_vq_config(ref))
     network = JanusVQVAE(config)
     stride = 2 ** (len(config.channel_multiplier) - 1)
     # Entries are read by direction (transformers decodes them so), hence chosen by it too.
@@ -79,46 +79,46 @@ def _janus(model: VisualModel) -> Codec:
         network,
         lambda images: network.quant_conv(network.encoder(images)),
         network.quantize.embedding,
-        read_look(model.folder, Look(stride, side=stride * config.num_patches)),
+        read_look(ref.folder, Look(stride, side=stride * config.num_patches)),
         normalised=True,
     )
 
 
-def _emu3(model: VisualModel) -> Codec:
+def _emu3(ref: TokenizerRef) -> Codec:
     from transformers import Emu3VQVAE, Emu3VQVAEConfig
 
-    config = Emu3VQVAEConfig.from_dict(_vq_config(model))
+    config = Emu3VQVAEConfig.from_dict(_vq_config(ref))
     network = Emu3VQVAE(config)
 
     def states(images: torch.Tensor) -> torch.Tensor:
-        # It reads films; a picture is a film that stands still, of as many frames as one id spans.
-        film = images[:, None].repeat(1, config.temporal_downsample_factor, 1, 1, 1)
-        return network.quant_conv(network.encoder(film).transpose(1, 2))[:, :, 0]
+        # It reads videos; a picture is a still video of as many frames as one id spans.
+        video = images[:, None].repeat(1, config.temporal_downsample_factor, 1, 1, 1)
+        return network.quant_conv(network.encoder(video).transpose(1, 2))[:, :, 0]
 
     look = Look(stride=2 ** (len(config.channel_multiplier) - 1))
-    return Codec(network, states, network.quantize.embedding, read_look(model.folder, look))
+    return Codec(network, states, network.quantize.embedding, read_look(ref.folder, look))
 
 
-def _titok(model: VisualModel) -> Codec:
-    config = TiTokConfig.read(model.config)
+def _titok(ref: TokenizerRef) -> Codec:
+    config = TiTokConfig.read(ref.config)
     network = TiTok(config)
     look = Look(config.patch_size, config.image_size, mean=(0.0,) * 3, std=(1.0,) * 3)
     return Codec(network, network.states, network.quantize.embedding, look, config.normalised)
 
 
-def _llamagen(model: VisualModel) -> Codec:
-    config = LlamaGenConfig.read(model.config)
+def _llamagen(ref: TokenizerRef) -> Codec:
+    config = LlamaGenConfig.read(ref.config)
     network = LlamaGenTokenizer(config)
     look = Look(config.stride)
     return Codec(network, network.states, network.quantize.embedding, look, config.codebook_l2_norm)
 
 
-def _vq_config(model: VisualModel) -> dict[str, Any]:
-    """The tokenizer's configuration, which in a larger checkpoint is a part of that one's."""
-    return dict(model.config.get("vq_config") or model.config)
+def _vq_config(ref: TokenizerRef) -> dict[str, Any]:
+    """Return the tokenizer's configuration, which in a larger checkpoint is a part."""
+    return dict(ref.config.get("vq_config") or ref.config)
 
 
-_BUILDERS: dict[str, Callable[[VisualModel], Codec]] = {
+_BUILDERS: dict[str, Callable[[TokenizerRef], Codec]] = {
     "diffusers": _diffusers,
     "chameleon": _chameleon,
     "janus": _janus,

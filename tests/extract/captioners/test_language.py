@@ -13,8 +13,8 @@ from transformers import LlamaForCausalLM
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.record import Record
 from pipelines.extract.captioners.base import Answer, Wording
+from pipelines.extract.captioners.find import text_only
 from pipelines.extract.captioners.language import ROWS, Expander
-from pipelines.extract.captioners.model import text_only
 from pipelines.extract.recaption import RecaptionStage
 from pipelines.extract.run import extract
 from pipelines.scenes.generate import make_records

@@ -12,10 +12,10 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.stage import Filtered
-from pipelines.extract.blobs import BlobsStage
 from pipelines.extract.detection import Detector
-from pipelines.extract.detectors.model import find_detector, find_segmenter
+from pipelines.extract.detectors.find import find_detector, find_segmenter, load_detector
 from pipelines.extract.detectors.yolo import import_ultralytics
+from pipelines.extract.objects import ObjectsStage
 from pipelines.scenes.generate import make_records
 from pipelines.workspace.manifest import read_manifest
 
@@ -82,7 +82,7 @@ def images(*sizes: tuple[int, int]) -> list[np.ndarray]:
 
 def test_detections_have_the_promised_shapes_and_ranges(checkpoint):
     model = find_detector(str(checkpoint))
-    (found,) = model.load(LOW, FEW).predict(images((40, 64)), ["a cat"])
+    (found,) = load_detector(model, LOW, FEW).predict(images((40, 64)), ["a cat"])
     assert 1 <= len(found.labels) <= FEW
     assert set(found.labels) <= {"cat", "dog"}
     assert found.boxes.shape == (len(found.labels), 4) and found.boxes.dtype == np.float32
@@ -94,7 +94,7 @@ def test_detections_have_the_promised_shapes_and_ranges(checkpoint):
 
 
 def test_a_picture_does_not_depend_on_its_batch(checkpoint):
-    backend = find_detector(str(checkpoint)).load(LOW, FEW)
+    backend = load_detector(find_detector(str(checkpoint)), LOW, FEW)
     batch = images((64, 64), (30, 50), (64, 64))
     for alone, together in zip(batch, backend.predict(batch, [""] * 3), strict=True):
         (single,) = backend.predict([alone], [""])
@@ -106,7 +106,7 @@ def test_a_picture_does_not_depend_on_its_batch(checkpoint):
 @pytest.mark.parametrize("checkpoint", ["segment"], indirect=True)
 def test_it_finds_what_ultralytics_finds(checkpoint):
     (image,) = images((48, 64))
-    (found,) = find_detector(str(checkpoint)).load(LOW, FEW).predict([image], [""])
+    (found,) = load_detector(find_detector(str(checkpoint)), LOW, FEW).predict([image], [""])
     (theirs,) = import_ultralytics("ultralytics").YOLO(checkpoint)(
         image[..., ::-1], conf=LOW, imgsz=64, rect=False, retina_masks=True, verbose=False
     )
@@ -117,16 +117,16 @@ def test_it_finds_what_ultralytics_finds(checkpoint):
 
 def test_code_in_a_checkpoint_runs_only_for_those_who_trust_it(harmful, tmp_path):
     with pytest.raises(KaleidoError, match=r"it names pathlib\.Path.* add --trust-weights"):
-        find_detector(str(harmful)).load(0.25, FEW)
+        load_detector(find_detector(str(harmful)), 0.25, FEW)
     assert not (tmp_path / "it ran").exists()
-    find_detector(str(harmful), trust_weights=True).load(0.25, FEW)
+    load_detector(find_detector(str(harmful), trust_weights=True), 0.25, FEW)
     assert (tmp_path / "it ran").exists()
 
 
 def test_a_checkpoint_cannot_have_another_one_run_code(harmful, tmp_path):
     decoy = write(tmp_path / "decoy.pt", *NETWORKS["detect"], hidden=Reaches(harmful))
     with pytest.raises(KaleidoError, match=r"it names ultralytics\.nn\.distill_model"):
-        find_detector(str(decoy)).load(0.25, FEW)
+        load_detector(find_detector(str(decoy)), 0.25, FEW)
     assert not (tmp_path / "it ran").exists()
 
 
@@ -140,18 +140,18 @@ def test_a_damaged_checkpoint_is_neither_trusted_nor_deleted(tmp_path, trusted):
                 damaged.writestr(name, archive.read(name))
     content = path.read_bytes()
     with pytest.raises(KaleidoError) as raised:
-        find_detector(str(path), trust_weights=trusted).load(0.25, FEW)
+        load_detector(find_detector(str(path), trust_weights=trusted), 0.25, FEW)
     assert "--trust-weights" not in str(raised.value)
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("checkpoint", ["segment"], indirect=True)
 def test_a_picture_without_objects_is_filtered(checkpoint):
-    stage = BlobsStage(Detector(find_detector(str(checkpoint)), 0.999, FEW))
+    stage = ObjectsStage(Detector(find_detector(str(checkpoint)), 0.999, FEW), ["blobs"])
     threads = torch.get_num_threads()
     stage.setup()
     assert torch.get_num_threads() == threads
-    outcomes = stage(list(make_records(2, seed=3)))
+    outcomes = stage.compute(list(make_records(2, seed=3)), ["blobs"])["blobs"]
     assert [type(outcome) for outcome in outcomes] == [Filtered, Filtered]
 
 

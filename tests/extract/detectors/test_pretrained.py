@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.extract.detectors.model import find_detector
+from pipelines.extract.detectors.find import find_detector, load_detector
 from pipelines.extract.detectors.pretrained import PretrainedBackend
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def load(request, name, confidence=0.0, most=4):
     prompts = ("red disc", "square") if FAMILIES[name] == "open" else ()
     model = find_detector(str(request.getfixturevalue(name)), prompts)
     assert model.family == FAMILIES[name]
-    return model, model.load(confidence, most)
+    return model, load_detector(model, confidence, most)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.tokenizers import titok
-from pipelines.extract.tokenizers.base import nearest
+from pipelines.extract.tokenizers.base import TokenizerRef
 from pipelines.extract.tokenizers.codecs import build
-from pipelines.extract.tokenizers.model import VisualModel, find_visual_model
+from pipelines.extract.tokenizers.find import find_tokenizer
+from pipelines.extract.tokenizers.loading import load_tokenizer, nearest
 from tests.extract import visual_models
 
 FAMILIES = ("diffusers", "chameleon", "janus", "emu3", "llamagen", "titok")
@@ -37,9 +38,9 @@ each_family = pytest.mark.parametrize("folder", FAMILIES, indirect=True)
 
 @each_family
 def test_pictures_become_grids_of_ids(folder):
-    model = find_visual_model(str(folder))
+    model = find_tokenizer(str(folder))
     assert model.family == folder.name
-    tokenizer = model.load()
+    tokenizer = load_tokenizer(model)
     grids = tokenizer.encode(IMAGES)
     assert {grid.shape for grid in grids} == {GRIDS.get(folder.name, (16, 16))}
     assert all(grid.min() >= 0 and grid.max() < tokenizer.codebook_size for grid in grids)
@@ -48,7 +49,7 @@ def test_pictures_become_grids_of_ids(folder):
 
 @each_family
 def test_a_picture_is_written_alike_alone_and_among_others(folder):
-    tokenizer = find_visual_model(str(folder)).load()
+    tokenizer = load_tokenizer(find_tokenizer(str(folder)))
     together = tokenizer.encode(IMAGES)
     for image, grid in zip(IMAGES, together, strict=True):
         np.testing.assert_array_equal(tokenizer.encode([image])[0], grid)
@@ -59,12 +60,12 @@ def test_a_picture_is_written_alike_alone_and_among_others(folder):
 
 @each_family
 def test_other_weights_are_another_tokenizer(folder):
-    first = find_visual_model(str(folder)).identity
+    first = find_tokenizer(str(folder)).identity
     (path,) = folder.glob("*.safetensors")
     weights = load_file(path)
     weights["quantize.embedding.weight"] += 1.0
     save_file(weights, path, metadata={"format": "pt"})
-    assert find_visual_model(str(folder)).identity != first
+    assert find_tokenizer(str(folder)).identity != first
 
 
 def pixels(images):
@@ -79,7 +80,7 @@ def test_ids_are_those_of_transformers(folder):
     with torch.no_grad():
         tokens = model.encode(pixels(IMAGES), **sizes).image_tokens
     tokens = tokens if isinstance(tokens, torch.Tensor) else torch.stack(tokens)
-    ours = np.stack(find_visual_model(str(folder)).load().encode(IMAGES))
+    ours = np.stack(load_tokenizer(find_tokenizer(str(folder))).encode(IMAGES))
     assert (ours.ravel() == tokens.flatten().numpy()).mean() > 0.97
 
 
@@ -88,7 +89,7 @@ def test_ids_are_those_of_diffusers(folder):
     model = VQModel.from_pretrained(folder)
     with torch.no_grad():
         _, _, (_, _, ids) = model.quantize(model.encode(pixels(IMAGES)).latents)
-    ours = np.stack(find_visual_model(str(folder)).load().encode(IMAGES))
+    ours = np.stack(load_tokenizer(find_tokenizer(str(folder))).encode(IMAGES))
     assert (ours.ravel() == ids.flatten().numpy()).mean() > 0.97
 
 
@@ -100,7 +101,7 @@ def test_entries_may_be_compared_by_direction():
 
 @pytest.mark.parametrize("folder", ["chameleon", "janus", "emu3"], indirect=True)
 def test_a_tokenizer_inside_a_checkpoint(folder, tmp_path):
-    alone = find_visual_model(str(folder)).load().encode(IMAGES)
+    alone = load_tokenizer(find_tokenizer(str(folder))).encode(IMAGES)
     whole = tmp_path / "whole"
     whole.mkdir()
     config = {
@@ -116,19 +117,19 @@ def test_a_tokenizer_inside_a_checkpoint(folder, tmp_path):
     places["lm_head.weight"] = "model-1-of-2.safetensors"
     index = json.dumps({"weight_map": places})
     (whole / "model.safetensors.index.json").write_text(index)
-    model = find_visual_model(str(whole))
-    np.testing.assert_array_equal(model.load().encode(IMAGES), alone)
-    (whole / "model-1-of-2.safetensors").write_bytes(b"other weights of the language model")
-    assert find_visual_model(str(whole)).identity == model.identity
+    model = find_tokenizer(str(whole))
+    np.testing.assert_array_equal(load_tokenizer(model).encode(IMAGES), alone)
+    save_file({"lm_head.weight": torch.zeros(2)}, whole / "model-1-of-2.safetensors")
+    assert find_tokenizer(str(whole)).identity == model.identity
 
 
 @pytest.mark.parametrize("folder", ["diffusers"], indirect=True)
 def test_a_pipeline_names_its_vqmodel_and_its_range(folder, tmp_path):
-    alone = find_visual_model(str(folder))
+    alone = find_tokenizer(str(folder))
     folder.rename(tmp_path / "vqvae")
     index = {"_class_name": "AmusedPipeline", "vqvae": ["diffusers", "VQModel"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    model = find_visual_model(str(tmp_path))
+    model = find_tokenizer(str(tmp_path))
     assert (model.folder, model.from_zero) == (tmp_path / "vqvae", True)
     assert model.identity != alone.identity
     look = build(model).look
@@ -137,12 +138,12 @@ def test_a_pipeline_names_its_vqmodel_and_its_range(folder, tmp_path):
     index["vqvae"] = ["diffusers", "AutoencoderKL"]
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(KaleidoError, match="no VQModel"):
-        find_visual_model(str(tmp_path))
+        find_tokenizer(str(tmp_path))
 
 
 def test_pictures_that_the_grid_does_not_divide_are_refused(tmp_path):
     visual_models.llamagen(tmp_path)
-    tokenizer = find_visual_model(str(tmp_path)).load()
+    tokenizer = load_tokenizer(find_tokenizer(str(tmp_path)))
     assert tokenizer.refusal(32, 64) == ""
     assert "4 x 4 pixels, which does not divide an image of 34 x 32" in tokenizer.refusal(32, 34)
     shapes = [grid.shape for grid in tokenizer.encode([IMAGES[0], IMAGES[0][:16]])]
@@ -156,7 +157,7 @@ def test_a_folder_of_something_else_is_named(tmp_path, config):
     visual_models.llamagen(tmp_path)
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(KaleidoError) as caught:
-        find_visual_model(str(tmp_path))
+        find_tokenizer(str(tmp_path))
     assert caught.value.code == "bad-model" and str(tmp_path) in caught.value.what
 
 
@@ -166,10 +167,10 @@ def test_weights_that_do_not_belong_are_told(folder):
     weights = load_file(path)
     save_file({name: value for name, value in weights.items() if "quant" not in name}, path)
     with pytest.raises(KaleidoError, match="weights are missing"):
-        find_visual_model(str(folder)).load()
+        load_tokenizer(find_tokenizer(str(folder)))
     path.write_bytes(b"\0" * 64)
     with pytest.raises(KaleidoError) as caught:
-        find_visual_model(str(folder))
+        find_tokenizer(str(folder))
     assert caught.value.code == "bad-model"
 
 
@@ -177,10 +178,10 @@ def test_weights_that_do_not_belong_are_told(folder):
 def test_pickles_are_not_read(tmp_path, name):
     (tmp_path / name).write_bytes(b"a pickle")
     with pytest.raises(KaleidoError, match="pickles are not read"):
-        find_visual_model(str(tmp_path / name))
+        find_tokenizer(str(tmp_path / name))
     (tmp_path / "config.json").write_text(json.dumps(visual_models.LLAMAGEN))
     with pytest.raises(KaleidoError, match="pickles are not read"):
-        find_visual_model(str(tmp_path))
+        find_tokenizer(str(tmp_path))
 
 
 AMUSED = {
@@ -209,7 +210,7 @@ REAL = {
 def test_real_sizes(tmp_path, name):
     family, config, side, states, codebook = REAL[name]
     with torch.device("meta"):
-        codec = build(VisualModel(tmp_path, family, config, ""))
+        codec = build(TokenizerRef(name, family, "", tmp_path, config))
         found = codec.states(torch.zeros(1, 3, side, side))
     assert found.shape[1:] == states
     assert (codec.codebook.num_embeddings, codec.codebook.embedding_dim) == (codebook, states[0])

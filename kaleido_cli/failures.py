@@ -1,0 +1,119 @@
+"""Turn what a user's machine does to a run into errors that name a remedy."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from traceback import walk_tb
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import FULL
+
+_FULL_TEXTS = ("no space left", "disk quota exceeded", "inline_container", "pytorchstreamwriter")
+"""In messages of libraries that lose the error number: safetensors, and the writer of torch."""
+
+_MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "alloc_failed",
+    "bad_alloc",
+)
+"""In the RuntimeError of torch, for which the CPU's allocator has no class of its own."""
+
+NOTHING_PRODUCED = 3
+
+
+def explain(error: BaseException) -> KaleidoError | None:
+    """Return the error to show for an exception, or None if it is a fault of the program.
+
+    Libraries wrap the errors of the machine, so causes are searched as well.
+    """
+    if isinstance(error, KaleidoError):
+        return error
+    chain = list(_chain(error))
+    for link in chain:
+        if _is_full(link):
+            return KaleidoError(
+                _file_of(link) or "the disk",
+                "it cannot be written, the disk is full.",
+                "Free some space and run again; finished work is kept.",
+                code="no-space",
+            )
+    if any(_is_out_of_memory(link) for link in chain):
+        return KaleidoError(
+            "memory",
+            f"there is not enough ({_first_line(error)}).",
+            "Use a smaller --batch-size, smaller images, or fewer --workers.",
+            code="out-of-memory",
+        )
+    if isinstance(error, OSError):
+        return _explain_os_error(error)
+    if type(error).__name__ == "SafetensorError":
+        return KaleidoError(
+            "model weights",
+            f"a safetensors file is damaged or incomplete ({_first_line(error)}).",
+            "Copy or download the model again.",
+            code="bad-model",
+        )
+    return None
+
+
+def exit_status(error: KaleidoError) -> int:
+    """Return the exit status of the program for an error."""
+    return NOTHING_PRODUCED if error.code == "nothing-produced" else 1
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    if type(error).__name__ not in ("SafetensorError", "RuntimeError"):
+        return False
+    return any(text in str(error).lower() for text in _FULL_TEXTS)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(
+        text in str(error).lower() for text in _MEMORY_TEXTS
+    )
+
+
+def _explain_os_error(error: OSError) -> KaleidoError:
+    if _in_semaphore(error):
+        return KaleidoError(
+            "/dev/shm",
+            f"worker processes cannot use shared memory ({error.strerror}).",
+            "Make /dev/shm writable, or use --workers 1.",
+            code="no-space",
+        )
+    what, why = _file_of(error) or "the system", f"{error.strerror or error}."
+    if error.errno == errno.EROFS:
+        return KaleidoError(what, why, "Choose a place that can be written to.", code="no-space")
+    return KaleidoError(what, why)
+
+
+def _in_semaphore(error: OSError) -> bool:
+    """Whether a semaphore could not be made; its error names no file."""
+    modules = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
+    return "multiprocessing.synchronize" in modules
+
+
+def _file_of(error: BaseException) -> str | None:
+    name = getattr(error, "filename", None)
+    return str(name) if name is not None else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,122 @@
+"""Running stages over the data with an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import monotonic
+
+from pipelines.core.files import remove_leftovers
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.stage import StageGroup, kinds_of
+from pipelines.engines.base import Engine
+from pipelines.engines.pace import Pace, write_pace
+from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
+from pipelines.workspace.manifest import count_outcomes, read_rows
+from pipelines.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run of a stage left behind.
+
+    Attributes:
+        kind: The kind of latent.
+        shards: All shards, the skipped ones too.
+        skipped: Shards that were up to date.
+        ok: Records with a latent, over all shards.
+        filtered: Records in which the stage found nothing.
+        failed: Records that could not be processed.
+        failures: Key and reason of each failed record.
+    """
+
+    kind: str
+    shards: int
+    skipped: int
+    ok: int
+    filtered: int
+    failed: int
+    failures: list[tuple[str, str]]
+
+
+def run_stages(
+    workspace: Workspace,
+    stages: Sequence[StageGroup],
+    engine: Engine,
+    retry_failed: bool = False,
+    progress: Progress = SILENT,
+) -> list[RunSummary]:
+    """Run stages over every data shard that they have not already processed.
+
+    Stages that can share a pass (`passes`) do: each image is decoded once for all of them. Each
+    kind keeps its own shards and manifests, and shards that are up to date are not computed again.
+    A killed run loses at most the shards in hand; running again gives the bytes that an undisturbed
+    run gives, whatever the engine.
+
+    Args:
+        workspace: Where the data are and the latents go.
+        stages: In order, each of other kinds, not yet set up.
+        engine: Computes the shards.
+        retry_failed: Compute the failed rows of shards that are up to date again; their other rows
+            keep their bytes.
+        progress: Told of every batch (or of every shard, with several workers).
+
+    Returns:
+        For each kind, counts over all shards, and every failure.
+
+    Raises:
+        InputMissing: If the data or an input kind is missing; names the command that makes it.
+        KaleidoError: If another process writes one of the kinds, an input shard is damaged, a stage
+            breaks its contract or stops, a worker dies, or the disk is full.
+    """
+    return [
+        summary
+        for group in passes(stages)
+        for summary in _run_pass(workspace, group, engine, retry_failed, progress)
+    ]
+
+
+def _run_pass(
+    workspace: Workspace,
+    stages: Sequence[StageGroup],
+    engine: Engine,
+    retry_failed: bool,
+    progress: Progress,
+) -> list[RunSummary]:
+    kinds = kinds_of(stages)
+    with ExitStack() as locks:
+        for kind in kinds:
+            locks.enter_context(workspace.lock(f"latents/{kind}"))
+            remove_leftovers(workspace.latents(kind))
+        tasks = plan_pass(workspace, specs_of(stages), retry_failed)
+        _warn_of_unfinished(workspace, progress)
+        pending = [task for task in tasks if task.pending]
+        total = sum(task.records for task in tasks)
+        done = total - sum(task.records for task in pending)
+        start = monotonic()
+        with progress.task(f"extract {', '.join(kinds)}", total, "record", done) as advance:
+            if pending:
+                engine.run(workspace, stages, pending, advance)
+        if pending and not retry_failed:
+            used = min(engine.workers, len(pending))
+            write_pace(workspace, kinds, Pace(total - done, monotonic() - start, used))
+        return [_summarise(workspace, kind, tasks) for kind in kinds]
+
+
+def _warn_of_unfinished(workspace: Workspace, progress: Progress) -> None:
+    for path in sorted(set(workspace.data.glob("*.tar")) - set(workspace.data_shards())):
+        progress.message(f"{path.name} has no manifest and is left out: make the data again.")
+
+
+def _summarise(workspace: Workspace, kind: str, tasks: Sequence[ShardTask]) -> RunSummary:
+    """Add up a kind's manifests after all shards of a pass are done."""
+    totals = count_outcomes([])
+    failures: list[tuple[str, str]] = []
+    for task in tasks:
+        rows = read_rows(workspace.latents(kind) / task.data_shard.name)
+        for outcome, count in count_outcomes(rows).items():
+            totals[outcome] += count
+        failures += [(row.key, row.reason) for row in rows if row.outcome == "failed"]
+    skipped = sum(kind not in task.pending for task in tasks)
+    return RunSummary(kind, len(tasks), skipped, **totals, failures=failures)

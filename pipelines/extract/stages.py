@@ -1,0 +1,111 @@
+"""Building the stages of kinds of latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipelines.core.errors import KaleidoError, nearest
+from pipelines.core.plugins import STAGES as PLUGIN_STAGES
+from pipelines.core.plugins import plugin_names
+from pipelines.core.stage import StageGroup
+from pipelines.extract.context import StageContext
+from pipelines.extract.plugins import plugin_stage
+
+
+def build_stages(kinds: Sequence[str], context: StageContext) -> list[StageGroup]:
+    """Build the stages of some kinds, not yet set up; kinds of one detector share a stage.
+
+    Args:
+        kinds: Kinds of latents; one that is named twice is built once.
+        context: Its settings choose models and thresholds.
+
+    Raises:
+        InputMissing: If a model that a kind needs was not trained.
+        KaleidoError: If no stage makes a kind; the nearest name is offered.
+    """
+    from pipelines.extract.objects import ObjectsStage
+
+    settings = context.settings
+    detected = ["boxes"] if settings.blobs_masks or settings.blobs_model else ["boxes", "blobs"]
+    shared = [kind for kind in dict.fromkeys(kinds) if kind in detected]
+    return [
+        ObjectsStage(context.detector, shared) if kind in shared else _build(kind, context)
+        for kind in dict.fromkeys(kinds)
+        if kind not in shared[1:]
+    ]
+
+
+def _build(kind: str, context: StageContext) -> StageGroup:
+    if kind in STAGES:
+        return STAGES[kind](context)
+    stage = plugin_stage(kind, context)
+    if stage is None:
+        known = nearest(kind, (*STAGES, "boxes", *plugin_names(PLUGIN_STAGES)))
+        raise KaleidoError(kind, "no stage makes this kind of latent.", known, code="bad-option")
+    return stage
+
+
+def _blobs(context: StageContext) -> StageGroup:
+    """Build the stage of blobs that do not come from the detector of the boxes."""
+    from pipelines.extract.detectors.find import SAMS, find_segmenter
+    from pipelines.extract.mask_blobs import MaskBlobsStage
+    from pipelines.extract.objects import ObjectsStage
+    from pipelines.extract.sam_blobs import SamBlobsStage
+
+    settings = context.settings
+    if settings.blobs_masks:
+        return MaskBlobsStage(Path(settings.blobs_masks), settings.boxes_max)
+    ref = find_segmenter(settings.blobs_model, trust_weights=context.trust_weights)
+    if ref.family in SAMS.values():
+        return SamBlobsStage(ref)
+    return ObjectsStage(context.with_thresholds(ref), ["blobs"])
+
+
+def _palette(context: StageContext) -> StageGroup:
+    from pipelines.extract.palette import PaletteStage
+
+    return PaletteStage(context.settings.palette_colours)
+
+
+def _tokens(context: StageContext) -> StageGroup:
+    from pipelines.extract.tokenizers.find import find_tokenizer, own_tokenizer
+    from pipelines.extract.tokens import TokensStage
+
+    name = context.settings.tokens_model
+    return TokensStage(find_tokenizer(name) if name else own_tokenizer(context.tokenizer))
+
+
+def _descriptions(context: StageContext) -> StageGroup:
+    from pipelines.extract.captioners.base import Wording
+    from pipelines.extract.descriptions import DescriptionsStage
+    from pipelines.extract.recaption import RecaptionStage
+
+    settings = context.settings
+    if settings.descriptions_model:
+        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else None
+        wording = Wording(settings.descriptions_temperature, settings.seed)
+        return RecaptionStage(settings.descriptions_model, prompt, wording)
+    folder = context.captioner
+    if folder is None:
+        raise KaleidoError(
+            "--model",
+            "no captioner is named, and the shipped one knows only scenes.",
+            "Name a vision-language model, or a language model that sees only the caption: its "
+            "folder, or its name on the hub.",
+            code="bad-option",
+        )
+    return DescriptionsStage(folder)
+
+
+STAGES: dict[str, Callable[[StageContext], StageGroup]] = {
+    "description": _descriptions,
+    "blobs": _blobs,
+    "palette": _palette,
+    "tokens": _tokens,
+}
+"""Builds the stage of each of Kaleido's own kinds; the kinds of one detector share an
+`ObjectsStage`."""
+
+READY = ("boxes", "blobs", "palette")
+"""The kinds of ``all``: they describe most of a picture in few tokens and need no training."""
