@@ -136,15 +136,20 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove the files that `replacing_folder` wrote, and the folder if nothing else is in it."""
+    """Remove the files that `replacing_folder` wrote, and the folder if nothing else is in it.
+
+    A folder that keeps files of the user's can still be replaced.
+    """
     recover_folder(path)
     if not is_real(path) or not path.is_dir():
         return
-    for name in _own_files(path):
+    for name in own_files(path):
         (path / name).unlink()
     for folder in sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True):
         _remove_if_empty(folder)
     _remove_if_empty(path)
+    if path.exists():
+        (path / FILE_LIST).write_text("[]", "utf-8")
 
 
 def check_replaceable(path: Path) -> None:
@@ -225,7 +230,7 @@ def _files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def _own_files(folder: Path) -> list[str]:
+def own_files(folder: Path) -> list[str]:
     """List the files in a folder that Kaleido wrote."""
     found = _files_in(folder)
     try:
@@ -237,7 +242,7 @@ def _own_files(folder: Path) -> list[str]:
 
 def _copy_foreign(folder: Path, fresh: Path, written: list[str]) -> None:
     """Copy the user's own files from `folder` into the one that replaces it."""
-    own, listed = set(_own_files(folder)), (folder / FILE_LIST).is_file()
+    own, listed = set(own_files(folder)), (folder / FILE_LIST).is_file()
     for name in _files_in(folder):
         if name in own or (name in written and not listed):
             continue

@@ -84,7 +84,8 @@ class CellStore:
 
     def prune(self) -> None:
         """Remove cells that were not asked for: those of earlier models or settings."""
-        for path in set(self._folder.glob("*.npz")) - self._wanted:
+        # Only names that `get` gives: a user's own arrays stay.
+        for path in set(self._folder.glob(f"*-{'[0-9a-f]' * 16}.npz")) - self._wanted:
             path.unlink()
 
 

@@ -12,7 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import recover_folder, remove_folder, replacing_folder
+from pipelines.core.files import (
+    FILE_LIST,
+    own_files,
+    recover_folder,
+    remove_folder,
+    replacing_folder,
+)
 from pipelines.models.metadata import other_version
 from pipelines.train.ema import Ema, buffers, trainable
 
@@ -172,7 +178,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         KaleidoError: ``bad-model``, if the file is missing or damaged.
     """
     recover_folder(folder)
-    if not folder.exists():
+    if not set(own_files(folder)) - {FILE_LIST}:
         return None
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
