@@ -14,6 +14,7 @@ from kaleido_cli.options import (
     WorkspaceOption,
     ZOption,
     open_workspace,
+    read_class_names,
     split_names,
 )
 from pipelines.core.errors import KaleidoError
@@ -258,6 +259,39 @@ def webdataset(
 
 
 @app.command(
+    cls=settings_of(), epilog="Example: kaleido data annotate instances_train2017.json --from coco"
+)
+def annotate(
+    context: typer.Context,
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files of annotations, or folders.", metavar="PATH...")
+    ],
+    source: Annotated[
+        str, typer.Option("--from", metavar="FORMAT", help="Their format; see `kaleido z formats`.")
+    ],
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", metavar="DATA.YAML", help="Class names of YOLO labels."),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Attach annotations that exist already to the records, by the names of the pictures.
+
+    They go to layouts/, moved as data.fit moved the pictures. `kaleido extract boxes --from
+    layouts` makes latents of them.
+    """
+    from pipelines.data.annotate import annotate as run
+    from pipelines.documents.dialects.base import Context
+
+    opened = open_workspace(context, workspace)
+    progress = console.ConsoleProgress()
+    found = Context() if names is None else Context(names=read_class_names(names))
+    summary = run(opened, paths, source, found, progress)
+    console.show(summary, as_json, _render_annotated)
+
+
+@app.command(
     cls=settings_of(),
     epilog="Example: kaleido data check --fix ../clean-ws",
 )
@@ -353,3 +387,19 @@ def _render_checked(summary: Any) -> None:
 def _render_shown(summary: Any) -> None:
     console.show_records(summary.records)
     console.line(str(summary.sheet))
+
+
+def _render_annotated(summary: Any) -> None:
+    console.line(
+        f"{summary.documents:,} annotations: {summary.annotated:,} records have one, "
+        f"{summary.without:,} have none, {summary.failed:,} do not fit their picture"
+    )
+    for key, reason in summary.failures:
+        console.line(f"  {key}: {reason}")
+    if summary.unused_count:
+        named = ", ".join(summary.unused)
+        console.line(f"{summary.unused_count:,} belong to no record: {named}")
+    problems = sum(len(report.problems) for report in summary.reports)
+    if problems:
+        console.line(f"{problems:,} problems; `kaleido z verify` lists them")
+    console.line("Next: kaleido extract boxes --from layouts")

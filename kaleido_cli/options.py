@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaleido_cli.flags import changes_of
+from pipelines.core.errors import KaleidoError
 from pipelines.workspace.config import override
 
 if TYPE_CHECKING:
@@ -59,3 +60,18 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     if not all(names):
         raise typer.BadParameter(f"{text!r} is not a list of names like boxes,palette.")
     return names
+
+
+def read_class_names(path: Path) -> dict[int, str]:
+    """Read the class names of YOLO labels.
+
+    Raises:
+        KaleidoError: If the file does not list them.
+    """
+    from pipelines.documents.dialects.yolo import read_names
+
+    try:
+        return read_names(path.read_bytes())
+    except ValueError as error:
+        hint = "A data.yaml has `names:` with a list, or numbers and names."
+        raise KaleidoError(str(path), f"{error}.", hint, code="bad-data") from error

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.options import JsonOption, split_names
-from pipelines.core.errors import KaleidoError
+from kaleido_cli.options import JsonOption, read_class_names, split_names
 
 if TYPE_CHECKING:
     from pipelines.documents.dialects.base import Context
@@ -162,15 +161,9 @@ def schema() -> None:
 
 def _context(width: int | None, height: int | None, names: Path | None) -> Context:
     from pipelines.documents.dialects.base import Context
-    from pipelines.documents.dialects.yolo import read_names
 
-    if names is None:
-        return Context(width=width, height=height)
-    try:
-        return Context(width=width, height=height, names=read_names(names.read_bytes()))
-    except ValueError as error:
-        hint = "A data.yaml has `names:` with a list, or numbers and names."
-        raise KaleidoError(str(names), f"{error}.", hint, code="bad-data") from error
+    found = {} if names is None else read_class_names(names)
+    return Context(width=width, height=height, names=found)
 
 
 def _read(path: Path, source: str, names: Path | None) -> Any:

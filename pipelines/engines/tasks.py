@@ -11,9 +11,9 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.stage import StageGroup, StageSpec
-from pipelines.latents.registry import extract_command, latent_class
+from pipelines.latents.registry import latent_class
 from pipelines.workspace.manifest import Manifest, read_manifest
-from pipelines.workspace.reader import latent_manifest
+from pipelines.workspace.reader import input_command, latent_manifest
 from pipelines.workspace.workspace import Workspace
 
 
@@ -105,7 +105,7 @@ def _task(
             continue
         manifest = latent_manifest(workspace, data_shard, kind)
         path = workspace.latents(kind) / data_shard.name
-        inputs[kind] = _verified(path, manifest, f"Run `{extract_command(kind)}`.")
+        inputs[kind] = _verified(path, manifest, f"Run `{input_command(kind)}`.")
     pending, retried = {}, set()
     for spec in specs:
         output = (spec.output, latent_class(spec.output).version)

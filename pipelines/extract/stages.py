@@ -27,6 +27,8 @@ def build_stages(kinds: Sequence[str], context: StageContext) -> list[StageGroup
     from pipelines.extract.objects import ObjectsStage
 
     settings = context.settings
+    if settings.source == "layouts":
+        return [_layouts(kind) for kind in dict.fromkeys(kinds)]
     detected = ["boxes"] if settings.blobs_masks or settings.blobs_model else ["boxes", "blobs"]
     shared = [kind for kind in dict.fromkeys(kinds) if kind in detected]
     return [
@@ -34,6 +36,15 @@ def build_stages(kinds: Sequence[str], context: StageContext) -> list[StageGroup
         for kind in dict.fromkeys(kinds)
         if kind not in shared[1:]
     ]
+
+
+def _layouts(kind: str) -> StageGroup:
+    from pipelines.extract.layouts import LAYOUT_KINDS, LayoutStage
+
+    if kind not in LAYOUT_KINDS:
+        why = "layouts do not hold this kind of latent."
+        raise KaleidoError(kind, why, f"They hold {', '.join(LAYOUT_KINDS)}.", code="bad-option")
+    return LayoutStage(kind)
 
 
 def _build(kind: str, context: StageContext) -> StageGroup:

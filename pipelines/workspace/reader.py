@@ -12,7 +12,7 @@ from pipelines.latents.base import Latent
 from pipelines.latents.registry import extract_command, latent_class
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.shards import read_records, read_shard
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import LAYOUTS, Workspace
 
 
 def read_joined(
@@ -26,7 +26,8 @@ def read_joined(
     Args:
         workspace: Where the latents lie.
         data_shard: One of `Workspace.data_shards`.
-        kinds: Kinds to join. A record that lacks a kind has no such entry in ``latents``.
+        kinds: Kinds to join; `LAYOUTS` joins annotations, as bytes. A record that lacks a kind has
+            no such entry in ``latents``.
 
     Yields:
         Every record of the data shard, in order.
@@ -54,7 +55,7 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     """
     path = workspace.latents(kind) / data_shard.name
     manifest, data = read_manifest(path), read_manifest(data_shard)
-    command = f"Run `{extract_command(kind)}`."
+    command = f"Run `{input_command(kind)}`."
     if manifest is None:
         raise InputMissing(str(path), f"the {kind} of this shard are not extracted.", command)
     if data is None or manifest.inputs.get("data") != data.sha256:
@@ -84,7 +85,7 @@ class _Latents:
         self._rows = read_shard(self._path)
         self._next = next(self._rows, None)
 
-    def take(self, key: str) -> Latent | None:
+    def take(self, key: str) -> Latent | bytes | None:
         if self._next is None or self._next[0] != key:
             return None
         fields = self._next[1]
@@ -92,16 +93,22 @@ class _Latents:
         name = latent_extension(self._kind)
         if name not in fields:
             raise self._error(f"row {key!r} has no {name!r}.")
-        return latent_class(self._kind).from_bytes(fields[name])
+        data = fields[name]
+        return data if self._kind == LAYOUTS else latent_class(self._kind).from_bytes(data)
 
     def finish(self) -> None:
         if self._next is not None:
             raise self._error(f"row {self._next[0]!r} is not in the data, or out of order.")
 
     def _error(self, why: str) -> KaleidoError:
-        return KaleidoError(str(self._path), why, f"Run `{extract_command(self._kind)}` again.")
+        return KaleidoError(str(self._path), why, f"Run `{input_command(self._kind)}` again.")
 
 
 def latent_extension(kind: str) -> str:
     """Return a latent's extension in a shard: webdataset's reader sees a field of this name."""
-    return f"{kind}.json"
+    return "z.json" if kind == LAYOUTS else f"{kind}.json"
+
+
+def input_command(kind: str) -> str:
+    """Return the command that makes an input of stages."""
+    return "kaleido data annotate" if kind == LAYOUTS else extract_command(kind)

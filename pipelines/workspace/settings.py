@@ -127,6 +127,13 @@ class ExtractSettings:
     """
 
     workers: int = setting(1, "Local worker processes.")
+    source: str = setting(
+        "pictures",
+        "What latents are made from: the pictures, or layouts, which `kaleido data annotate` "
+        "attaches.",
+        choices=("pictures", "layouts"),
+        alias="--from",
+    )
     boxes_model: str = setting(
         "",
         "Detector: a folder, an ultralytics .pt file, a plug-in's name, a name on the Hugging Face "

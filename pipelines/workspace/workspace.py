@@ -18,6 +18,9 @@ from pipelines.workspace.settings import Settings
 SETTINGS_FILE = "kaleido.toml"
 LOCKS = ".locks"
 
+LAYOUTS = "layouts"
+"""The folder of attached annotations, and what stages that read them name as their input."""
+
 _SHARD = re.compile(r"\d{6,}\.tar")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
@@ -97,8 +100,11 @@ class Workspace:
         return self.root / "logs"
 
     def latents(self, kind: str) -> Path:
-        """Latent shards of one kind, with the data shards' numbers."""
-        return self._place("latents", kind)
+        """Latent shards of one kind, with the data shards' numbers.
+
+        `LAYOUTS`, which latents can be made from, have a folder of their own.
+        """
+        return self.root / LAYOUTS if kind == LAYOUTS else self._place("latents", kind)
 
     def models(self, name: str) -> Path:
         """A model's folder."""

@@ -1,0 +1,143 @@
+"""Moving a document with its picture: what a crop, a resize or padding does to its geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.documents.document import Box, Document, Element, Ellipse, Image, Lost, Mask, Origin
+
+VISIBLE = 0.25
+"""An element of which less than this share of the box is left after a crop is dropped."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the original picture lies in the new one; both in fractions of their sides.
+
+    A point moves from x to ``x * scale_x + left``. Values below 0 and above 1 are outside.
+
+    Attributes:
+        scale_x: Width of the original in widths of the new picture.
+        scale_y: Height of the original in heights of the new picture.
+        left: The original's left edge in the new picture.
+        top: The original's upper edge in the new picture.
+    """
+
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    left: float = 0.0
+    top: float = 0.0
+
+    @classmethod
+    def of_fit(cls, width: int, height: int, fit: str) -> Placement:
+        """Return what ``data.fit`` does to a picture of this size.
+
+        Args:
+            width: Of the original.
+            height: Of the original.
+            fit: ``pad``, ``crop`` or ``keep``.
+        """
+        if fit == "keep":
+            return cls()
+        side = min(width, height) if fit == "crop" else max(width, height)
+        across, down = width / side, height / side
+        return cls(across, down, (1 - across) / 2, (1 - down) / 2)
+
+
+def place(document: Document, placement: Placement, size: Image) -> Document:
+    """Move a document's elements to where a picture was placed.
+
+    Args:
+        document: What is known of the original picture.
+        placement: Where the original lies in the new picture.
+        size: Of the new picture.
+
+    Returns:
+        The document of the new picture. Boxes and polygons are clipped to it; an element of which
+        too little is left (`VISIBLE`) is dropped and listed in ``origin.lost``.
+    """
+    if placement == Placement():
+        return document.model_copy(update={"image": size})
+    kept: list[Element] = []
+    lost: list[Lost] = []
+    for index, element in enumerate(document.elements or ()):
+        moved = _element(element, placement)
+        if moved is None:
+            lost.append(Lost(path=f"elements[{index}]", why="It lies outside of the crop."))
+        else:
+            kept.append(moved)
+    ids = {element.id for element in kept}
+    relations = tuple(r for r in document.relations or () if {r.subject, r.object} <= ids)
+    origin = document.origin or Origin(format="kaleido.z")
+    if lost:
+        origin = origin.model_copy(update={"lost": (*(origin.lost or ()), *lost)})
+    return document.model_copy(
+        update={
+            "image": size.model_copy(update={"crop": _crop(placement)}),
+            "elements": None if document.elements is None else tuple(kept),
+            "relations": relations or None,
+            "origin": origin,
+        }
+    )
+
+
+def _crop(placement: Placement) -> Box | None:
+    """Return the part of the original that the new picture shows; None for all of it."""
+    if placement.scale_x <= 1 and placement.scale_y <= 1:
+        return None
+    edges = (
+        max(0.0, -placement.left / placement.scale_x),
+        max(0.0, -placement.top / placement.scale_y),
+        min(1.0, (1 - placement.left) / placement.scale_x),
+        min(1.0, (1 - placement.top) / placement.scale_y),
+    )
+    return edges
+
+
+def _element(element: Element, placement: Placement) -> Element | None:
+    update: dict[str, object] = {}
+    if element.box is not None:
+        box = _clipped(element.box, placement)
+        if box is None:
+            return None
+        update["box"] = box
+    if element.ellipse is not None:
+        ellipse = _ellipse(element.ellipse, placement)
+        if element.box is None and not (0 <= ellipse.x <= 1 and 0 <= ellipse.y <= 1):
+            return None
+        update["ellipse"] = ellipse
+    if element.mask is not None:
+        update["mask"] = _mask(element.mask, placement)
+    return element.model_copy(update=update)
+
+
+def _point(x: float, y: float, placement: Placement) -> tuple[float, float]:
+    return x * placement.scale_x + placement.left, y * placement.scale_y + placement.top
+
+
+def _clipped(box: Box, placement: Placement) -> Box | None:
+    x1, y1 = _point(box[0], box[1], placement)
+    x2, y2 = _point(box[2], box[3], placement)
+    clipped = max(0.0, x1), max(0.0, y1), min(1.0, x2), min(1.0, y2)
+    across, down = clipped[2] - clipped[0], clipped[3] - clipped[1]
+    if min(across, down) <= 0 or across * down < VISIBLE * (x2 - x1) * (y2 - y1):
+        return None
+    return clipped
+
+
+def _ellipse(ellipse: Ellipse, placement: Placement) -> Ellipse:
+    # Half-axes are fractions of the width; pixels stay square.
+    x, y = _point(ellipse.x, ellipse.y, placement)
+    radii = {"major": ellipse.major * placement.scale_x, "minor": ellipse.minor * placement.scale_x}
+    return ellipse.model_copy(update={"x": x, "y": y, **radii})
+
+
+def _mask(mask: Mask, placement: Placement) -> Mask | None:
+    """Move polygons. Run lengths and files are of the original's pixels, and are dropped."""
+    if mask.polygons is None:
+        return None
+    outlines = []
+    for outline in mask.polygons:
+        points = (_point(x, y, placement) for x, y in zip(outline[::2], outline[1::2], strict=True))
+        outlines.append(tuple(min(1.0, max(0.0, v)) for point in points for v in point))
+    return Mask(polygons=tuple(outlines))

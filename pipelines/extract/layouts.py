@@ -1,0 +1,88 @@
+"""Latents from annotations: what `kaleido data annotate` attached, projected on one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pipelines.core.record import Record
+from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
+from pipelines.documents.document import Document, Element, Ellipse, read_document
+from pipelines.documents.problems import InvalidDocument
+from pipelines.documents.projection import z_of
+from pipelines.extract.ellipse import fit_ellipses
+from pipelines.latents.base import LatentError
+from pipelines.workspace.workspace import LAYOUTS
+
+LAYOUT_KINDS = ("description", "boxes", "blobs", "palette")
+"""Kinds that a document may hold and that are not tied to a model's weights, as tokens are."""
+
+SIDE = 256
+"""Pixels a side at which polygons are filled before an ellipse is fitted."""
+
+
+class LayoutStage(Stage):
+    """A document -> one kind of z; a document without that kind is filtered.
+
+    Args:
+        kind: One of `LAYOUT_KINDS`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.spec = StageSpec(name=f"{kind}-layouts", version=1, output=kind, inputs=(LAYOUTS,))
+
+    def __call__(self, records: Sequence[Record]) -> list[Outcome]:
+        """Project each record's document."""
+        return [self._project(record) for record in records]
+
+    def _project(self, record: Record) -> Outcome:
+        try:
+            document = read_document(record.latents[LAYOUTS], record.key)
+            if self._kind == "blobs":
+                document = with_ellipses(document)
+            z, _ = z_of(document, (self._kind,))
+        except (InvalidDocument, LatentError) as error:
+            return Failed(error.why)
+        return Ok(z[self._kind]) if self._kind in z else Filtered(f"no {self._kind} in it")
+
+
+def with_ellipses(document: Document) -> Document:
+    """Fit ellipses to the polygons of elements that have none.
+
+    Args:
+        document: Of a square picture.
+    """
+    elements = document.elements or ()
+    outlined = [e for e in elements if e.ellipse is None and e.mask and e.mask.polygons]
+    drawn = [(element, _filled(element)) for element in outlined]
+    wanted = [(element, mask) for element, mask in drawn if mask.any()]
+    if not wanted:
+        return document
+    fitted = fit_ellipses(np.stack([mask for _, mask in wanted])).tolist()
+    found = {
+        element.id: Ellipse(
+            x=x / SIDE, y=y / SIDE, major=major / SIDE, minor=minor / SIDE, angle=angle % 180
+        )
+        for (element, _), (x, y, major, minor, angle) in zip(wanted, fitted, strict=True)
+    }
+    return document.model_copy(
+        update={
+            "elements": tuple(
+                e.model_copy(update={"ellipse": found[e.id]}) if e.id in found else e
+                for e in elements
+            )
+        }
+    )
+
+
+def _filled(element: Element) -> np.ndarray:
+    """Fill an element's polygons: bool (SIDE, SIDE)."""
+    canvas = Image.new("1", (SIDE, SIDE))
+    pen = ImageDraw.Draw(canvas)
+    for outline in element.mask.polygons or () if element.mask else ():
+        points = [(x * SIDE, y * SIDE) for x, y in zip(outline[::2], outline[1::2], strict=True)]
+        pen.polygon(points, fill=1)
+    return np.asarray(canvas)
