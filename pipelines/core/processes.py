@@ -1,4 +1,4 @@
-"""Worker processes that end when they are told to, and say why when they break."""
+"""Worker processes that end with their parent, and errors that explain their death."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.temporary import named_semaphores
 
 KILLED = -9
-"""Exit code of what SIGKILL ended, which Windows does not know by name."""
+"""Exit code of a process that SIGKILL ended; Windows does not know the signal by name."""
 
 UNCAUGHT = 1
-"""Exit code of a Python program that ends by an exception. Those of tasks are caught, so it comes
-from what precedes them: imports, and reading what the worker is given."""
+"""Exit code of a Python program that ends by an exception. Exceptions of tasks are caught, so it
+comes from the steps before them: imports, and unpickling the worker's arguments."""
 
 AHEAD = 4
-"""Tasks a worker that `Workers.in_order` keeps under way; what they give is in memory."""
+"""Tasks per worker that `Workers.in_order` keeps under way; their results are in memory."""
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -38,15 +39,15 @@ _number = 0
 
 
 class Workers:
-    """A pool of spawned processes, to be used in a ``with`` statement.
+    """A pool of spawned processes, for use in a ``with`` statement.
 
     No process starts before there is a task for it. Ctrl-C ends all of them at once, and the death
-    of one raises an error that says why.
+    of one raises an error that explains it.
 
     Args:
         count: Most processes.
-        what: Names the work in an error.
-        threads: Of the numerical libraries in each process.
+        what: The work, as an error names it.
+        threads: Threads of the numerical libraries in each process.
         prepare: Called once in each process, with `given`.
         given: Arguments of `prepare`.
 
@@ -65,12 +66,13 @@ class Workers:
         check_workers(count)
         self._count, self._what, self._threads = count, what, threads
         context = multiprocessing.get_context("spawn")
-        numbers = context.SimpleQueue()
-        for number in range(count):
-            numbers.put(number)
-        self._pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_begin, initargs=(numbers, prepare, given)
-        )
+        with named_semaphores():
+            numbers = context.SimpleQueue()
+            for number in range(count):
+                numbers.put(number)
+            self._pool = ProcessPoolExecutor(
+                count, mp_context=context, initializer=_begin, initargs=(numbers, prepare, given)
+            )
         self._others = set(multiprocessing.active_children())
         self._started: set[BaseProcess] = set()
 
@@ -89,10 +91,11 @@ class Workers:
         if isinstance(error, BrokenProcessPool):
             # Exit codes are known now that all workers have ended.
             why, hint = explain_death([worker.exitcode for worker in self._started])
-            raise KaleidoError(self._what, why, f"{hint} What is finished is kept.") from error
+            hint = f"{hint} Finished work is kept."
+            raise KaleidoError(self._what, why, hint, code="worker-died") from error
 
     def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
-        """Have a function called in a process; it and its arguments must be picklable."""
+        """Call a function in a process; it and its arguments must be picklable."""
         with child_threads(self._threads):
             future = self._pool.submit(function, *arguments)
         # At once: a process that has ended is no longer among them.
@@ -102,7 +105,7 @@ class Workers:
     def in_order(
         self, function: Callable[..., ResultT], tasks: Iterable[tuple[Any, ...]]
     ) -> Iterator[ResultT]:
-        """Yield what a function gives for each task's arguments, in the order of the tasks.
+        """Yield a function's results for each task's arguments, in the order of the tasks.
 
         A single worker is this process. With more, `AHEAD` tasks a worker are under way.
         """
@@ -126,34 +129,36 @@ def worker_number() -> int:
 def check_workers(count: int) -> None:
     """Raise KaleidoError if a number of workers is below 1."""
     if count < 1:
-        raise KaleidoError("workers", f"{count} is too few.", "Give 1 or more.")
+        raise KaleidoError(
+            "--workers", f"{count} is too few.", "Give 1 or more.", code="bad-option"
+        )
 
 
 def explain_death(codes: Iterable[int | None]) -> tuple[str, str]:
-    """Say why a pool broke, and what to do.
+    """Explain why a pool broke, and what to do.
 
     Args:
         codes: Exit codes of its workers, below 0 for a signal; None where it is not known.
 
     Returns:
-        Why, and the mend.
+        The reason, and a hint.
     """
     # The pool itself terminates the others when one has died.
     code = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), KILLED)
     if code == UNCAUGHT:
         why = "a worker process could not start; its own error stands above."
-        return why, "Mend what that says: a module that cannot be imported, say."
+        return why, "Fix that error first, for example a module that cannot be imported."
     if code == KILLED:
-        why = "a worker process was killed, perhaps for want of memory."
+        why = "a worker process was killed, perhaps because memory ran out."
         return why, "Run again with fewer workers."
     end = f"by exit code {code}" if code > 0 else f"by a signal: {signal.strsignal(-code)}"
     why = f"a worker process ended {end}; a library that it uses has failed."
-    return why, "Run again with --workers 1, and look at what it says last."
+    return why, "Run again with --workers 1 to see its last message."
 
 
 @contextmanager
 def child_threads(count: int) -> Iterator[None]:
-    """Limit the numerical libraries of processes that are started meanwhile.
+    """Limit the numerical libraries of processes that are started inside this context.
 
     They read these variables when they are loaded, which is before any code of ours runs.
     """
@@ -174,7 +179,7 @@ def _begin(
 ) -> None:
     global _number
     _number = numbers.get()
-    # Ctrl-C reaches the whole group: a worker then ends at once, without a traceback of its own.
+    # Ctrl-C reaches the whole process group: end at once, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:

@@ -1,14 +1,14 @@
 """Detectors in ultralytics' own checkpoints: YOLO of any version, and its RT-DETR.
 
-A checkpoint (``.pt``) is a pickle, which may name any code to be run as it is read. So it is read
-by ultralytics' restricted loader, which refuses all names but those of layers and a few values,
-unless the user trusts the file. Which kind of network it holds is found by listing its names, which
-runs nothing.
+A checkpoint (``.pt``) is a pickle, which may name any code to be run as it is read. So its names
+and sizes are checked first (`pipelines.extract.detectors.archive`), and it is read by ultralytics'
+restricted loader, which refuses all names but those of layers and a few values, unless the user
+trusts the file.
 """
 
 from __future__ import annotations
 
-import pickletools
+import pickle
 import re
 import shutil
 import tempfile
@@ -17,31 +17,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
+from pipelines.core.temporary import process_folder
+from pipelines.extract.detectors.archive import NETWORKS, NotAllowed, read_names
 from pipelines.extract.detectors.base import Detections, DetectorRef, most_certain
 from pipelines.extract.detectors.yolo import import_ultralytics
-from pipelines.models.hub import first_line
+from pipelines.models.hub import loading_error
+from pipelines.models.offline import without_network
 
 if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".pt"
-
-_NETWORKS = {
-    "DetectionModel": "detect",
-    "YOLOv10DetectionModel": "detect",
-    "WorldModel": "detect",
-    "YOLOEModel": "detect",
-    "RTDETRDetectionModel": "rtdetr",
-    "SegmentationModel": "segment",
-    "YOLOESegModel": "segment",
-}
-"""Networks of ``ultralytics.nn.tasks`` that find objects, and how their output is read."""
 
 _PREDICTORS = {
     "detect": ("ultralytics.models.yolo.detect", "DetectionPredictor"),
@@ -49,44 +41,45 @@ _PREDICTORS = {
     "segment": ("ultralytics.models.yolo.segment", "SegmentationPredictor"),
 }
 
-_REACHING = ("DistillationModel", "TorchVision", "CLIP")
-"""Classes of ultralytics that load another file or fetch weights as they are made."""
-
 _IMAGE_SIZE = 640
-"""Pixels a side that a network sees whose checkpoint does not say."""
+"""Side in pixels of a network's input where its checkpoint does not give it."""
 
+MAX_IMAGE_SIZE = 4096
 
-_UNREADABLE = (OSError, ValueError, RuntimeError, NotImplementedError, BadZipFile, zlib.error)
-"""What a file that is no sound archive of a pickle brings about."""
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+)
+"""Errors that a file causes which is not a sound archive with a pickle."""
 
 
 def find_checkpoint(path: Path, trusted: bool) -> DetectorRef:
-    """Look through a checkpoint, without running what is in it.
+    """Check a checkpoint, without running anything in it.
 
     Args:
         path: The file.
         trusted: Whether it may run code when it is loaded.
 
     Raises:
-        KaleidoError: If it is no checkpoint of ultralytics, or its network finds no objects.
+        KaleidoError: If it is no checkpoint of ultralytics, its network finds no objects, or it
+            holds more than layers and is not trusted.
     """
-    try:
-        names = _named_in(path)
-    except _UNREADABLE as error:
-        raise KaleidoError(
-            str(path),
-            f"this is not a checkpoint of ultralytics ({type(error).__name__}: {error}).",
-            "Name a .pt file that ultralytics wrote, or a folder with safetensors.",
-        ) from error
+    names = _checked_names(path, path, trusted)
     networks = [
         name.rpartition(".")[2] for name in names if name.startswith("ultralytics.nn.tasks")
     ]
-    task = next((_NETWORKS[name] for name in networks if name in _NETWORKS), None)
+    task = next((NETWORKS[name] for name in networks if name in NETWORKS), None)
     if task is None:
         raise KaleidoError(
             str(path),
-            f"{networks[0] if networks else 'what it holds'} finds no upright boxes.",
+            f"{networks[0] if networks else 'this file'} finds no upright boxes.",
             "Use a model for object detection or instance segmentation.",
+            code="bad-model",
         )
     return DetectorRef(
         str(path),
@@ -99,19 +92,23 @@ def find_checkpoint(path: Path, trusted: bool) -> DetectorRef:
     )
 
 
-def _named_in(path: Path) -> list[str]:
-    """The classes and functions that a checkpoint names, in its order; nothing of it is run."""
-    with ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError(f"the archive holds {len(pickles)} pickles")
-        with archive.open(pickles[0]) as file:
-            codes = pickletools.genops(file)
-            return [str(name).replace(" ", ".") for code, name, _ in codes if code.name == "GLOBAL"]
+def _checked_names(file: Path, path: Path, trusted: bool) -> list[str]:
+    """Check a file, which errors call `path`, and return the names in it."""
+    try:
+        return read_names(file, trusted)
+    except NotAllowed as error:
+        raise _untrusted(path, str(error)) from error
+    except _UNREADABLE as error:
+        raise KaleidoError(
+            str(path),
+            f"this is not a checkpoint of ultralytics ({type(error).__name__}: {error}).",
+            "Name a .pt file that ultralytics wrote, or a folder with safetensors.",
+            code="bad-model",
+        ) from error
 
 
 class CheckpointBackend:
-    """A network of ultralytics with ultralytics' own preparation and reading of its output.
+    """A network of ultralytics with ultralytics' own pre- and postprocessing.
 
     Each image is scaled by itself to the size that the network was trained on, and padded to a
     square, so that what is found does not depend on the images beside it.
@@ -139,7 +136,7 @@ class CheckpointBackend:
                 "conf": confidence,
                 # More than are kept, since second boxes of one object are dropped after it.
                 "max_det": 4 * max_detections,
-                "imgsz": trained_with.get("imgsz", _IMAGE_SIZE),
+                "imgsz": min(int(trained_with.get("imgsz", _IMAGE_SIZE)), MAX_IMAGE_SIZE),
                 "rect": False,
                 "retina_masks": True,
                 "device": str(compute_device()),
@@ -154,7 +151,7 @@ class CheckpointBackend:
     def predict(
         self, images: Sequence[np.ndarray], captions: Sequence[str] = ()
     ) -> list[Detections]:
-        """Find objects, see `DetectorBackend`; captions say nothing to it."""
+        """Find objects, see `DetectorBackend`; captions are not used."""
         from pipelines.models.device import in_fp32
 
         if not images:
@@ -168,7 +165,7 @@ class CheckpointBackend:
         ]
 
     def _detections(self, found: Any) -> Detections:
-        """What ultralytics' ``Results`` of one image holds; without any object it has no masks."""
+        """Read ultralytics' ``Results`` of one image; they lack masks where nothing was found."""
         boxes = found.boxes
         masks = np.zeros((0, *found.orig_shape), np.float32) if self._has_masks else None
         if found.masks is not None:
@@ -182,51 +179,38 @@ class CheckpointBackend:
 
 
 def _load(path: Path, trusted: bool) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The network, and the settings that it was trained with."""
+    """Load the network, and the settings that it was trained with."""
     tasks = import_ultralytics("ultralytics.nn.tasks")
     try:
         # A copy of a plain name: some names ultralytics changes, fetches, or deletes when damaged.
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
             copy = Path(shutil.copyfile(path, Path(folder) / f"checkpoint{SUFFIX}"))
+            _checked_names(copy, path, trusted)
             if not trusted:
-                _require_layers_only(copy, path, tasks)
-            checkpoint, _ = tasks.torch_safe_load(copy, safe_only=not trusted)
+                _require_restricted_loader(path, tasks)
+            with without_network(str(path)):
+                checkpoint, _ = tasks.torch_safe_load(copy, safe_only=not trusted)
         network = (checkpoint.get("ema") or checkpoint["model"]).float().eval()
         return network, dict(checkpoint.get("train_args") or {})
     except KaleidoError:
         raise
     except Exception as error:  # whatever a damaged or unfamiliar pickle brings about
-        reason = error.__cause__ or error  # what torch said, of which ultralytics makes a page
+        reason = error.__cause__ or error  # torch's message, which ultralytics turns into a page
         refused = re.search(r"GLOBAL (\S+)", str(reason))
         if refused and not trusted:
             raise _untrusted(path, refused[1]) from error
-        raise KaleidoError(
-            str(path),
-            f"the checkpoint cannot be loaded ({type(reason).__name__}: {first_line(reason)}).",
-            "Fetch or train it again.",
-        ) from error
+        cause = reason if isinstance(reason, Exception) else error
+        raise loading_error(cause, path, "checkpoint", "Fetch or train it again.") from error
 
 
-def _require_layers_only(copy: Path, path: Path, tasks: ModuleType) -> None:
-    """Refuse what the restricted loader would let through, though it reaches for other files.
-
-    Args:
-        copy: What will be loaded.
-        path: What an error calls it.
-        tasks: ``ultralytics.nn.tasks``.
-
-    Raises:
-        KaleidoError: If the file names such a class, or there is no restricted loader.
-    """
+def _require_restricted_loader(path: Path, tasks: ModuleType) -> None:
     if not (tasks.SAFE_LOAD and tasks._SafeLoad.SUPPORTED):
         raise KaleidoError(
             str(path),
             "ultralytics' restricted loader is not at work here.",
             "Update torch and ultralytics; before you import them, set ULTRALYTICS_SAFE_LOAD=true.",
+            code="unsafe-model",
         )
-    for name in _named_in(copy):
-        if name.rpartition(".")[2] in _REACHING:  # whichever module it is imported from
-            raise _untrusted(path, name)
 
 
 def _untrusted(path: Path, name: str) -> KaleidoError:
@@ -234,4 +218,5 @@ def _untrusted(path: Path, name: str) -> KaleidoError:
         str(path),
         f"besides layers it names {name}, and may do anything as it is read.",
         "If you know who made it, add --trust-weights; else use safetensors.",
+        code="unsafe-model",
     )

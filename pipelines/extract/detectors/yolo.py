@@ -7,10 +7,8 @@ is read: the network is built from its YAML and the weights are copied in from s
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,20 +18,25 @@ import numpy as np
 from PIL import Image
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.temporary import process_folder
 from pipelines.extract.detectors.base import Detections, distinct
+from pipelines.extract.detectors.layers import check_architecture
+from pipelines.models.hub import first_line, loading_error, read_config
+from pipelines.models.offline import without_network
+from pipelines.models.safe_folder import require_safe_folder
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.safetensors"
-_settings_folder: tempfile.TemporaryDirectory[str] | None = None
+MAX_IMAGE_SIZE = 4096
 
 
 class YoloBackend:
     """A YOLO segmentation network with an end-to-end head.
 
-    The head gives one detection an object and class. Of what it takes for two classes at once,
-    which boxes of a high IoU show, only the more certain class is kept. The network is put onto the
+    The head gives one detection per object and class. Where it gives an object two classes, which
+    shows as two boxes of a high IoU, only the more certain one is kept. The network is moved to the
     GPU if there is one.
 
     Args:
@@ -48,27 +51,31 @@ class YoloBackend:
 
     def __init__(self, folder: Path, confidence: float, max_detections: int) -> None:
         self.confidence, self.max_detections = confidence, max_detections
+        require_safe_folder(folder)
         try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
+            config = read_config(folder, "a detector")
             architecture = (folder / "model.yaml").read_text("utf-8")
             weights = (folder / WEIGHTS).read_bytes()
             self.names: tuple[str, ...] = tuple(config["names"])
             self.image_size = int(config["image_size"])
-        except (OSError, ValueError, KeyError) as error:
+            if not 0 < self.image_size <= MAX_IMAGE_SIZE:
+                raise ValueError(f"image_size is {self.image_size}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise KaleidoError(
                 str(folder),
                 f"this is not a detector's folder ({type(error).__name__}: {error}).",
                 "It needs config.json, model.yaml and model.safetensors.",
+                code="bad-model",
             ) from error
         from pipelines.models.device import compute_device
 
         self._device = compute_device()
-        self._model = _load(architecture, weights, str(folder)).to(self._device)
+        self._model = _load(architecture, weights, folder).to(self._device)
 
     def predict(
         self, images: Sequence[np.ndarray], captions: Sequence[str] = ()
     ) -> list[Detections]:
-        """Find objects; captions say nothing to it.
+        """Find objects; captions are not used.
 
         Each image is scaled by itself to the network's input and padded to a square.
         """
@@ -114,12 +121,10 @@ def import_ultralytics(name: str) -> ModuleType:
     Raises:
         KaleidoError: If ultralytics is not installed.
     """
-    global _settings_folder
     if "ultralytics" not in sys.modules:
         # It writes a settings file as it is imported: into a folder that vanishes with the process.
-        _settings_folder = tempfile.TemporaryDirectory(prefix="kaleido-ultralytics-")
         os.environ.update(
-            YOLO_CONFIG_DIR=_settings_folder.name,
+            YOLO_CONFIG_DIR=str(process_folder()),
             YOLO_AUTOINSTALL="false",
             YOLO_OFFLINE="true",
             YOLO_VERBOSE="false",
@@ -134,6 +139,7 @@ def import_ultralytics(name: str) -> ModuleType:
             "ultralytics",
             "it is not installed, and boxes and blobs are found by a YOLO network.",
             "Type: pip install 'kaleido-diffusion[yolo]'",
+            code="not-installed",
         ) from error
     finally:
         # It replaces Pillow's `Image.open` by one that installs a package when a file is no image.
@@ -153,19 +159,23 @@ def drop_training_parts(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def _load(architecture: str, weights: bytes, name: str) -> torch.nn.Module:
+def _load(architecture: str, weights: bytes, folder: Path) -> torch.nn.Module:
     import torch
     import yaml
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        model = drop_training_parts(build_model(yaml.safe_load(architecture)))
-        model.load_state_dict({key: value.float() for key, value in load(weights).items()})
-    except (SafetensorError, yaml.YAMLError, RuntimeError, KeyError, TypeError) as error:
-        raise KaleidoError(
-            name, f"the detector cannot be loaded ({error}).", "Fetch or train it again."
-        ) from error
+        try:
+            layers = check_architecture(yaml.safe_load(architecture))
+        except (ValueError, yaml.YAMLError, RecursionError) as error:
+            why = f"its network is not one that may be built ({first_line(error)})."
+            name = str(folder / "model.yaml")
+            raise KaleidoError(name, why, code="unsafe-model") from error
+        with without_network(str(folder)):
+            model = drop_training_parts(build_model(layers))
+            model.load_state_dict({key: value.float() for key, value in load(weights).items()})
+    except Exception as error:  # ultralytics raises whatever its layers raise
+        raise loading_error(error, folder, "detector", "Fetch or train it again.") from error
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 

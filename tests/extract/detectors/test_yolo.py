@@ -9,9 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.detectors.base import distinct
+from pipelines.extract.detectors.layers import check_architecture
 from pipelines.extract.detectors.yolo import YoloBackend
 
 
@@ -62,24 +64,80 @@ def test_one_object_is_found_once():
 def test_a_missing_file_is_named(untrained, tmp_path, missing):
     folder = shutil.copytree(untrained, tmp_path / "copy")
     (folder / missing).unlink()
-    with pytest.raises(KaleidoError, match=missing):
+    with pytest.raises(KaleidoError) as caught:
         YoloBackend(folder, 0.25, 8)
+    assert caught.value.code == "bad-model" and missing in caught.value.why
 
 
 def test_damaged_weights_are_refused(untrained, tmp_path):
     folder = shutil.copytree(untrained, tmp_path / "copy")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(KaleidoError, match="cannot be loaded"):
+    with pytest.raises(KaleidoError) as caught:
         YoloBackend(folder, 0.25, 8)
+    assert caught.value.code == "bad-model"
 
 
 def test_weights_of_another_architecture_are_refused(untrained, tmp_path):
     folder = shutil.copytree(untrained, tmp_path / "copy")
     text = (folder / "model.yaml").read_text().replace("nc: 7", "nc: 9")
     (folder / "model.yaml").write_text(text)
-    with pytest.raises(KaleidoError, match="cannot be loaded"):
+    with pytest.raises(KaleidoError) as caught:
         YoloBackend(folder, 0.25, 8)
+    assert caught.value.code == "bad-model"
+
+
+ROW = [-1, 1, "Conv", [64, 3, 2]]
+SOUND = {"nc": 7, "backbone": [ROW], "head": [ROW], "scales": {"n": [0.5, 0.25, 1024]}}
+
+
+def test_a_sound_architecture_passes(untrained):
+    assert check_architecture(dict(SOUND)) == SOUND
+    assert check_architecture(SOUND | {"activation": "nn.LeakyReLU(0.1)"})
+    assert check_architecture(yaml.safe_load((untrained / "model.yaml").read_text()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": [[-1, 1, "TorchVision", [512, "resnet18", "DEFAULT", True, 2, False]]]},
+        {"backbone": [[-1, 1, "nn.modules", []]]},
+        {"backbone": [[-1, 1, "torchvision.ops.Conv2dNormActivation", []]]},
+        {"backbone": [[-1, 1, ["Conv"], []]]},
+        {"backbone": [[-1, 2_000_000_000, "Conv", [64, 3, 2]]]},
+        {"backbone": [[-1, 1.5, "Conv", [64, 3, 2]]]},
+        {"backbone": [[-1, 1, "Conv", [2_000_000_000, 3, 2]]]},
+        {"backbone": [[-1, 1, "Conv", [float("nan")]]]},
+        {"backbone": [[-1, 1, "Conv", [{"a": 1}]]]},
+        {"backbone": [[-1, 1, "Conv", [[[[[1]]]]]]]},
+        {"backbone": [ROW] * 501},
+        {"backbone": [ROW[:3]]},
+        {"backbone": "Conv"},
+        {"head": None},
+        {"nc": 10**9},
+        {"scales": {"n": [0.5, 10**9, 1024]}},
+        {"depth_multiple": float("inf")},
+        {"activation": "__import__('os').system('true')"},
+        {"activation": "nn.Module()"},
+    ],
+)
+def test_what_else_an_architecture_asks_for_is_refused(untrained, tmp_path, change):
+    with pytest.raises(ValueError):
+        check_architecture(SOUND | change)
+    folder = shutil.copytree(untrained, tmp_path / "copy")
+    (folder / "model.yaml").write_text(yaml.safe_dump(SOUND | change))
+    with pytest.raises(KaleidoError) as caught:
+        YoloBackend(folder, 0.25, 8)
+    assert (caught.value.code, caught.value.what) == ("unsafe-model", str(folder / "model.yaml"))
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, "!!python/object/apply:os.getpid []", "{", "7"])
+def test_a_text_that_is_no_architecture_is_refused(untrained, tmp_path, text):
+    folder = shutil.copytree(untrained, tmp_path / "copy")
+    (folder / "model.yaml").write_text(text)
+    with pytest.raises(KaleidoError) as caught:
+        YoloBackend(folder, 0.25, 8)
+    assert caught.value.code == "unsafe-model"
 
 
 def test_missing_ultralytics_names_the_extra():
