@@ -1,4 +1,4 @@
-"""Diffusion p(x|z,c): the context and the denoiser, trained, saved and used together."""
+"""Diffusion p(x|z,c): conditioner and denoiser, which are trained, saved and used together."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import nn
 
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.models.conditioning import Conditioning, Context
-from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedContext
+from pipelines.models.conditioning import Conditioner, Conditioning
+from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
 from pipelines.models.metadata import other_version, read_facts, write_facts
 from pipelines.models.prior import Prior
 from pipelines.models.safe_folder import require_weights
 from pipelines.workspace.settings import DiffusionSettings
 
-PartT = TypeVar("PartT", Context, KaleidoTransformer2DModel)
+PartT = TypeVar("PartT", Conditioner, KaleidoTransformer2DModel)
 
 TIME_SCALE = 1000.0
 """The denoiser's timestep is the noise level σ in [0, 1] times this."""
@@ -52,7 +52,7 @@ class Diffusion(nn.Module):
 
     def __init__(
         self,
-        context: Context,
+        conditioner: Conditioner,
         denoiser: KaleidoTransformer2DModel,
         z_kinds: Sequence[str],
         prior: str,
@@ -61,7 +61,7 @@ class Diffusion(nn.Module):
         noise_shift: float | None = None,
     ) -> None:
         super().__init__()
-        self.context, self.denoiser = context, denoiser
+        self.context, self.denoiser = conditioner, denoiser
         self.z_kinds, self.prior, self.images_seen = tuple(z_kinds), prior, images_seen
         self.drawn_kinds = self.z_kinds if drawn_kinds is None else tuple(drawn_kinds)
         self.noise_shift = unrecorded_noise_shift(self.image_size)
@@ -81,10 +81,10 @@ class Diffusion(nn.Module):
             KaleidoError: If it is a model of another version of Kaleido.
         """
         facts = read_facts(folder, "trained diffusion model", hint)
-        context = _load(Context, folder / "context")
+        conditioner = _load(Conditioner, folder / "context")
         denoiser = _load(KaleidoTransformer2DModel, folder / "denoiser")
         try:
-            return cls(context, denoiser, **facts).eval()
+            return cls(conditioner, denoiser, **facts).eval()
         except TypeError as error:  # facts that this version does not know
             raise other_version(folder) from error
 
@@ -139,41 +139,39 @@ class Diffusion(nn.Module):
         factor = self.noise_shift
         return (factor * time / (1.0 + (factor - 1.0) * time)).clamp(max=1.0)
 
-    def prepare(self, conditioning: Conditioning) -> PreparedContext:
-        """Compute what the denoiser needs of a conditioning at every noise level."""
-        return self.denoiser.prepare(
-            conditioning.tokens, conditioning.mask, conditioning.places, conditioning.names
-        )
+    def prepare(self, conditioning: Conditioning) -> PreparedConditioning:
+        """Compute the part of the denoiser's work that does not depend on the noise level."""
+        return self.denoiser.prepare(conditioning)
 
     def forward(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext
+        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
     ) -> torch.Tensor:
         """Predict clean images.
 
         Args:
             noisy: x_σ = (1 − σ) x + σ ε, (n, 3, side, side), x in [-1, 1].
             sigma: Noise levels in [0, 1], (n,).
-            context: From `prepare`.
+            prepared: From `prepare`.
 
         Returns:
             x̂, (n, 3, side, side).
         """
-        return self.denoiser(noisy, sigma * TIME_SCALE, context)
+        return self.denoiser(noisy, sigma * TIME_SCALE, prepared)
 
-    def draw_and_name(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, context: PreparedContext
+    def predict_with_words(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predict clean images, and what stands at each patch.
+        """Predict clean images, and the words that belong to each patch.
 
         Args:
             noisy: As for `forward`.
-            sigma: Likewise.
-            context: Likewise.
+            sigma: As for `forward`.
+            prepared: As for `forward`.
 
         Returns:
             x̂, and (n, patches, width of the prior), see `pipelines.models.word_loss`.
         """
-        return self.denoiser.draw_and_name(noisy, sigma * TIME_SCALE, context)
+        return self.denoiser.predict_with_words(noisy, sigma * TIME_SCALE, prepared)
 
 
 def unrecorded_noise_shift(image_size: int) -> float:
@@ -208,7 +206,7 @@ def build_diffusion(settings: DiffusionSettings, prior: Prior, z_kinds: Sequence
         z_kinds: Kinds in order.
     """
     width = prior.width
-    context = Context(caption_dim=width, z_dim=2 * width, context_dim=width)
+    conditioner = Conditioner(caption_dim=width, z_dim=2 * width, context_dim=width)
     denoiser = KaleidoTransformer2DModel(
         sample_size=settings.image_size,
         patch_size=settings.patch_size,
@@ -219,4 +217,4 @@ def build_diffusion(settings: DiffusionSettings, prior: Prior, z_kinds: Sequence
         context_dim=width,
     )
     noise_shift = settings.noise_shift or default_noise_shift(settings.image_size)
-    return Diffusion(context, denoiser, z_kinds, prior.identity, noise_shift=noise_shift)
+    return Diffusion(conditioner, denoiser, z_kinds, prior.identity, noise_shift=noise_shift)

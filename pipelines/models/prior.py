@@ -1,4 +1,4 @@
-"""Prior p(z|c): a T5 encoder-decoder whose decoder writes z as text."""
+"""Prior p(z|c): a T5 encoder-decoder that generates z as text."""
 
 from __future__ import annotations
 
@@ -36,45 +36,48 @@ if TYPE_CHECKING:
 
 
 T5_TYPES = ("t5", "mt5")
-"""What a config.json may call a model that is built as a T5; other relatives have other layers."""
+"""The ``model_type`` of models that are loaded as a T5; other relatives have other layers."""
 
 
 class ZTokens(NamedTuple):
-    """A batch of z, read from text on the CPU; tensors move to the model's device together.
+    """A batch of tokenized z, on the CPU until its tensors move to the model's device together.
 
     Attributes:
         ids: (n, length), each row ending in the end token, padded.
         mask: bool (n, length).
-        places: (n, length, 4), see `States`.
-        placed: bool (n, length), see `States`.
-        tints: (n, length, 4), see `States`.
+        rects: (n, length, 4), see `States`.
+        grounded: bool (n, length), see `States`.
+        colours: (n, length, 4), see `States`.
         names: bool (n, length), see `States`.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
-    places: torch.Tensor
-    placed: torch.Tensor
-    tints: torch.Tensor
+    rects: torch.Tensor
+    grounded: torch.Tensor
+    colours: torch.Tensor
     names: torch.Tensor
 
 
 class Prior:
-    """A T5 and its tokenizer, with the three things that the rest of the house asks of them.
+    """A T5 and its tokenizer: encodes captions, scores z, and computes the states of a z.
 
     Args:
         model: The encoder-decoder; its vocabulary includes the special tokens of z.
         tokenizer: The matching tokenizer.
-        max_caption_tokens: Longer captions are cut.
+        max_caption_tokens: Longer captions are cut, the end token included.
         z_kinds: The kinds it was trained on, in order.
         labels: The closed set of labels that z may use, or empty for any label.
-        absent_kinds: Kinds that were asked for, but that no record of its data had.
-        token_shape: Grid and codebook of its data's visual tokens; None if it knows none.
-        codebook: Hash of the visual tokenizer that wrote them; empty if it knows none.
+        absent_kinds: Kinds that the settings named but no record of the data had.
+        token_shape: Grid and codebook of the data's visual tokens; None if there were none.
+        codebook: Hash of the visual tokenizer that produced them; empty if there were none.
         max_label_tokens: Most tokens of a label, where any label may be used.
         max_description_tokens: Most tokens of a description.
-        identity: Hash of the saved weights, tokenizer and facts; empty if it was never saved. A
+        identity: Hash of the saved weights, tokenizer and metadata; empty if it was never saved. A
             diffusion model works only with the prior that it was trained on.
+
+    Attributes:
+        encoder_frozen: Whether the encoder is kept as it is, see `freeze_encoder`.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Prior:
 
     @classmethod
     def load(cls, folder: Path) -> Prior:
-        """Load what `save` wrote.
+        """Load a prior that `save` wrote.
 
         Raises:
             InputMissing: If the folder holds no prior.
@@ -126,7 +129,7 @@ class Prior:
 
         `identity` becomes that of the weights as they are written.
         """
-        # What is as usual is left out: a prior of an older version that is saved again must keep
+        # Defaults are left out: a prior of an older version that is saved again must keep
         # its identity.
         facts: dict[str, object] = {
             "max_caption_tokens": self.max_caption_tokens,
@@ -146,13 +149,13 @@ class Prior:
 
     @property
     def width(self) -> int:
-        """Width of the encoder's and decoder's hidden states."""
+        """Width of the hidden states of encoder and decoder."""
         return int(self.model.config.d_model)
 
     def grammar(self, kinds: Sequence[str]) -> Grammar:
-        """The grammar of a z of these kinds, as narrow as its data.
+        """Return the grammar of a z of these kinds, restricted to the labels and sizes of the data.
 
-        Its automaton takes longer to make than to follow, so it is made once.
+        Building its automaton takes longer than using it, so it is kept.
         """
         kinds = tuple(kinds)
         if kinds not in self._grammars:
@@ -183,18 +186,18 @@ class Prior:
         return batch["input_ids"], batch["attention_mask"].bool()
 
     def read_z(self, texts: Sequence[str]) -> ZTokens:
-        """Tokenize z, and find what each token speaks of."""
+        """Tokenize z, and find the region and the colour that each token refers to."""
         ids, mask = self.tokenize_z(texts)
         rows = ids.tolist()
         found = [self._grounding.rects(row) for row in rows]
-        places = torch.tensor([[place or EVERYWHERE for place in row] for row in found])
-        placed = torch.tensor([[place is not None for place in row] for row in found])
-        tints = torch.tensor([self._grounding.colours(row) for row in rows])
+        rects = torch.tensor([[rect or EVERYWHERE for rect in row] for row in found])
+        grounded = torch.tensor([[rect is not None for rect in row] for row in found])
+        colours = torch.tensor([self._grounding.colours(row) for row in rows])
         words = torch.tensor([self._grounding.are_words(row) for row in rows])
-        return ZTokens(ids, mask, places, placed, tints, names=words & placed)
+        return ZTokens(ids, mask, rects, grounded, colours, names=words & grounded)
 
     def encode(self, captions: Sequence[str]) -> States:
-        """Encoder states over captions, (n, length, width)."""
+        """Encode captions into states (n, length, width)."""
         return self.encode_ids(*self.tokenize(captions))
 
     def encode_ids(self, ids: torch.Tensor, mask: torch.Tensor) -> States:
@@ -228,7 +231,7 @@ class Prior:
         )
 
     def z_logits(self, caption: States, z_ids: torch.Tensor) -> torch.Tensor:
-        """Logits of each token of z, given those before it: (n, length, vocabulary).
+        """Compute logits of each token of z given those before it, (n, length, vocabulary).
 
         Args:
             caption: States from `encode`, n rows.
@@ -243,19 +246,19 @@ class Prior:
         return logits
 
     def z_states(self, caption: States, z: ZTokens) -> States:
-        """States over a whole z, as the denoiser sees it.
+        """Compute the states of a whole z, as the denoiser reads it.
 
-        The decoder's last hidden states (Kaleido, section 3) say which role a token plays; in a
-        frozen prior they need not keep its value, so the token's embedding stands beside them.
+        The decoder's last hidden states (Kaleido, section 3) encode the role of a token; in a
+        frozen prior they need not keep its value, so the token's embedding is appended.
 
         Args:
             caption: States from `encode`, n rows.
             z: From `read_z`, n rows.
 
         Returns:
-            States of width 2 · `width`, with place, colour and name of each token.
+            States of width 2 · `width`, with rectangle, colour and name of each token.
         """
-        ids, mask, *known = (part.to(self.model.device) for part in z)
+        ids, mask, *grounding = (part.to(self.model.device) for part in z)
         start = torch.full_like(ids[:, :1], self.model.config.decoder_start_token_id)
         hidden = self.model.get_decoder()(
             input_ids=torch.cat([start, ids], 1),
@@ -265,7 +268,7 @@ class Prior:
             use_cache=False,
         ).last_hidden_state[:, 1:]
         embedded = self.model.get_input_embeddings()(ids)
-        return States(torch.cat([hidden, embedded], dim=-1), mask, *known)
+        return States(torch.cat([hidden, embedded], dim=-1), mask, *grounding)
 
 
 def build_prior(

@@ -1,10 +1,10 @@
-"""Naming: while the denoiser learns to draw, it also learns to say what it draws where.
+"""Word loss: while the denoiser learns to draw, it also learns which words of z belong where.
 
-That a caption's "star" and not "circle" belongs at a patch changes the squared error of a noisy
-picture by a few per cent, so a denoiser is slow to hear it. Asked for the word itself it learns it
-sooner: the idea of representation alignment (REPA, arXiv 2410.06940), with the words of z instead
-of another network's features. z is only the target here, so a baseline of p(x|c) learns from it as
-well and still draws without.
+Whether a caption's "star" or "circle" belongs at a patch changes the squared error of a noisy image
+by a few per cent, so a denoiser is slow to learn it. Asked for the word itself, it learns it
+sooner. The idea is that of representation alignment (REPA, arXiv 2410.06940), with the words of z
+in place of another network's features. z is only the target here, so a baseline of p(x|c) learns
+from it too and still draws without it.
 """
 
 from __future__ import annotations
@@ -14,59 +14,60 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import log_softmax
 
-from pipelines.models.denoiser.attention import distance
+from pipelines.models.denoiser.attention import rect_distance
 
 
 @dataclass(frozen=True)
-class NamingTarget:
-    """What is to be said at each patch.
+class WordTarget:
+    """The words that belong to each patch.
 
     Attributes:
-        words: Ids of the tokens to choose from, (words,); the first says that nothing is there.
+        words: Ids of the candidate tokens, (words,); the first stands for "no item here".
         share: (n, patches, words), how much each word belongs to each patch; sums to 1.
-        named: bool (n,), False for a row that names nothing: nothing is known of its patches.
+        known: bool (n,), False for a row whose z names nothing: it does not count in the loss.
     """
 
     words: torch.Tensor
     share: torch.Tensor
-    named: torch.Tensor
+    known: torch.Tensor
 
-    def repeat(self, times: int) -> NamingTarget:
+    def repeat(self, times: int) -> WordTarget:
         """Repeat all rows, in their order, `times` times."""
-        return NamingTarget(self.words, self.share.repeat(times, 1, 1), self.named.repeat(times))
+        return WordTarget(self.words, self.share.repeat(times, 1, 1), self.known.repeat(times))
 
 
-def naming_target(
-    ids: torch.Tensor, places: torch.Tensor, names: torch.Tensor, nothing: int, side: int
-) -> NamingTarget:
-    """Find the words that speak of each patch.
+def word_target(
+    ids: torch.Tensor, rects: torch.Tensor, names: torch.Tensor, nothing: int, side: int
+) -> WordTarget:
+    """Find the words that belong to each patch.
 
     Args:
         ids: Tokens of z, (n, length).
-        places: (n, length, 4), the rectangle that each token speaks of.
-        names: bool (n, length), True where a token names what its rectangle holds.
-        nothing: The token that stands for a patch of which no name speaks.
+        rects: (n, length, 4), the rectangle that each token refers to.
+        names: bool (n, length), True where a token names the content of its rectangle.
+        nothing: The token that stands for a patch in no named rectangle.
         side: Patches along the image's side.
     """
-    rest = ids.new_tensor([nothing])
-    words = torch.cat([rest, ids[names].unique()])
+    words = torch.cat([ids.new_tensor([nothing]), ids[names].unique()])
     is_word = (ids[..., None] == words) & names[..., None]
-    here = (distance(places, side) == 0).to(places.dtype)
-    share = here @ is_word.to(places.dtype)
+    here = (rect_distance(rects, side) == 0).to(rects.dtype)
+    share = here @ is_word.to(rects.dtype)
     share[..., 0] = (share.sum(-1) == 0).to(share.dtype)
-    return NamingTarget(words, share / share.sum(-1, keepdim=True), names.any(-1))
+    return WordTarget(words, share / share.sum(-1, keepdim=True), names.any(-1))
 
 
-def naming_loss(said: torch.Tensor, target: NamingTarget, embeddings: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the words at each patch, a scalar in nats.
+def word_loss(
+    predicted: torch.Tensor, target: WordTarget, embeddings: torch.Tensor
+) -> torch.Tensor:
+    """Compute the cross-entropy of the words at each patch, a scalar in nats.
 
     Args:
-        said: What the denoiser says, (n, patches, width).
-        target: From `naming_target`, n rows.
-        embeddings: Of the words, (words, width), from the frozen prior: words that it holds for
-            alike are alike here.
+        predicted: From the denoiser's `predict_with_words`, (n, patches, width).
+        target: From `word_target`, n rows.
+        embeddings: The words' embeddings in the frozen prior, (words, width); words that are
+            similar to the prior are similar here.
     """
-    logs = log_softmax(said @ embeddings.T, -1)
+    logs = log_softmax(predicted @ embeddings.T, -1)
     each = -(target.share * logs).sum(-1).mean(-1)
-    named = target.named.to(each.dtype)
-    return (each * named).sum() / named.sum().clamp(min=1.0)
+    known = target.known.to(each.dtype)
+    return (each * known).sum() / known.sum().clamp(min=1.0)

@@ -64,12 +64,12 @@ def draw_images(
     side, device = model.image_size, conditioning.tokens.device
     x = torch.stack([_noise(seed, side) for seed in seeds]).to(device)
     count = len(x)
-    context = model.prepare(conditioning)
+    prepared = model.prepare(conditioning)
     null = model.prepare(model.context.null(count)) if settings.cfg != 1.0 else None
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sigma = level.expand(count).to(device)
-        clean = model(x, sigma, context)
+        clean = model(x, sigma, prepared)
         if null is not None and settings.cfg_end <= level <= settings.cfg_begin:
             # Unbounded, strong guidance leaves the range of pixel values and saturates the image
             # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).

@@ -24,7 +24,7 @@ from pipelines.models.diffusion import (
 )
 from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior, ZTokens
-from pipelines.models.word_loss import NamingTarget, naming_loss, naming_target
+from pipelines.models.word_loss import WordTarget, word_loss, word_target
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.options import TrainOptions, weight_settings
@@ -127,7 +127,7 @@ class DiffusionTask(Task):
             caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
             z = None if batch.z is None else self._prior.z_states(caption, batch.z)
         drop = torch.rand(len(images), generator=rng, device=device) < self._drop
-        context = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
+        prepared = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
         # One level from each of n equal parts of the range: their mean loss swings less.
         part = torch.arange(len(images), device=device)
@@ -136,18 +136,18 @@ class DiffusionTask(Task):
         noise = torch.randn(images.shape, generator=rng, device=device)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * noise
-        clean, said = self.model.draw_and_name(noisy, sigma, context)
+        clean, predicted = self.model.predict_with_words(noisy, sigma, prepared)
         weight = (1.0 - level).sqrt() / level.clamp(min=MIN_SIGMA)
         drawing = (weight * (clean - images).square()).mean()
         if batch.known is None:
             return drawing
-        target = self._naming_target(batch.known).repeat(self._draws)
-        naming = naming_loss(said, target, self._words(target.words).detach())
-        return drawing + self._naming_weight * naming
+        target = self._word_target(batch.known).repeat(self._draws)
+        words = word_loss(predicted, target, self._words(target.words).detach())
+        return drawing + self._naming_weight * words
 
-    def _naming_target(self, z: ZTokens) -> NamingTarget:
+    def _word_target(self, z: ZTokens) -> WordTarget:
         nothing = self._prior.model.config.eos_token_id
-        return naming_target(z.ids, z.places, z.names, nothing, self.model.patches)
+        return word_target(z.ids, z.rects, z.names, nothing, self.model.patches)
 
 
 def train_diffusion(

@@ -18,7 +18,7 @@ from pipelines.core.seeds import derive, generator
 from pipelines.latents.sequence import order_kinds, z_to_text
 from pipelines.latents.text import SEPARATOR, escape
 from pipelines.latents.vocabulary import encode_z, number_ids, train_tokenizer
-from pipelines.models.conditioning import CONTEXT_HEADS
+from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
@@ -186,11 +186,11 @@ def train_prior(
 
 
 def _check_width(settings: PriorSettings) -> None:
-    if not settings.pretrained and settings.d_model % CONTEXT_HEADS:
+    if not settings.pretrained and settings.d_model % CONDITIONER_HEADS:
         raise KaleidoError(
             f"prior.d_model = {settings.d_model}",
-            f"the denoiser's context reads it with {CONTEXT_HEADS} heads.",
-            f"Set a multiple of {CONTEXT_HEADS}.",
+            f"the denoiser's context reads it with {CONDITIONER_HEADS} heads.",
+            f"Set a multiple of {CONDITIONER_HEADS}.",
         )
 
 

@@ -1,15 +1,15 @@
-"""The context joins c and z; what is masked must not matter."""
+"""The conditioner joins c and z; masked tokens must not matter."""
 
 from __future__ import annotations
 
 import torch
 
-from pipelines.models.conditioning import Context, States
+from pipelines.models.conditioning import Conditioner, States
 
 
-def _context() -> Context:
+def _context() -> Conditioner:
     torch.manual_seed(0)
-    return Context(caption_dim=16, z_dim=32, context_dim=24, num_layers=2, num_heads=2).eval()
+    return Conditioner(caption_dim=16, z_dim=32, context_dim=24, num_layers=2, num_heads=2).eval()
 
 
 def _states(length: int, width: int, seed: int, kept: int) -> States:
@@ -69,10 +69,10 @@ def test_places_reach_the_tokens_and_the_denoiser() -> None:
     placed = context(caption, States(z.values, z.mask, place.expand(2, 5, 4)))
     assert not torch.allclose(placed.tokens, context(caption, z).tokens)
     whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
-    assert torch.equal(placed.places[0], torch.stack([whole] * 6 + [place] * 5))
+    assert torch.equal(placed.rects[0], torch.stack([whole] * 6 + [place] * 5))
     drop = torch.tensor([True, False])
     dropped = context(caption, States(z.values, z.mask, place.expand(2, 5, 4)), drop)
-    assert torch.equal(dropped.places[0], whole.expand(11, 4))
+    assert torch.equal(dropped.rects[0], whole.expand(11, 4))
 
 
 @torch.no_grad()
@@ -80,11 +80,11 @@ def test_names_that_do_not_count_are_left_out() -> None:
     context = _context()
     caption, z = _states(6, 16, 1, 6), _states(5, 32, 2, 5)
     whole, part = [0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.4, 0.6]
-    places = torch.tensor([[part, part, whole, part, part]] * 2)
-    placed = torch.tensor([[True, True, False, True, True]] * 2)
+    rects = torch.tensor([[part, part, whole, part, part]] * 2)
+    grounded = torch.tensor([[True, True, False, True, True]] * 2)
     names = torch.tensor([[True, False, False, False, True]] * 2)
     mask = torch.tensor([[True, True, True, True, False]] * 2)
-    states = States(z.values, mask, places, placed, names=names)
+    states = States(z.values, mask, rects, grounded, names=names)
     drop = torch.tensor([False, True])
     kept, dropped = context(caption, states, drop).names.tolist()
     assert kept == [False] * 6 + [True, False, False, False, False]
@@ -96,18 +96,18 @@ def test_names_that_do_not_count_are_left_out() -> None:
 def test_a_token_hears_its_items_label() -> None:
     torch.manual_seed(0)
     # Without refining layers tokens meet in no other way.
-    context = Context(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
+    context = Conditioner(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
     z = _states(6, 32, 2, 6)
     whole, left = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]
-    places = torch.tensor([[whole, left, left, whole, whole, whole]] * 2)
-    placed = torch.tensor([[False, True, True, True, True, False]] * 2)
+    rects = torch.tensor([[whole, left, left, whole, whole, whole]] * 2)
+    grounded = torch.tensor([[False, True, True, True, True, False]] * 2)
     names = torch.tensor([[False, True, False, True, False, False]] * 2)
 
     def changed(position: int) -> list[int]:
         """Which tokens of z change with the one at a position."""
         other = z.values.clone()
         other[:, position] += 1.0
-        states = (States(v, z.mask, places, placed, names=names) for v in (z.values, other))
+        states = (States(v, z.mask, rects, grounded, names=names) for v in (z.values, other))
         first, second = (context(_states(3, 16, 1, 3), each).tokens[0, 3:] for each in states)
         return (first != second).any(-1).nonzero().flatten().tolist()
 
@@ -126,6 +126,6 @@ def test_the_colour_of_a_token_reaches_the_context() -> None:
         torch.tensor([1.0, -1.0, -1.0, 0.4]),
     )
     first, second = (
-        context(caption, States(z.values, z.mask, tints=tints)).tokens for tints in (blue, red)
+        context(caption, States(z.values, z.mask, colours=tints)).tokens for tints in (blue, red)
     )
     assert not torch.allclose(first, second)

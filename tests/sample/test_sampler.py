@@ -37,9 +37,9 @@ class _Affine:
         return time**0.5
 
     def __call__(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, context: Conditioning
+        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: Conditioning
     ) -> torch.Tensor:
-        return context.tokens[..., None] + self.share * noisy
+        return prepared.tokens[..., None] + self.share * noisy
 
 
 def _conditioning(value: float, count: int) -> Conditioning:

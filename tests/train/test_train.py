@@ -218,7 +218,7 @@ def test_levels_are_spread_evenly_and_weighed(workspace, monkeypatch) -> None:
         levels.append(sigma)
         return batch.images.repeat(2, 1, 1, 1) + 0.1, torch.zeros(16, 16, prior.width)
 
-    monkeypatch.setattr(Diffusion, "draw_and_name", off_by_a_tenth)
+    monkeypatch.setattr(Diffusion, "predict_with_words", off_by_a_tenth)
     loss = task.loss(batch, torch.Generator().manual_seed(0))
     edges = model.shift(torch.linspace(0.0, 1.0, 17))
     assert ((levels[0] >= edges[:-1]) & (levels[0] <= edges[1:])).all()

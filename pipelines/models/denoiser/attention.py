@@ -1,94 +1,154 @@
-"""Attention that knows which place a token speaks of."""
+"""Attention of the denoiser: self-attention, and cross-attention that knows image regions."""
 
 from __future__ import annotations
 
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 OFFSET_OCTAVES = 3
-"""Octaves of the Fourier features of a patch's place in a rectangle."""
+"""Octaves of the Fourier features of a patch's position in a rectangle."""
 
 OFFSET_FEATURES = 4 * OFFSET_OCTAVES + 2
-"""Sine and cosine of both coordinates, and the patch's size beside the rectangle's."""
+"""Sine and cosine of both coordinates, and the patch's size relative to the rectangle's."""
 
 
-class PlacedAttnProcessor(nn.Module):
-    """Cross-attention in which a patch hears what a token says and where it lies in its place.
-
-    Keys and values are given, not computed here. The second sum over the same weights is that of
-    relative positions among the values (Shaw et al., arXiv 1803.02155, eq. 3), in two dimensions
-    and relative to the token's rectangle: "star" and "at its upper left" together are a corner,
-    while from the star's and the patch's own coordinates the network would have to learn to
-    subtract and divide first.
-
-    The query is normalised, which Sana's is not: states that blocks only ever add to grow, and
-    the scores with them, until training blows up.
+class SelfAttention(nn.Module):
+    """Softmax self-attention between patches.
 
     Args:
-        heads: Of the attention.
-        width: Of what comes out.
+        width: Width of the patches' states.
+        heads: Number of heads; it divides `width`.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(width, width, bias=False)
+        self.to_v = nn.Linear(width, width, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Attend from all patches to all patches, (n, patches, width)."""
+        query, key, value = (
+            project(patches).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for project in (self.to_q, self.to_k, self.to_v)
+        )
+        attended = scaled_dot_product_attention(query, key, value)
+        return self.to_out[0](attended.transpose(1, 2).flatten(2))
+
+
+class OffsetProjection(nn.Module):
+    """Projects attended offsets; a module of its own for the name of its weights.
+
+    Args:
+        heads: Number of attention heads.
+        width: Width of the output.
     """
 
     def __init__(self, heads: int, width: int) -> None:
         super().__init__()
         self.offset_projection = nn.Linear(heads * OFFSET_FEATURES, width)
 
-    def forward(
-        self,
-        attn: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        attention_mask: torch.Tensor,
-    ) -> torch.Tensor:
-        """Attend; the arguments are those of diffusers' processors."""
-        *pair, within = encoder_hidden_states
-        query = attn.to_q(layer_norm(hidden_states, hidden_states.shape[-1:]))
-        query = query.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        key, value = (part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in pair)
-        scores = query @ key.transpose(-1, -2) * attn.scale + attention_mask
-        weights = scores.softmax(-1)
-        heard = (weights @ value).transpose(1, 2).flatten(2)
-        lies = (weights.transpose(1, 2) @ within).flatten(2)
-        return attn.to_out[0](heard) + self.offset_projection(lies)
+    def forward(self, attended: torch.Tensor) -> torch.Tensor:
+        """Project (n, patches, heads * OFFSET_FEATURES) to (n, patches, width)."""
+        return self.offset_projection(attended)
 
 
-def distance(places: torch.Tensor, side: int) -> torch.Tensor:
-    """Distance of the patches' centres from rectangles, in units of the image's side.
+class GroundedCrossAttention(nn.Module):
+    """Cross-attention from patches to the tokens of c and z.
+
+    A patch receives a token's value, and the patch's offset within the token's rectangle, weighted
+    alike. Offsets are relative positions among the values (Shaw et al., arXiv 1803.02155, eq. 3),
+    in two dimensions and relative to the rectangle: "star" together with "at its upper left" is a
+    corner. From absolute coordinates the network would have to learn to subtract and divide.
+
+    The query is normalised, unlike Sana's: states to which blocks only ever add grow, and the
+    scores with them, until training diverges.
 
     Args:
-        places: (n, length, 4).
+        width: Width of the patches' states.
+        heads: Number of heads; it divides `width`.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.processor = OffsetProjection(heads, width)
+
+    def keys_and_values(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute keys and values of tokens, each (n, length, width)."""
+        return self.to_k(tokens), self.to_v(tokens)
+
+    def forward(
+        self,
+        patches: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor,
+        offsets: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attend from patches to tokens.
+
+        Args:
+            patches: (n, patches, width).
+            key: From `keys_and_values`.
+            value: From `keys_and_values`.
+            bias: Added to the scores, (n, heads, patches, length).
+            offsets: From `rect_offsets`, (n, patches, length, OFFSET_FEATURES).
+
+        Returns:
+            (n, patches, width).
+        """
+        query = self.to_q(layer_norm(patches, patches.shape[-1:]))
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
+        )
+        scores = query @ key.transpose(-1, -2) * self.scale + bias
+        weights = scores.softmax(-1)
+        attended = (weights @ value).transpose(1, 2).flatten(2)
+        located = (weights.transpose(1, 2) @ offsets).flatten(2)
+        return self.to_out[0](attended) + self.processor(located)
+
+
+def rect_distance(rects: torch.Tensor, side: int) -> torch.Tensor:
+    """Compute the distance of the patches' centres from rectangles.
+
+    Args:
+        rects: (n, length, 4), rectangles (x1, y1, x2, y2) in units of the image's side.
         side: Patches along the image's side.
 
     Returns:
-        (n, side * side, length), 0 within the rectangle.
+        (n, side * side, length) in units of the image's side, 0 inside the rectangle.
     """
-    centres = (torch.arange(side, device=places.device) + 0.5) / side
-    low, high = places[:, None, :, :2], places[:, None, :, 2:]
+    centres = (torch.arange(side, device=rects.device) + 0.5) / side
+    low, high = rects[:, None, :, :2], rects[:, None, :, 2:]
     beyond = torch.maximum(low - centres[:, None, None], centres[:, None, None] - high).clamp(0.0)
     x, y = beyond[:, None, :, :, 0], beyond[:, :, None, :, 1]
     return torch.hypot(x, y).flatten(1, 2)
 
 
-def offsets(places: torch.Tensor, side: int) -> torch.Tensor:
-    """Features of where the patches lie in rectangles.
+def rect_offsets(rects: torch.Tensor, side: int) -> torch.Tensor:
+    """Compute Fourier features of the patches' positions in rectangles.
 
-    A patch's centre counts from -1 to 1 within the rectangle and is limited to twice that range:
-    farther out it only matters that a patch lies outside.
+    Within the rectangle a centre's coordinates run from -1 to 1. They are clamped to twice that
+    range: farther away it only matters that a patch lies outside.
 
     Args:
-        places: (n, length, 4).
+        rects: (n, length, 4), as for `rect_distance`.
         side: Patches along the image's side.
 
     Returns:
         (n, side * side, length, OFFSET_FEATURES).
     """
-    device = places.device
+    device = rects.device
     centres = (torch.arange(side, device=device) + 0.5) / side
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     patches = torch.stack([x, y], -1).view(1, -1, 1, 2)
-    low, high = places[:, None, :, :2], places[:, None, :, 2:]
+    low, high = rects[:, None, :, :2], rects[:, None, :, 2:]
     size = (high - low).clamp(min=1.0 / (8 * side))
     inside = ((2.0 * patches - low - high) / size).clamp(-2.0, 2.0)
     octaves = 0.25 * torch.pi * 2.0 ** torch.arange(OFFSET_OCTAVES, device=device)

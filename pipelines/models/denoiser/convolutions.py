@@ -1,4 +1,4 @@
-"""Convolutions between pixels and the patches of the denoiser's transformer."""
+"""The convolutional parts of the denoiser, around and between its transformer blocks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
 
 NORM_GROUPS = 8
-"""Groups of channels that are normalised together between convolutions."""
+"""Groups of the group norms; the number of channels must be a multiple."""
 
 
 class PixelEncoder(nn.Module):
-    """Reads noisy image and layout at half the resolution, with convolutions.
+    """Encodes the noisy image and the layout map at half the resolution.
 
     Args:
-        channels: Of the features.
-        time_width: Of the noise level's embedding.
-        blocks: Residual blocks.
+        channels: Channels of the features.
+        time_width: Width of the noise level's embedding.
+        blocks: Number of residual blocks.
     """
 
     def __init__(self, channels: int, time_width: int, blocks: int) -> None:
@@ -48,7 +48,7 @@ class PatchBlock(nn.Module):
     """A residual block of convolutions over the grid of patches.
 
     Args:
-        width: Of the patches' states and of the noise level's embedding.
+        width: Width of the patches' states and of the noise level's embedding.
     """
 
     def __init__(self, width: int) -> None:
@@ -56,12 +56,12 @@ class PatchBlock(nn.Module):
         self.block = _residual_block(width, width)
 
     def forward(self, patches: torch.Tensor, time: torch.Tensor, rows: int) -> torch.Tensor:
-        """Let neighbouring patches meet.
+        """Mix neighbouring patches.
 
         Args:
             patches: (n, rows * columns, width).
             time: Embedding of the noise level, (n, width).
-            rows: Of patches.
+            rows: Rows of patches.
 
         Returns:
             As `patches`.
@@ -71,17 +71,17 @@ class PatchBlock(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Turns patches into pixels with convolutions, beside what `PixelEncoder` has read.
+    """Decodes patches and the features of `PixelEncoder` into pixels.
 
-    The last block works at full resolution and sees the noisy image again: an edge that half the
-    resolution has to rebuild is there to be kept.
+    The last block works at full resolution and reads the noisy image again, so that edges need
+    not be reconstructed from half the resolution.
 
     Args:
-        width: Of the patches' states and of the noise level's embedding.
+        width: Width of the patches' states and of the noise level's embedding.
         patch_size: Side of a patch in pixels, even.
-        channels: At half the resolution.
+        channels: Channels at half the resolution.
         blocks: Residual blocks at half the resolution.
-        fine_channels: At full resolution.
+        fine_channels: Channels at full resolution.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class PixelDecoder(nn.Module):
         time: torch.Tensor,
         rows: int,
     ) -> torch.Tensor:
-        """Draw the image.
+        """Decode the image.
 
         Args:
             patches: (n, rows * columns, width).
             features: From `PixelEncoder`, (n, channels, height / 2, width / 2).
             noisy: (n, 3, height, width).
             time: Embedding of the noise level, (n, width).
-            rows: Of patches.
+            rows: Rows of patches.
 
         Returns:
             (n, 3, height, width).
@@ -128,7 +128,7 @@ class PixelDecoder(nn.Module):
 
 
 def _residual_block(channels: int, time_width: int) -> ResnetBlock2D:
-    """A block that at first changes nothing (as in "Diffusion models beat GANs", 2105.05233)."""
+    """A block that is the identity at first ("Diffusion models beat GANs", arXiv 2105.05233)."""
     block = ResnetBlock2D(
         in_channels=channels,
         temb_channels=time_width,

@@ -1,4 +1,4 @@
-"""Layout: what z says of places, drawn as a map on the pixels."""
+"""Layout map: the items that z names, drawn as feature maps at their positions."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import torch
 from torch import nn
 
 WAVES = 6
-"""Cosines along each side of a rectangle from which an item's shape on the map is put together."""
+"""Cosines along each side of a rectangle; an item's pattern is a sum of their products."""
 
 MARGIN = 1.25
-"""How far an item is drawn beyond its rectangle, as a factor of its size."""
+"""Size of an item's pattern relative to its rectangle."""
 
 
 class LayoutMap(nn.Module):
-    """Draws every named item into its rectangle, as a sum of cosines that its token chooses.
+    """Draws every named item into its rectangle, as a sum of cosines predicted from its token.
 
-    Attention tells a patch what stands there; an outline is made of pixels. So a
-    layout is also given as a picture (as SpaText, arXiv 2211.14305, gives its regions): channels
-    that hold 0 where nothing is named and, within a rectangle, a small pattern that belongs to
-    what is named, at any size. Where rectangles overlap the map holds the mean.
+    Attention tells a patch which items it contains, but an outline consists of pixels. So the
+    layout is also given as an image (as SpaText, arXiv 2211.14305, gives its regions). Its channels
+    are 0 where nothing is named; a rectangle contains a pattern predicted from the item's name,
+    scaled to the rectangle. Where rectangles overlap, their patterns are averaged.
 
     Args:
-        context_dim: Width of the context tokens.
-        channels: Of the map.
+        context_dim: Width of the conditioning tokens.
+        channels: Channels of the map.
     """
 
     def __init__(self, context_dim: int, channels: int) -> None:
@@ -31,26 +31,26 @@ class LayoutMap(nn.Module):
         self.pattern = nn.Linear(context_dim, channels * WAVES * WAVES)
 
     def forward(
-        self, tokens: torch.Tensor, places: torch.Tensor, names: torch.Tensor, side: int
+        self, tokens: torch.Tensor, rects: torch.Tensor, names: torch.Tensor, side: int
     ) -> torch.Tensor:
         """Draw the map.
 
         Args:
-            tokens: Context tokens, (n, length, context_dim).
-            places: (n, length, 4), rectangles (x1, y1, x2, y2) in units of the image's side.
-            names: bool (n, length), True where a token names what its rectangle holds.
-            side: Of the map.
+            tokens: Conditioning tokens, (n, length, context_dim).
+            rects: (n, length, 4), rectangles (x1, y1, x2, y2) in units of the image's side.
+            names: bool (n, length), True where a token names the content of its rectangle.
+            side: Side of the map in pixels.
 
         Returns:
             (n, channels, side, side).
         """
         most = max(int(names.sum(-1).max()), 1)
-        # Stable, so that a row's result does not depend on the rows beside it.
+        # Stable, so that the result of a row does not depend on other rows.
         named, index = names.to(tokens.dtype).sort(dim=-1, descending=True, stable=True)
         named, index = named[:, :most], index[:, :most, None]
         tokens = tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))
-        places = places.gather(1, index.expand(-1, -1, 4))
-        inside, waves = _waves(places, side)
+        rects = rects.gather(1, index.expand(-1, -1, 4))
+        inside, waves = _waves(rects, side)
         pattern = self.pattern(tokens).unflatten(-1, (self.channels, WAVES, WAVES))
         pattern = pattern * named[:, :, None, None, None]
         # (n, channels, y, item, wave), then over items and waves along x.
@@ -62,22 +62,22 @@ class LayoutMap(nn.Module):
         return drawn / covered.clamp(min=1.0)[:, None]
 
 
-def _waves(places: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines along both sides of rectangles.
+def _waves(rects: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Evaluate cosines along both sides of rectangles.
 
     Args:
-        places: (n, items, 4).
-        side: Pixels along the image's side.
+        rects: (n, items, 4).
+        side: Side of the map in pixels.
 
     Returns:
-        How much of each column and row lies inside, (n, items, side, 2), from 0 to 1, and the
-        cosines, (n, items, side, 2, WAVES), 0 outside.
+        The share of each column and row that lies inside, (n, items, side, 2), and the cosines,
+        (n, items, side, 2, WAVES), 0 outside.
     """
-    centres = (torch.arange(side, device=places.device) + 0.5) / side
-    low, high = places[:, :, None, :2], places[:, :, None, 2:]
+    centres = (torch.arange(side, device=rects.device) + 0.5) / side
+    low, high = rects[:, :, None, :2], rects[:, :, None, 2:]
     size = (MARGIN * (high - low)).clamp(min=1.0 / side)
     at = (2.0 * centres[:, None] - low - high) / size
     inside = ((1.0 - at.abs()) * size * side / 2.0 + 0.5).clamp(0.0, 1.0)
     phase = torch.pi / 2.0 * (at + 1.0)
-    waves = (phase[..., None] * torch.arange(WAVES, device=places.device)).cos()
+    waves = (phase[..., None] * torch.arange(WAVES, device=rects.device)).cos()
     return inside, waves * inside[..., None]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.models.denoiser.attention import OFFSET_FEATURES, distance, offsets
+from pipelines.models.denoiser.attention import OFFSET_FEATURES, rect_distance, rect_offsets
 
 
 def test_distance_is_zero_within_and_grows_outside() -> None:
-    places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.75, 0.5]]])
-    whole, part = distance(places, 4)[0].unbind(-1)
+    rects = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.75, 0.5]]])
+    whole, part = rect_distance(rects, 4)[0].unbind(-1)
     assert not whole.any()
     part = part.view(4, 4)
     assert part.argmin() == 1 * 4 + 2  # row 1, column 2
@@ -20,10 +20,10 @@ def test_distance_is_zero_within_and_grows_outside() -> None:
 
 
 def test_offsets_count_from_the_rectangle() -> None:
-    places = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.25, 1.0, 0.75]]])
-    found = offsets(places, 4)
+    rects = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.25, 1.0, 0.75]]])
+    found = rect_offsets(rects, 4)
     assert found.shape == (1, 16, 3, OFFSET_FEATURES)
-    # The upper left patch of one rectangle hears what the upper left patch of the other hears.
+    # The upper left patch of one rectangle has the features of that of the other.
     torch.testing.assert_close(found[0, 0, 1], found[0, 1 * 4 + 2, 2])
     # A rectangle of twice the size: other patches, and the patch is smaller beside it.
     assert not torch.allclose(found[0, 0, 0], found[0, 0, 1])

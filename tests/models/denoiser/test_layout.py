@@ -16,8 +16,8 @@ def layout() -> LayoutMap:
     return LayoutMap(context_dim=6, channels=4).requires_grad_(False)
 
 
-def _draw(layout: LayoutMap, tokens: torch.Tensor, places: object, names: object) -> torch.Tensor:
-    return layout(tokens, torch.tensor([places]), torch.tensor([names]), 16)
+def _draw(layout: LayoutMap, tokens: torch.Tensor, rects: object, names: object) -> torch.Tensor:
+    return layout(tokens, torch.tensor([rects]), torch.tensor([names]), 16)
 
 
 def test_only_names_are_drawn(layout) -> None:
@@ -50,7 +50,7 @@ def test_overlapping_items_are_averaged(layout) -> None:
 
 def test_rows_beside_it_do_not_change_a_row(layout) -> None:
     tokens = torch.randn(2, 3, 6)
-    places = torch.tensor([[HERE, THERE, HERE], [THERE, HERE, THERE]])
+    rects = torch.tensor([[HERE, THERE, HERE], [THERE, HERE, THERE]])
     names = torch.tensor([[False, True, False], [True, True, True]])
-    alone = layout(tokens[:1], places[:1], names[:1], 16)
-    torch.testing.assert_close(layout(tokens, places, names, 16)[:1], alone)
+    alone = layout(tokens[:1], rects[:1], names[:1], 16)
+    torch.testing.assert_close(layout(tokens, rects, names, 16)[:1], alone)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import torch
+from safetensors.torch import load_file
 
+from pipelines.core.fingerprint import fingerprint
+from pipelines.embedded.paths import embedded_path
+from pipelines.models.conditioning import Conditioning
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel
 
+FILE = "diffusion_pytorch_model.safetensors"
 EVERYWHERE = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -29,9 +34,9 @@ def _predict(
 ) -> torch.Tensor:
     noisy = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     time = torch.tensor([200.0, 700.0])
-    places = torch.tensor(EVERYWHERE).expand(*mask.shape, 4)
+    rects = torch.tensor(EVERYWHERE).expand(*mask.shape, 4)
     nameless = torch.zeros_like(mask).bool()
-    return model(noisy, time, model.prepare(context, mask, places, nameless))
+    return model(noisy, time, model.prepare(Conditioning(context, mask, rects, nameless)))
 
 
 def test_output_is_an_image_and_starts_at_zero() -> None:
@@ -67,15 +72,25 @@ def test_save_and_load_give_the_same_network(tmp_path) -> None:
     loaded = KaleidoTransformer2DModel.from_pretrained(tmp_path).eval()
     context, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
     assert torch.equal(_predict(model, context, mask), _predict(loaded, context, mask))
-    assert (tmp_path / "diffusion_pytorch_model.safetensors").is_file()
+    assert (tmp_path / FILE).is_file()
+
+
+def test_names_and_order_of_weights_are_those_of_saved_models() -> None:
+    """Models and checkpoints are loaded by name, optimizer states by position."""
+    names = [name for name, _ in _denoiser().named_parameters()]
+    assert fingerprint(names)[:16] == "92c2566bef96189c"
+    shipped = load_file(embedded_path("diffusion") / "denoiser" / FILE)
+    assert set(names) == set(shipped)
 
 
 @torch.no_grad()
 def test_a_token_of_the_whole_picture_is_heard_alike_everywhere() -> None:
     model = _denoiser()  # 4 x 4 patches, 2 heads
-    places = torch.tensor([[EVERYWHERE, (0.5, 0.25, 0.75, 0.5)]])
+    rects = torch.tensor([[EVERYWHERE, (0.5, 0.25, 0.75, 0.5)]])
     nameless = torch.zeros(1, 2, dtype=torch.bool)
-    bias = model.prepare(torch.zeros(1, 2, 24), torch.ones(1, 2), places, nameless).bias
+    bias = model.prepare(
+        Conditioning(torch.zeros(1, 2, 24), torch.ones(1, 2), rects, nameless)
+    ).bias
     assert not bias[..., 0].any()
     assert not bias[:, 0].any()  # one head hears all tokens alike
     assert bias[0, 1, :, 1].view(4, 4).argmax() == 1 * 4 + 2  # row 1, column 2
@@ -92,7 +107,7 @@ def test_the_place_of_a_token_changes_the_picture() -> None:
         model(
             noisy,
             torch.tensor([500.0]),
-            model.prepare(tokens, mask, torch.tensor([[place]]), nameless),
+            model.prepare(Conditioning(tokens, mask, torch.tensor([[place]]), nameless)),
         )
         for place in ([0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0])
     )
@@ -103,9 +118,9 @@ def test_the_place_of_a_token_changes_the_picture() -> None:
 def test_a_name_is_drawn_on_the_layout() -> None:
     model = _denoiser()
     tokens, mask = torch.ones(1, 2, 24), torch.ones(1, 2)
-    places = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]])
+    rects = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]])
     none, first = (
-        model.prepare(tokens, mask, places, torch.tensor([names])).layout
+        model.prepare(Conditioning(tokens, mask, rects, torch.tensor([names]))).layout
         for names in ([False, False], [True, False])
     )
     assert none.shape == (1, 48, 8, 8)  # at half the resolution
@@ -118,8 +133,8 @@ def test_a_name_is_drawn_on_the_layout() -> None:
 def test_repeated_contexts_say_the_same() -> None:
     model = _denoiser()
     tokens, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
-    places = torch.rand(2, 3, 4).sort(-1).values
-    prepared = model.prepare(tokens, mask, places, torch.ones(2, 3, dtype=torch.bool))
+    rects = torch.rand(2, 3, 4).sort(-1).values
+    prepared = model.prepare(Conditioning(tokens, mask, rects, torch.ones(2, 3, dtype=torch.bool)))
     noisy, time = torch.randn(2, 3, 16, 16), torch.tensor([200.0, 700.0])
     once = model(noisy, time, prepared)
     twice = model(noisy.repeat(2, 1, 1, 1), time.repeat(2), prepared.repeat(2))
@@ -130,10 +145,10 @@ def test_repeated_contexts_say_the_same() -> None:
 def test_patches_are_named_only_where_that_is_asked(monkeypatch) -> None:
     model = _denoiser()
     tokens, mask = torch.randn(2, 3, 24), torch.ones(2, 3)
-    places = torch.rand(2, 3, 4).sort(-1).values
-    prepared = model.prepare(tokens, mask, places, torch.ones(2, 3, dtype=torch.bool))
+    rects = torch.rand(2, 3, 4).sort(-1).values
+    prepared = model.prepare(Conditioning(tokens, mask, rects, torch.ones(2, 3, dtype=torch.bool)))
     noisy, time = torch.randn(2, 3, 16, 16), torch.tensor([200.0, 700.0])
-    clean, said = model.draw_and_name(noisy, time, prepared)
-    assert said.shape == (2, 16, 24)
+    clean, predicted = model.predict_with_words(noisy, time, prepared)
+    assert predicted.shape == (2, 16, 24)
     monkeypatch.setattr(model, "naming", None)
     assert torch.equal(model(noisy, time, prepared), clean)
