@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import zipfile
@@ -25,6 +27,21 @@ EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = ROOT / ".nox" / "heavy"
 TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "track")
 TESTED = f"[{','.join(TESTED_EXTRAS)},dev]"
+MUTATED = (
+    "pipelines/sample/[!_]*.py",
+    "pipelines/train/*r.py",
+    "pipelines/train/diffusion.py",
+    "pipelines/models/conditioning.py",
+    "pipelines/evaluate/metrics/[!_]*.py",
+    "pipelines/latents/z_grammar.py",
+    "pipelines/latents/grammar/[!_]*.py",
+    "pipelines/workspace/manifest.py",
+    "pipelines/engines/[!_]*.py",
+)
+"""The modules in which an unnoticed error would falsify results or lose data."""
+EQUIVALENT = ["core/ReplaceBinaryOperator_BitOr_.*", "core/RemoveDecorator"]
+"""Changes that rarely alter behaviour: `X | None` in annotations, and decorators such as
+`torch.no_grad()` and `dataclass(slots=True)`."""
 LIGHT_REQUIREMENTS = ("typer", "rich")
 """What the command line's own modules import."""
 ENVIRONMENT = {
@@ -73,6 +90,54 @@ def coverage(session: nox.Session) -> None:
     """Run the tests and report which lines they reach, as a table and as coverage.xml."""
     reports = ("--cov", "--cov-report=term:skip-covered", "--cov-report=xml")
     run_heavy(session, "-m", "pytest", *parallel(), *reports, *session.posargs)
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Change the code at many places and list the changes that no test notices.
+
+    `nox -s mutate -- pipelines/sample/sampler.py` takes that module in place of `MUTATED`; all of
+    them take a night. cosmic-ray starts the tests anew for every change. mutmut would fork a
+    process that has imported torch already, but it leaves out decorated functions, and everything
+    under `torch.inference_mode()` or `torch.no_grad()`, the sampler above all, is one.
+    """
+    session.install("cosmic-ray>=8.4")
+    python = heavy_python(session)
+    modules = session.posargs or sorted(
+        path.relative_to(ROOT).as_posix() for name in MUTATED for path in ROOT.glob(name)
+    )
+    with TemporaryDirectory() as folder:  # the modules are changed in place
+        copy = Path(folder) / "copy"
+        ignored = shutil.ignore_patterns(".*", "site", "dist", "runs", "__pycache__")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        with session.chdir(copy):
+            for module in modules:
+                tests = Path("tests", *Path(module).parts[1:])
+                own = tests.with_name(f"test_{tests.name}")
+                command = [
+                    python,
+                    "-m",
+                    "pytest",
+                    "-x",
+                    "-q",
+                    str(own if own.is_file() else own.parent),
+                ]
+                Path("mutate.toml").write_text(
+                    f"[cosmic-ray]\nmodule-path = {json.dumps(module)}\ntimeout = 600.0\n"
+                    f"excluded-modules = []\ntest-command = {json.dumps(shlex.join(command))}\n"
+                    "[cosmic-ray.distributor]\nname = 'local'\n"
+                    "[cosmic-ray.filters.operators-filter]\n"
+                    f"exclude-operators = {json.dumps(EQUIVALENT)}\n"
+                )
+                done = str(Path(f"{Path(module).stem}.sqlite"))
+                environment = ENVIRONMENT | {"PYTHONPATH": str(copy)}
+                session.run("cosmic-ray", "init", "mutate.toml", done, silent=True)
+                session.run("cr-filter-operators", done, "mutate.toml", silent=True)
+                session.run("cosmic-ray", "baseline", "mutate.toml", env=environment)
+                session.run("cosmic-ray", "exec", "mutate.toml", done, env=environment)
+                session.run("cr-report", done, "--surviving-only", "--show-diff")
+                session.log(f"{module}: share of changes that survive, in %")
+                session.run("cr-rate", done)
 
 
 @nox.session(venv_backend="none")
@@ -181,6 +246,11 @@ def run_heavy(session: nox.Session, *arguments: str) -> None:
     nox gives every session an environment of its own; torch and its company would then be installed
     (5 GB, minutes) again and again.
     """
+    session.run(heavy_python(session), *arguments, env=ENVIRONMENT, external=True)
+
+
+def heavy_python(session: nox.Session) -> str:
+    """Return the Python of the shared environment, after installing what it lacks."""
     python = str(HEAVY / ("Scripts" if os.name == "nt" else "bin") / "python")
     installed = HEAVY / "installed.txt"
     state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
@@ -188,4 +258,4 @@ def run_heavy(session: nox.Session, *arguments: str) -> None:
         session.run(sys.executable, "-m", "venv", str(HEAVY), external=True)
         session.run(python, "-m", "pip", "install", "-e", f"{ROOT}{TESTED}", external=True)
         installed.write_text(state)
-    session.run(python, *arguments, env=ENVIRONMENT, external=True)
+    return python

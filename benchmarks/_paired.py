@@ -1,4 +1,4 @@
-"""Timing pieces of work in turns, so that a busy machine slows all of them."""
+"""Time functions in alternation, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 
 def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time each piece of work once a round, after one round that only fills caches.
+    """Time each function once per round, after one round that fills caches.
 
     Returns:
-        Name -> seconds, a value a round.
+        Name -> seconds, one value per round.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(rounds + 1):
@@ -24,13 +24,13 @@ def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str
 
 
 def show(times: Mapping[str, list[float]], reference: str, unit: str, count: int) -> None:
-    """Print each one's raw seconds, its rate, and how many times as fast as `reference` it is.
+    """Print the raw seconds of each function, its rate, and its speed relative to `reference`.
 
     Args:
         times: From `in_turns`.
-        reference: Whose speed is 1; the ratio is the median of the rounds' ratios.
-        unit: What is counted, in the plural.
-        count: How many of it a round has.
+        reference: The name whose speed is 1; the ratio is the median over rounds.
+        unit: Name of the items counted, in the plural.
+        count: Items per round.
     """
     for name, values in times.items():
         ratios = [r / v for r, v in zip(times[reference], values, strict=True)]

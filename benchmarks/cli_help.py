@@ -1,6 +1,6 @@
-"""How long `kaleido --help` takes, beside a bare Typer app of two commands.
+"""Compare the time of `kaleido --help` with that of a bare Typer app of two commands.
 
-The aim is at most 1.3 times the bare app's time. Runs alternate, so that a busy machine slows both.
+The aim is at most 1.3 times the time of the bare app.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Detectors on real drawings whose places are known: emoji pasted on backgrounds.
+"""Measure detectors on real drawings at known positions: emoji pasted on backgrounds.
 
-What an emoji's alpha says is the truth of box and mask. Labels are not compared, for an emoji's
-name is seldom a detector's class: a detection is right if its box has an IoU of 0.5 with a drawing.
-The embedded detector, which knows scenes only, is measured beside those that are named:
+The alpha channel of an emoji is the ground truth of box and mask. Labels are not compared, because
+an emoji's name is seldom a class of the detector: a detection is correct if its box has an IoU of
+0.5 with a drawing. The embedded detector, which knows only scenes, is measured beside those named:
 `python benchmarks/emoji_composites.py owlv2-folder --find "a drawing"`. Packages are fetched once.
 """
 
@@ -35,12 +35,12 @@ from recipes.measure_detector import average_precision
 
 SIDE, BATCH, CONFIDENCE, MOST, SHOWN, SURE = 256, 16, 0.05, 15, 12, 0.25
 LEAST_VISIBLE = 0.25
-"""Of a drawing under others; one of which less can be seen is not looked for."""
+"""Visible share below which a drawing covered by others does not count."""
 
 
 @dataclass(frozen=True)
 class Composite:
-    """A picture (SIDE, SIDE, 3), and what is visible of its drawings, bool (k, SIDE, SIDE)."""
+    """A picture (SIDE, SIDE, 3), and the visible masks of its k drawings, bool (k, SIDE, SIDE)."""
 
     pixels: np.ndarray
     masks: np.ndarray
@@ -48,10 +48,12 @@ class Composite:
 
 
 def main() -> None:
-    """Print a table, and write some pictures with what was found drawn over them."""
+    """Print a table, and write some pictures with the detections drawn over them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="folders or names of detectors")
-    parser.add_argument("--find", default="", help="what open vocabularies look for, by commas")
+    parser.add_argument(
+        "--find", default="", help="comma-separated phrases for open-vocabulary detectors"
+    )
     parser.add_argument("--composites", type=int, default=300)
     parser.add_argument("--folder", type=Path, default=Path("runs/emoji"))
     options = parser.parse_args()
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 def compose(drawings: Sequence[Drawing], index: int) -> Composite:
-    """Paste one to four drawings, at any place where they fit whole, on a background."""
+    """Paste one to four drawings on a background, each wholly inside it."""
     rng = generator(0, "emoji composite", str(index))
     low, high = np.sort(rng.integers(0, 256, (2, 3)), axis=0)
     ramp = np.linspace(0.0, 1.0, SIDE)[:, None, None]
@@ -96,7 +98,7 @@ def compose(drawings: Sequence[Drawing], index: int) -> Composite:
 
 
 def rgba(svg: str, size: int) -> np.ndarray:
-    """Draw an SVG on nothing: uint8 (size, size, 4)."""
+    """Render an SVG on a transparent background: uint8 (size, size, 4)."""
     data = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     image = Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGBA")
     return np.asarray(image.resize((size, size)))
@@ -115,7 +117,7 @@ def detect(name: str, find: str, pictures: Sequence[Composite]) -> list[Detectio
 
 
 def score(pictures: Sequence[Composite], found: Sequence[Detections]) -> Iterator[str]:
-    """The cells of a detector's row."""
+    """Return the cells of a detector's row."""
     ranked: list[tuple[float, bool]] = []
     masks: list[float] = []
     ellipses: list[float] = []
@@ -137,7 +139,7 @@ def score(pictures: Sequence[Composite], found: Sequence[Detections]) -> Iterato
 
 
 def match(picture: Composite, detections: Detections) -> dict[int, int]:
-    """Match detections, the most certain first, to drawings at a box IoU of 0.5."""
+    """Match detections to drawings at a box IoU of 0.5, the most certain first."""
     free = {index: around(mask) for index, mask in enumerate(picture.masks)}
     pairs = {}
     for index, box in enumerate(detections.boxes):
@@ -150,7 +152,7 @@ def match(picture: Composite, detections: Detections) -> dict[int, int]:
 
 
 def overlaid(picture: Composite, detections: Detections) -> np.ndarray:
-    """A picture with ellipses, or boxes where there are no masks, of what counts as certain."""
+    """Draw the certain detections over a picture: ellipses, or boxes if there are no masks."""
     sure = detections.take(np.flatnonzero(detections.scores >= SURE).tolist())
     if not sure.labels:
         return picture.pixels

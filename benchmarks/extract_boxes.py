@@ -1,7 +1,7 @@
-"""`kaleido extract boxes` beside ultralytics' own ways to run the same network.
+"""Compare `kaleido extract boxes` with ultralytics' own ways to run the same network.
 
-The same weights, pictures and batch; whole processes, imports among them, each with every core. The
-aims: as fast as a hand-written loop over batched `predict`, 1.3 times as fast as `yolo predict`.
+Same weights, pictures and batch size; whole processes including imports, each with all cores. Aims:
+as fast as a hand-written loop over batched `predict`, 1.3 times as fast as `yolo predict`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ with open(sys.argv[3], "w") as file:
 
 
 def main() -> None:
-    """Print rates and ratios, and how many boxes each has found."""
+    """Print rates and ratios, and the number of boxes that each finds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         workspace = Workspace.init(folder / "ws")
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def checkpoint(path: Path) -> Path:
-    """Write the shipped detector as ultralytics' own checkpoint, which `yolo` needs."""
+    """Write the shipped detector as an ultralytics checkpoint, which `yolo` needs."""
     import torch
 
     backend = YoloBackend(embedded_path("detector"), CONFIDENCE, MOST)
@@ -91,7 +91,7 @@ def checkpoint(path: Path) -> Path:
 
 
 def run(command: list[str]) -> None:
-    """Run a command quietly, or say what it said."""
+    """Run a command; show its output only if it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{command[:4]}: {done.stderr[-2000:]}")

@@ -1,4 +1,4 @@
-"""What extraction costs beside its work: memory over many images, and a run with nothing to do.
+"""Measure the overhead of extraction: memory over many images, and a run with nothing to do.
 
 The aims: the peak of memory with 50,000 images within a tenth of that with 2,000; finished work
 looked through in less than a second for 1,000 shards.
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def palettes(workspace: Workspace) -> dict[str, float]:
-    """Extract palettes in a process of its own: seconds and peak of memory in bytes."""
+    """Extract palettes in a process of its own; return seconds and peak memory in bytes."""
     command = [sys.executable, "-c", CHILD, str(workspace.root)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

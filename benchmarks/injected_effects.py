@@ -1,9 +1,9 @@
-"""What the metrics see: known faults are put into real pictures, and every metric is measured.
+"""Inject known faults into real pictures, and see which metrics react.
 
-Each fault should move the metrics that are made to see it and leave the others where they were.
-What is printed is each metric with the fault, beside that of untouched pictures and its 95 %
-interval; a value outside the interval is set in bold. `nox -s bench -- injected_effects`, a minute
-or two on one core.
+Each fault should move the metrics that are meant to detect it and leave the others unchanged.
+Prints each metric with the fault, beside its value and 95 % interval on unchanged pictures; values
+outside the interval are in bold. `nox -s bench -- injected_effects` takes a minute or two on one
+core.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def row(name: str, sound: Mapping[str, Estimate], columns: Mapping[str, Mapping[str, Estimate]]):
-    """Cells of one metric."""
+    """Return the cells of one metric."""
     interval = sound[name].interval()
     yield f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
     for values in columns.values():
@@ -65,7 +65,7 @@ def row(name: str, sound: Mapping[str, Estimate], columns: Mapping[str, Mapping[
 
 
 def spoilt(source: Source, fault: Fault) -> Source:
-    """A source whose pictures have a fault."""
+    """Return a source whose pictures have a fault."""
 
     def spoiling(caption: str, seed: int) -> tuple[list[str], Images]:
         z, images = source(caption, seed)
@@ -75,34 +75,34 @@ def spoilt(source: Source, fault: Fault) -> Source:
 
 
 def following(captions: list[str], caption: str) -> str:
-    """The next caption."""
+    """Return the next caption."""
     return captions[(captions.index(caption) + 1) % len(captions)]
 
 
 def blur(images: Images, rng: np.random.Generator) -> Images:
-    """A Gaussian blur of one pixel."""
+    """Blur by a Gaussian of one pixel."""
     blurred = (Image.fromarray(image).filter(ImageFilter.GaussianBlur(1.0)) for image in images)
     return np.stack([np.asarray(image) for image in blurred])
 
 
 def noise(images: Images, rng: np.random.Generator) -> Images:
-    """Gaussian noise of a twentieth of the range."""
+    """Add Gaussian noise with a deviation of a twentieth of the range."""
     return np.clip(images + rng.normal(0.0, 12.75, images.shape), 0, 255).astype(np.uint8)
 
 
 def saturate(images: Images, rng: np.random.Generator) -> Images:
-    """Colours half as far again from grey, as strong guidance makes them."""
+    """Move colours away from grey by half, as strong guidance does."""
     grey = images.mean(-1, keepdims=True)
     return np.clip(grey + 1.5 * (images - grey), 0, 255).astype(np.uint8)
 
 
 def duplicate(images: Images, rng: np.random.Generator) -> Images:
-    """Four pictures, four times each."""
+    """Repeat a quarter of the pictures four times each."""
     return np.tile(images[: len(images) // 4], (4, 1, 1, 1))
 
 
 def drop_modes(images: Images, rng: np.random.Generator) -> Images:
-    """The darker half of the pictures, twice each."""
+    """Repeat the darker half of the pictures."""
     order = images.mean((1, 2, 3)).argsort(kind="stable")[: len(images) // 2]
     return np.concatenate([images[order]] * 2)
 

@@ -1,11 +1,11 @@
-"""What measuring costs beside the feature network alone: time as a ratio, and memory.
+"""Measure the cost of the metrics relative to the feature network: time and memory.
 
-10,000 pictures of 64 pixels, 100 of each of 100 captions, are measured against as many others, of
-which the real ones have been seen and their own statistics taken, as in a sweep of many models and
-scales. Beside the scenes' judge, a network small enough for 2 ms a picture, seeing and measuring
-are done as a whole, in turns with the network alone. Beside DINOv2-small, as for data of one's own,
-both are timed apart, the network on a few pictures: its weights are random, which costs the same.
-The aims are a ratio of 1.1 and 200 MB. Drawing is not part of it. `nox -s bench -- measuring`.
+10,000 pictures of 64 pixels, 100 for each of 100 captions, are compared with as many real ones,
+whose statistics are known already, as in a sweep over models and scales. With the judge of scenes,
+a network of 2 ms per picture, observing and measuring are timed together, in alternation with the
+network alone. With DINOv2-small, as for a user's own data, both are timed separately, the network
+on a few pictures (its weights are random, which costs the same). Aims: a ratio of 1.1 and 200 MB.
+Drawing is excluded. `nox -s bench -- measuring`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pipelines.scenes.reference import Asked, reference_images
 
 CAPTIONS, N, SIDE = 100, 100, 64
 FEW = 128
-"""Pictures that the usual network is timed on."""
+"""Pictures on which DINOv2-small is timed."""
 ROUNDS = 3
 
 
 def main() -> None:
-    """Print seconds, their ratio, and how far memory rose, beside either network."""
+    """Print seconds, their ratio and the rise in memory, for both networks."""
     captions = fresh_captions(CAPTIONS)
     pictures = {caption: reference_images(caption, N, 0, "data", SIDE) for caption in captions}
     beside_the_judge(captions, pictures)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def beside_the_judge(captions: list[str], pictures: dict[str, np.ndarray]) -> None:
-    """Time the judge alone, and all that is done with scenes' pictures."""
+    """Time the judge alone, and the whole evaluation of pictures of scenes."""
     judge, asked = Judge.load(embedded_path("judge")), [Asked.by(c) for c in captions]
     reference = seen(real_of(N, "reference", SIDE), judge.look, captions)
 
@@ -63,7 +63,7 @@ def beside_the_judge(captions: list[str], pictures: dict[str, np.ndarray]) -> No
 
 
 def beside_a_usual_network(captions: list[str], pictures: dict[str, np.ndarray]) -> None:
-    """Time DINOv2-small alone on a few pictures, and measuring on features of its width."""
+    """Time DINOv2-small alone on a few pictures, and the metrics on features of its width."""
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 224}
         Dinov2Model(Dinov2Config(**sizes)).save_pretrained(folder)
@@ -92,12 +92,12 @@ def beside_a_usual_network(captions: list[str], pictures: dict[str, np.ndarray])
 
 
 def given(pictures: dict[str, np.ndarray]) -> Source:
-    """Pictures that are there already, without z."""
+    """Return a source of existing pictures, without z."""
     return lambda caption, seed: ([""] * N, pictures[caption])
 
 
 def seen(source: Source, look: Look, captions: list[str]) -> Observed:
-    """See them all under one seed."""
+    """Observe all captions under one seed."""
     return join([observe(source, look, captions, 0)])
 
 
@@ -108,14 +108,14 @@ def peak_memory() -> int:
 
 
 def rise(work: Callable[[], None]) -> float:
-    """Do it once, and return by how many bytes the peak of memory rose."""
+    """Run once, and return the rise of peak memory in bytes."""
     before = peak_memory()
     work()
     return peak_memory() - before
 
 
 def report(network: str, alone: float, beyond: float, rose: float) -> None:
-    """Print it."""
+    """Print one line."""
     print(
         f"{network}: alone {alone:.1f} s, beyond it {beyond:.1f} s "
         f"({beyond / (CAPTIONS * N) * 1e3:.2f} ms a picture), {1.0 + beyond / alone:.2f} x; "

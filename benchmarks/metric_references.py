@@ -1,8 +1,8 @@
-"""Our metrics beside the libraries that are usually asked for them, on equal features.
+"""Compare our metrics with established libraries on equal features.
 
 Fréchet distance and kernel distance against torchmetrics, precision, recall, density and coverage
-against prdc, Vendi scores against vendi-score. What is printed is the largest deviation, relative
-where the value exceeds 1; above `LIMIT` it is an error. `nox -s bench -- metric_references`.
+against prdc, Vendi scores against vendi-score. Prints the largest deviation, relative if the value
+exceeds 1; above `LIMIT` it is an error. `nox -s bench -- metric_references`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Values = dict[str, float]
 
 
 def main() -> None:
-    """Print a table of Markdown, and fail where a metric deviates."""
+    """Print a Markdown table, and fail if a metric deviates."""
     inputs = dict(cases(np.random.default_rng(0)))
     print(f"| metric | {' | '.join(inputs)} |\n|---|{'---:|' * len(inputs)}")
     worst = 0.0
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def cases(rng: np.random.Generator) -> Iterator[tuple[str, Pair]]:
-    """Pairs of drawn and real features."""
+    """Yield pairs of drawn and real features."""
     yield "normal", (rng.normal(size=(256, 32)), rng.normal(0.3, 1.2, size=(256, 32)))
     yield "equal sets", (same := rng.normal(size=(200, 16)), same.copy())
     low = rng.normal(size=(2, 150, 4)) @ rng.normal(size=(4, 48))
@@ -62,7 +62,7 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Pair]]:
 
 
 def ours(drawn: np.ndarray, real: np.ndarray) -> Values:
-    """Our metrics."""
+    """Return our metrics."""
     shares = prdc(*(Balls.around(rows, NEIGHBOURS) for rows in (real, drawn)))
     kernels = (KernelMeans.of(rows[None]) for rows in (drawn, real))
     return {
@@ -80,9 +80,9 @@ def ours(drawn: np.ndarray, real: np.ndarray) -> Values:
 
 
 def references(drawn: np.ndarray, real: np.ndarray) -> Values:
-    """The libraries' answers; MSS has none, so it is written out."""
+    """Return the libraries' values; no library has MSS, so it is written out."""
     a, b = torch.from_numpy(drawn), torch.from_numpy(real)
-    with redirect_stdout(None):  # it prints the numbers of rows
+    with redirect_stdout(None):  # prdc prints the numbers of rows
         shares = compute_prdc(real, drawn, NEIGHBOURS)
     unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     cosines = unit @ unit.T

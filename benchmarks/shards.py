@@ -1,6 +1,6 @@
-"""Writing and reading shards beside webdataset, the same rows of JPEG, JSON and text.
+"""Compare writing and reading shards with webdataset, on the same rows of JPEG, JSON and text.
 
-Whole rows come back from both; ours are also checked as they are read. The aim is to be no slower.
+Both return whole rows; ours are also checked while reading. The aim is to be no slower.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def make_rows(rng: np.random.Generator) -> Iterator[Row]:
-    """Smooth pictures, as large as photographs of this side are."""
+    """Yield smooth pictures, with files as large as those of photographs of this size."""
     for index in range(ROWS):
         small = rng.integers(0, 256, (SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
         file = io.BytesIO()
