@@ -107,7 +107,10 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _sort_in(root: Path, name: PurePosixPath, found: FolderFiles) -> None:
     suffix = name.suffix.lower()
     if name.name.lower() in TABLES:
-        found.tables.append(name)
+        if (root / name).is_file():  # opening a pipe would wait for its writer
+            found.tables.append(name)
+        else:
+            found.pass_over("tables that are no plain files", name)
     elif suffix in caption_files.SUFFIXES:
         found.texts.append(name)
     elif suffix in SUFFIXES or suffix in UNREADABLE or _begins_like_image(root / name):
@@ -118,7 +121,7 @@ def _sort_in(root: Path, name: PurePosixPath, found: FolderFiles) -> None:
 
 def _begins_like_image(path: Path) -> bool:
     try:
-        if not path.is_file():  # opening a pipe would wait for its writer
+        if not path.is_file():
             return False
         with path.open("rb") as file:
             return is_image(file.read(16))
