@@ -31,6 +31,31 @@ COMMANDS = {
 """Command to its line in `kaleido --help`; `kaleido_cli/COMMAND.py` holds its `app`."""
 
 
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("generate", "predict", "infer", "inference", "draw", "run", "txt2img"), "sample"
+    ),
+    **dict.fromkeys(("help", "man", "usage"), "--help"),
+    **dict.fromkeys(("version", "about"), "--version"),
+    **dict.fromkeys(
+        ("import", "ingest", "prepare", "load", "preprocess", "dataset"), "data folder"
+    ),
+    **dict.fromkeys(("fit", "finetune", "fine-tune", "learn"), "train prior"),
+    **dict.fromkeys(("caption", "describe"), "extract descriptions"),
+    **dict.fromkeys(("detect", "encode", "annotate", "label"), "extract all"),
+    **dict.fromkeys(("eval", "test", "benchmark", "compare", "metrics", "validate"), "evaluate"),
+    **dict.fromkeys(("new", "create", "start", "setup"), "init"),
+    **dict.fromkeys(("info", "list", "ls", "show"), "status"),
+    **dict.fromkeys(("settings", "configure", "set"), "config"),
+    **dict.fromkeys(("quickstart", "example", "tutorial"), "demo"),
+    **{name: f"train {name}" for name in ("prior", "diffusion", "tokenizer")},
+    **{
+        name: f"data {name}" for name in ("folder", "scenes", "table", "hub", "webdataset", "check")
+    },
+}
+"""What other tools call a command -> ours."""
+
+
 def load(name: str) -> Any:
     """Import a command's module and return its click command."""
     command = typer.main.get_command(import_module(f"kaleido_cli.{name}").app)
@@ -70,6 +95,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Replace the stub that the table holds by the real command."""
+        if args[0] not in COMMANDS and (suggested := ELSEWHERE.get(args[0])):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean `kaleido {suggested}`?")
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else None, rest
 
@@ -111,7 +138,10 @@ app = typer.Typer(
     cls=LazyGroup,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog='Example: kaleido init my-ws && cd my-ws && kaleido sample "a red circle" --n 4',
+    invoke_without_command=True,
+    epilog='Begin with `kaleido sample "two circles and a star"`, which draws with the embedded '
+    "models, `kaleido demo`, which shows the whole chain, or `kaleido init my-ws` for your own "
+    "pictures.",
 )
 
 
@@ -123,6 +153,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     verbose: Annotated[
         bool,
         typer.Option("--verbose", envvar="KALEIDO_DEBUG", help="Show tracebacks of errors."),
@@ -134,6 +165,8 @@ def root(
 ) -> None:
     """Diverse pictures from captions: draw a latent z first, then the picture that z describes.
 
-    Every step reads a folder of the workspace and writes another, so each can be run again,
-    resumed, or looked into.
+    Every step reads a folder of the workspace and writes another, so each can be repeated, resumed
+    or inspected.
     """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import settings_of
+from kaleido_cli.next_step import show_next_step
 from kaleido_cli.options import (
     JsonOption,
     WorkspaceOption,
@@ -19,11 +20,15 @@ from kaleido_cli.options import (
 )
 from pipelines.core.errors import KaleidoError
 
+if TYPE_CHECKING:
+    from pipelines.workspace.workspace import Workspace
+
 LISTED = 5
 """Rows of each finding that are printed; --json gives all."""
 
 app = typer.Typer(
     add_completion=False,
+    no_args_is_help=True,
     help="Bring images and captions into the workspace.",
     epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500",
 )
@@ -49,7 +54,7 @@ WorkersOption = Annotated[int, typer.Option(min=1, help="Local worker processes.
 
 
 @app.command(
-    cls=settings_of("data.image_size", "data.shard_size", "data.seed"),
+    cls=settings_of(*DRAWING),
     epilog="Example: kaleido data scenes --n 2000 --seed 1 --shard-size 500",
 )
 def scenes(
@@ -64,15 +69,16 @@ def scenes(
     """Draw captioned scenes of simple shapes, with their truth."""
     from pipelines.scenes.generate import write_scenes
 
+    opened = open_workspace(context, workspace)
     summary = write_scenes(
-        open_workspace(context, workspace),
+        opened,
         n,
         hard=hard,
         overwrite=overwrite,
         workers=workers,
         progress=console.ConsoleProgress(),
     )
-    _show_written(summary, as_json, "scenes")
+    _show_written(opened, summary, as_json, "scenes")
 
 
 @app.command(
@@ -95,14 +101,15 @@ def folder(
     """
     from pipelines.data.folder import write_folder
 
+    opened = open_workspace(context, workspace)
     summary = write_folder(
-        open_workspace(context, workspace),
+        opened,
         path,
         workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    _show_written(summary, as_json)
+    _show_written(opened, summary, as_json)
 
 
 @app.command(
@@ -129,8 +136,9 @@ def table(
     """
     from pipelines.data.table import write_table
 
+    opened = open_workspace(context, workspace)
     summary = write_table(
-        open_workspace(context, workspace),
+        opened,
         path,
         image_column,
         caption_column,
@@ -138,7 +146,7 @@ def table(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    _show_written(summary, as_json)
+    _show_written(opened, summary, as_json)
 
 
 @app.command(
@@ -174,8 +182,9 @@ def hub(
     """
     from pipelines.data.hub import write_hub
 
+    opened = open_workspace(context, workspace)
     summary = write_hub(
-        open_workspace(context, workspace),
+        opened,
         name,
         split,
         config,
@@ -187,11 +196,11 @@ def hub(
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    _show_written(summary, as_json)
+    _show_written(opened, summary, as_json)
 
 
 @app.command(
-    cls=settings_of("data.image_size", "data.shard_size", "data.seed"),
+    cls=settings_of(*DRAWING),
     epilog="Example: kaleido data emoji --split concept",
 )
 def emoji(
@@ -218,14 +227,15 @@ def emoji(
     """
     from pipelines.data.emoji.write import write_emoji
 
+    opened = open_workspace(context, workspace)
     summary = write_emoji(
-        open_workspace(context, workspace),
+        opened,
         split_names(styles) or (),
         split,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    _show_written(summary, as_json, "drawings")
+    _show_written(opened, summary, as_json, "drawings")
 
 
 @app.command(
@@ -248,14 +258,15 @@ def webdataset(
     """
     from pipelines.data.webdataset import write_webdataset
 
+    opened = open_workspace(context, workspace)
     summary = write_webdataset(
-        open_workspace(context, workspace),
+        opened,
         path,
         workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),
     )
-    _show_written(summary, as_json)
+    _show_written(opened, summary, as_json)
 
 
 @app.command(
@@ -327,6 +338,7 @@ def check(
             "--licences or --overwrite",
             "a check alone writes no data.",
             "Add --fix with the folder of another workspace.",
+            code="bad-option",
         )
     source, progress = open_workspace(context, workspace), console.ConsoleProgress()
     found = check_data(source, progress)
@@ -336,7 +348,8 @@ def check(
     from pipelines.data.filter import write_filtered
 
     summary = write_filtered(source, fix, found, split_names(licences), overwrite, progress)
-    _show_written(summary, as_json)
+    console.show(summary, as_json, lambda result: console.show_counts(result, "records"))
+    summary.require_records()
 
 
 @app.command(
@@ -362,9 +375,10 @@ def show(
     console.show(summary, as_json, _render_shown)
 
 
-def _show_written(summary: Any, as_json: bool, noun: str = "records") -> None:
+def _show_written(workspace: Workspace, summary: Any, as_json: bool, noun: str = "records") -> None:
     console.show(summary, as_json, lambda result: console.show_counts(result, noun))
     summary.require_records(noun)
+    show_next_step(workspace, as_json)
 
 
 def _render_checked(summary: Any) -> None:

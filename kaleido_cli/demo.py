@@ -9,7 +9,7 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
-from kaleido_cli.options import JsonOption
+from kaleido_cli.options import JsonOption, require_local
 from pipelines.core.progress import format_seconds
 
 app = typer.Typer(add_completion=False)
@@ -29,6 +29,7 @@ def demo(
     Kaleido: the embedded ones, where this version ships them. It takes some minutes on two cores
     and downloads nothing.
     """
+    require_local(path)
     from pipelines.demo import demo as run
 
     console.show(run(path, console.ConsoleProgress(), changes_of(context)), as_json, _render)

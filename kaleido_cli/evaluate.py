@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,11 @@ from kaleido_cli.options import (
     open_workspace,
     split_names,
 )
+from pipelines.core.errors import KaleidoError, nearest
+from pipelines.models.metadata import read_facts, uses_own_models
+
+if TYPE_CHECKING:
+    from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 
@@ -73,18 +79,47 @@ def evaluate(
 
         console.show(evaluate_toy(open_workspace(context, workspace)), as_json, _render_toy)
         return
+    from pipelines.evaluate.metrics.compare import MODELS
+
+    opened, asked = open_workspace(context, workspace), split_names(models) or MODELS
+    _require_models(opened, asked, embedded)
     from pipelines.evaluate.run import evaluate as run
 
     summary = run(
-        open_workspace(context, workspace),
+        opened,
         name=name,
         embedded=embedded,
-        models=split_names(models),
+        models=asked,
         z_kinds=split_names(z),
         tracker=track,
         progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, _render)
+
+
+def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) -> None:
+    """Notice a model that cannot be compared before anything heavy is imported.
+
+    Raises:
+        KaleidoError: If a name is unknown, or the workspace lacks one of its models.
+    """
+    from pipelines.evaluate.metrics.compare import MODELS
+
+    for name in names:
+        if name not in MODELS:
+            raise KaleidoError(
+                f"model {name!r}", "it is unknown.", nearest(name, MODELS), code="bad-option"
+            )
+    if embedded or not uses_own_models(workspace):
+        return
+    read_facts(workspace.models("prior"), "prior", "Run `kaleido train prior` first.")
+    for name, folder, flag in (
+        ("kaleido", "diffusion", ""),
+        ("baseline", "baseline", " --baseline"),
+    ):
+        if name in names:
+            hint = f"Run `kaleido train diffusion{flag}` first, or compare --embedded models."
+            read_facts(workspace.models(folder), f"{folder} model", hint)
 
 
 def _render(summary: Any) -> None:

@@ -11,12 +11,14 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
+from kaleido_cli.next_step import show_next_step
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import format_seconds
 
 app = typer.Typer(
     add_completion=False,
+    no_args_is_help=True,
     help="Compute latents from the images. Shards that are up to date are skipped.",
     epilog="Example: kaleido extract all --workers 2",
 )
@@ -227,6 +229,7 @@ def _extract(
             "See why with `kaleido status --failed`.",
             code="nothing-produced",
         )
+    show_next_step(opened, as_json)
 
 
 def _masks(changes: Mapping[str, Any]) -> dict[str, str]:

@@ -8,18 +8,10 @@ from traceback import walk_tb
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import FULL
+from pipelines.core.memory import is_out_of_memory, out_of_memory
 
 _FULL_TEXTS = ("no space left", "disk quota exceeded", "inline_container", "pytorchstreamwriter")
 """In messages of libraries that lose the error number: safetensors, and the writer of torch."""
-
-_MEMORY_TEXTS = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "alloc_failed",
-    "bad_alloc",
-)
-"""In the RuntimeError of torch, for which the CPU's allocator has no class of its own."""
 
 NOTHING_PRODUCED = 3
 
@@ -40,13 +32,9 @@ def explain(error: BaseException) -> KaleidoError | None:
                 "Free some space and run again; finished work is kept.",
                 code="no-space",
             )
-    if any(_is_out_of_memory(link) for link in chain):
-        return KaleidoError(
-            "memory",
-            f"there is not enough ({_first_line(error)}).",
-            "Use a smaller --batch-size, smaller images, or fewer --workers.",
-            code="out-of-memory",
-        )
+    if any(map(is_out_of_memory, chain)):
+        hint = "Use a smaller --batch-size, smaller images, or fewer --workers."
+        return out_of_memory("memory", hint)
     if isinstance(error, OSError):
         return _explain_os_error(error)
     if type(error).__name__ == "SafetensorError":
@@ -78,16 +66,6 @@ def _is_full(error: BaseException) -> bool:
     if type(error).__name__ not in ("SafetensorError", "RuntimeError"):
         return False
     return any(text in str(error).lower() for text in _FULL_TEXTS)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(
-        text in str(error).lower() for text in _MEMORY_TEXTS
-    )
 
 
 def _explain_os_error(error: OSError) -> KaleidoError:

@@ -9,7 +9,8 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
-from kaleido_cli.options import JsonOption
+from kaleido_cli.next_step import next_step
+from kaleido_cli.options import JsonOption, require_local
 
 app = typer.Typer(add_completion=False)
 
@@ -25,9 +26,13 @@ def init(
     from pipelines.workspace.settings import Settings
     from pipelines.workspace.workspace import Workspace
 
+    require_local(path)
     workspace = Workspace.init(path, override(Settings(), changes_of(context)))
     console.show(
         {"workspace": workspace.root},
         as_json,
         lambda result: console.line(f"Made the workspace {result['workspace']}"),
     )
+    if not as_json:
+        enter = "" if workspace.root == Path.cwd() else f"`cd {path}`, then "
+        console.say(f"Next: {enter}{next_step(workspace)}")

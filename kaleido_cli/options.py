@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,9 +48,26 @@ def open_workspace(
     """
     from pipelines.workspace.workspace import Workspace
 
+    if path is not None:
+        require_local(path)
     workspace = Workspace.find(explicit=path)
     changes = changes_of(context) | dict(more or {})
     return replace(workspace, settings=override(workspace.settings, changes))
+
+
+def require_local(path: Path) -> None:
+    """Refuse a remote address, which would become a folder of that name.
+
+    Raises:
+        KaleidoError: If the path has a scheme, such as ``s3://``.
+    """
+    if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(path)):
+        raise KaleidoError(
+            str(path),
+            f"{match[1]} addresses are not supported.",
+            "Name a local folder; mounted network folders work.",
+            code="bad-option",
+        )
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

@@ -8,22 +8,35 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.flags import settings_of
+from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     JsonOption,
     WorkspaceOption,
     ZOption,
     open_workspace,
+    require_local,
     split_names,
 )
+from pipelines.core.errors import InputMissing
+from pipelines.models.metadata import uses_own_models
+from pipelines.sample.folder import require_new
+from pipelines.workspace.config import override
+from pipelines.workspace.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
+
+NAMED = 8
+"""Unknown words that a warning names."""
 
 WAIT_SECONDS = 1.0
 """How long a pipe may stay silent before we take it that nobody writes to it."""
@@ -53,23 +66,71 @@ def sample(
         str | None,
         typer.Option(help="Folder under samples/; by default from the caption."),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write there, and not into samples/NAME."),
+    ] = None,
     baseline: Annotated[bool, typer.Option("--baseline", help="Use the model without z.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw pictures: z from the caption without guidance, then the picture with it.
 
-    The defaults are the workspace's settings under sample. PNG files, a contact sheet and
-    samples.jsonl go to samples/NAME. Without models in the workspace the embedded ones draw.
+    PNG files, a contact sheet and samples.jsonl go to samples/NAME. Without models of your own the
+    embedded ones draw; they know simple shapes, and need no workspace.
     """
-    opened = open_workspace(context, workspace)
+    if name is not None and out is not None:
+        raise typer.BadParameter("give --name or --out, not both.")
+    opened = _open(context, workspace, has_captions=bool(caption or captions))
     asked = _captions(caption, captions, opened.settings.data.max_caption)
+    if out is not None:
+        require_local(out)
+    if name is not None or out is not None:
+        require_new(out or opened.samples(str(name)))
+    if asked and not uses_own_models(opened):
+        _warn_of_unknown_words(asked)
 
     from pipelines.sample.run import sample as draw
 
-    progress = console.ConsoleProgress()
-    summary = draw(opened, asked, opened.settings.sample, name, baseline, split_names(z), progress)
+    summary = draw(
+        opened,
+        asked,
+        opened.settings.sample,
+        out or name,
+        baseline,
+        split_names(z),
+        console.ConsoleProgress(),
+    )
     console.show(summary, as_json, _render)
+
+
+def _open(context: typer.Context, path: Path | None, has_captions: bool) -> Workspace:
+    """Open the workspace; the embedded models need none, so the current folder will do."""
+    from pipelines.workspace.workspace import Workspace
+
+    try:
+        return open_workspace(context, path)
+    except InputMissing as error:
+        if path is not None or not (has_captions or is_piped()):
+            raise InputMissing(
+                error.what,
+                error.why,
+                'Give a caption for the embedded models, `kaleido sample "two circles and a '
+                'star"`, or run `kaleido init PATH` to make a workspace.',
+            ) from error
+    return Workspace(Path.cwd(), override(Settings(), changes_of(context)))
+
+
+def _warn_of_unknown_words(captions: Sequence[str]) -> None:
+    from pipelines.scenes.captions import unknown_words
+
+    words = dict.fromkeys(word for caption in captions for word in unknown_words(caption))
+    if words:
+        console.say(
+            f"The embedded models do not know the words {', '.join(list(words)[:NAMED])}"
+            f"{' and others' if len(words) > NAMED else ''}: they were trained on simple shapes. "
+            "Train models on your own pictures to draw other things."
+        )
 
 
 def _captions(caption: str | None, path: str | None, limit: int) -> list[str] | None:

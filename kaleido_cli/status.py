@@ -8,6 +8,7 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import settings_of
+from kaleido_cli.next_step import show_next_step
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 
 app = typer.Typer(add_completion=False)
@@ -27,13 +28,15 @@ def status(
     """Show what the workspace holds, and which records failed."""
     from pipelines.workspace.status import status as describe
 
-    found = describe(open_workspace(context, workspace))
+    opened = open_workspace(context, workspace)
+    found = describe(opened)
     if failed:
         parts = {"data": found["data"], **found["latents"]}
         failures = {name: part["failures"] for name, part in parts.items()}
         console.show(failures, as_json, _render_failed)
     else:
         console.show(found, as_json, _render)
+        show_next_step(opened, as_json)
 
 
 def _render_failed(failures: dict[str, list[dict[str, str]]]) -> None:

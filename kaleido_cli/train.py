@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 from math import isnan
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import settings_of
+from kaleido_cli.next_step import show_next_step
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
+from pipelines.core.errors import KaleidoError
+from pipelines.models.metadata import own_models, read_facts
+from pipelines.workspace.inputs import require_data, require_extracted
+
+if TYPE_CHECKING:
+    from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(
     add_completion=False,
+    no_args_is_help=True,
     help="Train tokenizer, prior and denoiser. An unfinished run goes on where it stopped.",
     epilog="Example: kaleido train prior && kaleido train diffusion",
 )
 
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Begin again; forget an unfinished run.")
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="With --restart: replace a finished model unasked.")
 ]
 
 
@@ -29,32 +41,38 @@ RestartOption = Annotated[
 def tokenizer(
     context: typer.Context,
     restart: RestartOption = False,
+    yes: YesOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the visual tokenizer: a picture as a grid of tokens, and back."""
+    opened = open_workspace(context, workspace)
+    require_data(opened)
+    _confirm(opened, "tokenizer", restart, yes)
     from pipelines.train.tokenizer import train_tokenizer
 
-    summary = train_tokenizer(
-        open_workspace(context, workspace), restart=restart, progress=console.ConsoleProgress()
-    )
+    summary = train_tokenizer(opened, restart=restart, progress=console.ConsoleProgress())
     console.show(summary, as_json, _render_tokenizer)
+    show_next_step(opened, as_json)
 
 
 @app.command(cls=settings_of("prior.*"), epilog="Example: kaleido train prior --steps 2000")
 def prior(
     context: typer.Context,
     restart: RestartOption = False,
+    yes: YesOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the prior p(z|c): from a caption to its latents."""
+    opened = open_workspace(context, workspace)
+    require_extracted(opened, opened.settings.prior.z_kinds)
+    _confirm(opened, "prior", restart, yes)
     from pipelines.train.prior import train_prior
 
-    summary = train_prior(
-        open_workspace(context, workspace), restart=restart, progress=console.ConsoleProgress()
-    )
+    summary = train_prior(opened, restart=restart, progress=console.ConsoleProgress())
     console.show(summary, as_json, lambda result: _render("prior", result))
+    show_next_step(opened, as_json)
 
 
 @app.command(
@@ -67,20 +85,45 @@ def diffusion(
         bool, typer.Option("--baseline", help="Train p(x|c): the same network without z.")
     ] = False,
     restart: RestartOption = False,
+    yes: YesOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the denoiser p(x|z,c): from latents and a caption to the picture."""
+    name = "baseline" if baseline else "diffusion"
+    opened = open_workspace(context, workspace)
+    require_extracted(opened, opened.settings.diffusion.z_kinds)
+    read_facts(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
+    _confirm(opened, name, restart, yes)
     from pipelines.train.diffusion import train_diffusion
 
     summary = train_diffusion(
-        open_workspace(context, workspace),
+        opened,
         baseline=baseline,
         restart=restart,
         progress=console.ConsoleProgress(),
     )
-    name = "baseline" if baseline else "diffusion"
     console.show(summary, as_json, lambda result: _render(name, result))
+    show_next_step(opened, as_json)
+
+
+def _confirm(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
+    """Ask before a finished model is replaced.
+
+    Raises:
+        KaleidoError: If it would be, and nobody can be asked.
+    """
+    if not restart or yes or name not in own_models(workspace):
+        return
+    folder = workspace.models(name)
+    if not sys.stdin.isatty():
+        raise KaleidoError(
+            str(folder),
+            "it is a finished model, which --restart would replace.",
+            "Add --yes, or rename the folder.",
+            code="would-overwrite",
+        )
+    typer.confirm(f"{folder} is a finished model. Replace it?", abort=True, err=True)
 
 
 def _render(name: str, summary: Any) -> None:

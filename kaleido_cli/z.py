@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
+    no_args_is_help=True,
     help="Check, convert, show and compare z documents and other tools' annotations.",
     epilog="Example: kaleido z convert captions/ --from ideogram4 --to kaleido.z --out documents",
 )

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pipelines.core.errors import KaleidoError
 
-_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory")
-"""What torch writes into the RuntimeError that it raises on a CPU and, in part, on a GPU."""
+_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "alloc_failed",
+    "bad_alloc",
+)
+"""Parts of the messages of torch, whose CPU allocator has no exception class of its own."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

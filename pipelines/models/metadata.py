@@ -35,6 +35,17 @@ def read_facts(folder: Path, what: str, hint: str) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def own_models(workspace: Workspace) -> list[str]:
+    """Return the names of the models that the workspace has trained."""
+    names = ("tokenizer", "prior", "diffusion", "baseline")
+    return [name for name in names if (workspace.models(name) / METADATA).is_file()]
+
+
+def uses_own_models(workspace: Workspace) -> bool:
+    """Whether sampling takes the workspace's models, and not the embedded ones."""
+    return any(name != "tokenizer" for name in own_models(workspace))
+
+
 def other_version(folder: Path) -> KaleidoError:
     """The error for a model or a checkpoint that this version cannot read."""
     return KaleidoError(

@@ -10,7 +10,7 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.models.device import compute_device
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.metadata import METADATA
+from pipelines.models.metadata import uses_own_models
 from pipelines.models.prior import Prior
 from pipelines.workspace.workspace import Workspace
 
@@ -67,7 +67,7 @@ def load_bundle(
     name = "baseline" if baseline else "diffusion"
     label = "baseline" if baseline else "kaleido"
     source, place = "embedded", embedded_path
-    if workspace is not None and not embedded and _has_models(workspace):
+    if workspace is not None and not embedded and uses_own_models(workspace):
         source, place = "workspace", workspace.models
     prior = Prior.load(place("prior"))
     flag = " --baseline" if baseline else ""
@@ -85,8 +85,3 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
     device = compute_device()
     prior.model.to(device)
     return Bundle(prior, diffusion.to(device), name, source)
-
-
-def _has_models(workspace: Workspace) -> bool:
-    names = ("prior", "diffusion", "baseline")
-    return any((workspace.models(name) / METADATA).is_file() for name in names)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import Sample, draw
+from pipelines.sample.folder import new_folder
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
@@ -55,7 +53,7 @@ def sample(
     workspace: Workspace,
     captions: Sequence[str] | None,
     settings: SampleSettings,
-    name: str | None = None,
+    name: str | Path | None = None,
     baseline: bool = False,
     z_kinds: Sequence[str] | None = None,
     progress: Progress = SILENT,
@@ -66,7 +64,8 @@ def sample(
         workspace: Holds the models, or none, and then the embedded ones serve.
         captions: What to draw; None takes held-out captions of the workspace's data.
         settings: How to draw.
-        name: The folder's name; None makes one from the first caption.
+        name: The folder's name in ``samples``, or the path of another folder; None makes a name
+            from the first caption.
         baseline: Use the model without z.
         z_kinds: Kinds of z to draw; None for those that it usually draws.
         progress: Listener.
@@ -83,13 +82,13 @@ def sample(
         bundle = bundle.drawing(z_kinds)
     if bundle.source == "embedded":
         progress.message(
-            "This workspace has no trained models; the embedded ones draw (they know scenes of "
-            "one to three simple shapes)."
+            "The embedded models draw, for there are no trained ones here. They know scenes of one "
+            "to three simple shapes."
         )
-    folder = _new_folder(workspace, name, asked[0])
-    shown = _write_samples(folder, bundle, asked, settings, progress)
-    sheet = folder / "sheet.png"
-    atomic_write(sheet, encode_png(contact_sheet(shown)))
+    with new_folder(workspace.samples, name, asked[0], progress) as folder:
+        shown = _write_samples(folder, bundle, asked, settings, progress)
+        sheet = folder / "sheet.png"
+        atomic_write(sheet, encode_png(contact_sheet(shown)))
     if len(asked) > SHEET_CAPTIONS or settings.n > SHEET_SAMPLES:
         progress.message(
             f"The contact sheet shows the first {SHEET_CAPTIONS} captions and the first "
@@ -174,23 +173,3 @@ def _line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> 
         "settings": asdict(settings) | {"z_kinds": bundle.z_kinds},
     }
     return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _new_folder(workspace: Workspace, name: str | None, caption: str) -> Path:
-    if name is not None:
-        folder = workspace.samples(name)
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError as error:
-            raise KaleidoError(
-                str(folder), "it exists already.", "Choose another --name, or delete it."
-            ) from error
-        return folder
-    slug = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "samples"
-    for number in count(1):
-        folder = workspace.samples(slug if number == 1 else f"{slug}-{number}")
-        # Making it is also taking it: another run at the same moment gets the next number.
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-    raise AssertionError("count() never ends")

@@ -59,6 +59,21 @@ def read_caption(caption: str) -> Counter[str] | None:
     return found or None
 
 
+def unknown_words(caption: str) -> list[str]:
+    """Return the words of a caption that no caption of scenes has, in their order, each once.
+
+    Models that were trained on scenes ignore them, or take them for something else.
+    """
+    shapes = (f"{shape}{end}" for shape in SHAPES for end in ("", "s", "es"))
+    wordings = re.findall(r"[a-z]+", " ".join(WORDINGS).replace("{list}", "and"))
+    known = {*wordings, *shapes, *COLOURS, *_COUNTS}
+    return [
+        word
+        for word in dict.fromkeys(re.findall(r"[^\W\d_]+", caption.lower()))
+        if word not in known
+    ]
+
+
 def _phrase(shape: str, count: int, colour: str | None) -> str:
     words = [NUMBERS[count], colour, shape if count == 1 else f"{shape}s"]
     if count == 1 and (colour or shape)[0] in "aeiou":

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.latents.grid_shape import Shape
 from pipelines.latents.items import LabelledList
 from pipelines.latents.tokens import Tokens
+from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.reader import latent_manifest, read_joined, token_makers
 from pipelines.workspace.workspace import Workspace
@@ -54,13 +55,7 @@ class RecordStream:
 
     def __init__(self, workspace: Workspace, kinds: Sequence[str], seed: int) -> None:
         self._workspace, self._kinds, self._seed = workspace, tuple(kinds), seed
-        self._shards = workspace.data_shards()
-        if not self._shards:
-            raise InputMissing(
-                str(workspace.data),
-                "there are no data shards.",
-                "Run `kaleido data scenes` or `kaleido data folder` first.",
-            )
+        self._shards = require_data(workspace)
         self.skipped = 0
         self.found = dict.fromkeys(self._kinds, 0)
         self.labels: set[str] = set()

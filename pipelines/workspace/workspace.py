@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.core.errors import KaleidoError
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.workspace.config import load_settings, write_toml
 from pipelines.workspace.lock import lock
@@ -65,7 +65,8 @@ class Workspace:
             explicit: The workspace's folder, when the user names it.
 
         Raises:
-            KaleidoError: If there is no workspace, or its settings are not valid.
+            InputMissing: If there is no workspace.
+            KaleidoError: If its settings are not valid.
         """
         first = (explicit or start or Path.cwd()).resolve()
         candidates = [first] if explicit else [first, *first.parents]
@@ -73,7 +74,7 @@ class Workspace:
             if (root / SETTINGS_FILE).is_file():
                 return cls(root, load_settings(root / SETTINGS_FILE))
         where = "there" if explicit else "there or in a folder above"
-        raise KaleidoError(
+        raise InputMissing(
             str(first),
             f"no {SETTINGS_FILE} is {where}.",
             "Run `kaleido init PATH` to make a workspace, or name one with --workspace.",

@@ -1,0 +1,77 @@
+"""The folder of one run of `kaleido sample`. A name that is given up is free again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import Progress
+
+
+def require_new(folder: Path) -> None:
+    """Check that nothing stands where samples shall go.
+
+    Raises:
+        KaleidoError: If the folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise KaleidoError(
+            str(folder),
+            "it exists already.",
+            "Choose another --name or --out, or delete it.",
+            code="would-overwrite",
+        )
+
+
+@contextmanager
+def new_folder(
+    samples: Callable[[str], Path], name: str | Path | None, caption: str, progress: Progress
+) -> Iterator[Path]:
+    """Make the folder of a run.
+
+    If the run is stopped, an empty folder is removed, and one with pictures gets ``-stopped``
+    appended to its name, so that the same command can be run again and no picture is lost.
+
+    Args:
+        samples: Name to path.
+        name: A name, or the folder's path; None makes a name from the caption.
+        caption: The first one.
+        progress: Told where the pictures of a stopped run are.
+
+    Raises:
+        KaleidoError: If the folder exists and is not empty.
+    """
+    if name is None:
+        slug = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "samples"
+        folder = _make(samples, slug)
+    else:
+        folder = name if isinstance(name, Path) else samples(name)
+        require_new(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        if not any(folder.glob("*.png")):
+            for leftover in folder.glob("*"):
+                leftover.unlink()
+            folder.rmdir()
+        else:
+            kept = _make(lambda stem: folder.with_name(stem), f"{folder.name}-stopped")
+            folder.replace(kept)
+            progress.message(f"The pictures drawn so far are in {kept}.")
+        raise
+
+
+def _make(place: Callable[[str], Path], name: str) -> Path:
+    """Make the first folder of ``NAME``, ``NAME-2``, … that does not exist."""
+    for number in count(1):
+        folder = place(name if number == 1 else f"{name}-{number}")
+        # Making it also takes it: another run at the same moment gets the next number.
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("count() never ends")

@@ -1,0 +1,62 @@
+"""The folder of a run: new, named by the caption, and free again if the run is stopped."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import SILENT
+from pipelines.sample.folder import new_folder, require_new
+from tests.conftest import Told
+
+
+def test_names_come_from_the_caption_and_are_numbered(workspace):
+    names = []
+    for _ in range(3):
+        with new_folder(workspace.samples, None, "Two Circles & é!", SILENT) as folder:
+            names.append(folder.name)
+    assert names == ["two-circles", "two-circles-2", "two-circles-3"]
+
+
+def test_a_folder_with_content_is_refused(workspace, tmp_path):
+    with new_folder(workspace.samples, "a", "x", SILENT) as folder:
+        (folder / "0000-0000.png").write_bytes(b"")
+    for name in ("a", folder):
+        with (
+            pytest.raises(KaleidoError) as caught,
+            new_folder(workspace.samples, name, "x", SILENT),
+        ):
+            pass
+        assert caught.value.code == "would-overwrite"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KaleidoError):
+        require_new(tmp_path / "file")
+    require_new(tmp_path / "new")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_run_that_is_stopped_before_the_first_picture_leaves_nothing(workspace, error):
+    with pytest.raises(error), new_folder(workspace.samples, "a", "x", SILENT) as folder:
+        (folder / "samples.jsonl").write_text("")
+        raise error
+    assert not folder.exists()
+
+
+def test_pictures_of_a_stopped_run_are_kept_and_the_name_is_free(workspace):
+    for name in ("a-stopped", "a-stopped-2"):
+        told = Told()
+        with (
+            pytest.raises(KeyboardInterrupt),
+            new_folder(workspace.samples, "a", "x", told) as made,
+        ):
+            (made / "0000-0000.png").write_bytes(b"x")
+            raise KeyboardInterrupt
+        assert not made.exists()
+        assert (workspace.samples(name) / "0000-0000.png").is_file()
+        assert str(workspace.samples(name)) in told.said[0]
+
+
+def test_a_folder_elsewhere(workspace, tmp_path):
+    with new_folder(workspace.samples, tmp_path / "x" / "y", "c", SILENT) as folder:
+        assert folder == tmp_path / "x" / "y"
+        assert folder.is_dir()
