@@ -44,6 +44,14 @@ DryRunOption = Annotated[
         help="Only tell which shards would be computed and why, and about how long it takes.",
     ),
 ]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K/N",
+        help="Compute only part K of N, for N machines that share the workspace.",
+        show_default=False,
+    ),
+]
 PreviewOption = Annotated[
     int | None,
     typer.Option(
@@ -134,11 +142,12 @@ def _run_loading(
     trust_weights: TrustOption = False,
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
+    part: PartOption = None,
     preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    request = Request(retry_failed, dry_run, preview, trust_weights)
+    request = Request(retry_failed, dry_run, part, preview, trust_weights)
     _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
 
 
@@ -146,11 +155,12 @@ def _run(
     context: typer.Context,
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
+    part: PartOption = None,
     preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    request = Request(retry_failed, dry_run, preview)
+    request = Request(retry_failed, dry_run, part, preview)
     _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
 
 
@@ -171,6 +181,7 @@ def plugin(
     kinds: Annotated[str, typer.Argument(metavar="KINDS", help="Kinds of latents, by commas.")],
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
+    part: PartOption = None,
     preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -180,7 +191,7 @@ def plugin(
 
     asked = split_names(kinds) or ()
     check_plugin_kinds(asked)
-    _extract(context, asked, Request(retry_failed, dry_run, preview), workspace, as_json)
+    _extract(context, asked, Request(retry_failed, dry_run, part, preview), workspace, as_json)
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,7 @@ class Request:
 
     retry_failed: bool
     dry_run: bool
+    part: str | None
     preview: int | None
     trust_weights: bool = False
 
@@ -201,6 +213,7 @@ def _extract(
     as_json: bool,
 ) -> None:
     opened = open_workspace(context, workspace, _masks(changes_of(context)))
+    from pipelines.engines.tasks import WHOLE, Part
     from pipelines.extract.run import extract, plan
 
     if request.preview is not None:
@@ -210,8 +223,9 @@ def _extract(
         shown = preview(opened, kinds, request.preview, trust_weights=request.trust_weights)
         console.show(shown, as_json, _render_preview)
         return
+    part = WHOLE if request.part is None else Part.parse(request.part)
     if request.dry_run:
-        plans = plan(opened, kinds, request.retry_failed, request.trust_weights)
+        plans = plan(opened, kinds, request.retry_failed, request.trust_weights, part)
         console.show({item.kind: item for item in plans}, as_json, _render_plans)
         return
     summaries = extract(
@@ -220,9 +234,10 @@ def _extract(
         retry_failed=request.retry_failed,
         progress=console.ConsoleProgress(),
         trust_weights=request.trust_weights,
+        part=part,
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
-    if empty := [summary.kind for summary in summaries if not summary.ok]:
+    if empty := [summary.kind for summary in summaries if summary.shards and not summary.ok]:
         raise KaleidoError(
             f"latents {', '.join(empty)}",
             "no record has them.",
@@ -251,6 +266,7 @@ def _refuse_with_preview(changes: Mapping[str, Any], request: Request) -> None:
         "--workers": "extract.workers" in changes,
         "--retry-failed": request.retry_failed,
         "--dry-run": request.dry_run,
+        "--part": request.part is not None,
     }
     for flag, is_given in given.items():
         if is_given:

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -179,11 +179,18 @@ def recover_folder(path: Path) -> None:
             return
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed runs left in `folder`; call it under the lock."""
+def remove_leftovers(folder: Path, of: Callable[[Path], bool] = lambda target: True) -> None:
+    """Remove the temporary files that killed runs left in `folder`; call it under the lock.
+
+    Args:
+        folder: It need not exist.
+        of: Whether to remove those that were to become a file.
+    """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = TEMPORARY.fullmatch(path.name)
-        if match and match["kind"] == "tmp" and path.is_file() and is_real(path):
+        if not (match and match["kind"] == "tmp" and of(path.with_name(match["target"]))):
+            continue
+        if path.is_file() and is_real(path):
             path.unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.engines.pace import read_pace
-from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
+from pipelines.engines.tasks import WHOLE, Part, ShardTask, passes, plan_pass, specs_of
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.workspace import Workspace
 
@@ -22,7 +22,7 @@ class PendingWork:
 
     Attributes:
         kind: The kind.
-        shards: All shards.
+        shards: All shards of the part.
         pending: Shards that would be computed.
         records: Records in those shards; only the failed ones where these are retried.
         reasons: Why, with the number of shards.
@@ -43,6 +43,7 @@ def plan_stages(
     stages: Sequence[StageGroup],
     workers: int = 1,
     retry_failed: bool = False,
+    part: Part = WHOLE,
 ) -> list[PendingWork]:
     """Find what `pipelines.engines.run.run_stages` would compute, and why; nothing is written.
 
@@ -51,6 +52,7 @@ def plan_stages(
         stages: In order, each of other kinds; they are not set up.
         workers: Shards that are computed at once.
         retry_failed: As for the run.
+        part: As for the run.
 
     Raises:
         InputMissing: If the data are missing, or an input kind that no earlier stage makes; names
@@ -61,7 +63,7 @@ def plan_stages(
     due: dict[str, set[Path]] = {}
     for group in passes(stages):
         specs = specs_of(group)
-        tasks = plan_pass(workspace, specs, retry_failed, due)
+        tasks = plan_pass(workspace, specs, retry_failed, due, part)
         for spec in specs:
             due[spec.output] = {task.data_shard for task in tasks if spec.output in task.pending}
         pace = read_pace(workspace, [spec.output for spec in specs])

@@ -12,7 +12,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import StageGroup, kinds_of
 from pipelines.engines.base import Engine
 from pipelines.engines.pace import Pace, write_pace
-from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
+from pipelines.engines.tasks import WHOLE, Part, ShardTask, passes, plan_pass, specs_of
 from pipelines.workspace.manifest import count_outcomes, read_rows
 from pipelines.workspace.workspace import Workspace
 
@@ -23,9 +23,9 @@ class RunSummary:
 
     Attributes:
         kind: The kind of latent.
-        shards: All shards, the skipped ones too.
+        shards: All shards of the run's part of the data, the skipped ones too.
         skipped: Shards that were up to date.
-        ok: Records with a latent, over all shards.
+        ok: Records with a latent, over all these shards.
         filtered: Records in which the stage found nothing.
         failed: Records that could not be processed.
         failures: Key and reason of each failed record.
@@ -46,6 +46,7 @@ def run_stages(
     engine: Engine,
     retry_failed: bool = False,
     progress: Progress = SILENT,
+    part: Part = WHOLE,
 ) -> list[RunSummary]:
     """Run stages over every data shard that they have not already processed.
 
@@ -61,19 +62,21 @@ def run_stages(
         retry_failed: Compute the failed rows of shards that are up to date again; their other rows
             keep their bytes.
         progress: Told of every batch (or of every shard, with several workers).
+        part: The part of the data to compute. Other processes and machines may compute other parts
+            of as many in the same workspace meanwhile; their shards need no merging.
 
     Returns:
-        For each kind, counts over all shards, and every failure.
+        For each kind, counts over all shards of the part, and every failure.
 
     Raises:
         InputMissing: If the data or an input kind is missing; names the command that makes it.
-        KaleidoError: If another process writes one of the kinds, an input shard is damaged, a stage
-            breaks its contract or stops, a worker dies, or the disk is full.
+        KaleidoError: If another process writes this part of one of the kinds, an input shard is
+            damaged, a stage breaks its contract or stops, a worker dies, or the disk is full.
     """
     return [
         summary
         for group in passes(stages)
-        for summary in _run_pass(workspace, group, engine, retry_failed, progress)
+        for summary in _run_pass(workspace, group, engine, retry_failed, progress, part)
     ]
 
 
@@ -83,13 +86,15 @@ def _run_pass(
     engine: Engine,
     retry_failed: bool,
     progress: Progress,
+    part: Part,
 ) -> list[RunSummary]:
     kinds = kinds_of(stages)
     with ExitStack() as locks:
         for kind in kinds:
-            locks.enter_context(workspace.lock(f"latents/{kind}"))
-            remove_leftovers(workspace.latents(kind))
-        tasks = plan_pass(workspace, specs_of(stages), retry_failed)
+            name = "" if part.is_whole else f"{part.number}-of-{part.count}"
+            locks.enter_context(workspace.lock(f"latents/{kind}", name))
+            remove_leftovers(workspace.latents(kind), lambda path: part.is_whole or part.has(path))
+        tasks = plan_pass(workspace, specs_of(stages), retry_failed, part=part)
         _warn_of_unfinished(workspace, progress)
         pending = [task for task in tasks if task.pending]
         total = sum(task.records for task in tasks)
@@ -98,7 +103,7 @@ def _run_pass(
         with progress.task(f"extract {', '.join(kinds)}", total, "record", done) as advance:
             if pending:
                 engine.run(workspace, stages, pending, advance)
-        if pending and not retry_failed:
+        if pending and not retry_failed and part.is_whole:
             used = min(engine.workers, len(pending))
             write_pace(workspace, kinds, Pace(total - done, monotonic() - start, used))
         return [_summarise(workspace, kind, tasks) for kind in kinds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -38,6 +39,50 @@ class ShardTask:
     retried: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of the data, for machines that share a workspace.
+
+    Shards are dealt by their number: part 2 of 3 has the shards 1, 4, 7, ….
+
+    Attributes:
+        number: From 1 to `count`.
+        count: How many parts there are.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Read ``K/N``.
+
+        Raises:
+            KaleidoError: If it has another form, or K is not from 1 to N.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            why = f"{text!r} is not a part K/N with K from 1 to N."
+            raise KaleidoError("--part", why, "Write --part 1/4, for example.", code="bad-option")
+        return cls(int(match[1]), int(match[2]))
+
+    def has(self, shard: Path) -> bool:
+        """Whether a shard ``NNNNNN.tar`` is of this part."""
+        return shard.stem.isdigit() and int(shard.stem) % self.count == self.number - 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the data."""
+        return self.count == 1
+
+    def __str__(self) -> str:
+        """Return ``K/N``."""
+        return f"{self.number}/{self.count}"
+
+
+WHOLE = Part()
+
+
 def passes(stages: Sequence[StageGroup]) -> list[list[StageGroup]]:
     """Group neighbouring stages that can share one pass over the data.
 
@@ -62,6 +107,7 @@ def plan_pass(
     specs: Sequence[StageSpec],
     retry_failed: bool = False,
     due: Mapping[str, Collection[Path]] | None = None,
+    part: Part = WHOLE,
 ) -> list[ShardTask]:
     """Check the inputs of a pass and find what is not up to date, shard by shard.
 
@@ -71,6 +117,7 @@ def plan_pass(
         retry_failed: Count the failed rows of what is up to date as left to do.
         due: Kind -> data shards whose latents an earlier pass is still to write; latents made from
             them are left to do.
+        part: The part of the data to look at.
 
     Raises:
         InputMissing: If there is no data, or an input kind is not extracted; names the command.
@@ -83,7 +130,8 @@ def plan_pass(
             "there are no images yet.",
             "Run `kaleido data scenes` or `kaleido data folder PATH`.",
         )
-    return [_task(workspace, specs, shard, retry_failed, due or {}) for shard in data_shards]
+    shards = [shard for shard in data_shards if part.has(shard)]
+    return [_task(workspace, specs, shard, retry_failed, due or {}) for shard in shards]
 
 
 def _task(

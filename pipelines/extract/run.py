@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.core.progress import SILENT, Progress
+from pipelines.engines.tasks import WHOLE, Part
 from pipelines.extract.context import StageContext
 from pipelines.extract.stages import build_stages
 from pipelines.workspace.workspace import Workspace
@@ -24,6 +25,7 @@ def extract(
     progress: Progress = SILENT,
     trust_weights: bool = False,
     engine: Engine | None = None,
+    part: Part = WHOLE,
 ) -> list[RunSummary]:
     """Compute latents for all data shards that lack them.
 
@@ -36,6 +38,7 @@ def extract(
         trust_weights: Load a detector's checkpoint even if that may run code. No setting: a
             workspace from elsewhere must not ask for it.
         engine: Computes the shards; None takes `workers` processes of this machine.
+        part: The part of the data to compute, for machines that share the workspace.
 
     Returns:
         One summary per kind, in the order of `kinds`.
@@ -49,7 +52,9 @@ def extract(
 
     stages = build_stages(kinds, StageContext(workspace, trust_weights))
     count = workspace.settings.extract.workers if workers is None else workers
-    summaries = run_stages(workspace, stages, engine or LocalEngine(count), retry_failed, progress)
+    summaries = run_stages(
+        workspace, stages, engine or LocalEngine(count), retry_failed, progress, part
+    )
     return sorted(summaries, key=lambda summary: list(kinds).index(summary.kind))
 
 
@@ -58,6 +63,7 @@ def plan(
     kinds: Sequence[str],
     retry_failed: bool = False,
     trust_weights: bool = False,
+    part: Part = WHOLE,
 ) -> list[PendingWork]:
     """Find what `extract` would compute, and why, without loading a model or writing a file.
 
@@ -67,9 +73,11 @@ def plan(
         kinds: Kinds of latents.
         retry_failed: Also count the failed rows of shards that are up to date.
         trust_weights: As for `extract`.
+        part: As for `extract`.
     """
     from pipelines.engines.plan import plan_stages
 
     stages = build_stages(kinds, StageContext(workspace, trust_weights))
-    plans = plan_stages(workspace, stages, workspace.settings.extract.workers, retry_failed)
+    count = workspace.settings.extract.workers
+    plans = plan_stages(workspace, stages, count, retry_failed, part)
     return sorted(plans, key=lambda work: list(kinds).index(work.kind))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import tempfile
 import time
@@ -30,6 +31,8 @@ BEAT = 15.0
 STALE = 120.0
 """Seconds without a heartbeat after which a holder on another machine counts as dead."""
 
+_PART = re.compile(r"(?P<base>.+)\.part-\d+-of-(?P<count>\d+)\.lock")
+
 GATE_TIMEOUT = 10.0
 """Seconds to wait for other contenders, each of which needs milliseconds."""
 
@@ -37,6 +40,9 @@ GATE_TIMEOUT = 10.0
 @contextmanager
 def lock(path: Path, purpose: str, beat: float = BEAT, stale: float = STALE) -> Iterator[None]:
     """Hold the lock file `path`, or fail at once.
+
+    A lock ``NAME.part-K-of-N.lock`` is for a part of the place of ``NAME.lock``: it is not held
+    together with that one, nor with a part of another number of parts.
 
     Args:
         path: The lock file. It stays when the lock is released.
@@ -73,20 +79,15 @@ def _acquire(path: Path, note: Path, content: bytes, stale: float) -> FileLock:
     if gate is None:
         raise _busy(path, content, None)
     try:
-        held = _try(path)
-        holder = _parse(_read(note))
-        if holder and holder["boot"] != _boot():
-            alive = _age(note) < stale
-            if held and alive:
-                held.release()
-                held = None
-            elif held is None and not alive:
-                # The kernel's lock belongs to the old file; a new file has none.
-                path.unlink(missing_ok=True)
-                held = _try(path)
+        held = _take(path, stale)
         if held is None:
-            raise _busy(path, content, holder)
+            raise _busy(path, content, _parse(_read(note)))
         try:
+            for rival in _rivals(path):
+                other = _take(rival, stale)
+                if other is None:
+                    raise _busy(rival, content, _parse(_read(rival.with_suffix(".json"))))
+                other.release()
             atomic_write(note, content)
         except BaseException:
             held.release()
@@ -94,6 +95,37 @@ def _acquire(path: Path, note: Path, content: bytes, stale: float) -> FileLock:
         return held
     finally:
         gate.release()
+
+
+def _take(path: Path, stale: float) -> FileLock | None:
+    """Take a lock whose holder is dead, or that nobody holds; call it inside the gate."""
+    held, note = _try(path), path.with_suffix(".json")
+    holder = _parse(_read(note))
+    if holder and holder["boot"] != _boot():
+        alive = _age(note) < stale
+        if held and alive:
+            held.release()
+            return None
+        if held is None and not alive:
+            # The kernel's lock belongs to the old file; a new file has none.
+            path.unlink(missing_ok=True)
+            return _try(path)
+    return held
+
+
+def _rivals(path: Path) -> list[Path]:
+    """Return the other lock files of the same place that must be free."""
+    part = _PART.fullmatch(path.name)
+    base = part["base"] if part else path.stem
+    found = [
+        (other, match)
+        for other in sorted(path.parent.glob(f"{base}.part-*.lock"))
+        if other != path and (match := _PART.fullmatch(other.name)) and match["base"] == base
+    ]
+    if part is None:
+        return [other for other, _ in found]
+    whole = path.with_name(f"{base}.lock")
+    return [whole, *(other for other, match in found if match["count"] != part["count"])]
 
 
 def _try(path: Path, timeout: float = 0) -> FileLock | None:

@@ -134,11 +134,16 @@ class Workspace:
         return [path for path in shards if read_manifest(path)]
 
     @contextmanager
-    def lock(self, purpose: str) -> Iterator[None]:
+    def lock(self, purpose: str, part: str = "") -> Iterator[None]:
         """Hold the right to write one place, for example ``"data"`` or ``"latents/boxes"``.
+
+        Args:
+            purpose: The place.
+            part: Which part of it, as ``K-of-N``; other parts of as many stay free.
 
         Raises:
             KaleidoError: If another process is writing there.
         """
-        with lock(self.root / LOCKS / f"{purpose.replace('/', '-')}.lock", purpose):
+        name = purpose.replace("/", "-") + (f".part-{part}" if part else "")
+        with lock(self.root / LOCKS / f"{name}.lock", purpose):
             yield
