@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,15 +45,19 @@ def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sam
     encoded = _encode(bundle, caption)
     texts = [""] * settings.n
     if bundle.z_kinds:
-        seeds = _seeds(settings, "z", caption, settings.n)
+        seeds = seeds_of(settings, "z", caption, range(settings.n))
         texts = draw_z(
             bundle.prior, encoded, bundle.z_kinds, seeds, settings.temperature, settings.top_p
         )
-    yield from _draw_images_of(bundle, caption, encoded, texts, settings)
+    yield from _draw_images_of(bundle, caption, encoded, texts, settings, range(settings.n))
 
 
 def draw_from_z(
-    bundle: Bundle, caption: str, texts: Sequence[str], settings: SampleSettings
+    bundle: Bundle,
+    caption: str,
+    texts: Sequence[str],
+    settings: SampleSettings,
+    indices: Sequence[int] | None = None,
 ) -> Iterator[Sample]:
     """Draw one sample for each given z, for example an edited one.
 
@@ -66,13 +70,16 @@ def draw_from_z(
             order, and the typed forms of `Latent.from_text` are accepted; each z is rewritten as
             the prior writes it, and `Sample.z` is the rewritten one.
         settings: Sampler and guidance; ``n``, ``temperature`` and ``top_p`` have no effect.
+        indices: The numbers of the samples whose noise is used; by default 0, 1, 2 …
 
     Raises:
         KaleidoError: If a z does not parse, breaks the rules of a kind, or has kinds or tokens
             that the models were not trained on.
     """
     canonical = [_canonical(bundle, text, index) for index, text in enumerate(texts)]
-    yield from _draw_images_of(bundle, caption, _encode(bundle, caption), canonical, settings)
+    numbers = range(len(texts)) if indices is None else indices
+    encoded = _encode(bundle, caption)
+    yield from _draw_images_of(bundle, caption, encoded, canonical, settings, numbers)
 
 
 def draw_again(
@@ -89,7 +96,7 @@ def draw_again(
     Returns:
         uint8 (len(texts), side, side, 3).
     """
-    seeds = _seeds(settings, "second noise", caption, len(texts))
+    seeds = seeds_of(settings, "second noise", caption, range(len(texts)))
     return _draw_batch(bundle, _encode(bundle, caption), texts, seeds, settings)
 
 
@@ -98,8 +105,19 @@ def _encode(bundle: Bundle, caption: str) -> States:
     return bundle.prior.encode([caption])
 
 
-def _seeds(settings: SampleSettings, purpose: str, caption: str, count: int) -> list[int]:
-    return [derive(settings.seed, purpose, f"{index}:{caption}") for index in range(count)]
+def seeds_of(
+    settings: SampleSettings, purpose: str, caption: str, indices: Iterable[int]
+) -> list[int]:
+    """Derive the seeds of a caption's samples.
+
+    Args:
+        settings: Their seed, and what is added to it for z or for noise.
+        purpose: ``z``, ``noise`` or ``second noise``.
+        caption: The caption.
+        indices: Numbers of the samples.
+    """
+    seed = settings.seed + (settings.z_seed if purpose == "z" else settings.noise_seed)
+    return [derive(seed, purpose, f"{index}:{caption}") for index in indices]
 
 
 def _canonical(bundle: Bundle, text: str, index: int) -> str:
@@ -126,15 +144,20 @@ def _canonical(bundle: Bundle, text: str, index: int) -> str:
 
 
 def _draw_images_of(
-    bundle: Bundle, caption: str, encoded: States, texts: Sequence[str], settings: SampleSettings
+    bundle: Bundle,
+    caption: str,
+    encoded: States,
+    texts: Sequence[str],
+    settings: SampleSettings,
+    indices: Sequence[int],
 ) -> Iterator[Sample]:
     """Draw an image for each z, in batches."""
-    seeds = _seeds(settings, "noise", caption, len(texts))
+    seeds = seeds_of(settings, "noise", caption, indices)
     for start in range(0, len(texts), settings.batch_size):
         chunk = slice(start, start + settings.batch_size)
         pixels = _draw_batch(bundle, encoded, texts[chunk], seeds[chunk], settings)
-        for index, image in enumerate(pixels, start):
-            yield Sample(caption, index, texts[index], image)
+        for place, image in enumerate(pixels, start):
+            yield Sample(caption, indices[place], texts[place], image)
 
 
 @torch.inference_mode()

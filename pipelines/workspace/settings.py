@@ -295,6 +295,10 @@ class SampleSettings:
     )
     steps: int = setting(30, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)
+    z_seed: int = setting(0, "Added to the seed for z alone: other z with the same noise.", low=ANY)
+    noise_seed: int = setting(
+        0, "Added to the seed for noise alone: the same z with other noise.", low=ANY
+    )
     temperature: float = setting(1.0, "Temperature of the prior.")
     top_p: float = setting(1.0, "Nucleus of the prior; 1 keeps every token.", high=1)
     batch_size: int = setting(16, "Images sampled together; the pictures do not depend on it.")

@@ -127,3 +127,26 @@ def test_a_baseline_reads_no_z(bundle, tiny_diffusion) -> None:
     with pytest.raises(KaleidoError) as caught:
         list(draw_from_z(baseline, "a star", ["<boxes> star <100><100><400><400>"], SETTINGS))
     assert caught.value.code == "model-mismatch"
+
+
+def test_z_and_noise_have_seeds_apart(bundle) -> None:
+    def drawn(**seeds: int) -> tuple[list[str], np.ndarray]:
+        samples = list(draw(bundle, "a circle", replace(SETTINGS, **seeds)))
+        return [s.z for s in samples], np.stack([s.pixels for s in samples])
+
+    z, pixels = drawn()
+    same_z, other_pixels = drawn(noise_seed=1)
+    assert same_z == z and not np.array_equal(other_pixels, pixels)
+    assert drawn(z_seed=1)[0] == drawn(seed=SETTINGS.seed + 1)[0] != z
+    # Both together are the next seed, in z and in noise.
+    both, next_seed = drawn(z_seed=1, noise_seed=1), drawn(seed=SETTINGS.seed + 1)
+    assert both[0] == next_seed[0] and np.array_equal(both[1], next_seed[1])
+
+
+def test_a_given_z_takes_the_noise_of_the_numbered_sample(bundle) -> None:
+    samples = list(draw(bundle, "a circle", SETTINGS))
+    last = samples[-1]
+    (again,) = draw_from_z(bundle, "a circle", [last.z], SETTINGS, [last.index])
+    assert again.index == last.index and np.array_equal(again.pixels, last.pixels)
+    (other,) = draw_from_z(bundle, "a circle", [last.z], SETTINGS)
+    assert not np.array_equal(other.pixels, last.pixels)

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
-import torch
 
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.evaluate.metrics.statistics import Estimate, jackknife
 from pipelines.evaluate.observe import Observed
-from pipelines.latents.text import LatentError
-from pipelines.latents.z_grammar import Grammar
-from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
-
-ROWS = 16
-"""z that are read together."""
+from pipelines.sample.likelihood import z_nats
 
 
 def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[str, Estimate]:
@@ -37,7 +30,10 @@ def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[st
     """
     seeds = len(real.z[0])
     texts = [[z for group in by_seed for z in group if read_z(z)] for by_seed in real.z]
-    nats = [_cross_entropies(prior, *pair) for pair in zip(captions, texts, strict=True)]
+    nats = [
+        [each for each in z_nats(prior, *pair) if each is not None]
+        for pair in zip(captions, texts, strict=True)
+    ]
     total, known = sum(map(len, texts)), [i for i, each in enumerate(nats) if each]
     if not total:
         return {}
@@ -54,36 +50,3 @@ def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[st
 
 def _perplexity(nats: Sequence[Sequence[np.ndarray]]) -> float:
     return float(np.exp(np.concatenate([z for each in nats for z in each]).mean()))
-
-
-@torch.inference_mode()
-def _cross_entropies(prior: Prior, caption: str, texts: Sequence[str]) -> list[np.ndarray]:
-    """Nats of each token, ends included, of each z of a caption that can be written."""
-    encoded = prior.encode([caption])
-    found = []
-    for start in range(0, len(texts), ROWS):
-        chunk = texts[start : start + ROWS]
-        for text, (ids, scores) in zip(chunk, _scores(prior, encoded, chunk), strict=True):
-            with suppress(LatentError):
-                found.append(_nats(prior.grammar(tuple(read_z(text) or ())), ids, scores))
-    return found
-
-
-def _scores(
-    prior: Prior, caption: States, texts: Sequence[str]
-) -> list[tuple[list[int], np.ndarray]]:
-    """The ids of each z, and the logits in the place of each: (length, vocabulary)."""
-    rows = caption.expand(torch.zeros(len(texts), dtype=torch.long))
-    ids, mask = prior.tokenize_z(texts)
-    return [
-        (row[keep].tolist(), scores[keep].float().cpu().double().numpy())
-        for row, keep, scores in zip(ids, mask, prior.z_logits(rows, ids), strict=True)
-    ]
-
-
-def _nats(grammar: Grammar, ids: Sequence[int], scores: np.ndarray) -> np.ndarray:
-    state, nats = grammar.start(), []
-    for token, logits in zip(ids, scores, strict=True):
-        nats.append(np.logaddexp.reduce(logits[grammar.legal(state)]) - logits[token])
-        state = grammar.step(state, token)
-    return np.array(nats)

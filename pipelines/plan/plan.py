@@ -1,0 +1,114 @@
+"""Plans: z of a caption without pictures, drawn by the prior alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipelines.documents.document import Document
+from pipelines.documents.projection import document_of
+from pipelines.latents.sequence import z_from_text
+from pipelines.models.prior import Prior
+from pipelines.plan.spread import choose, effective_number, similarity
+from pipelines.sample.decode import draw_z
+from pipelines.sample.draw import seeds_of
+from pipelines.sample.likelihood import z_nats
+from pipelines.workspace.settings import SampleSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One z of a caption.
+
+    Attributes:
+        caption: The caption it was drawn for.
+        index: Its number among those that were drawn, from 0: sample `index` of the same seed has
+            this z.
+        z: The latent as text.
+        nats: Mean cross-entropy of its tokens under the prior; lower is likelier.
+    """
+
+    caption: str
+    index: int
+    z: str
+    nats: float
+
+    def document(self, side: int | None = None) -> Document:
+        """Write it as a z document."""
+        document = document_of(z_from_text(self.z), self.caption, side)
+        return document.model_copy(update={"key": f"plan-{self.index:04d}"})
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What choosing for spread gains, and what it costs.
+
+    Attributes:
+        pool: How many z were drawn.
+        spread: Effective number (Vendi score of z) of the chosen ones.
+        spread_of_first: That of as many z as they come.
+        nats: Mean nats a token of the chosen ones.
+        nats_of_first: That of as many z as they come.
+    """
+
+    pool: int
+    spread: float
+    spread_of_first: float
+    nats: float
+    nats_of_first: float
+
+
+def plan(
+    prior: Prior,
+    caption: str,
+    kinds: Sequence[str],
+    settings: SampleSettings,
+    pool: int | None = None,
+) -> tuple[list[Plan], Gain | None]:
+    """Draw ``settings.n`` z of a caption.
+
+    Args:
+        prior: The prior.
+        caption: The caption.
+        kinds: Kinds of z, in order.
+        settings: ``n``, seed, temperature and top_p; the z are those of `sample`'s pictures.
+        pool: Draw so many, and choose the n that differ most (see `pipelines.plan.spread`); None
+            takes the first n.
+
+    Returns:
+        The plans, in the order in which they were drawn or chosen, and what the choice gained;
+        None where nothing was chosen.
+    """
+    count = max(settings.n, pool or 0)
+    plans = _drawn(prior, caption, kinds, settings, count)
+    if pool is None:
+        return plans, None
+    kernel = similarity([z_from_text(each.z) for each in plans])
+    chosen = choose(kernel, settings.n)
+    first = list(range(settings.n))
+    nats = np.array([each.nats for each in plans])
+    gain = Gain(
+        count,
+        effective_number(kernel[np.ix_(chosen, chosen)]),
+        effective_number(kernel[np.ix_(first, first)]),
+        float(nats[chosen].mean()),
+        float(nats[first].mean()),
+    )
+    return [plans[index] for index in chosen], gain
+
+
+def _drawn(
+    prior: Prior, caption: str, kinds: Sequence[str], settings: SampleSettings, count: int
+) -> list[Plan]:
+    with torch.inference_mode():
+        encoded = prior.encode([caption])
+    seeds = seeds_of(settings, "z", caption, range(count))
+    texts = draw_z(prior, encoded, kinds, seeds, settings.temperature, settings.top_p)
+    nats = [np.nan if each is None else each.mean() for each in z_nats(prior, caption, texts)]
+    return [
+        Plan(caption, index, text, float(value))
+        for index, (text, value) in enumerate(zip(texts, nats, strict=True))
+    ]
