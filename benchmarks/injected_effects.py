@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, Source, join, observe
+from pipelines.evaluate.observe import Observed, PictureSource, join, observe
 from pipelines.scenes.heldout import fresh_captions
 from pipelines.scenes.judge import Judge
+from pipelines.scenes.measure import measure
 from pipelines.scenes.protocol import real_of
 from pipelines.scenes.reference import Asked
 
@@ -38,8 +38,8 @@ def main() -> None:
     judge, captions = Judge.load(embedded_path("judge")), fresh_captions(CAPTIONS)
     asked = [Asked.by(caption) for caption in captions]
 
-    def seen(source: Source) -> Observed:
-        return join([observe(source, judge.look, captions, seed) for seed in SEEDS])
+    def seen(source: PictureSource) -> Observed:
+        return join([observe(source, judge.inspect, captions, seed) for seed in SEEDS])
 
     reference = seen(real_of(N, "reference", SIDE))
     real = real_of(N, "data", SIDE)
@@ -64,7 +64,7 @@ def row(name: str, sound: Mapping[str, Estimate], columns: Mapping[str, Mapping[
         yield text if inside else f"**{text}**"
 
 
-def spoilt(source: Source, fault: Fault) -> Source:
+def spoilt(source: PictureSource, fault: Fault) -> PictureSource:
     """Return a source whose pictures have a fault."""
 
     def spoiling(caption: str, seed: int) -> tuple[list[str], Images]:

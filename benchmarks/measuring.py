@@ -21,11 +21,12 @@ from _paired import in_turns
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.measure import feature_distances, feature_metrics, measure
+from pipelines.evaluate.measure import feature_distances, feature_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.observe import Look, Observed, Source, join, observe
+from pipelines.evaluate.observe import Inspect, Observed, PictureSource, join, observe
 from pipelines.scenes.heldout import fresh_captions
 from pipelines.scenes.judge import Judge
+from pipelines.scenes.measure import measure
 from pipelines.scenes.protocol import real_of
 from pipelines.scenes.reference import Asked, reference_images
 
@@ -46,14 +47,14 @@ def main() -> None:
 def beside_the_judge(captions: list[str], pictures: dict[str, np.ndarray]) -> None:
     """Time the judge alone, and the whole evaluation of pictures of scenes."""
     judge, asked = Judge.load(embedded_path("judge")), [Asked.by(c) for c in captions]
-    reference = seen(real_of(N, "reference", SIDE), judge.look, captions)
+    reference = seen(real_of(N, "reference", SIDE), judge.inspect, captions)
 
     def network() -> None:
         for caption in captions:
             judge.features(pictures[caption])
 
     def all_of_it() -> None:
-        drawn = seen(given(pictures), judge.look, captions)
+        drawn = seen(given(pictures), judge.inspect, captions)
         measure(drawn, reference, asked, judge.config.ceiling["adherence"])
 
     rose = rise(all_of_it)
@@ -91,14 +92,14 @@ def beside_a_usual_network(captions: list[str], pictures: dict[str, np.ndarray])
     report("DINOv2-small, as far as time goes", alone, statistics.median(times["measuring"]), rose)
 
 
-def given(pictures: dict[str, np.ndarray]) -> Source:
+def given(pictures: dict[str, np.ndarray]) -> PictureSource:
     """Return a source of existing pictures, without z."""
     return lambda caption, seed: ([""] * N, pictures[caption])
 
 
-def seen(source: Source, look: Look, captions: list[str]) -> Observed:
+def seen(source: PictureSource, inspect: Inspect, captions: list[str]) -> Observed:
     """Observe all captions under one seed."""
-    return join([observe(source, look, captions, 0)])
+    return join([observe(source, inspect, captions, 0)])
 
 
 def peak_memory() -> int:

@@ -84,9 +84,11 @@ def evaluate(
     opened, asked = open_workspace(context, workspace), split_names(models) or MODELS
     _require_models(opened, asked, embedded)
     from pipelines.evaluate.run import evaluate as run
+    from pipelines.protocols import choose_protocol
 
     summary = run(
         opened,
+        choose_protocol(opened, embedded),
         name=name,
         embedded=embedded,
         models=asked,

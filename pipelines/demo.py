@@ -14,6 +14,7 @@ from pipelines.embedded.paths import ships
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import extract
 from pipelines.extract.stages import READY
+from pipelines.protocols import choose_protocol
 from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
@@ -91,5 +92,6 @@ def demo(
     embedded = ships("prior", "diffusion", "baseline")
     which = "embedded models" if embedded else "models just trained (far too briefly to be good)"
     with step("evaluate", f"4. Comparing the {which}, baseline against Kaleido."):
-        summary = evaluate(workspace, embedded=embedded, name="demo", progress=progress)
+        protocol = choose_protocol(workspace, embedded)
+        summary = evaluate(workspace, protocol, embedded=embedded, name="demo", progress=progress)
     return DemoSummary(workspace.root, summary.report, seconds)

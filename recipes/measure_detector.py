@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluate.adherence.matching import iou
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.detectors.yolo import YoloBackend
 from pipelines.scenes.factors import SHAPES
-from pipelines.scenes.judge import iou
 from recipes.examples_detector import Target, draw_example
 
 TEST_SCENES = 1000

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.evaluate.adherence.matching import iou
+from pipelines.evaluate.observations import Verdict
 from pipelines.latents.text import GRID
-from pipelines.scenes.judge import Judge, Verdict, iou
+from pipelines.scenes.judge import Judge
 from recipes.examples_judge import Truth, draw_example
 
 
@@ -51,7 +53,7 @@ def _match(verdict: Verdict, truth: Truth) -> Iterator[dict[str, bool]]:
             shape, colour, texture, _ = truth.objects[j]
             found = verdict.objects[i]
             yield {
-                "shape": found.shape == shape,
-                "colour": found.colour == colour,
-                "texture": found.texture == texture,
+                "shape": found.label == shape,
+                "colour": found.attributes["colour"] == colour,
+                "texture": found.attributes["texture"] == texture,
             }

@@ -19,12 +19,13 @@ import torch
 from pipelines.core.errors import KaleidoError
 from pipelines.core.seeds import derive
 from pipelines.embedded.paths import ROOT
+from pipelines.evaluate.observations import Verdict
 from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels, to_tensor
 from pipelines.models.prior import Prior
 from pipelines.sample.sampler import integrate
-from pipelines.scenes.judge import Judge, Verdict
+from pipelines.scenes.judge import Judge
 from pipelines.scenes.modes import matches
 from pipelines.scenes.reference import Asked, reference_images
 from recipes.measure_prior import captions
@@ -101,7 +102,7 @@ def measure(
 def _kept(verdicts: Sequence[Verdict], asked: Sequence[Asked]) -> dict[str, float]:
     whole = [matches(verdict, wanted) for verdict, wanted in zip(verdicts, asked, strict=True)]
     shapes = [
-        (Counter(item.shape for item in verdict.objects) & wanted.shapes).total()
+        (Counter(item.label for item in verdict.objects) & wanted.shapes).total()
         for verdict, wanted in zip(verdicts, asked, strict=True)
     ]
     total = sum(wanted.shapes.total() for wanted in asked)

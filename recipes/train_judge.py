@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from pipelines.core.progress import SILENT, LineProgress, Progress
 from pipelines.core.seeds import derive, generator
+from pipelines.models.pixels import to_square_tensor
 from pipelines.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
-from pipelines.scenes.judge import JudgeConfig, JudgeNetwork, save_judge, to_input
+from pipelines.scenes.judge import JudgeConfig, JudgeNetwork, save_judge
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import train
 from pipelines.train.options import TrainOptions
@@ -51,7 +52,7 @@ class JudgeTask(Task):
         examples = [draw_example(self._seed, "judge", start + i) for i in range(count)]
         pixels, truths = zip(*examples, strict=True)
         rng = generator(self._seed, "judge-spoil", start)
-        return spoil(to_input(np.stack(pixels), SIZE), rng), targets(truths)
+        return spoil(to_square_tensor(np.stack(pixels), SIZE), rng), targets(truths)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """See `loss_of`."""
@@ -113,7 +114,7 @@ def fit_features(network: JudgeNetwork, seed: int, images: int) -> None:
     network.eval()
     rows = torch.cat(
         [
-            network.pooled(network.levels(to_input(np.stack(chunk), SIZE)))
+            network.pooled(network.levels(to_square_tensor(np.stack(chunk), SIZE)))
             for chunk in _chunks(
                 draw_example(seed, "judge-features", i, True)[0] for i in range(images)
             )

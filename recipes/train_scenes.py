@@ -26,6 +26,8 @@ from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.scenes.generate import write_scenes
+from pipelines.scenes.protocol import Scenes
+from pipelines.scenes.shipped_data import SCENES, SEED, heldout_scenes
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 from pipelines.train.tokenizer import measure as measure_tokenizer
@@ -36,7 +38,6 @@ from pipelines.workspace.workspace import SETTINGS_FILE, Workspace
 from recipes import train_captioner
 from recipes.card import write_card
 from recipes.measure_prior import measure
-from recipes.recipe_data import SCENES, SEED, heldout_scenes
 
 CARDS = {
     "tokenizer": (
@@ -190,7 +191,7 @@ def measure_shipped(workspace: Workspace, progress: Progress) -> dict[str, dict[
         "tokenizer": {f"held-out scenes: {name}": f"{v:.4g}" for name, v in read.items()},
         "prior": {f"held-out captions: {name}": f"{v:.4g}" for name, v in found.items()},
     }
-    summary = evaluate(workspace, REPORT, embedded=True, progress=progress)
+    summary = evaluate(workspace, Scenes(embedded=True), REPORT, embedded=True, progress=progress)
     for name, model in (("diffusion", KALEIDO), ("baseline", BASELINE)):
         facts[name] = {
             f"CFG {row['cfg']:g}: {row['metric']}": _interval(row)

@@ -1,4 +1,4 @@
-"""Finished cells on disk, so that an interrupted evaluation goes on where it was."""
+"""Finished cells on disk, so that an interrupted evaluation continues where it was."""
 
 from __future__ import annotations
 
@@ -12,62 +12,54 @@ from typing import Any
 
 import numpy as np
 
-import pipelines
 from pipelines.core.files import atomic_write, remove_leftovers
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.evaluate.observe import Cell
 from pipelines.sample.bundle import Bundle
-from pipelines.scenes.judge import Found, Verdict
 
-_CODE = (
-    *(f"core/{name}.py" for name in ("images", "masks", "seeds")),
-    *("scenes",),
-    *(f"extract/{name}.py" for name in ("blobs", "boxes", "detection", "ellipse", "palette")),
-    *("latents", "models", "sample"),
-    *(
-        f"evaluate/adherence/{name}.py"
-        for name in ("ellipses", "palettes", "tokens", "truth", "z_text")
-    ),
-    *(f"evaluate/metrics/{name}.py" for name in ("memorization", "edges", "variance_explained")),
-    *(f"evaluate/{name}.py" for name in ("networks", "observe", "own_data")),
-)
-"""Files and folders of `pipelines` that decide what is in a cell."""
+VERSION = 1
+"""Version of what is drawn, computed and written in a cell.
+
+Raise it whenever sampling, features, verdicts, adherence or the fields of a cell change, so that
+cells of earlier versions are computed again. A test compares one small cell with recorded values.
+"""
 
 
 class CellStore:
-    """Cells of one report in a folder, each under a fingerprint of everything that it depends on.
+    """The cells of one report in a folder, each named by a fingerprint of all it depends on.
 
     Attributes:
-        reused: How many were there already.
-        made: How many were not.
+        reused: Cells that were there already.
+        made: Cells that were computed.
     """
 
     def __init__(self, folder: Path, common: Mapping[str, Any], progress: Progress) -> None:
         """Open the folder; the caller holds its lock.
 
         Args:
-            folder: Where the cells lie.
-            common: JSON values that all of the cells depend on.
+            folder: Where the cells are kept.
+            common: JSON values that all cells depend on.
             progress: Told of files that cannot be read.
         """
         self.reused = self.made = 0
         self._folder, self._progress = folder, progress
-        self._common = fingerprint(dict(common), code_hash())
+        self._common = fingerprint(dict(common), VERSION)
         self._wanted: set[Path] = set()
         remove_leftovers(folder)
 
     def get(
-        self, name: str, facts: Mapping[str, Any], make: Callable[[], Cell]
+        self, name: str, metadata: Mapping[str, Any], make: Callable[[], Cell]
     ) -> tuple[Cell, bool]:
-        """Return a cell, and whether it was there already; else make and save it.
+        """Return a cell, computed and saved if it is not there, and whether it was there.
 
         Args:
-            name: For people who look into the folder.
-            facts: JSON values that this cell depends on, besides the common ones.
-            make: Computes it.
+            name: A readable start of the file's name.
+            metadata: JSON values that this cell depends on, besides the common ones.
+            make: Computes the cell.
         """
-        mark = fingerprint(self._common, dict(facts))
+        mark = fingerprint(self._common, dict(metadata))
         path = self._folder / f"{name}-{mark[:16]}.npz"
         self._wanted.add(path)
         if path.is_file():
@@ -76,14 +68,14 @@ class CellStore:
                 self.reused += 1
                 return cell, True
             except ValueError as error:
-                self._progress.message(f"{path} is damaged ({error}); it is made again.")
+                self._progress.message(f"{path} is damaged ({error}); it is computed again.")
         cell = make()
         atomic_write(path, encode_cell(cell))
         self.made += 1
         return cell, False
 
     def prune(self) -> None:
-        """Remove cells that were not asked for: those of earlier models or settings."""
+        """Remove cells that were not used: those of earlier models or settings."""
         # Only names that `get` gives: a user's own arrays stay.
         for path in set(self._folder.glob(f"*-{'[0-9a-f]' * 16}.npz")) - self._wanted:
             path.unlink()
@@ -122,12 +114,12 @@ def decode_cell(data: bytes) -> Cell:
 
 
 def _verdict(value: Mapping[str, Any]) -> Verdict:
-    return Verdict(tuple(map(_found, value["objects"])), value["background"])
+    return Verdict(tuple(map(_found_object, value["objects"])), value["background"])
 
 
-def _found(value: Mapping[str, Any]) -> Found:
+def _found_object(value: Mapping[str, Any]) -> FoundObject:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    return Found(**fields)
+    return FoundObject(**fields)
 
 
 def bundle_hash(bundle: Bundle) -> str:
@@ -137,13 +129,3 @@ def bundle_hash(bundle: Bundle) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().numpy().tobytes())
     return fingerprint(bundle.prior.identity, bundle.z_kinds, model.config, digest.hexdigest())
-
-
-def code_hash() -> str:
-    """Hash the code that draws and judges: a number to be raised by hand would be forgotten."""
-    root, digest = Path(pipelines.__file__).parent, hashlib.sha256()
-    for entry in _CODE:
-        place = root / entry
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

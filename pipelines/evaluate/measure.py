@@ -1,37 +1,20 @@
-"""All metrics of one source of pictures against the reference."""
+"""Metrics of one source of pictures against real ones, in a feature space."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 
-from pipelines.evaluate.adherence.boxes import agrees, same_count, same_shapes
 from pipelines.evaluate.adherence.kinds import adherence
 from pipelines.evaluate.metrics.diversity import mss, unit, vendi
 from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.frechet import frechet_by_caption
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.metrics.manifolds import Balls, prdc
-from pipelines.evaluate.metrics.statistics import Estimate, combine
-from pipelines.evaluate.metrics.z_texts import text_metrics
+from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed
-from pipelines.latents.text import marker
-from pipelines.scenes.judge import Verdict
-from pipelines.scenes.modes import (
-    FACTORS,
-    entropy_of_as_many,
-    matches,
-    mode_coverage,
-    mode_entropy,
-)
-from pipelines.scenes.oracle import FactorValues, factor_values, known_values
-from pipelines.scenes.reference import Asked
-
-Groups = Sequence[Sequence[Sequence[Verdict]]]
-"""Verdicts by caption and seed."""
 
 DIVERSITY: dict[str, Callable[[np.ndarray], float]] = {
     "vendi": vendi,
@@ -44,47 +27,10 @@ LEAST_VALID = 2
 """A similarity needs two pictures: groups with fewer valid ones are skipped, and counted."""
 
 
-def measure(
-    seen: Observed, reference: Observed, asked: Sequence[Asked], ceiling: float
-) -> dict[str, Estimate]:
-    """Measure pictures.
-
-    Args:
-        seen: The pictures, n of each caption under each seed, n of 2 or more.
-        reference: Real ones, as many.
-        asked: What each caption asks for.
-        ceiling: Share of real boxes that the judge finds with the right shape, above 0.
-
-    Returns:
-        Estimates by metric. Over all pictures together: ``frechet``, ``mmd``, ``precision``,
-        ``recall``, ``density``, ``coverage.real``. Over the n pictures of a caption under one
-        seed: ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy over that of real
-        pictures) and ``caption`` (share that shows exactly the captioned objects, in the colours
-        that the caption states: the valid ones). Over the valid ones among them: ``vendi.valid``
-        and the like, ``entropy.FACTOR`` (nats), ``entropy.FACTOR.real`` (what as many real
-        pictures have) and ``coverage.FACTOR``; these say how many pictures they used and skip
-        groups with too few. Of z, where there is one: see `adherence`, `text_metrics` and
-        `_z_metrics`; ``boxes.of_ceiling`` is a share of what the judge finds in real pictures.
-    """
-    valid = _matching(seen, asked)
-    drawn, real = _kept(seen, valid), _kept(reference, _matching(reference, asked))
-    values = _set_metrics(seen, reference)
-    values["edges"] = edge_ratio(seen, reference)
-    values["caption"] = Estimate.mean_of(valid.mean(2))
-    for name, score in DIVERSITY.items():
-        values |= _diversity(seen, valid, name, score)
-    for factor in FACTORS:
-        values |= _modes(seen, drawn, real, asked, factor)
-    values |= adherence(seen) | text_metrics(seen) | _z_metrics(seen, asked)
-    if "boxes" in values:
-        values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
-    return values
-
-
 def feature_distances(
     seen: Observed, reference: Observed, texts: np.ndarray | None = None
 ) -> dict[str, Estimate]:
-    """Compare pictures that nothing judges with real ones, over all captions.
+    """Compare pictures with real ones over all captions, where no judge is used.
 
     Args:
         seen: The pictures, n of each caption under each seed.
@@ -109,12 +55,12 @@ def feature_distances(
 def feature_metrics(
     seen: Observed, reference: Observed, texts: np.ndarray | None = None
 ) -> dict[str, Estimate]:
-    """Measure pictures that nothing judges, caption by caption.
+    """Measure pictures caption by caption, where no judge is used.
 
     Args:
-        seen: As for `feature_distances`, like the others.
-        reference: Likewise.
-        texts: Likewise.
+        seen: As in `feature_distances`.
+        reference: As in `feature_distances`.
+        texts: As in `feature_distances`.
 
     Returns:
         Estimates by metric: ``vendi``, ``vendi.infinity`` and ``mss``, where a caption has two
@@ -127,36 +73,43 @@ def feature_metrics(
         estimates["clip"] = Estimate.mean_of(100.0 * cosines.clip(min=0.0).mean(2))
     if seen.features.shape[2] >= LEAST_VALID:
         for name, score in DIVERSITY.items():
-            estimates[name] = _over_all(seen, score)
+            estimates[name] = by_groups(seen, score)
     return estimates | adherence(seen)
 
 
 def edge_ratio(seen: Observed, reference: Observed) -> Estimate:
     """Edge energy of pictures over that of real ones.
 
-    A ratio of means, since a mean of ratios to a few pictures' noisy energy would be too high. Each
-    caption and seed contributes what it adds to the ratio, to first order.
+    A ratio of means: the mean of ratios to the noisy energy of a few pictures would be too high.
+    The table holds each caption's and seed's contribution to the ratio, to first order.
     """
     drawn, real = seen.edges.mean(2), reference.edges.mean(axis=(1, 2))
     ratio = drawn.mean() / real.mean()
     return Estimate.mean_of(ratio + (drawn - ratio * real[:, None]) / real.mean())
 
 
-def _matching(seen: Observed, asked: Sequence[Asked]) -> np.ndarray:
-    """Which pictures show what was asked for: bool (captions, seeds, n)."""
-    groups = zip(seen.verdicts, asked, strict=True)
-    return np.array([[[matches(v, a) for v in g] for g in by_seed] for by_seed, a in groups])
+def set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
+    """Compare pictures with as many real ones, over all captions.
+
+    Returns:
+        ``frechet``, ``mmd``, ``precision``, ``recall``, ``density`` and ``coverage.real``.
+    """
+    captions, seeds = seen.features.shape[:2]
+    drawn, real = FeatureSet(seen.by_caption), reference.feature_set
+    distances = {
+        "frechet": frechet_by_caption(drawn.moments, real.moments),
+        "mmd": mmd_by_caption(drawn.kernel_means, real.kernel_means),
+    }
+    shares = _shares(drawn.balls, real.balls)
+    return _of_captions(distances, seeds) | {
+        name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
+        for name, points in shares.items()
+    }
 
 
-def _kept(seen: Observed, which: np.ndarray) -> Groups:
-    """The verdicts of those pictures, by caption and seed."""
-    return [
-        [
-            [verdict for verdict, keep in zip(group, kept, strict=True) if keep]
-            for group, kept in zip(by_seed, kept_by_seed, strict=True)
-        ]
-        for by_seed, kept_by_seed in zip(seen.verdicts, which, strict=True)
-    ]
+def by_groups(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
+    """Average a score of features (n, d) over captions and seeds."""
+    return seen.by_group(lambda c, s: score(seen.features[c, s]))
 
 
 def _of_captions(values: Mapping[str, tuple[float, np.ndarray]], seeds: int) -> dict[str, Estimate]:
@@ -164,7 +117,7 @@ def _of_captions(values: Mapping[str, tuple[float, np.ndarray]], seeds: int) -> 
 
 
 def _shares_in_blocks(seen: Observed, reference: Observed) -> dict[str, Estimate]:
-    """Average the metrics that need as many drawn as real pictures over blocks of as many.
+    """Split the pictures into blocks of m and average precision, recall, density and coverage.
 
     Args:
         seen: n of each caption under each seed.
@@ -194,79 +147,3 @@ def _shares(drawn: Balls, real: Balls) -> dict[str, np.ndarray]:
         "density": scores.density,
         "coverage.real": scores.covered,
     }
-
-
-def _set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
-    captions, seeds = seen.features.shape[:2]
-    drawn, real = FeatureSet(seen.by_caption), reference.feature_set
-    distances = {
-        "frechet": frechet_by_caption(drawn.moments, real.moments),
-        "mmd": mmd_by_caption(drawn.kernel_means, real.kernel_means),
-    }
-    shares = _shares(drawn.balls, real.balls)
-    return _of_captions(distances, seeds) | {
-        name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
-        for name, points in shares.items()
-    }
-
-
-def _diversity(
-    seen: Observed, valid: np.ndarray, name: str, score: Callable[[np.ndarray], float]
-) -> dict[str, Estimate]:
-    """Score all pictures of a group, and the valid ones alone: garbage is diverse too."""
-
-    def of_valid(c: int, s: int) -> float:
-        rows = seen.features[c, s][valid[c, s]]
-        return score(rows) if len(rows) >= LEAST_VALID else float("nan")
-
-    return {
-        name: _over_all(seen, score),
-        f"{name}.valid": seen.by_group(of_valid, valid.sum(2)),
-    }
-
-
-def _over_all(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:
-    return seen.by_group(lambda c, s: score(seen.features[c, s]))
-
-
-def _modes(
-    seen: Observed, drawn: Groups, real: Groups, asked: Sequence[Asked], factor: str
-) -> dict[str, Estimate]:
-    """Measure a factor among valid pictures, drawn and real ones."""
-    counts = np.array([[len(group) for group in by_seed] for by_seed in drawn])
-    ours, theirs = (_factor_values(side, asked, factor) for side in (drawn, real))
-    known = [known_values(factor, a.shapes.total()) for a in asked]
-    scores: dict[str, Callable[[int, int], float]] = {
-        f"entropy.{factor}": lambda c, s: mode_entropy(ours[c][s]),
-        f"entropy.{factor}.real": lambda c, s: entropy_of_as_many(int(counts[c, s]), theirs[c][s]),
-        f"coverage.{factor}": lambda c, s: mode_coverage(ours[c][s], known[c]),
-    }
-    return {name: seen.by_group(score, counts) for name, score in scores.items()}
-
-
-def _factor_values(groups: Groups, asked: Sequence[Asked], factor: str) -> list[list[FactorValues]]:
-    return [
-        [factor_values(group, of_caption, factor) for group in by_seed]
-        for by_seed, of_caption in zip(groups, asked, strict=True)
-    ]
-
-
-def _z_metrics(seen: Observed, asked: Sequence[Asked]) -> dict[str, Estimate]:
-    """Measure whether z says what the caption says.
-
-    Returns:
-        ``z.count``, ``z.shapes`` and ``z.agrees`` (both, and each shape's number); nothing where
-        no z has boxes.
-    """
-    if not any(marker("boxes") in z for z in seen.texts):
-        return {}
-    checks = {"count": same_count, "shapes": same_shapes, "agrees": agrees}
-    return {f"z.{name}": _z_share(seen, asked, holds) for name, holds in checks.items()}
-
-
-def _z_share(
-    seen: Observed, asked: Sequence[Asked], holds: Callable[[str, Counter[str]], bool]
-) -> Estimate:
-    return seen.by_group(
-        lambda c, s: float(np.mean([holds(z, asked[c].shapes) for z in seen.z[c][s]]))
-    )

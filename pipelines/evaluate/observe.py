@@ -9,26 +9,25 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.core.progress import Advance
-from pipelines.evaluate.adherence.ellipses import with_ellipses
 from pipelines.evaluate.adherence.palettes import palette_fits
 from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.metrics.edges import edge_energy
 from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.observations import Verdict
 from pipelines.latents.base import Latent
-from pipelines.latents.blobs import Blobs
 from pipelines.latents.text import marker
 from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import draw
-from pipelines.scenes.judge import Verdict
 from pipelines.workspace.settings import SampleSettings
 
-Source = Callable[[str, int], tuple[list[str], np.ndarray]]
+PictureSource = Callable[[str, int], tuple[list[str], np.ndarray]]
 """(caption, seed) -> the z of each picture as text ("" for none), uint8 (n, side, side, 3)."""
 
-Look = Callable[[np.ndarray], tuple[np.ndarray, list[Verdict]]]
-"""uint8 (n, height, width, 3) -> features, float32 (n, d), and verdicts, if anything judges."""
+Inspect = Callable[[np.ndarray, Sequence[str]], tuple[np.ndarray, list[Verdict]]]
+"""uint8 (n, height, width, 3) and the z of each picture -> features, float32 (n, d), and verdicts;
+no verdicts where nothing judges."""
 
 SHOWN = (6, 8)
 """Captions in the report's grids, and pictures of each."""
@@ -44,7 +43,7 @@ class Cell:
         z: By caption, one text a picture.
         edges: Edge energy of each picture, (captions, n).
         colours: How well each picture keeps to its palette, (captions, n, 6), see `palette_fits`.
-        ids: Its tokens, int32 (captions, n, 2, cells), see `Retokenizer.look`; no cells where z
+        ids: Its tokens, int32 (captions, n, 2, cells), see `Retokenizer.read`; no cells where z
             has no tokens, or nothing reads them.
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
             the report's grids. They are not chosen.
@@ -112,8 +111,8 @@ class Observed:
 
 
 def observe(
-    source: Source,
-    look: Look,
+    source: PictureSource,
+    inspect: Inspect,
     captions: Sequence[str],
     seed: int,
     advance: Advance = lambda n=1, note="": None,
@@ -123,7 +122,7 @@ def observe(
 
     Args:
         source: Gives the pictures.
-        look: Sees them.
+        inspect: Computes their features and verdicts.
         captions: What to draw.
         seed: Of the pictures.
         advance: Told of each finished caption.
@@ -134,13 +133,13 @@ def observe(
     shown: list[np.ndarray] = []
     for caption in captions:
         z, images = source(caption, seed)
-        rows, judged = look(images)
+        rows, judged = inspect(images, z)
         features.append(rows)
-        verdicts.append(with_ellipses(images, judged) if judged and _has(z, Blobs) else judged)
+        verdicts.append(judged)
         edges.append(edge_energy(images))
         colours.append(palette_fits(z, images, texts[-1] if texts else ()))
         if tokenizer and _has(z, Tokens):
-            ids.append(tokenizer.look(images, z))
+            ids.append(tokenizer.read(images, z))
         else:
             ids.append(np.zeros((len(images), 2, 0), np.int32))
         texts.append(z)
@@ -168,7 +167,7 @@ def join(cells: Sequence[Cell]) -> Observed:
     )
 
 
-def samples_of(bundle: Bundle, options: SampleSettings) -> Source:
+def samples_of(bundle: Bundle, options: SampleSettings) -> PictureSource:
     """Samples of a model; the seed of `options` gives way to each repetition's."""
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:

@@ -1,9 +1,10 @@
-"""The yardstick of any data: a named feature network, and the pictures that were held out."""
+"""The protocol for any data: a named feature network, and the pictures that were held out."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -20,24 +21,65 @@ from pipelines.evaluate.metrics.memorization import digest, training_pictures
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.protocol import Description
+from pipelines.evaluate.observations import Verdict
+from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.evaluate.protocol import Compared, ProtocolNotes
+from pipelines.models.hub import model_folder
 from pipelines.models.pixels import reduced_pixels
-from pipelines.scenes.judge import Verdict
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Choose `DataProtocol`, with the network that ``evaluate.features`` names."""
+
+    def check(self, workspace: Workspace) -> None:
+        """Require the name of a network that can be found."""
+        features = workspace.settings.evaluate.features
+        if not features:
+            raise KaleidoError(
+                "evaluate.features",
+                "no feature network is named. Pictures of your own are measured in the features "
+                "of a pretrained vision model; only the toy scenes have a judge of their own.",
+                "Name a model of transformers by folder or name: --features facebook/dinov2-base. "
+                "Or compare the embedded models: --embedded.",
+                code="not-comparable",
+            )
+        model_folder(features)
+
+    def open(self, compared: Compared) -> DataProtocol:
+        """Load the network and read the held-out data."""
+        settings = compared.workspace.settings.evaluate
+        if compared.embedded:
+            raise KaleidoError(
+                f"evaluate.features = {settings.features!r}",
+                "the embedded models draw scenes, and a judge measures those.",
+                "Leave out --features, or train models of your own.",
+                code="not-comparable",
+            )
+        network = PretrainedFeatures(settings.features)
+        return DataProtocol(
+            network,
+            compared.workspace,
+            settings.captions,
+            settings.n,
+            compared.truth,
+            compared.progress,
+        )
 
 
 class DataProtocol:
     """An `EvaluationProtocol` for the captions and pictures of a workspace.
 
-    A caption of one's own data often has one picture only, so each has as many real pictures as
-    the scarcest, at most n. The second real set are held-out pictures of other captions.
+    Most captions of real data have a single picture, so every caption gets as many real pictures
+    as the scarcest one has, at most n. The second real set is made of held-out pictures of other
+    captions.
 
     Args:
-        network: Its features are measured in.
+        network: The feature space.
         workspace: Holds the data.
-        wanted: Captions, at most.
+        wanted: Most captions.
         n: Samples of a caption and seed.
         truth: Writes the z of real pictures.
         progress: Told if there are fewer captions.
@@ -66,7 +108,7 @@ class DataProtocol:
                 "the workspace has no held-out records.",
                 "One in ten is; write more data.",
             )
-        self.captions = tuple(chosen)
+        self.captions = self.groups = tuple(chosen)
         if len(chosen) < wanted:
             progress.message(f"The data hold out {len(chosen)} captions; {wanted} were asked for.")
         each = min(len(records) for records in chosen.values())
@@ -82,12 +124,12 @@ class DataProtocol:
         self._others = _dealt(others, self.captions, each)
         self.training = training_pictures(workspace, workspace.settings.evaluate.training)
         shown = [*_flat(self._reference), *_flat(self._others)]
-        self.facts = {
+        self.metadata = {
             "network": network.name,
             "real": fingerprint([[record.key, digest(record)] for record in shown]),
         }
         self._texts = network.texts(self.captions) if network.reads_text else None
-        self.description = Description(
+        self.notes = ProtocolNotes(
             f"{each} held-out {'picture' if each == 1 else 'pictures'} of each caption; “real "
             "pictures” are as many others",
             f"{network.name}, {network.width} dimensions",
@@ -100,10 +142,10 @@ class DataProtocol:
         self._unlike = {"vendi", "vendi.infinity"} if each != settings.n else set()
         self._unlike |= {"frechet"} if each != settings.n * len(settings.seeds) else set()
 
-    def real(self, n: int, side: int) -> dict[str, Source]:
+    def real(self, n: int, side: int) -> dict[str, PictureSource]:
         """The held-out pictures, the same under each seed and whatever n is."""
 
-        def of(records: dict[str, list[Record]]) -> Source:
+        def of(records: dict[str, list[Record]]) -> PictureSource:
             def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
                 chosen = records[caption]
                 z = [self.truth.of_pixels(open_image(r.image, r.key)) for r in chosen]
@@ -114,12 +156,14 @@ class DataProtocol:
         sets = {"reference": self._reference, "data": self._others}
         return {purpose: of(records) for purpose, records in sets.items() if records}
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
-        """The network's features; it does not judge."""
+    def inspect(
+        self, images: np.ndarray, texts: Sequence[str] = ()
+    ) -> tuple[np.ndarray, list[Verdict]]:
+        """Compute the network's features; it judges nothing."""
         return self._network(images), []
 
     def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
-        """All metrics that need no judge."""
+        """Compute all metrics that need no judge."""
         return (
             feature_distances(seen, reference, self._texts)
             | feature_metrics(seen, reference, self._texts)
@@ -127,10 +171,10 @@ class DataProtocol:
         )
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
-        """Compare both real sets; what is said of single captions is of their own pictures.
+        """Compare both real sets; metrics of single captions use the captions' own pictures.
 
-        Left out is what could not be compared with the models': numbers that depend on how many
-        pictures there are, where a model draws more.
+        Metrics that depend on the number of pictures are left out where the models draw more:
+        they could not be compared.
         """
         values = feature_metrics(reference, reference, self._texts)
         del values["edges"]  # over those of the same pictures
@@ -176,7 +220,7 @@ class DataProtocol:
 def _pictures(
     workspace: Workspace, wanted: int, n: int
 ) -> tuple[dict[str, list[Record]], list[Record], array[int]]:
-    """Read the data once; of several records of one held-out image the first one counts.
+    """Read the data once; the first of several records of one held-out image counts.
 
     Returns:
         The first `wanted` held-out captions with up to n records each, other held-out records, and

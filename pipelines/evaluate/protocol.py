@@ -1,4 +1,4 @@
-"""Yardsticks: what pictures are measured in, and the real ones that they are measured against."""
+"""How an evaluation measures: the feature space, the captions, and the real pictures."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipelines.core.progress import Progress
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.metrics.memorization import TrainingPictures
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, Source
-from pipelines.scenes.judge import Verdict
+from pipelines.evaluate.observations import Verdict
+from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.sample.bundle import Bundle
+from pipelines.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Description:
-    """What the report says of a yardstick.
+class ProtocolNotes:
+    """What the report tells about a protocol, and which of its metrics it shows where.
 
     Attributes:
         reference: Where the real pictures come from.
         features: What the feature space is.
-        not_judged: What it cannot see; empty if nothing is to be said.
-        warnings: What lessens the worth of the numbers; shown at the top.
-        ceiling: The judge's accuracy on held-out renders, by name; empty without a judge.
-        parity_unknown: Why these real pictures cannot tell whether models are equally trained;
+        not_judged: What the protocol cannot see; empty if there is nothing to tell.
+        warnings: Reasons to trust the numbers less; shown at the top.
+        ceiling: The judge's accuracy on real pictures, by name; empty without a judge.
+        parity_unknown: Why these real pictures cannot tell whether the models are equally trained;
             empty if they can.
+        parity_entropies: Metrics that both models must bring to the level of real pictures at
+            CFG 1; each is compared with ``METRIC.real``.
+        headlines: Metrics of the protocol's own whose change under guidance is shown.
+        curves: Metrics of the protocol's own that are drawn over the guidance scale.
+        titles: Metric -> title and explanation, for metrics that only this protocol has, and
+            ``ceiling.NAME`` for each accuracy of the judge.
     """
 
     reference: str
@@ -35,43 +44,56 @@ class Description:
     warnings: Sequence[str] = ()
     ceiling: Mapping[str, float] = field(default_factory=dict)
     parity_unknown: str = ""
+    parity_entropies: Sequence[str] = ()
+    headlines: Sequence[str] = ()
+    curves: Sequence[str] = ()
+    titles: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class EvaluationProtocol(Protocol):
     """One way to measure.
 
     Attributes:
-        name: Of the feature space; it stands in every metric's name.
-        captions: What is drawn.
-        facts: JSON values that decide what is seen in a picture, and which pictures are real.
+        name: Name of the feature space; every metric's full name contains it.
+        captions: The captions that are drawn.
+        groups: For each caption, the name of its group. Captions of one group, such as wordings of
+            the same content, are not independent: intervals resample whole groups.
+        metadata: JSON values that decide what is seen in a picture, and which pictures are real.
         real_seeds: How many seeds give different real pictures; None for all.
         training: Pictures that the models were trained on.
         truth: Writes the z of real pictures.
-        description: For the report.
+        notes: For the report.
     """
 
     name: str
     captions: tuple[str, ...]
-    facts: Any
+    groups: tuple[str, ...]
+    metadata: Any
     real_seeds: int | None
     training: TrainingPictures
     truth: TrueZ
-    description: Description
+    notes: ProtocolNotes
 
-    def real(self, n: int, side: int) -> dict[str, Source]:
+    def real(self, n: int, side: int) -> dict[str, PictureSource]:
         """Real pictures of `side` pixels.
 
         Returns:
-            ``reference``, and, where there are enough, ``data``: a second set to be measured as a
-            model is.
+            ``reference`` and, if there are enough pictures, ``data``: a second set, measured as a
+            model's pictures are.
         """
         ...
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
-        """See pictures, uint8 (n, height, width, 3).
+    def inspect(
+        self, images: np.ndarray, texts: Sequence[str] = ()
+    ) -> tuple[np.ndarray, list[Verdict]]:
+        """Compute features of pictures, and judge them if the protocol has a judge.
+
+        Args:
+            images: uint8 (n, height, width, 3).
+            texts: The z of each picture.
 
         Returns:
-            Features, float32 (n, d), and a judge's verdicts; without a judge there are none.
+            Features, float32 (n, d), and verdicts; none without a judge.
         """
         ...
 
@@ -80,5 +102,48 @@ class EvaluationProtocol(Protocol):
         ...
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
-        """Measure real pictures: what a model that drew as the data are would score."""
+        """Measure real pictures: the score of a model that draws as the data are distributed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a protocol is opened for.
+
+    Attributes:
+        workspace: Holds the settings and the data.
+        bundles: The models by name, all of one image size.
+        truth: Writes the z of real pictures.
+        progress: Listener.
+    """
+
+    workspace: Workspace
+    bundles: Mapping[str, Bundle]
+    truth: TrueZ
+    progress: Progress
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the models are those that Kaleido ships."""
+        return next(iter(self.bundles.values())).source == "embedded"
+
+
+class ProtocolChoice(Protocol):
+    """A protocol that is not opened yet, as the caller of an evaluation hands it in."""
+
+    def check(self, workspace: Workspace) -> None:
+        """Refuse settings and data that cannot be evaluated, before any model is loaded.
+
+        Raises:
+            KaleidoError: With the reason.
+        """
+        ...
+
+    def open(self, compared: Compared) -> EvaluationProtocol:
+        """Load what the protocol measures with.
+
+        Raises:
+            InputMissing: If there are no captions or no judge.
+            KaleidoError: If there are too few real pictures, or the models do not fit.
+        """
         ...

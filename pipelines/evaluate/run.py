@@ -18,29 +18,22 @@ from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.cache import CellStore
 from pipelines.evaluate.metrics.calibration import calibration
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
-from pipelines.evaluate.metrics.memorization import TrainingPictures, copies, training_pictures
+from pipelines.evaluate.metrics.memorization import copies
 from pipelines.evaluate.metrics.perplexity import perplexity
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.variance_explained import explained
-from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observe import SHOWN, Observed
-from pipelines.evaluate.own_data import DataProtocol
-from pipelines.evaluate.protocol import EvaluationProtocol
+from pipelines.evaluate.protocol import Compared, EvaluationProtocol, ProtocolChoice
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.evaluate.report.markdown import markdown
 from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import report_json, rows_of
 from pipelines.evaluate.report.track import require_tracker, track
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
-from pipelines.models.hub import model_folder
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.scenes.heldout import captions_of, fresh_captions, require_scenes
-from pipelines.scenes.judge import Judge
-from pipelines.scenes.protocol import ScenesProtocol
-from pipelines.workspace.settings import EvaluateSettings, ExtractSettings
+from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.workspace import Workspace
-from recipes.recipe_data import DATA_NAME, SCENES, training_scenes
 
 
 @dataclass(frozen=True)
@@ -66,8 +59,8 @@ class EvaluateSummary:
 
 def evaluate(
     workspace: Workspace,
+    choice: ProtocolChoice,
     name: str = "evaluation",
-    captions: Sequence[str] | None = None,
     embedded: bool = False,
     models: Sequence[str] | None = None,
     z_kinds: Sequence[str] | None = None,
@@ -77,14 +70,13 @@ def evaluate(
     """Sample, measure and write ``reports/NAME/index.html`` with twins in JSON and Markdown.
 
     Finished cells are kept in ``logs/evaluate/NAME``. A later run of the same name takes those
-    whose models, settings, captions and code are unchanged, and removes the others.
+    whose models, settings and captions are unchanged, and removes the others.
 
     Args:
         workspace: Holds the models and the settings (``evaluate``, and ``sample`` for the prior's
-            temperature and top-p). Where it has no models, the embedded ones serve.
+            temperature and top-p). Where it has no models, the embedded ones are taken.
+        choice: How to measure; see `pipelines.protocols.choose_protocol`.
         name: The report's folder; an earlier report there is replaced.
-        captions: What to draw of scenes; None takes held-out captions: of the workspace's data for
-            its own models, of freshly made scenes for the embedded ones.
         embedded: Compare the embedded models even if the workspace has its own; its data do not
             matter then.
         models: ``baseline``, ``kaleido``, or both, which are then compared; None is both.
@@ -93,29 +85,19 @@ def evaluate(
         progress: Listener.
 
     Raises:
-        InputMissing: If captions, models or the judge are missing.
-        KaleidoError: If a caption, or the workspace's data, are not scenes of the normal variant
-            and no feature network is named (``evaluate.features``), or a setting makes no sense.
+        InputMissing: If captions, models or what the protocol measures with are missing.
+        KaleidoError: If the protocol refuses the data, or a setting makes no sense.
     """
     settings = workspace.settings.evaluate
     models = MODELS if models is None else models
     _require_known(models)
     if tracker is not None:
         require_tracker(tracker)
-    if settings.features and captions is not None:
-        raise KaleidoError(
-            "captions",
-            "with a feature network the captions are those of held-out pictures.",
-            "Leave them out, or leave out --features.",
-        )
-    if settings.features:
-        model_folder(settings.features)  # before anything else takes time
-    elif not embedded:
-        require_scenes(workspace)
+    choice.check(workspace)
     bundles = _load(workspace, embedded, models, z_kinds)
-    _check(settings)
+    _require_different("seeds", settings.seeds)
     truth = _truth(workspace, bundles, progress)
-    protocol = _yardstick(workspace, bundles, captions, truth, progress)
+    protocol = choice.open(Compared(workspace, bundles, truth, progress))
     plan = Plan(
         protocol.captions,
         settings.n,
@@ -134,7 +116,7 @@ def evaluate(
             "captions": plan.captions,
             "n": plan.n,
             "size": _any(bundles).diffusion.image_size,
-            "yardstick": protocol.facts,
+            "protocol": protocol.metadata,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
         seen = Sweep(plan, bundles, protocol, store, progress).run()
@@ -188,7 +170,7 @@ def _require_fair(bundles: Mapping[str, Bundle]) -> None:
 
 
 def _any(bundles: Mapping[str, Bundle]) -> Bundle:
-    """Either model, for what they share: where they come from, and the pictures' size."""
+    """Return one of the models, for what they share: their origin and image size."""
     return next(iter(bundles.values()))
 
 
@@ -196,48 +178,8 @@ def _images_seen(bundles: Mapping[str, Bundle]) -> dict[str, int]:
     return {model: bundle.diffusion.images_seen for model, bundle in bundles.items()}
 
 
-def _captions(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> list[str]:
-    wanted = workspace.settings.evaluate.captions
-    if _any(bundles).source == "embedded":
-        progress.message("The embedded models are measured, on captions of new held-out scenes.")
-        return fresh_captions(wanted)
-    found = captions_of(workspace, wanted)
-    if len(found) < wanted:
-        progress.message(f"The data hold out {len(found)} captions; {wanted} were asked for.")
-    return found
-
-
-def _yardstick(
-    workspace: Workspace,
-    bundles: Mapping[str, Bundle],
-    captions: Sequence[str] | None,
-    truth: TrueZ,
-    progress: Progress,
-) -> EvaluationProtocol:
-    settings = workspace.settings.evaluate
-    if not settings.features:
-        chosen = _captions(workspace, bundles, progress) if captions is None else captions
-        _require_different("captions", chosen)
-        judge = Judge.load(embedded_path("judge"))
-        if _any(bundles).source == "embedded":
-            searched = settings.training or SCENES
-            training = TrainingPictures(training_scenes(searched), f"{DATA_NAME}, {searched}")
-        else:
-            training = training_pictures(workspace, settings.training)
-        pictures = settings.n * len(settings.seeds)
-        return ScenesProtocol(judge, chosen, pictures, training, truth)
-    if _any(bundles).source == "embedded":
-        raise KaleidoError(
-            f"evaluate.features = {settings.features!r}",
-            "the embedded models draw scenes, and a judge measures those.",
-            "Leave out --features, or train models of your own.",
-        )
-    network = PretrainedFeatures(settings.features)
-    return DataProtocol(network, workspace, settings.captions, settings.n, truth, progress)
-
-
 def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progress) -> TrueZ:
-    """What writes the z of real pictures: of Kaleido's kinds, with its colours and tokenizer."""
+    """Build the writer of real pictures' z: Kaleido's kinds, palette size and tokenizer."""
     kinds = bundles[KALEIDO].z_kinds if KALEIDO in bundles else ()
     embedded = _any(bundles).source == "embedded"
     extracted = ExtractSettings() if embedded else workspace.settings.extract
@@ -249,18 +191,12 @@ def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progre
     return TrueZ(kinds, extracted.palette_colours, tokenizer)
 
 
-def _check(settings: EvaluateSettings) -> None:
-    if settings.n < 2:
-        raise KaleidoError(
-            f"n = {settings.n}", "similarity needs two pictures of a caption.", "Use --n 16."
-        )
-    _require_different("seeds", settings.seeds)
-
-
 def _require_different(what: str, values: Sequence[object]) -> None:
     repeated = [value for value, times in Counter(values).items() if times > 1]
     if repeated:
-        raise KaleidoError(what, f"{repeated[0]!r} occurs twice.", "Name each one once.")
+        raise KaleidoError(
+            what, f"{repeated[0]!r} occurs twice.", "Name each one once.", code="bad-option"
+        )
 
 
 def _compare(
@@ -284,17 +220,19 @@ def _compare(
             values["copies"] = copies(pictures[key], reference, seen.training)
     for key, cell in seen.twins.items():
         estimates[key]["explained"] = explained(pictures[key], cell)
-    both = len(bundles) > 1
+    both, notes = len(bundles) > 1, protocol.notes
     return Report(
         plan=asdict(plan),
         features=protocol.name,
         tokenizer=protocol.truth.tokenizer.name if protocol.truth.tokenizer else "",
-        description=protocol.description,
+        notes=notes,
         sources={model: bundle.source for model, bundle in bundles.items()},
         images_seen=_images_seen(bundles),
         z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates, protocol.description.parity_unknown) if both else None,
-        changes=changes(estimates) if both else [],
+        parity=parity(estimates, protocol.notes.parity_unknown, protocol.notes.parity_entropies)
+        if both
+        else None,
+        changes=changes(estimates, notes.headlines) if both else [],
         aims=aims(estimates) if both else [],
         estimates=estimates,
         data=data,

@@ -1,4 +1,4 @@
-"""The sweep: every model at every scale under every seed, and real pictures, cell by cell."""
+"""The sweep: draw and inspect every model at every scale and seed, and real pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.progress import Advance, Progress
 from pipelines.evaluate.cache import CellStore, bundle_hash
 from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
-from pipelines.evaluate.observe import Cell, Observed, Source, join, observe, samples_of
+from pipelines.evaluate.observe import Cell, Observed, PictureSource, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.sample.bundle import Bundle
 from pipelines.workspace.settings import SampleSettings
@@ -26,7 +26,7 @@ Key = tuple[str, float]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared: everything that decides the numbers besides the weights."""
+    """What is compared: everything that decides the numbers, apart from the weights."""
 
     captions: tuple[str, ...]
     n: int
@@ -40,7 +40,7 @@ class Plan:
     training: int
 
     def options(self, scale: float) -> SampleSettings:
-        """How to draw at a scale; the seed is each repetition's own."""
+        """How to draw at a scale; each repetition has its own seed."""
         return SampleSettings(
             n=self.n,
             cfg=scale,
@@ -55,11 +55,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Seen:
-    """Everything that an evaluation looks at.
+    """Everything that an evaluation has seen.
 
     Attributes:
-        pictures: Of models and real ones.
-        twins: Second pictures of some z, of models that have one.
+        pictures: Pictures of the models, and real ones.
+        twins: Second pictures of some z, for models that draw one.
         training: Features of training pictures, (t, d), or None if there are none.
     """
 
@@ -69,12 +69,12 @@ class Seen:
 
 
 class Sweep:
-    """Draws and looks, unless a finished cell lies in the store.
+    """Draw and inspect pictures, except where the store has a finished cell.
 
     Args:
         plan: What to draw.
-        bundles: Models by name, of one size.
-        yardstick: Looks at pictures, and has the real ones.
+        bundles: Models by name, all of one image size.
+        protocol: Inspects pictures, and provides the real ones.
         store: Keeps finished cells.
         progress: Listener.
     """
@@ -87,57 +87,62 @@ class Sweep:
         store: CellStore,
         progress: Progress,
     ) -> None:
-        self._plan, self._bundles, self._yardstick = plan, bundles, protocol
+        self._plan, self._bundles, self._protocol = plan, bundles, protocol
         self._store, self._progress = store, progress
         self._side = next(iter(bundles.values())).diffusion.image_size
 
     def run(self) -> Seen:
-        """See everything; the order is fixed, so an interrupted run goes on where it was."""
+        """Fill all cells, in a fixed order, so that an interrupted run continues where it was."""
         pictures = self._pictures()
         return Seen(pictures, self._twins(pictures), self._training())
 
     def _pictures(self) -> dict[Key, Observed]:
-        sources, real = self._sources(), self._plan.seeds[: self._yardstick.real_seeds]
+        sources, real = self._sources(), self._plan.seeds[: self._protocol.real_seeds]
         seeds = {key: self._plan.seeds if key[0] in self._bundles else real for key in sources}
         total = sum(map(len, seeds.values())) * len(self._plan.captions)
         seen = {}
         with self._progress.task("evaluate", total, "caption") as advance:
-            for (model, cfg), (source, facts) in sources.items():
+            for (model, cfg), (source, metadata) in sources.items():
                 label = f"{model} CFG {cfg:g}" if model in self._bundles else model
                 noted = _noting(advance, label)
                 cells = [
-                    self._cell(f"{label} seed {seed}", source, facts, seed, noted)
+                    self._cell(f"{label} seed {seed}", source, metadata, seed, noted)
                     for seed in seeds[model, cfg]
                 ]
                 seen[model, cfg] = join(cells)
         return seen
 
     def _cell(
-        self, name: str, source: Source, facts: Mapping[str, Any], seed: int, advance: Advance
+        self,
+        name: str,
+        source: PictureSource,
+        metadata: Mapping[str, Any],
+        seed: int,
+        advance: Advance,
     ) -> Cell:
-        captions, protocol = self._plan.captions, self._yardstick
+        captions, protocol = self._plan.captions, self._protocol
         tokenizer = protocol.truth.tokenizer
-        make = partial(observe, source, protocol.look, captions, seed, advance, tokenizer)
+        make = partial(observe, source, protocol.inspect, captions, seed, advance, tokenizer)
         file = name.replace(" ", "-").lower()
-        cell, there = self._store.get(file, {**facts, "seed": seed}, make)
+        cell, there = self._store.get(file, {**metadata, "seed": seed}, make)
         if there:
             advance(len(captions))
         return cell
 
-    def _sources(self) -> dict[Key, tuple[Source, dict[str, Any]]]:
-        """Sources of pictures, each with what they depend on besides captions, n and seed."""
-        sources: dict[Key, tuple[Source, dict[str, Any]]] = {
-            (purpose, 0.0): (source, {"real": purpose, "z": self._yardstick.truth.facts})
-            for purpose, source in self._yardstick.real(self._plan.n, self._side).items()
+    def _sources(self) -> dict[Key, tuple[PictureSource, dict[str, Any]]]:
+        """Sources of pictures, with everything they depend on besides captions, n and seed."""
+        sources: dict[Key, tuple[PictureSource, dict[str, Any]]] = {
+            (purpose, 0.0): (source, {"real": purpose, "z": self._protocol.truth.metadata})
+            for purpose, source in self._protocol.real(self._plan.n, self._side).items()
         }
         for model, bundle in self._bundles.items():
             for scale in self._plan.cfg:
                 source = samples_of(bundle, self._plan.options(scale))
-                sources[model, scale] = source, self._facts(bundle, scale)
+                sources[model, scale] = source, self._metadata(bundle, scale)
         return sources
 
-    def _facts(self, bundle: Bundle, scale: float) -> dict[str, Any]:
-        tokenizer = self._yardstick.truth.tokenizer
+    def _metadata(self, bundle: Bundle, scale: float) -> dict[str, Any]:
+        tokenizer = self._protocol.truth.tokenizer
         return {
             "model": bundle_hash(bundle),
             "options": asdict(self._plan.options(scale)),
@@ -156,21 +161,21 @@ class Sweep:
                 z = {text: drawn[index][0] for index, text in enumerate(plan.captions)}
                 bundle, label = self._bundles[model], f"{model} CFG {scale:g}"
                 source = twins_of(bundle, plan.options(scale), z)
-                facts = self._facts(bundle, scale) | {"twins": TWINS}
+                metadata = self._metadata(bundle, scale) | {"twins": TWINS}
                 noted = _noting(advance, label)
-                twins[model, scale] = self._cell(f"{label} twins", source, facts, seed, noted)
+                twins[model, scale] = self._cell(f"{label} twins", source, metadata, seed, noted)
         return twins
 
     def _training(self) -> np.ndarray | None:
-        shown, look = self._yardstick.training, self._yardstick.look
+        shown, inspect = self._protocol.training, self._protocol.inspect
 
         def make() -> Cell:
             with self._progress.task("training pictures", len(shown.groups), "group") as advance:
-                return observe(shown.source(self._side), look, shown.groups, 0, advance)
+                return observe(shown.source(self._side), inspect, shown.groups, 0, advance)
 
-        if not shown.facts:
+        if not shown.metadata:
             return None
-        cell, _ = self._store.get("training", {"training": shown.facts}, make)
+        cell, _ = self._store.get("training", {"training": shown.metadata}, make)
         if not cell.features.size:  # all records are held out
             return None
         return cell.features.reshape(-1, cell.features.shape[-1])

@@ -45,6 +45,14 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
+def to_square_tensor(images: np.ndarray, size: int) -> torch.Tensor:
+    """Turn uint8 (n, height, width, 3) into float (n, 3, size, size) in [-1, 1], resized."""
+    x = to_tensor(images)
+    if x.shape[-2:] != (size, size):
+        x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def fit_square(image: np.ndarray, side: int) -> torch.Tensor:
     """Scale uint8 (h, w, 3) to a square, padded at the right or below.
 

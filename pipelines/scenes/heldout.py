@@ -1,4 +1,4 @@
-"""Which captions are evaluated: held-out ones of scenes, whose modes are known."""
+"""Held-out captions of scenes, whose modes are known."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.workspace import Workspace
 
 FRESH_SCENES = 50_000
-"""Scenes among which captions are looked for."""
+"""Scenes that are searched for captions."""
 
-_MEND = (
+_HINT = (
     "Name a network to measure in, of transformers, by folder or name: --features "
     "facebook/dinov2-base. Or compare the embedded models: --embedded."
 )
@@ -22,7 +22,7 @@ def require_scenes(workspace: Workspace) -> None:
     """Check that the workspace's data, if it has any, are scenes of the normal variant.
 
     Raises:
-        KaleidoError: If they are not: the judge and the data's distribution would be others.
+        KaleidoError: If they are not: the judge and the data's distribution would not fit.
     """
     for path in workspace.data_shards():
         manifest = read_manifest(path)
@@ -34,14 +34,16 @@ def require_scenes(workspace: Workspace) -> None:
                 f"it holds data of `{manifest.stage}`, and the judge knows scenes only: no "
                 "other objects, and its reference pictures are drawn from the scenes' "
                 "distribution.",
-                _MEND,
+                _HINT,
+                code="not-comparable",
             )
         if manifest.options.get("hard"):
             raise KaleidoError(
                 str(workspace.data),
                 "it holds hard scenes (--hard), and the reference pictures of the evaluation are "
                 "drawn from the normal variant's distribution: one to three objects, arranged.",
-                _MEND,
+                _HINT,
+                code="not-comparable",
             )
 
 
@@ -78,5 +80,6 @@ def fresh_captions(number: int) -> list[str]:
     raise KaleidoError(
         f"captions = {number:,}",
         f"held-out scenes have {len(captions):,} different ones that are not too rare.",
-        "Ask for fewer.",
+        "Use fewer: --captions.",
+        code="not-comparable",
     )

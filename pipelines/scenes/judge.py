@@ -20,41 +20,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.latents.text import GRID
+from pipelines.evaluate.adherence.matching import iou
+from pipelines.evaluate.observations import FoundObject, Verdict
+from pipelines.latents.blobs import Blobs
+from pipelines.latents.text import GRID, marker
 from pipelines.models.device import compute_device, in_fp32
-from pipelines.models.pixels import to_tensor
+from pipelines.models.pixels import to_square_tensor
+from pipelines.scenes.ellipses import with_ellipses
 
 STRIDE = 4
 _SAME = 0.7  # intersection over union of two peaks' boxes that are one object
 _LEVELS = ((32, 4), (64, 4), (128, 2))  # channels and pooled side of each level in the features
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One object that the judge found.
-
-    Attributes:
-        shape: Likewise `colour`, `texture`.
-        box: (x1, y1, x2, y2) on the 0-1000 grid.
-        score: From 0 to 1.
-        ellipse: (xc, yc, r_major, r_minor, theta) in grid units and degrees, as in a blob, where
-            `pipelines.evaluate.adherence.ellipses` has looked for it.
-    """
-
-    shape: str
-    colour: str
-    texture: str
-    box: tuple[int, int, int, int]
-    score: float
-    ellipse: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the judge sees in one image, the surest object first."""
-
-    objects: tuple[Found, ...]
-    background: str
 
 
 @dataclass(frozen=True)
@@ -213,7 +189,7 @@ class Judge:
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
             raise ValueError(f"expected uint8 (n, height, width, 3), got {images.shape}")
         for start in range(0, len(images), batch):
-            yield to_input(images[start : start + batch], self.config.size).to(self._device)
+            yield to_square_tensor(images[start : start + batch], self.config.size).to(self._device)
 
     def __call__(self, images: np.ndarray) -> list[Verdict]:
         """Look at images.
@@ -224,17 +200,26 @@ class Judge:
         Returns:
             One verdict an image.
         """
-        return self.look(images)[1]
+        return self.inspect(images)[1]
 
     @torch.inference_mode()
     @in_fp32()
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
-        """Features and verdicts of images, in one pass through the network."""
+    def inspect(
+        self, images: np.ndarray, texts: Sequence[str] = ()
+    ) -> tuple[np.ndarray, list[Verdict]]:
+        """Compute features and verdicts of images in one pass through the network.
+
+        Args:
+            images: As for `__call__`.
+            texts: Their z. Where one has blobs, an ellipse is fitted to each object found.
+        """
         rows, verdicts = [torch.zeros(0, self.config.features)], []
         for x in self._batches(images):
             levels = self.network.levels(x)
             rows.append(self.network.projected(levels).cpu())
             verdicts += _decode(self.network.outputs(levels), self.config)
+        if any(marker(Blobs.kind) in text for text in texts):
+            verdicts = with_ellipses(images, verdicts)
         return _features(rows), verdicts
 
     @torch.inference_mode()
@@ -259,14 +244,6 @@ class Judge:
 
 def _features(rows: Sequence[Tensor]) -> np.ndarray:
     return torch.cat(list(rows)).numpy().astype(np.float32)
-
-
-def to_input(images: np.ndarray, size: int) -> Tensor:
-    """Turn uint8 (n, height, width, 3) into float (n, 3, size, size) in [-1, 1]."""
-    x = to_tensor(images)
-    if x.shape[-2:] != (size, size):
-        x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def save_judge(folder: Path, network: JudgeNetwork, config: JudgeConfig) -> Judge:
@@ -297,7 +274,7 @@ def _decode(outputs: Mapping[str, Tensor], config: JudgeConfig) -> list[Verdict]
     image, y, x = torch.nonzero((heat == highest) & (heat > least), as_tuple=True)
     surest = heat[image, y, x].argsort(descending=True, stable=True)
     image, y, x = image[surest], y[surest], x[surest]
-    kept: list[list[Found]] = [[] for _ in heat]
+    kept: list[list[FoundObject]] = [[] for _ in heat]
     for owner, found in zip(image.tolist(), _found(outputs, (image, y, x), config), strict=True):
         if all(iou(found.box, other.box) < _SAME for other in kept[owner]):
             kept[owner].append(found)
@@ -310,7 +287,7 @@ def _decode(outputs: Mapping[str, Tensor], config: JudgeConfig) -> list[Verdict]
 
 def _found(
     outputs: Mapping[str, Tensor], cells: tuple[Tensor, Tensor, Tensor], config: JudgeConfig
-) -> Iterator[Found]:
+) -> Iterator[FoundObject]:
     """The objects at (image, row, column), each of the three (k,)."""
     image, y, x = cells
     heads = {k: outputs[k][image, :, y, x] for k in ("heat", "box", "colour", "texture")}
@@ -327,13 +304,5 @@ def _found(
         )
     )
     for shape, colour, texture, box, score in zip(*names, boxes, scores, strict=True):
-        yield Found(shape, colour, texture, tuple(box), score)
-
-
-def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Intersection over union of two (x1, y1, x2, y2) boxes; 0 where both are empty."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    inside = max(width, 0.0) * max(height, 0.0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside
-    return inside / union if union > 0 else 0.0
+        attributes = {"colour": colour, "texture": texture}
+        yield FoundObject(shape, tuple(box), score, attributes)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.core.seeds import generator
-from pipelines.scenes.judge import Verdict
+from pipelines.evaluate.observations import Verdict
 from pipelines.scenes.oracle import FactorValues
 from pipelines.scenes.reference import Asked
 
@@ -34,9 +34,10 @@ SUBSETS = 50
 
 def matches(verdict: Verdict, asked: Asked) -> bool:
     """Whether the judge finds the captioned objects alone, in the colours that are stated."""
-    found = Counter(item.shape for item in verdict.objects)
+    found = Counter(item.label for item in verdict.objects)
     return found == asked.shapes and all(
-        item.colour == asked.colours.get(item.shape, item.colour) for item in verdict.objects
+        item.attributes["colour"] == asked.colours.get(item.label, item.attributes["colour"])
+        for item in verdict.objects
     )
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.text import GRID
 from pipelines.scenes.draw import outline
 from pipelines.scenes.factors import (
@@ -21,7 +22,6 @@ from pipelines.scenes.factors import (
     SceneObject,
     nearest_arrangements,
 )
-from pipelines.scenes.judge import Found, Verdict
 from pipelines.scenes.reference import Asked
 
 PLACES = 3
@@ -59,12 +59,12 @@ def factor_values(valid: Sequence[Verdict], asked: Asked, factor: str) -> Factor
     for shape, count in asked.shapes.items():
         if factor == "colour" and shape in asked.colours:
             continue
-        objects = [item for verdict in valid for item in verdict.objects if item.shape == shape]
+        objects = [item for verdict in valid for item in verdict.objects if item.label == shape]
         parts.append((of_objects(objects, factor).reshape(-1, count), count))
     return parts
 
 
-def of_objects(objects: Sequence[Found], factor: str) -> np.ndarray:
+def of_objects(objects: Sequence[FoundObject], factor: str) -> np.ndarray:
     """Number the values of an object's factor: int (objects,).
 
     Args:
@@ -73,13 +73,13 @@ def of_objects(objects: Sequence[Found], factor: str) -> np.ndarray:
             smallest; or ``place``, by rows of `PLACES` from the upper left.
     """
     if factor == "colour":
-        return _numbered([item.colour for item in objects], COLOURS)
+        return _numbered([item.attributes["colour"] for item in objects], COLOURS)
     if factor == "texture":
-        return _numbered([item.texture for item in objects], TEXTURES)
+        return _numbered([item.attributes["texture"] for item in objects], TEXTURES)
     boxes = _boxes(objects)
     if factor == "size":
         sides = np.sqrt(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(1))
-        return np.searchsorted(_SIZE_EDGES, sides / [_side_of_unit(i.shape) for i in objects])
+        return np.searchsorted(_SIZE_EDGES, sides / [_side_of_unit(i.label) for i in objects])
     column, row = np.minimum(_centres(boxes) * PLACES, PLACES - 1).astype(int).T
     return row * PLACES + column
 
@@ -123,7 +123,7 @@ def _numbered(names: Sequence[str], known: Sequence[str]) -> np.ndarray:
     return np.array([known.index(name) for name in names], dtype=int)
 
 
-def _boxes(objects: Sequence[Found]) -> np.ndarray:
+def _boxes(objects: Sequence[FoundObject]) -> np.ndarray:
     """Boxes as fractions of the side: (objects, 4)."""
     return np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4) / GRID
 

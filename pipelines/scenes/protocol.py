@@ -1,31 +1,83 @@
-"""The yardstick of scenes: a judge that knows their objects, and fresh renders to compare with."""
+"""The protocol for scenes: a judge that knows their objects, and fresh renders to compare with."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import Progress
+from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.truth import WITHOUT, TrueZ
-from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
-from pipelines.evaluate.metrics.memorization import TrainingPictures
+from pipelines.evaluate.metrics.memorization import TrainingPictures, training_pictures
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, Source
-from pipelines.evaluate.protocol import Description
-from pipelines.scenes.judge import Judge, Verdict
+from pipelines.evaluate.observations import Verdict
+from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.evaluate.protocol import Compared, ProtocolNotes
+from pipelines.scenes.heldout import captions_of, fresh_captions, require_scenes
+from pipelines.scenes.judge import Judge
+from pipelines.scenes.measure import measure
 from pipelines.scenes.reference import Asked, reference_scenes, scene_images
+from pipelines.scenes.shipped_data import DATA_NAME, SCENES, training_scenes
+from pipelines.scenes.titles import CURVES, HEADLINES, PARITY_ENTROPIES, TITLES
+from pipelines.scenes.truth import z_of_scene
+from pipelines.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Choose `ScenesProtocol`.
+
+    Attributes:
+        captions: What to draw; None for held-out captions, of the workspace's data for its own
+            models, of new scenes for the embedded ones.
+        embedded: Whether the embedded models are compared whatever the workspace holds; its data
+            do not matter then.
+    """
+
+    captions: Sequence[str] | None = None
+    embedded: bool = False
+
+    def check(self, workspace: Workspace) -> None:
+        """Require data of scenes, of the normal variant, if the workspace has any."""
+        if not self.embedded:
+            require_scenes(workspace)
+
+    def open(self, compared: Compared) -> ScenesProtocol:
+        """Load the judge and choose the captions."""
+        settings = compared.workspace.settings.evaluate
+        captions = self._held_out(compared) if self.captions is None else self.captions
+        _require_different(captions)
+        judge = Judge.load(embedded_path("judge"))
+        if compared.embedded:
+            searched = settings.training or SCENES
+            training = TrainingPictures(training_scenes(searched), f"{DATA_NAME}, {searched}")
+        else:
+            training = training_pictures(compared.workspace, settings.training)
+        pictures = settings.n * len(settings.seeds)
+        return ScenesProtocol(judge, captions, pictures, training, compared.truth)
+
+    def _held_out(self, compared: Compared) -> list[str]:
+        wanted = compared.workspace.settings.evaluate.captions
+        if compared.embedded:
+            compared.progress.message(
+                "The embedded models are measured, on captions of new held-out scenes."
+            )
+            return fresh_captions(wanted)
+        return _of_data(compared.workspace, wanted, compared.progress)
 
 
 class ScenesProtocol:
     """A `pipelines.evaluate.protocol.EvaluationProtocol` for captions of scenes.
 
     Args:
-        judge: Its features are measured in, and it says what a picture shows.
+        judge: Provides the feature space, and tells what a picture shows.
         captions: What is drawn.
-        pictures: How many of a caption in all, over all seeds.
+        pictures: Pictures of a caption, over all seeds.
         training: Pictures that the models were trained on.
         truth: Writes the z of real pictures.
 
@@ -49,32 +101,40 @@ class ScenesProtocol:
                 "captions, n and seeds",
                 f"precision and recall need more than {NEIGHBOURS} pictures of a model.",
                 "Use a larger --captions, --n, or more --seeds.",
+                code="not-comparable",
             )
         self._asked = [Asked.by(caption) for caption in self.captions]
+        self.groups = tuple(map(_combination, self._asked))
         self._judge, self.name = judge, judge.name
-        self.facts = {"judge": [judge.name, asdict(judge.config)]}
-        self.description = Description(
+        self.metadata = {"judge": [judge.name, asdict(judge.config)]}
+        self.notes = ProtocolNotes(
             "as many real renders, drawn from the data's distribution given each caption; “real "
             "pictures” are a second such set",
             f"{judge.name}: three levels of the judge pooled to coarse grids, projected on the "
             "principal components of renders",
             "rotation",
             ceiling=dict(judge.config.ceiling),
+            parity_entropies=PARITY_ENTROPIES,
+            headlines=HEADLINES,
+            curves=CURVES,
+            titles=TITLES,
         )
 
-    def real(self, n: int, side: int) -> dict[str, Source]:
-        """Fresh renders, others under each seed; the second set has its z."""
+    def real(self, n: int, side: int) -> dict[str, PictureSource]:
+        """Draw fresh renders, different ones under each seed; the second set has its z."""
         return {
             "reference": real_of(n, "reference", side),
             "data": real_of(n, "data", side, self.truth),
         }
 
-    def look(self, images: np.ndarray) -> tuple[np.ndarray, list[Verdict]]:
-        """The judge's features and verdicts."""
-        return self._judge.look(images)
+    def inspect(
+        self, images: np.ndarray, texts: Sequence[str] = ()
+    ) -> tuple[np.ndarray, list[Verdict]]:
+        """Compute the judge's features and verdicts."""
+        return self._judge.inspect(images, texts)
 
     def measure(self, seen: Observed, reference: Observed) -> dict[str, Estimate]:
-        """All metrics of `pipelines.evaluate.measure.measure`."""
+        """Compute all metrics of `pipelines.scenes.measure.measure`."""
         return measure(seen, reference, self._asked, self._judge.config.ceiling["adherence"])
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
@@ -82,12 +142,39 @@ class ScenesProtocol:
         return {} if data is None else self.measure(data, reference)
 
 
-def real_of(n: int, purpose: str, side: int = 64, truth: TrueZ = WITHOUT) -> Source:
-    """Real pictures of `side` pixels: ``reference``, or ``data`` for an independent second set."""
+def real_of(n: int, purpose: str, side: int = 64, truth: TrueZ = WITHOUT) -> PictureSource:
+    """Draw real pictures of `side` pixels.
+
+    Args:
+        n: Pictures of a caption and seed.
+        purpose: ``reference``, or ``data`` for an independent second set.
+        side: Pixels a side.
+        truth: Writes their z.
+    """
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
         scenes = reference_scenes(caption, n, seed, purpose)
-        z = [truth.of_scene(scene, caption) for scene in scenes]
+        z = [z_of_scene(truth, scene, caption) for scene in scenes]
         return z, scene_images(scenes, side)
 
     return source
+
+
+def _of_data(workspace: Workspace, wanted: int, progress: Progress) -> list[str]:
+    found = captions_of(workspace, wanted)
+    if len(found) < wanted:
+        progress.message(f"The data hold out {len(found)} captions; {wanted} were asked for.")
+    return found
+
+
+def _combination(asked: Asked) -> str:
+    """Name the shapes and their numbers: captions that share them differ in wording alone."""
+    return ", ".join(f"{count} {shape}" for shape, count in sorted(asked.shapes.items()))
+
+
+def _require_different(captions: Sequence[str]) -> None:
+    repeated = [caption for caption, times in Counter(captions).items() if times > 1]
+    if repeated:
+        raise KaleidoError(
+            "captions", f"{repeated[0]!r} occurs twice.", "Name each one once.", code="bad-option"
+        )

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.scenes.judge import Judge, to_input
+from pipelines.models.pixels import to_square_tensor
+from pipelines.scenes.judge import Judge
 from recipes import train_judge
 from recipes.examples_judge import Truth, draw_example, spoil, targets
 from recipes.measure_judge import measure
@@ -55,7 +56,7 @@ def test_examples_follow_from_their_number_and_purposes_differ():
 
 
 def test_spoiled_pictures_stay_pictures():
-    x = to_input(np.stack([draw_example(0, "test", i)[0] for i in range(16)]), 64)
+    x = to_square_tensor(np.stack([draw_example(0, "test", i)[0] for i in range(16)]), 64)
     spoiled = spoil(x, np.random.default_rng(0))
     assert spoiled.shape == x.shape and spoiled.abs().max() <= 1.0
     assert 0.0 < (spoiled - x).abs().mean() < 0.15

@@ -15,9 +15,9 @@ from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import draw
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.reference import asked_shapes
+from pipelines.scenes.shipped_data import heldout_scenes
 from pipelines.train.tokenizer import measure
 from pipelines.workspace.settings import SampleSettings
-from recipes.recipe_data import heldout_scenes
 
 MODELS = ("detector", "judge", "captioner", "tokenizer", "prior", "diffusion", "baseline")
 LARGEST = 24 * 2**20

@@ -22,11 +22,10 @@ from transformers import (
 )
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.measure import measure
 from pipelines.evaluate.metrics.compare import aims, changes, parity
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, Source, join, observe
-from pipelines.evaluate.protocol import Description
+from pipelines.evaluate.observe import Observed, PictureSource, join, observe
+from pipelines.evaluate.protocol import ProtocolNotes
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
@@ -34,8 +33,10 @@ from pipelines.models.prior import build_prior
 from pipelines.scenes.factors import SHAPES
 from pipelines.scenes.generate import scene_of
 from pipelines.scenes.judge import Judge
+from pipelines.scenes.measure import measure
 from pipelines.scenes.protocol import real_of
 from pipelines.scenes.reference import Asked
+from pipelines.scenes.titles import CURVES, HEADLINES, PARITY_ENTROPIES, TITLES
 from pipelines.workspace.settings import DiffusionSettings, PriorSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -44,9 +45,9 @@ HOSTILE = "<script>alert(1)</script>\"'> onload=x {{7*7}} &amp; two hearts"
 CAPTIONS = ("a circle", "two hearts", "a star and a square", "three ovals")
 
 
-def look(source: Source, judge: Judge) -> Observed:
+def look(source: PictureSource, judge: Judge) -> Observed:
     """Observe the captions under two seeds."""
-    return join([observe(source, judge.look, CAPTIONS, seed) for seed in (0, 1)])
+    return join([observe(source, judge.inspect, CAPTIONS, seed) for seed in (0, 1)])
 
 
 @pytest.fixture(scope="session")
@@ -163,14 +164,23 @@ def report(data, reference) -> Report:
         },
         features="scenes-judge@01234567",
         tokenizer="",
-        description=Description(
-            "renders", "three levels", "rotation", ceiling={"box": 0.99, "adherence": 0.98}
+        notes=ProtocolNotes(
+            "renders",
+            "three levels",
+            "rotation",
+            ceiling={"box": 0.99, "adherence": 0.98},
+            parity_entropies=PARITY_ENTROPIES,
+            headlines=HEADLINES,
+            curves=CURVES,
+            titles=TITLES,
         ),
         sources={"baseline": "embedded", "kaleido": "embedded"},
         images_seen={"baseline": 2000, "kaleido": 1000},
         z_kinds={"baseline": (), "kaleido": ("boxes",)},
-        parity=replace(parity(estimates), sound=True, reason=""),  # as if of more seeds
-        changes=changes(estimates),
+        parity=replace(
+            parity(estimates, "", PARITY_ENTROPIES), sound=True, reason=""
+        ),  # as if of more seeds
+        changes=changes(estimates, HEADLINES),
         aims=aims(estimates),
         estimates=estimates,
         data=real,

@@ -1,24 +1,22 @@
-import ast
 import io
 import json
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import pipelines
 from pipelines.core.files import temporary_path
 from pipelines.core.progress import SILENT
-from pipelines.evaluate import cache as cells
-from pipelines.evaluate.cache import CellStore, bundle_hash, code_hash, decode_cell, encode_cell
+from pipelines.evaluate import cache
+from pipelines.evaluate.cache import CellStore, bundle_hash, decode_cell, encode_cell
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.evaluate.observe import Cell
 from pipelines.sample.bundle import load_bundle
-from pipelines.scenes.judge import Found, Verdict
 from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
+from tests.evaluate import golden_cell
 
 COMMON = {"captions": ["a star", "two circles"], "n": 3}
 
@@ -26,7 +24,7 @@ COMMON = {"captions": ["a star", "two circles"], "n": 3}
 @pytest.fixture
 def cell() -> Cell:
     rng = np.random.default_rng(0)
-    found = Found("star", "teal", "plain", (1, 2, 30, 40), 0.1 + 0.2)
+    found = FoundObject("star", (1, 2, 30, 40), 0.1 + 0.2, {"colour": "teal", "texture": "plain"})
     fitted = replace(found, ellipse=(15.5, 21.0, 20.1, 14.0, 0.1 + 0.2))
     return Cell(
         rng.normal(size=(2, 3, 5)).astype(np.float32),
@@ -75,7 +73,7 @@ def test_a_cell_is_made_once_and_again_when_anything_changed(cell, tmp_path, mon
     assert not again.get("x", {"seed": 1}, lambda: cell)[1]
     other = CellStore(tmp_path, COMMON | {"n": 4}, SILENT)
     assert not other.get("x", {"seed": 0}, lambda: cell)[1]
-    monkeypatch.setattr("pipelines.evaluate.cache.code_hash", lambda: "changed")
+    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
     changed = CellStore(tmp_path, COMMON, SILENT)
     assert not changed.get("x", {"seed": 0}, lambda: cell)[1]
     assert len(list(tmp_path.iterdir())) == 4
@@ -101,44 +99,25 @@ def test_a_damaged_cell_is_named_and_made_again(cell, tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     temporary_path(tmp_path / "y.npz").write_bytes(b"of a killed run")
     assert not CellStore(tmp_path, COMMON, told).get("x", {}, lambda: cell)[1]
-    assert told.said[0].startswith(f"{path} is damaged") and "made again" in told.said[0]
+    assert told.said[0].startswith(f"{path} is damaged") and "computed again" in told.said[0]
     assert list(tmp_path.iterdir()) == [path] and equal(decode_cell(path.read_bytes()), cell)
 
 
-DECIDES_NOTHING = {
-    *(f"core/{name}.py" for name in ("errors", "files", "fingerprint", "manifest", "plugins")),
-    *(f"core/{name}.py" for name in ("processes", "progress", "record", "settings", "shards")),
-    *(f"core/{name}.py" for name in ("sheet", "source", "stage", "workspace")),
-    *("data/writer.py", "embedded/paths.py", "extract/backends/base.py"),
-    *("evaluate/measure.py", "evaluate/yardstick.py"),
-    *(f"evaluate/metrics/{name}.py" for name in ("diversity", "feature_set", "manifolds")),
-    *(f"evaluate/metrics/{name}.py" for name in ("statistics", "z_texts")),
-}
-"""What the code of cells imports that changes nothing that is in one."""
-
-
-def test_what_the_code_of_cells_imports_is_part_of_the_fingerprint_too():
-    root = Path(pipelines.__file__).parent
-    code = {
-        file
-        for entry in cells._CODE
-        for file in ([root / entry] if entry.endswith(".py") else (root / entry).rglob("*.py"))
-    }
-    imported = {
-        root.parent / f"{node.module.replace('.', '/')}.py"
-        for file in code
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipelines.")
-    }
-    beyond = {file.relative_to(root).as_posix() for file in imported - code if file.is_file()}
-    assert beyond == DECIDES_NOTHING
-
-
-def test_the_code_that_draws_is_part_of_the_fingerprint(tmp_path, monkeypatch):
-    first = code_hash()
-    assert first == code_hash() and len(first) == 64
-    monkeypatch.setattr("pipelines.evaluate.cache._CODE", ("evaluate/judge.py",))
-    assert code_hash() != first
+def test_what_a_cell_holds_is_that_of_this_version():
+    """The cache is keyed by a version: what is drawn and seen may change only together with it."""
+    recorded = json.loads(golden_cell.FILE.read_text("utf-8"))
+    found = golden_cell.summary()
+    remedy = (
+        "{} of an evaluation's cell changed: raise VERSION in pipelines/evaluate/cache.py (now "
+        f"{cache.VERSION}), then run `python -m tests.evaluate.golden_cell`."
+    )
+    assert recorded.pop("version") == cache.VERSION, remedy.format("the version")
+    assert set(found) == set(recorded)
+    for name, values in found.items():
+        same = values == recorded[name]
+        if isinstance(values, list) and isinstance(values[0], float):
+            same = np.allclose(values, recorded[name], rtol=1e-2, atol=golden_cell.TOLERANCE[name])
+        assert same, remedy.format(name)
 
 
 def test_other_weights_or_another_config_are_another_bundle(trained):

@@ -29,9 +29,9 @@ def images() -> np.ndarray:
 def test_the_judge(images, no_gpu) -> None:
     judge = Judge.load(embedded_path("judge"))
     assert judge.network.heads.weight.device.type == "cuda"
-    features, verdicts = judge.look(images)
+    features, verdicts = judge.inspect(images)
     with no_gpu():
-        expected, seen = Judge.load(embedded_path("judge")).look(images)
+        expected, seen = Judge.load(embedded_path("judge")).inspect(images)
     np.testing.assert_allclose(features, expected, atol=1e-4)
     np.testing.assert_allclose(judge.features(images), expected, atol=1e-4)
     for one, other in zip(verdicts, seen, strict=True):
@@ -46,7 +46,7 @@ def test_the_tokenizer_that_reads_drawn_pictures(images, no_gpu) -> None:
     def look() -> np.ndarray:
         retokenizer = Retokenizer(Tokenizer.load(embedded_path("tokenizer")))
         texts = [z_to_text({"tokens": retokenizer.tokens(image)}) for image in images[:4]]
-        return retokenizer.look(images[:4], texts)
+        return retokenizer.read(images[:4], texts)
 
     on_gpu = look()
     with no_gpu():

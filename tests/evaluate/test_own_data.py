@@ -12,12 +12,11 @@ from pipelines.evaluate.adherence.truth import WITHOUT
 from pipelines.evaluate.metrics.memorization import digest
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataProtocol
-from pipelines.evaluate.run import evaluate
 from pipelines.workspace import shards
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_manifest, read_rows, write_manifest
 from pipelines.workspace.shards import read_records, record_row, write_shard
-from tests.evaluate.test_run import content, small
+from tests.evaluate.test_run import content, evaluate, small
 
 SIZE = {"data.image_size": 16}
 
@@ -82,7 +81,7 @@ def test_captions_with_many_pictures_are_compared_with_as_many(trained, dinov2):
     write(trained, ["a star", "a heart", "two circles"], 150)
     stick = protocol(trained, dinov2, n=3)
     assert sorted(stick.captions) == ["a heart", "a star", "two circles"]
-    assert "3 held-out pictures of each caption" in stick.description.reference
+    assert "3 held-out pictures of each caption" in stick.notes.reference
     reals = stick.real(3, 16)
     held = {
         record.caption: [r for r in records(trained) if r.caption == record.caption]
@@ -121,7 +120,7 @@ def test_pictures_are_reduced_to_the_models_size(own, dinov2):
 
 
 def test_too_few_pictures_for_the_features_are_warned_of(own, dinov2):
-    warnings = protocol(own, dinov2, wanted=4).description.warnings
+    warnings = protocol(own, dinov2, wanted=4).notes.warnings
     assert [text[:20] for text in warnings] == ["The Fréchet distance"]
 
 
@@ -138,14 +137,14 @@ def test_training_pictures_among_the_real_ones_are_warned_of(trained, dinov2):
     manifest, rows = read_manifest(shard), read_rows(shard)
     write_shard(shard, map(record_row, copied))
     write_manifest(shard, manifest, rows)
-    warnings = protocol(trained, dinov2, wanted=4).description.warnings
+    warnings = protocol(trained, dinov2, wanted=4).notes.warnings
     assert any(text.startswith(f"{copies} of the training pictures") for text in warnings)
 
 
 def test_without_a_second_real_set_it_is_said(own, dinov2):
     stick = protocol(own, dinov2, wanted=len(records(own)))
     assert list(stick.real(2, 16)) == ["reference"]
-    assert any("second real set" in text for text in stick.description.warnings)
+    assert any("second real set" in text for text in stick.notes.warnings)
     summary = evaluate(small(own, captions=40, features=str(dinov2), seeds=(0,)))
     real = {row["metric"].partition("[")[0] for row in summary.rows if row["model"] == "data"}
     assert real == set()
@@ -199,4 +198,4 @@ def test_an_image_with_several_captions_counts_once(trained, dinov2):
 
 def test_few_real_pictures_do_not_tell_parity(own, dinov2):
     stick = protocol(own, dinov2, wanted=4)
-    assert "real pictures in 32 dimensions" in stick.description.parity_unknown
+    assert "real pictures in 32 dimensions" in stick.notes.parity_unknown

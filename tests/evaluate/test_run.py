@@ -16,9 +16,10 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.progress import Progress
 from pipelines.data.folder import write_folder
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.run import evaluate
+from pipelines.evaluate.run import evaluate as run
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.metadata import tokenizer_facts
+from pipelines.protocols import choose_protocol
 from pipelines.scenes.generate import write_scenes
 from pipelines.scenes.heldout import fresh_captions
 from pipelines.workspace.config import override
@@ -26,6 +27,12 @@ from tests.conftest import Told
 
 CAPTIONS = ("a star", "two circles")
 SMALL = {"n": 3, "steps": 2, "cfg": (1.0, 7.5), "seeds": (0, 1), "captions": 2}
+
+
+def evaluate(workspace, captions=None, embedded=False, **options):
+    """Evaluate with the protocol that the command line would choose."""
+    choice = choose_protocol(workspace, embedded, captions)
+    return run(workspace, choice, embedded=embedded, **options)
 
 
 def small(workspace, **changes):
@@ -140,7 +147,6 @@ def test_settings_and_held_out_captions_serve_where_nothing_is_given(trained):
     [
         ({}, ["a dog"], "a dog"),
         ({}, ["a star", "a star"], "occurs twice"),
-        ({"n": 1}, CAPTIONS, "two pictures of a caption"),
         ({"seeds": (1, 1)}, CAPTIONS, "occurs twice"),
         ({"n": 3, "seeds": (0,)}, ["a star"], "more than 3 pictures"),
     ],
@@ -179,17 +185,19 @@ def write_pictures(workspace):
 
 
 @pytest.mark.parametrize(
-    ("write", "named"),
+    ("write", "what"),
     [
-        (lambda ws: write_scenes(ws, 30, seed=3, size=16, hard=True), "hard scenes"),
-        (write_pictures, "`data folder`, and the judge knows scenes only"),
+        (lambda ws: write_scenes(ws, 30, seed=3, size=16, hard=True), "data"),
+        (write_pictures, "evaluate.features"),
     ],
     ids=["hard", "folder"],
 )
-def test_data_that_the_judge_does_not_know_are_refused_before_any_work(trained, write, named):
+def test_data_that_the_judge_does_not_know_are_refused_before_any_work(trained, write, what):
     write(trained)
-    with pytest.raises(KaleidoError, match=named):
+    with pytest.raises(KaleidoError) as caught:
         evaluate(small(trained))
+    assert caught.value.code == "not-comparable" and caught.value.what.endswith(what)
+    assert "--features" in caught.value.hint and "--embedded" in caught.value.hint
     assert not trained.reports("evaluation").exists() and not trained.logs.exists()
 
 
@@ -243,7 +251,7 @@ def test_only_what_changed_is_computed_again(trained):
 def test_a_killed_program_goes_on(trained):
     write_scenes(trained, 60, seed=3, size=16)
     command = [sys.executable, "-m", "kaleido_cli", "evaluate", "--name", "killed", "--json"]
-    options = {"--captions": "2", "--n": "4", "--steps": "40", "--seeds": "0,1,2"}
+    options = {"--captions": "2", "--n": "4", "--steps": "20", "--seeds": "0,1", "--cfg": "1,7.5"}
     command += [word for pair in options.items() for word in pair]
     root = str(Path(__file__).parents[2])
     where = {"cwd": trained.root, "env": {**os.environ, "PYTHONPATH": root}}
@@ -251,14 +259,14 @@ def test_a_killed_program_goes_on(trained):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **quiet, **where) as run:
         end = time.monotonic() + 600
-        while len(list(cells.glob("*.npz"))) < 7 and time.monotonic() < end:
+        while len(list(cells.glob("*.npz"))) < 5 and time.monotonic() < end:
             assert run.poll() is None
             time.sleep(0.01)
         run.kill()
     assert not trained.reports("killed").exists()
     done = subprocess.run(command, capture_output=True, check=True, **where)
     summary = json.loads(done.stdout)
-    assert 7 <= summary["reused"] < summary["cells"] == 28  # one of training pictures
+    assert 5 <= summary["reused"] < summary["cells"] == 15  # one of training pictures
     assert Path(summary["report"]).is_file()
     assert {path.suffix for path in cells.iterdir()} == {".npz"}
 
@@ -272,7 +280,7 @@ def shipped(tmp_path, tiny_models, monkeypatch):
     for name in ("prior", "diffusion", "baseline"):
         (folder / name).symlink_to(tiny_models / name)
     monkeypatch.setattr("pipelines.embedded.paths.ROOT", folder)
-    monkeypatch.setattr("recipes.recipe_data.SCENES", 100)
+    monkeypatch.setattr("pipelines.scenes.shipped_data.SCENES", 100)
 
 
 def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
@@ -304,7 +312,7 @@ def test_missing_embedded_models_are_named(workspace, tmp_path, monkeypatch):
 
 
 def test_the_embedded_tokenizer_reads_the_embedded_models_pictures(workspace, monkeypatch):
-    monkeypatch.setattr("recipes.recipe_data.SCENES", 100)
+    monkeypatch.setattr("pipelines.scenes.shipped_data.SCENES", 100)
     few = small(workspace, n=4, cfg=(1.0,), seeds=(0,), captions=1)
     rows = content(evaluate(few, embedded=True, models=["kaleido"], z_kinds=["tokens"]))["rows"]
     found = {row["metric"].partition("[")[0]: row for row in rows if row["model"] == "kaleido"}

@@ -5,9 +5,10 @@ import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.embedded.paths import embedded_path
+from pipelines.evaluate.adherence.matching import iou
 from pipelines.scenes.draw import draw_scene
 from pipelines.scenes.factors import Scene, SceneObject
-from pipelines.scenes.judge import Judge, iou, save_judge
+from pipelines.scenes.judge import Judge, save_judge
 from pipelines.scenes.reference import reference_images
 
 
@@ -27,8 +28,11 @@ def test_it_sees_shape_colour_texture_place_and_background(judge):
     (verdict,) = judge(picture())
     assert verdict.background == "slate"
     star, square = sorted(verdict.objects, key=lambda item: item.box[0])
-    assert (star.shape, star.colour, star.texture) == ("star", "yellow", "plain")
-    assert (square.shape, square.colour, square.texture) == ("square", "blue", "striped")
+    assert (star.label, star.attributes) == ("star", {"colour": "yellow", "texture": "plain"})
+    assert (square.label, square.attributes) == (
+        "square",
+        {"colour": "blue", "texture": "striped"},
+    )
     assert iou(star.box, (92, 302, 468, 660)) > 0.85
     assert iou(square.box, (523, 303, 917, 697)) > 0.85
     assert 0.35 < star.score <= 1.0
@@ -38,7 +42,7 @@ def test_it_sees_blurred_and_larger_pictures_alike(judge):
     soft = np.asarray(picture(), np.float32)
     soft[:, 1:-1] = (soft[:, :-2] + 2.0 * soft[:, 1:-1] + soft[:, 2:]) / 4.0
     for other in (soft.astype(np.uint8), picture(128)):
-        seen = [(i.shape, i.colour, i.texture) for i in judge(other)[0].objects]
+        seen = [(i.label, *i.attributes.values()) for i in judge(other)[0].objects]
         assert sorted(seen) == [("square", "blue", "striped"), ("star", "yellow", "plain")]
 
 
@@ -114,10 +118,10 @@ def test_iou_of_known_boxes():
 
 def test_one_look_gives_what_two_would(judge):
     images = reference_images("two hearts", 5, 0, "data")
-    features, verdicts = judge.look(images)
+    features, verdicts = judge.inspect(images)
     np.testing.assert_array_equal(features, judge.features(images))
     assert verdicts == judge(images) and len(verdicts) == 5
-    assert judge.look(images[:0])[0].shape == (0, judge.config.features)
+    assert judge.inspect(images[:0])[0].shape == (0, judge.config.features)
 
 
 def test_each_picture_has_its_own_objects_the_surest_first(judge):
@@ -126,6 +130,6 @@ def test_each_picture_has_its_own_objects_the_surest_first(judge):
     together, apart = judge(images), [judge(image[None])[0] for image in images]
     assert [len(verdict.objects) for verdict in together] == [3, 3, 0, 3, 3, 3]
     for one, other in zip(together, apart, strict=True):
-        assert [(i.shape, i.box) for i in one.objects] == [(i.shape, i.box) for i in other.objects]
+        assert [(i.label, i.box) for i in one.objects] == [(i.label, i.box) for i in other.objects]
         scores = [item.score for item in one.objects]
         assert scores == sorted(scores, reverse=True)

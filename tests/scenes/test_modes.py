@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.scenes.factors import COLOURS, P_COLOUR, SHAPES
-from pipelines.scenes.judge import Found, Verdict
 from pipelines.scenes.modes import (
     DRAWS,
     FACTORS,
@@ -21,7 +21,12 @@ from pipelines.scenes.reference import Asked
 
 def found(shape="circle", colour="red", texture="plain", x=500, y=500, side=300):
     half = side // 2
-    return Found(shape, colour, texture, (x - half, y - half, x + half, y + half), 0.9)
+    return FoundObject(
+        shape,
+        (x - half, y - half, x + half, y + half),
+        0.9,
+        {"colour": colour, "texture": texture},
+    )
 
 
 def seen(*objects, background="paper"):

@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.scenes.factors import BACKGROUNDS, COLOURS, SIZES, TEXTURES
-from pipelines.scenes.judge import Found, Verdict
 from pipelines.scenes.modes import FACTORS, matches
 from pipelines.scenes.oracle import arrangements, factor_values, known_values, of_objects
 from pipelines.scenes.reference import Asked, reference_scenes, scene_images
@@ -13,7 +13,12 @@ from pipelines.scenes.reference import Asked, reference_scenes, scene_images
 
 def found(shape="circle", x=500, y=500, side=300):
     half = side // 2
-    return Found(shape, "red", "plain", (x - half, y - half, x + half, y + half), 0.9)
+    return FoundObject(
+        shape,
+        (x - half, y - half, x + half, y + half),
+        0.9,
+        {"colour": "red", "texture": "plain"},
+    )
 
 
 def test_the_judge_of_real_pictures_reads_what_they_were_drawn_from(judge):

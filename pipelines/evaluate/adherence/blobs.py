@@ -8,10 +8,10 @@ import numpy as np
 
 from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
 from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.extract.ellipse import draw_ellipses
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.text import GRID
-from pipelines.scenes.judge import Found, Verdict
 
 SIDE = 64
 """Pixels a side on which ellipses are compared, antialiased."""
@@ -42,7 +42,7 @@ def blob_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[st
     return measures("blobs", parts, ("iou", "centre", "angle"))
 
 
-def count_blobs(asked: Sequence[Blob], found: Sequence[Found]) -> Kept:
+def count_blobs(asked: Sequence[Blob], found: Sequence[FoundObject]) -> Kept:
     """Match blobs of z with what the judge found, one to one, the greatest IoU first.
 
     Args:
@@ -52,7 +52,7 @@ def count_blobs(asked: Sequence[Blob], found: Sequence[Found]) -> Kept:
     """
     wanted = np.array([(b.xc, b.yc, b.r_major, b.r_minor, b.theta) for b in asked], np.float64)
     seen = np.array([item.ellipse or (0.0, 0.0, 1.0, 1.0, 0.0) for item in found], np.float64)
-    same = [[b.label == item.shape and item.ellipse is not None for item in found] for b in asked]
+    same = [[b.label == item.label and item.ellipse is not None for item in found] for b in asked]
     overlaps = np.zeros((len(asked), len(found)))
     if np.any(same):
         overlaps = np.where(same, _overlaps(wanted, seen), 0.0)

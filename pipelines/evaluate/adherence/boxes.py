@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
+from pipelines.evaluate.adherence.matching import Kept, best_pairs, iou, measures
 from pipelines.evaluate.adherence.z_text import latent_of, read_z
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.scenes.judge import Found, Verdict, iou
 
 
 def boxes_of(z: str) -> tuple[Box, ...]:
@@ -24,7 +24,7 @@ def parses(z: str) -> bool:
     return read_z(z) is not None
 
 
-def count_boxes(asked: Sequence[Box], found: Sequence[Found]) -> Kept:
+def count_boxes(asked: Sequence[Box], found: Sequence[FoundObject]) -> Kept:
     """Match boxes of z with what the judge found, one to one, the best overlap first.
 
     Args:
@@ -34,7 +34,7 @@ def count_boxes(asked: Sequence[Box], found: Sequence[Found]) -> Kept:
     overlaps = np.zeros((len(asked), len(found)))
     for row, box in enumerate(asked):
         for column, item in enumerate(found):
-            if box.label == item.shape:
+            if box.label == item.label:
                 overlaps[row, column] = iou((box.x1, box.y1, box.x2, box.y2), item.box)
     pairs = best_pairs(overlaps)
     overlap = tuple({"iou": float(overlaps[pair])} for pair in pairs)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from pipelines.evaluate.adherence.blobs import blob_adherence
 from pipelines.evaluate.adherence.boxes import box_adherence
-from pipelines.evaluate.adherence.descriptions import description_adherence
 from pipelines.evaluate.adherence.tokens import token_adherence
 from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.observations import Verdict
 from pipelines.evaluate.observe import Observed
 
 Score = Callable[[Sequence[str], int, int], dict[str, float]]
-"""(z of each picture, caption's number, seed's) -> metrics, the one of the kind's name first."""
+"""(z of each picture, caption's index, seed's index) -> metrics of a kind, by name."""
+
+JudgedScore = Callable[[Sequence[str], Sequence[Verdict]], dict[str, float]]
+"""(z of each picture, its verdict) -> metrics of a kind, by name; one has the kind's own name."""
+
+JUDGED: Mapping[str, JudgedScore] = {"boxes": box_adherence, "blobs": blob_adherence}
+"""Kinds that any judge of objects can check."""
 
 
-def adherence(seen: Observed) -> dict[str, Estimate]:
+def adherence(
+    seen: Observed, judged: Mapping[str, JudgedScore] | None = None
+) -> dict[str, Estimate]:
     """Measure whether pictures show their z.
+
+    Args:
+        seen: The pictures.
+        judged: Scores of kinds that only this judge can check, by kind, besides `JUDGED`.
 
     Returns:
         For each kind that z has and that something looks for: a metric of the kind's name, its
@@ -29,21 +41,17 @@ def adherence(seen: Observed) -> dict[str, Estimate]:
         the ceilings.
     """
 
-    def judged(score: Callable[..., dict[str, float]]) -> Score:
+    def by_verdict(score: JudgedScore) -> Score:
         return lambda texts, c, s: score(texts, seen.verdicts[c][s])
 
-    def read(texts: Sequence[str], c: int, s: int) -> dict[str, float]:
+    def by_tokens(texts: Sequence[str], c: int, s: int) -> dict[str, float]:
         return token_adherence(texts, seen.ids[c, s])
 
     values = _palettes(seen)
     if seen.verdicts[0][0]:
-        for kind, score in (
-            ("boxes", box_adherence),
-            ("blobs", blob_adherence),
-            ("description", description_adherence),
-        ):
-            values |= _with_controls(seen, kind, judged(score))
-    return values | _with_controls(seen, "tokens", read)
+        for kind, score in {**JUDGED, **(judged or {})}.items():
+            values |= _with_controls(seen, kind, by_verdict(score))
+    return values | _with_controls(seen, "tokens", by_tokens)
 
 
 def _with_controls(seen: Observed, kind: str, score: Score) -> dict[str, Estimate]:

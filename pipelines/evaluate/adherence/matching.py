@@ -46,6 +46,15 @@ def total(parts: Sequence[Kept]) -> Kept:
     )
 
 
+def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Intersection over union of two (x1, y1, x2, y2) boxes; 0 where both are empty."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inside = max(width, 0.0) * max(height, 0.0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside
+    return inside / union if union > 0 else 0.0
+
+
 def best_pairs(overlaps: np.ndarray, least: float = IOU) -> list[tuple[int, int]]:
     """Pair rows with columns, one to one, the greatest overlap first.
 

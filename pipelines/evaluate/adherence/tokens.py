@@ -13,15 +13,14 @@ from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.latents.tokens import Tokens
 from pipelines.models.device import compute_device
 from pipelines.models.metadata import tokenizer_folder
-from pipelines.models.pixels import to_pixels
+from pipelines.models.pixels import to_pixels, to_square_tensor
 from pipelines.models.tokenizer import Tokenizer
-from pipelines.scenes.judge import to_input
 from pipelines.workspace.reader import token_makers
 from pipelines.workspace.workspace import Workspace
 
 
 class Retokenizer:
-    """A visual tokenizer that looks at drawn pictures.
+    """Read drawn pictures with the tokenizer of the workspace.
 
     Attributes:
         name: ``vq@`` and the first 8 hexadecimal digits of the tokenizer's hash; it stands in the
@@ -37,7 +36,7 @@ class Retokenizer:
         """Write a picture, uint8 (height, width, 3), as tokens."""
         return Tokens.of_grid(self._ids(image[None])[0], self._tokenizer.codebook_size)
 
-    def look(self, images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    def read(self, images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """Read pictures, and what the tokenizer itself would draw of their z.
 
         Args:
@@ -55,11 +54,11 @@ class Retokenizer:
         if known:
             ids = torch.tensor([grids[i] for i in known]).reshape(-1, *drawn.shape[1:])
             pictures = to_pixels(self._tokenizer.decode(ids))
-            again[known] = self._ids(to_pixels(to_input(pictures, images.shape[1])))
+            again[known] = self._ids(to_pixels(to_square_tensor(pictures, images.shape[1])))
         return np.stack([drawn, again], axis=1).reshape(len(images), 2, -1)
 
     def _ids(self, images: np.ndarray) -> np.ndarray:
-        pixels = to_input(images, self._tokenizer.image_size)
+        pixels = to_square_tensor(images, self._tokenizer.image_size)
         return self._tokenizer.encode(pixels).cpu().numpy().astype(np.int32)
 
 
@@ -85,7 +84,7 @@ def token_adherence(texts: Sequence[str], ids: np.ndarray) -> dict[str, float]:
 
     Args:
         texts: z.
-        ids: Of the pictures, as `Retokenizer.look`.
+        ids: Of the pictures, as `Retokenizer.read`.
 
     Returns:
         ``tokens``, the share of z's ids that stand at their places when the picture is tokenised,

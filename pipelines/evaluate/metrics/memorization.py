@@ -1,4 +1,4 @@
-"""Copying: whether samples lie nearer to training pictures than real ones do that are new."""
+"""Memorization: whether samples lie nearer to training pictures than new real pictures do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.core.record import Record
 from pipelines.evaluate.metrics.diversity import unit
 from pipelines.evaluate.metrics.manifolds import BLOCK
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, Source
+from pipelines.evaluate.observe import Observed, PictureSource
 from pipelines.models.pixels import reduced_pixels
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.shards import records_of
@@ -32,11 +32,11 @@ class TrainingPictures:
     Args:
         records: They are kept, still encoded, and read when they are needed: pictures that were
             seen before are not.
-        facts: What decides the pictures; without, it is a hash of them.
+        metadata: What decides the pictures; without, it is a hash of them.
     """
 
-    def __init__(self, records: Iterable[Record], facts: str = "") -> None:
-        self._records, self._facts = records, facts
+    def __init__(self, records: Iterable[Record], metadata: str = "") -> None:
+        self._records, self._metadata = records, metadata
 
     @cached_property
     def _kept(self) -> list[Record]:
@@ -58,13 +58,13 @@ class TrainingPictures:
         return tuple(self._groups)
 
     @cached_property
-    def facts(self) -> str:
+    def metadata(self) -> str:
         """What decides the pictures; empty if there are none."""
-        if self._facts or not self._kept:
-            return self._facts
+        if self._metadata or not self._kept:
+            return self._metadata
         return fingerprint([digest(record) for record in self._kept])
 
-    def source(self, side: int) -> Source:
+    def source(self, side: int) -> PictureSource:
         """A source of the groups' pictures, reduced to `side` pixels; the seed does not matter."""
 
         def source(group: str, seed: int) -> tuple[list[str], np.ndarray]:
@@ -77,8 +77,8 @@ class TrainingPictures:
 def training_pictures(workspace: Workspace, most: int) -> TrainingPictures:
     """Those of a workspace's data, see `training_records`; manifests know whether they changed."""
     shards = [made.sha256 for made in map(read_manifest, workspace.data_shards()) if made]
-    facts = fingerprint(shards, most) if shards else ""
-    return TrainingPictures(training_records(workspace, most), facts)
+    metadata = fingerprint(shards, most) if shards else ""
+    return TrainingPictures(training_records(workspace, most), metadata)
 
 
 def training_records(workspace: Workspace, most: int) -> Iterator[Record]:

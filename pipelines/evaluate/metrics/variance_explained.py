@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Cell, Observed, Source
+from pipelines.evaluate.observe import Cell, Observed, PictureSource
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.draw import draw_again
 from pipelines.workspace.settings import SampleSettings
@@ -17,7 +17,7 @@ TWINS = 4
 """z of a caption that are drawn a second time, those of its first pictures under the first seed."""
 
 
-def twins_of(bundle: Bundle, options: SampleSettings, z: Mapping[str, list[str]]) -> Source:
+def twins_of(bundle: Bundle, options: SampleSettings, z: Mapping[str, list[str]]) -> PictureSource:
     """Second pictures of the same z, from other noise.
 
     Args:

@@ -9,7 +9,6 @@ from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, Check
 from pipelines.evaluate.metrics.statistics import Interval
 from pipelines.evaluate.report.contents import (
     NAMES,
-    TITLES,
     Report,
     bound,
     compared_models,
@@ -29,7 +28,7 @@ def _blocks(report: Report) -> Iterator[str]:
     yield f"# {report.question}"
     if report.void:
         yield f"**VOID: this comparison proves nothing.** {report.void}"
-    for text in report.description.warnings:
+    for text in report.notes.warnings:
         yield f"> {text}"
     yield verdict(report)
     if report.parity and report.parity.checks:
@@ -38,7 +37,10 @@ def _blocks(report: Report) -> Iterator[str]:
     if report.changes:
         yield f"## From CFG 1 to {report.highest:g}"
         rows = (
-            (TITLES[c.metric][0], *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)))
+            (
+                report.titles[c.metric][0],
+                *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)),
+            )
             for c in report.changes
         )
         yield _table(("", NAMES[BASELINE], NAMES[KALEIDO], "Kaleido minus baseline"), rows)
@@ -57,7 +59,7 @@ def _numbers(report: Report) -> str:
     sets = [report.data, *(report.estimates[key] for key in columns)]
     rows = (
         (title, *(_spread(s[metric].interval()) if metric in s else "" for s in sets))
-        for metric, (title, _) in TITLES.items()
+        for metric, (title, _) in report.titles.items()
         if any(metric in s for s in sets)
     )
     return _table(("", "Real", *(f"{NAMES[m]}, CFG {scale:g}" for m, scale in columns)), rows)
@@ -70,7 +72,7 @@ def _compared(report: Report) -> str:
     parts = (
         "\n".join(models),
         f"{len(plan['captions'])} captions, {plan['n']} samples, seeds "
-        f"{', '.join(map(str, plan['seeds']))}. Real pictures: {report.description.reference}. "
+        f"{', '.join(map(str, plan['seeds']))}. Real pictures: {report.notes.reference}. "
         f"Copies: searched for among {searched(plan['training'])}.",
         "\n".join(captions),
         f"To make it again:\n\n    {report.command}",

@@ -24,7 +24,6 @@ from pipelines.evaluate.metrics.statistics import Interval
 from pipelines.evaluate.report.charts import Line, line_chart
 from pipelines.evaluate.report.contents import (
     NAMES,
-    TITLES,
     Grid,
     Report,
     bound,
@@ -40,8 +39,7 @@ GAP = 4  # pixels between pictures of a strip
 
 CURVES = (
     *("vendi", "vendi.valid", "mss", "mss.valid", "recall", "precision", "frechet", "edges"),
-    *("caption", "boxes", "mmd", "cmmd", "clip"),
-    *("entropy.colour", "entropy.texture", "entropy.place", "entropy.background"),
+    *("mmd", "cmmd", "clip"),
 )
 TILES = ("vendi", "recall", "mss", "frechet")
 
@@ -50,12 +48,12 @@ def render(report: Report) -> str:
     """Write the page."""
     sections = [
         _void(report),
-        *map(_warning, report.description.warnings),
+        *map(_warning, report.notes.warnings),
         _head(report),
         *_comparison(report),
         section("Pictures", _pictures(report)),
         section("From weak to strong guidance", _curves(report)),
-        section("The judge", _judge(report)) if report.description.ceiling else "",
+        section("The judge", _judge(report)) if report.notes.ceiling else "",
         section("All numbers", _numbers(report)),
         section("What was compared", _compared(report)),
     ]
@@ -107,7 +105,7 @@ def _tile(report: Report, metric: str) -> str:
                 f'<div class="{model}"><b>{number(estimate.value)}</b>'
                 f"<span>{NAMES[model]}</span></div>"
             )
-    title, note = TITLES[metric]
+    title, note = report.titles[metric]
     return (
         f'<div class="tile"><h3>{escape(title)}</h3><div class="pair">{pairs}</div>'
         f'<div class="soft">{escape(note)}</div></div>'
@@ -150,7 +148,7 @@ def _strip(pictures: np.ndarray) -> str:
 
 
 def _curves(report: Report) -> str:
-    figures = "".join(_chart(report, metric) for metric in CURVES)
+    figures = "".join(_chart(report, metric) for metric in (*CURVES, *report.notes.curves))
     legend = "".join(
         f'<span class="{name}"><i></i>{NAMES[name]}</span>' for name in (*report.sources, "data")
     )
@@ -173,7 +171,7 @@ def _chart(report: Report, metric: str) -> str:
             lines.append(Line(model, points))
     if not lines:
         return ""
-    title, note = TITLES[metric]
+    title, note = report.titles[metric]
     real = report.data[metric].value if metric in report.data else None
     chart = line_chart(title, title, lines, real)
     return f"<figure><figcaption><b>{escape(title)}</b>{escape(note)}</figcaption>{chart}</figure>"
@@ -183,7 +181,10 @@ def _change_table(report: Report) -> str:
     if not report.changes:
         return f"<p>Not measured: it needs CFG {PARITY_CFG:g} and a larger one.</p>"
     rows = [
-        (TITLES[c.metric][0], *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)))
+        (
+            report.titles[c.metric][0],
+            *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)),
+        )
         for c in report.changes
     ]
     changes = table(("Metric", "Baseline", "Kaleido", "Kaleido minus baseline"), rows)
@@ -228,19 +229,9 @@ def _outcome(check: Check) -> str:
 
 
 def _judge(report: Report) -> str:
-    named = {
-        "box": "boxes found at IoU of 0.5 or more",
-        "adherence": "boxes found with the right shape",
-        "count": "pictures with the right number of objects",
-        "shape": "shapes right, of boxes found",
-        "colour": "colours right, of boxes found",
-        "texture": "textures right, of boxes found",
-        "background": "backgrounds right",
-    }
     rows = [
-        (words, f"{100 * report.description.ceiling[name]:.1f} %")
-        for name, words in named.items()
-        if name in report.description.ceiling
+        (report.titles[f"ceiling.{name}"][0], f"{100 * share:.1f} %")
+        for name, share in report.notes.ceiling.items()
     ]
     return (
         "<p>A second detector, of another architecture than the one that made the training "
@@ -259,11 +250,11 @@ def _numbers(report: Report) -> str:
             f"{escape(title)}<small>{escape(note)}</small>",
             *(_spread(s[metric].interval()) if metric in s else "" for s in sets),
         )
-        for metric, (title, note) in TITLES.items()
+        for metric, (title, note) in report.titles.items()
         if any(metric in s for s in sets)
     ]
     judged = ""
-    if report.description.ceiling:
+    if report.notes.ceiling:
         rows.insert(0, _valid_row(report, sets))
         judged = (
             " Entropies, modes covered and what is called valid are of pictures in which the judge "
@@ -302,9 +293,9 @@ def _compared(report: Report) -> str:
         f"top-p {plan['top_p']:g}; x guided at noise levels from "
         f"{plan['cfg_begin']:g} down to {plan['cfg_end']:g}",
         "Copies": f"searched for among {searched(plan['training'])}",
-        "Reference": escape(report.description.reference),
-        "Features": escape(report.description.features),
-        "Not judged": escape(report.description.not_judged),
+        "Reference": escape(report.notes.reference),
+        "Features": escape(report.notes.features),
+        "Not judged": escape(report.notes.not_judged),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items())
     items = "".join(f"<li>{escape(caption)}</li>" for caption in captions)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.adherence.blobs import blob_adherence, count_blobs
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.sequence import z_to_text
-from pipelines.scenes.judge import Found, Verdict
 
 OVAL = Blob("oval", 500, 500, 200, 100, 30)
 
@@ -15,7 +15,7 @@ def seen(blob, **changes):
     """A found object with just the ellipse of a blob."""
     blob = replace(blob, **changes)
     ellipse = (blob.xc, blob.yc, blob.r_major, blob.r_minor, blob.theta)
-    return Found(blob.label, "red", "plain", (0, 0, 1, 1), 0.9, ellipse)
+    return FoundObject(blob.label, (0, 0, 1, 1), 0.9, ellipse=ellipse)
 
 
 def test_a_blob_drawn_as_it_was_asked_for_has_no_error():

@@ -11,13 +11,13 @@ from pipelines.evaluate.adherence.boxes import (
     same_count,
     same_shapes,
 )
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_to_text
-from pipelines.scenes.judge import Found, Verdict
 
 
 def found(shape, *box):
-    return Found(shape, "red", "plain", box, 0.9)
+    return FoundObject(shape, box, 0.9)
 
 
 def z_of(*boxes):

@@ -43,7 +43,7 @@ def images():
 
 def test_a_picture_has_its_own_tokens_and_others_do_not(reader, images):
     z = [z_to_text({"tokens": reader.tokens(image)}) for image in images]
-    ids = reader.look(images, z)
+    ids = reader.read(images, z)
     assert ids.shape == (4, 2, 16) and ids.dtype == np.int32
     got = token_adherence(z, ids)
     assert got["tokens"] == 1.0
@@ -58,7 +58,7 @@ def test_ids_of_large_codebooks_are_kept(reader, images):
     tokens = reader.tokens(images[0])
     assert min(tokens.ids) > np.iinfo(np.int16).max
     z = z_to_text({"tokens": tokens})
-    assert token_adherence([z], reader.look(images[:1], [z]))["tokens"] == 1.0
+    assert token_adherence([z], reader.read(images[:1], [z]))["tokens"] == 1.0
 
 
 def test_the_ceiling_is_of_the_tokenizers_own_picture(reader, images):
@@ -67,18 +67,18 @@ def test_the_ceiling_is_of_the_tokenizers_own_picture(reader, images):
     drawn = reader._tokenizer.decode(torch.tensor(tokens.ids).reshape(1, 4, 4))
     pixels = ((drawn[0].permute(1, 2, 0) + 1.0) * 127.5).round().numpy().astype(np.uint8)
     again = reader.tokens(pixels).ids
-    assert reader.look(images[:1], [z])[0, 1].tolist() == list(again)
+    assert reader.read(images[:1], [z])[0, 1].tolist() == list(again)
 
 
 def test_pictures_of_another_size_are_resized(reader, images):
     small = images[:, ::2, ::2]
     z = [z_to_text({"tokens": reader.tokens(image)}) for image in images]
-    assert reader.look(small, z).shape == (4, 2, 16)
+    assert reader.read(small, z).shape == (4, 2, 16)
 
 
 def test_z_without_tokens_or_of_another_grid_is_unknown(reader, images):
     other = z_to_text({"tokens": Tokens(1, 2, 24, (3, 4))})
-    ids = reader.look(images, [other, "", "<tokens> <1>", other])
+    ids = reader.read(images, [other, "", "<tokens> <1>", other])
     assert (ids[:, 1] == -1).all()
     assert np.isnan(list(token_adherence([other, "", "", ""], ids).values())).all()
 

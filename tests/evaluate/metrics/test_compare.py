@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.metrics.compare import HEADLINES, Check, aims, changes, parity
+from pipelines.evaluate.metrics.compare import HEADLINES, Check, aims, changes
+from pipelines.evaluate.metrics.compare import parity as parity_of
 from pipelines.evaluate.metrics.statistics import Estimate, Interval
 
 SCALES = (1.0, 7.5)
+ENTROPIES = ("entropy.colour", "entropy.place")
 START = {
     **dict.fromkeys(HEADLINES, 1.0),
     "entropy.colour": 1.6,
@@ -27,6 +29,10 @@ def estimates(shape=(12, 3), **values):
 def results(**ends):
     base = {(model, scale): estimates() for model in ("baseline", "kaleido") for scale in SCALES}
     return base | ends.get("over", {})
+
+
+def parity(found, unknown=""):
+    return parity_of(found, unknown, ENTROPIES)
 
 
 def test_equal_models_at_the_datas_level_are_sound():
@@ -94,13 +100,13 @@ def test_changes_are_from_cfg_1_to_the_highest_scale():
         ("baseline", 7.5): estimates(vendi=0.4, recall=0.2),
         ("kaleido", 7.5): estimates(vendi=0.9, recall=0.7),
     }
-    got = {change.metric: change for change in changes(results(over=over))}
-    assert set(got) == set(HEADLINES)
+    got = {change.metric: change for change in changes(results(over=over), ENTROPIES)}
+    assert set(got) == {*HEADLINES, *ENTROPIES}
     assert got["vendi"].baseline.value == pytest.approx(-0.6)
     assert got["vendi"].kaleido.value == pytest.approx(-0.1)
     assert got["vendi"].difference.value == pytest.approx(0.5)
     assert got["vendi"].difference.low > 0.4
-    assert got["caption"].difference.value == pytest.approx(0.0)
+    assert got["entropy.place"].difference.value == pytest.approx(0.0)
 
 
 def test_aims_compare_with_the_baseline_at_cfg_seven_and_a_half():

@@ -60,13 +60,13 @@ def test_all_pictures_are_seen_in_groups_of_one_size_and_known_by_their_bytes(ju
     records = [make_record(0, index, 16) for index in range(GROUP + 3)]
     pictures = TrainingPictures(records)
     assert pictures.groups == ("training 0", "training 1")
-    cell = observe(pictures.source(8), judge.look, pictures.groups, 0)
+    cell = observe(pictures.source(8), judge.inspect, pictures.groups, 0)
     assert cell.features.shape[:2] == (2, GROUP) and cell.shown.shape[2:4] == (8, 8)
     alone = judge.features(np.stack([reduced_pixels(record, 8) for record in records]))
     np.testing.assert_allclose(cell.features[1], alone[-GROUP:], atol=1e-4)
-    assert TrainingPictures(records).facts == pictures.facts
+    assert TrainingPictures(records).metadata == pictures.metadata
     changed = [replace(records[0], image=records[1].image), *records[1:]]
-    assert TrainingPictures(changed).facts != pictures.facts
+    assert TrainingPictures(changed).metadata != pictures.metadata
     assert TrainingPictures(records[:5]).groups == ("training 0",)
     assert TrainingPictures([]).groups == ()
 

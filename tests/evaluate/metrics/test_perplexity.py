@@ -12,6 +12,7 @@ from pipelines.latents.sequence import z_from_text
 from pipelines.latents.vocabulary import encode_z
 from pipelines.models.prior import Prior
 from pipelines.scenes.reference import reference_scenes
+from pipelines.scenes.truth import z_of_scene
 
 CAPTIONS = ("a circle", "two hearts", "a star and a square")
 
@@ -25,7 +26,7 @@ def prior() -> Prior:
 def real(prior) -> Observed:
     truth = TrueZ(prior.z_kinds)
     z = [
-        [[truth.of_scene(s, c) for s in reference_scenes(c, 3, seed, "data")] for seed in (0, 1)]
+        [[z_of_scene(truth, s, c) for s in reference_scenes(c, 3, seed, "data")] for seed in (0, 1)]
         for c in CAPTIONS
     ]
     nothing = np.zeros((len(CAPTIONS), 2, 3, 0))

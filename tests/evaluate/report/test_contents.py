@@ -5,7 +5,7 @@ import numpy as np
 
 from pipelines.evaluate.metrics.compare import aims, changes
 from pipelines.evaluate.metrics.statistics import Estimate, Interval
-from pipelines.evaluate.report.contents import TITLES, number, verdict
+from pipelines.evaluate.report.contents import number, verdict
 from pipelines.evaluate.report.page import render
 from tests.evaluate.conftest import HOSTILE
 
@@ -122,7 +122,7 @@ def test_a_void_comparison_says_so_first_and_large(report):
 def test_every_metric_stands_in_the_table_with_its_interval(report):
     page = render(report)
     for metric in report.estimates["kaleido", 7.5]:
-        assert TITLES[metric][0].replace("'", "&#x27;") in page
+        assert report.titles[metric][0].replace("'", "&#x27;") in page
     used = report.data["vendi.valid"]
     assert f"{used.pictures}<small>skipped {used.skipped} of " in page
     assert "Kaleido (embedded, 1,000 images seen, z: boxes)" in page

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 from pipelines.evaluate.metrics.compare import Parity
-from pipelines.evaluate.protocol import Description
 from pipelines.evaluate.report.contents import number, verdict
 from pipelines.evaluate.report.markdown import markdown
 from tests.evaluate.conftest import HOSTILE
@@ -40,8 +39,8 @@ def test_captions_are_data(report):
 
 def test_a_void_comparison_says_so_first_and_warnings_follow(report):
     void = Parity(False, "at CFG 1 they differ.", report.parity.checks)
-    warned = Description("r", "f", warnings=("Few pictures.",))
-    text = markdown(replace(report, parity=void, description=warned))
+    warned = replace(report.notes, warnings=("Few pictures.",))
+    text = markdown(replace(report, parity=void, notes=warned))
     title, first, second = text.split("\n\n")[:3]
     assert first == "**VOID: this comparison proves nothing.** at CFG 1 they differ."
     assert second == "> Few pictures."

@@ -5,8 +5,7 @@ import pytest
 
 from pipelines.core.errors import KaleidoError
 from pipelines.evaluate.report.track import track
-from pipelines.evaluate.run import evaluate
-from tests.evaluate.test_run import CAPTIONS, small
+from tests.evaluate.test_run import CAPTIONS, evaluate, small
 
 NAN = float("nan")
 ROWS = [

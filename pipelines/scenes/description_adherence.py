@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipelines.evaluate.adherence.z_text import latent_of
+from pipelines.evaluate.observations import Verdict
 from pipelines.latents.description import Description
 from pipelines.scenes.descriptions import COLUMNS, ROWS, read_description
 from pipelines.scenes.factors import SIZES
-from pipelines.scenes.judge import Verdict
 from pipelines.scenes.oracle import PLACES, arrangements, of_objects
 
 FACTORS = ("shape", "colour", "texture", "size", "place", "arrangement", "background")
@@ -23,12 +23,12 @@ def facts_seen(verdict: Verdict) -> Facts:
     facts: Facts = Counter()
     sizes, places = (of_objects(verdict.objects, factor) for factor in ("size", "place"))
     for item, size, place in zip(verdict.objects, sizes, places, strict=True):
-        facts["shape", item.shape] += 1
-        facts["colour", item.shape, item.colour] += 1
-        facts["texture", item.shape, item.texture] += 1
-        facts["size", item.shape, tuple(SIZES)[size]] += 1
+        facts["shape", item.label] += 1
+        facts["colour", item.label, item.attributes["colour"]] += 1
+        facts["texture", item.label, item.attributes["texture"]] += 1
+        facts["size", item.label, tuple(SIZES)[size]] += 1
         row, column = divmod(place, PLACES)
-        facts["place", item.shape, ROWS[row], COLUMNS[column]] += 1
+        facts["place", item.label, ROWS[row], COLUMNS[column]] += 1
     facts["arrangement", *arrangements([verdict])] += 1
     facts["background", verdict.background] += 1
     return facts

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.evaluate.measure import measure
+from pipelines.scenes.measure import measure
 from pipelines.scenes.protocol import real_of
 from pipelines.scenes.reference import Asked, reference_images
 from tests.evaluate.conftest import CAPTIONS, look
@@ -73,7 +73,7 @@ def test_boxes_are_scored_against_chance_where_there_is_a_z(data, reference):
     # A perfect model: its z is what the judge sees.
     def text(verdict):
         items = [
-            f"{item.shape} " + "".join(f"<{value}>" for value in item.box)
+            f"{item.label} " + "".join(f"<{value}>" for value in item.box)
             for item in verdict.objects
         ]
         return "<boxes> " + " <;> ".join(items)

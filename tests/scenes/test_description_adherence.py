@@ -2,15 +2,18 @@ import numpy as np
 import pytest
 
 from pipelines.core.seeds import generator
-from pipelines.evaluate.adherence.descriptions import FACTORS, description_adherence, facts_seen
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.description import Description
 from pipelines.latents.sequence import z_to_text
+from pipelines.scenes.description_adherence import FACTORS, description_adherence, facts_seen
 from pipelines.scenes.descriptions import describe_scene
 from pipelines.scenes.draw import draw_scene
-from pipelines.scenes.judge import Found, Verdict
 from pipelines.scenes.reference import scene_for
 
-VERDICT = Verdict((Found("star", "red", "plain", (350, 350, 650, 650), 0.9),), "paper")
+VERDICT = Verdict(
+    (FoundObject("star", (350, 350, 650, 650), 0.9, {"colour": "red", "texture": "plain"}),),
+    "paper",
+)
 
 
 def z_of(text):

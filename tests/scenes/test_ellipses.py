@@ -3,12 +3,13 @@ import pytest
 
 from pipelines.core.seeds import generator
 from pipelines.evaluate.adherence.blobs import blob_adherence
-from pipelines.evaluate.adherence.ellipses import with_ellipses
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.latents.text import GRID
 from pipelines.scenes.draw import draw_scene, ellipse_truth
+from pipelines.scenes.ellipses import with_ellipses
 from pipelines.scenes.factors import Scene, SceneObject
 from pipelines.scenes.reference import scene_for
+from pipelines.scenes.truth import z_of_scene
 
 
 def alone(texture, background, shape="oval", rotation=25.0):
@@ -33,7 +34,7 @@ def test_real_pictures_keep_the_blobs_of_their_true_z(judge):
     caption, rng = "an oval, a heart and a square", generator(0, "test", "ellipses")
     scenes = [scene_for(caption, rng) for _ in range(40)]
     truth = TrueZ(("blobs",))
-    z = [truth.of_scene(scene, caption) for scene in scenes]
+    z = [z_of_scene(truth, scene, caption) for scene in scenes]
     images = np.stack([draw_scene(scene, 32).pixels for scene in scenes])
     verdicts = with_ellipses(images, judge(images))
     got = blob_adherence(z, verdicts)

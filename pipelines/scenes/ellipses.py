@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.text import GRID
-from pipelines.models.pixels import to_pixels
+from pipelines.models.pixels import to_pixels, to_square_tensor
 from pipelines.scenes.draw import RGB, background_pixels, pale
-from pipelines.scenes.judge import Found, Verdict, to_input
 
 SIDE = 64
 """Pixels a side on which objects are cut out: the judge's own."""
@@ -33,7 +33,7 @@ def with_ellipses(images: np.ndarray, verdicts: Sequence[Verdict]) -> list[Verdi
         images: uint8 (n, height, width, 3).
         verdicts: The judge's, one a picture.
     """
-    pictures = to_pixels(to_input(images, SIDE)).astype(np.float32)
+    pictures = to_pixels(to_square_tensor(images, SIDE)).astype(np.float32)
     masks = [_masks(*pair) for pair in zip(pictures, verdicts, strict=True)]
     seen = [each[each.any((1, 2))] for each in masks]
     fits = iter(fit_ellipses(np.concatenate(seen)).tolist())
@@ -62,10 +62,10 @@ def _masks(pixels: np.ndarray, verdict: Verdict) -> np.ndarray:
     return owners == np.arange(1, len(distances))[:, None, None]
 
 
-def _distances(pixels: np.ndarray, item: Found) -> np.ndarray:
+def _distances(pixels: np.ndarray, item: FoundObject) -> np.ndarray:
     """Squared distance of each pixel (SIDE, SIDE) to the object's nearest colour, or infinity."""
-    colour = np.array(RGB[item.colour], np.float32)
-    colours = [colour, pale(colour)] if item.texture == "striped" else [colour]
+    colour = np.array(RGB[item.attributes["colour"]], np.float32)
+    colours = [colour, pale(colour)] if item.attributes["texture"] == "striped" else [colour]
     nearest = np.min([np.square(pixels - each).sum(-1) for each in colours], axis=0)
     x1, y1, x2, y2 = item.box
     places = (np.arange(SIDE) + 0.5) * GRID / SIDE

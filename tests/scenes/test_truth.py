@@ -7,6 +7,7 @@ from pipelines.evaluate.adherence.boxes import box_adherence
 from pipelines.evaluate.adherence.truth import WITHOUT, TrueZ
 from pipelines.latents.sequence import z_from_text
 from pipelines.scenes.reference import scene_for, scene_images
+from pipelines.scenes.truth import z_of_scene
 
 CAPTION = "two circles and a star"
 
@@ -18,23 +19,23 @@ def scenes():
 
 
 def test_a_real_pictures_z_has_the_kinds_of_the_models_in_their_order(scenes):
-    z = z_from_text(TrueZ(("boxes", "blobs", "palette")).of_scene(scenes[0], CAPTION))
+    z = z_from_text(z_of_scene(TrueZ(("boxes", "blobs", "palette")), scenes[0], CAPTION))
     assert list(z) == ["boxes", "blobs", "palette"]
     # What the caption names first comes first, as extractors write it.
     assert [item.label for item in z["boxes"].items] == ["circle", "circle", "star"]
     assert [item.label for item in z["blobs"].items] == ["circle", "circle", "star"]
-    described = z_from_text(TrueZ(("description",)).of_scene(scenes[0], CAPTION))
+    described = z_from_text(z_of_scene(TrueZ(("description",)), scenes[0], CAPTION))
     assert scenes[0].background in described["description"].text
 
 
 def test_the_judge_finds_the_boxes_of_real_pictures(scenes, judge):
-    z = [TrueZ(("boxes",)).of_scene(scene, CAPTION) for scene in scenes]
+    z = [z_of_scene(TrueZ(("boxes",)), scene, CAPTION) for scene in scenes]
     got = box_adherence(z, judge(scene_images(scenes, 32)))
     assert got["boxes"] > 0.95 and got["boxes.iou"] > 0.85
 
 
 def test_without_kinds_there_is_no_z(scenes):
-    assert WITHOUT.of_scene(scenes[0], CAPTION) == ""
+    assert z_of_scene(WITHOUT, scenes[0], CAPTION) == ""
 
 
 def test_pixels_alone_give_a_palette_and_no_boxes():

@@ -1,0 +1,59 @@
+"""The true z of a scene: its description, boxes and blobs are known, not detected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from pipelines.core.masks import around
+from pipelines.evaluate.adherence.truth import TrueZ
+from pipelines.extract.blobs import to_blob
+from pipelines.extract.boxes import to_boxes
+from pipelines.extract.detection import in_order
+from pipelines.extract.detectors.base import Detections
+from pipelines.extract.ellipse import fit_ellipses
+from pipelines.latents.base import Latent
+from pipelines.latents.blobs import Blobs
+from pipelines.latents.description import Description
+from pipelines.scenes.descriptions import describe_scene
+from pipelines.scenes.draw import Drawing, draw_scene
+from pipelines.scenes.factors import Scene
+
+SIDE = 64
+"""Pixels a side that scenes are drawn at for their z, as `kaleido data scenes` draws them."""
+
+
+def z_of_scene(truth: TrueZ, scene: Scene, caption: str) -> str:
+    """Write the z of a scene that was drawn for a caption; empty where the models draw none."""
+    if not truth.kinds:
+        return ""
+    drawing = draw_scene(scene, SIDE)
+    found = in_order(_found(scene, drawing), caption)
+    makers: dict[str, Callable[[], Latent]] = {
+        "description": lambda: Description(describe_scene(scene)),
+        "boxes": lambda: to_boxes(found, drawing.pixels.shape),
+        "blobs": lambda: _blobs(found),
+    }
+    known = {kind: makers[kind]() for kind in truth.kinds if kind in makers}
+    return truth.of_pixels(Image.fromarray(drawing.pixels), known)
+
+
+def _found(scene: Scene, drawing: Drawing) -> Detections:
+    """The visible objects of a scene, as a perfect detector finds them."""
+    seen = [index for index, mask in enumerate(drawing.masks) if mask.any()]
+    masks = drawing.masks[seen]
+    return Detections(
+        np.array([around(mask) for mask in masks], np.float32),
+        np.ones(len(seen), np.float32),
+        tuple(scene.objects[index].shape for index in seen),
+        masks.astype(np.float32),
+    )
+
+
+def _blobs(found: Detections) -> Blobs:
+    assert found.masks is not None
+    ellipses = fit_ellipses(found.masks)
+    pairs = zip(found.labels, ellipses, strict=True)
+    return Blobs(tuple(to_blob(label, ellipse, SIDE) for label, ellipse in pairs))
