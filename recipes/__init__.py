@@ -1,0 +1,1 @@
+"""Programs that make the embedded models and the figures of the documentation."""

@@ -89,9 +89,27 @@ def test_no_imports_are_relative():
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
 
 
+def test_no_files_import_each_other_in_a_circle():
+    assert circles(imports()) == []
+
+
 def test_every_module_is_in_a_layer():
     namespaces = {"pipelines"}
     assert [name for name in modules() if layer(name) is None and name not in namespaces] == []
+
+
+def test_every_package_says_what_it_is():
+    silent = [
+        folder.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}
+        if not describes(folder / "__init__.py")
+    ]
+    assert silent == []
+
+
+def describes(path: Path) -> bool:
+    return path.is_file() and bool(ast.get_docstring(ast.parse(path.read_text("utf-8"))))
 
 
 def test_pre_commit_runs_the_versions_of_pyproject():

@@ -1,0 +1,1 @@
+"""Records, stages, errors, seeds, images and progress: what everything else builds on."""

@@ -1,0 +1,1 @@
+"""Sources of images and captions, each written as data shards."""

@@ -1,0 +1,1 @@
+"""The shipped models. Their folders hold weights and cards."""

@@ -1,0 +1,1 @@
+"""Where stages run over shards. Engines know stages, not models."""

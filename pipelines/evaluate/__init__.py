@@ -1,0 +1,1 @@
+"""Measuring models: observations, metrics, adherence to z, and the report."""

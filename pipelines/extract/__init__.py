@@ -1,0 +1,1 @@
+"""Stages that compute the latents of images."""

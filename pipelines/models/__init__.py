@@ -1,0 +1,1 @@
+"""The networks of Kaleido, and loading the models of others safely."""

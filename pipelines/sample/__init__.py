@@ -1,0 +1,1 @@
+"""Drawing z from the prior, then the image from z."""

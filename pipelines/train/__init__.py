@@ -1,0 +1,1 @@
+"""One training loop; a module per model holds its batches and its loss."""

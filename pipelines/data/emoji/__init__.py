@@ -1,0 +1,1 @@
+"""Drawings of emoji from packages at pinned versions."""

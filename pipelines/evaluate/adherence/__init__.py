@@ -1,0 +1,1 @@
+"""How well a picture follows its z, kind by kind."""

@@ -1,0 +1,1 @@
+"""Metrics of sets of pictures and of drawn z, with their intervals."""

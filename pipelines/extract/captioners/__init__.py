@@ -1,0 +1,1 @@
+"""Models that describe an image, or expand its caption."""

@@ -1,0 +1,1 @@
+"""Detectors and segmenters: from an image to boxes and masks."""

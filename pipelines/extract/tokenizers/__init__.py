@@ -1,0 +1,1 @@
+"""Visual tokenizers: from an image to ids of a codebook."""

@@ -1,0 +1,1 @@
+"""The network that predicts a clean image from a noisy one."""
