@@ -14,7 +14,7 @@ from typing import Self
 
 from pipelines.core.errors import KaleidoError
 
-MAX_EXTENDED = 32 * 2**10
+MAX_EXTENDED = 16 * 2**10
 """Largest extended header (PAX, GNU long name), in bytes: paths have at most 4,096."""
 
 DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import KaleidoError
+from pipelines.data import table as table_module
+from pipelines.data.rows import RawRow, _in_parts
 from pipelines.data.table import write_table
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_rows
@@ -151,3 +155,65 @@ def test_text_that_is_not_utf8_costs_its_row(workspace, tmp_path):
     summary = write_table(workspace, path)
     assert (summary.ok, summary.failed) == (1, 1)
     assert "not UTF-8" in next(iter(failures(workspace).values()))
+
+
+def test_lists_of_captions_in_every_kind_of_table(workspace, images):
+    for suffix in (".parquet", ".jsonl"):
+        path = images / f"list{suffix}"
+        if suffix == ".parquet":
+            write_parquet(path, file=["png/0.png", "png/1.png"], caption=[["a", "b"], []])
+        else:
+            rows = [{"path": "png/0.png", "captions": ["a", "b"]}, {"path": "1", "captions": []}]
+            path.write_text("\n".join(map(json.dumps, rows)))
+        summary = write_table(workspace, path, overwrite=True)
+        assert (summary.ok, summary.failed) == (2, 1)
+        assert [record.caption for record in records_of(workspace)] == ["a", "b"]
+
+
+def test_a_csv_row_that_does_not_fit_fails_alone(workspace, images):
+    path = images / "list.csv"
+    path.write_text("file,caption\npng/0.png,red, ripe\npng/1.png,a pear\n")
+    summary = write_table(workspace, path)
+    assert (summary.ok, summary.failed) == (1, 1)
+    assert "3 cells" in next(iter(failures(workspace).values()))
+
+
+def test_paths_of_other_systems(workspace, images):
+    (images / unicodedata.normalize("NFD", "é.png")).write_bytes(picture())
+    path = images / "list.csv"
+    path.write_text(f"file,caption\npng\\0.png,a\n{unicodedata.normalize('NFC', 'é.png')},b\n")
+    assert write_table(workspace, path).ok == 2
+
+
+def test_addresses_in_text_tables_are_not_fetched(workspace, images):
+    path = images / "list.csv"
+    path.write_text("file,caption\nhttps://example.org/1.png,a\npng/0.png,b\n")
+    assert write_table(workspace, path).failed == 1
+    assert "none is fetched" in next(iter(failures(workspace).values()))
+
+
+def test_one_value_that_stands_for_many_cells_is_not_held_many_times(tmp_path, monkeypatch):
+    """A file of some kB: 40 cells of 8 MB, all of them one entry of the dictionary."""
+    monkeypatch.setattr(table_module, "BATCH_BYTES", 24 * 2**20)
+    value = bytes(8 * 2**20)
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 40, pa.int32()), [value])
+    table = pa.table({"image": column, "caption": [f"words {i}" for i in range(40)]})
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 100_000
+    with pq.ParquetFile(path) as file:
+        batches = table_module._batches(file, ["image", "caption"])
+        assert 8 * 2**20 < next(batches).nbytes <= 24 * 2**20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_a_folder_of_parquet_does_not_hang(workspace, images):
+    os.mkfifo(images / "a.parquet")
+    with pytest.raises(KaleidoError):
+        write_table(workspace, images)
+
+
+def test_rows_in_memory_are_cut_by_their_bytes():
+    rows = [RawRow(str(size), "x", bytes(size)) for size in (5, 5, 1, 30, 1, 1, 1)]
+    parts = [[row.size for row in part] for part in _in_parts(rows, 3, 10)]
+    assert parts == [[5, 5], [1], [30], [1, 1, 1]]
