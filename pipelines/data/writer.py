@@ -24,6 +24,7 @@ from pipelines.workspace.manifest import (
     write_manifest,
 )
 from pipelines.workspace.shards import record_row, write_shard
+from pipelines.workspace.statistics import data_statistics
 from pipelines.workspace.workspace import Workspace
 
 Row = Record | RowOutcome
@@ -166,19 +167,26 @@ class _Writer:
             self._sound.update(row.key for row in read_rows(path) if row.outcome == "ok")
         self._journal.begin([path])
         outcomes: list[RowOutcome] = []
-        info = write_shard(path, self._fields(path, plan.rows(), outcomes))
-        counts = count_outcomes(outcomes)
+        heldout: set[str] = set()
+        info = write_shard(path, self._fields(path, plan.rows(), outcomes, heldout))
+        records = (row.key for row in outcomes if row.outcome == "ok")
         manifest = Manifest(
-            source.name, source.version, mark, counts, info.sha256, options=source.options
+            source.name,
+            source.version,
+            mark,
+            count_outcomes(outcomes),
+            info.sha256,
+            options=source.options,
+            statistics=data_statistics(at for at, key in enumerate(records) if key in heldout),
         )
         write_manifest(path, manifest, outcomes)
         self._journal.end(path)
         self.summary.add(outcomes)
 
     def _fields(
-        self, path: Path, rows: Iterable[Row], outcomes: list[RowOutcome]
+        self, path: Path, rows: Iterable[Row], outcomes: list[RowOutcome], heldout: set[str]
     ) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        """Yield the records as shard rows, and note the outcome of every row."""
+        """Yield the records as shard rows, and note the outcome and split of every row."""
         for row in rows:
             if isinstance(row, Record):
                 try:
@@ -187,6 +195,8 @@ class _Writer:
                     outcomes.append(RowOutcome(row.key, "failed", str(error)))
                 else:
                     outcomes.append(RowOutcome(row.key, "ok"))
+                    if row.heldout:
+                        heldout.add(row.key)
                     if size := original_size(row.meta):
                         self.summary.fit.add(*size, str(self._source.options.get("fit")))
                     yield fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pipelines.core.batches import in_batches
 from pipelines.core.record import Record
@@ -30,6 +31,7 @@ from pipelines.workspace.manifest import (
 )
 from pipelines.workspace.reader import latent_extension, read_joined
 from pipelines.workspace.shards import read_shard, write_shard
+from pipelines.workspace.statistics import latent_statistics
 from pipelines.workspace.workspace import Workspace
 
 
@@ -140,6 +142,7 @@ class _Output:
         self._stage, self._task = stage, task
         self._path = workspace.latents(spec.output) / task.data_shard.name
         self._rows: list[RowOutcome] = []
+        self._heldout: set[str] = set()
         self._fields: list[tuple[str, dict[str, bytes]]] = []
         self.kept: dict[str, tuple[RowOutcome, dict[str, bytes]]] = {}
         if spec.output in task.retried:
@@ -167,6 +170,8 @@ class _Output:
                 outcome = known[record.key] or found[self.spec.output, record.key]
                 row, fields = self._row(record, outcome)
             self._rows.append(row)
+            if record.heldout:
+                self._heldout.add(record.key)
             if fields:
                 self._fields.append((record.key, fields))
 
@@ -199,5 +204,16 @@ class _Output:
             sha256=info.sha256,
             inputs=self._task.inputs,
             options=dict(self.spec.options),
+            statistics=self._statistics(),
         )
         write_manifest(self._path, manifest, self._rows)
+
+    def _statistics(self) -> dict[str, Any]:
+        kind = self.spec.output
+        rows = (row for row, outcome in enumerate(self._rows) if outcome.outcome == "ok")
+        training = (
+            latent_class(kind).from_bytes(fields[latent_extension(kind)])
+            for key, fields in self._fields
+            if key not in self._heldout
+        )
+        return latent_statistics(kind, rows, training)

@@ -82,6 +82,14 @@ class Latent(ABC):
         """
 
     @classmethod
+    def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
+        """Return what training must know of all latents of a shard, as lists of JSON values.
+
+        Lists of equal name are united over shards.
+        """
+        return {}
+
+    @classmethod
     def token_rects(cls, symbols: Sequence[Symbol]) -> list[Rect | None]:
         """Return the image region that each token of a part refers to, or None.
 

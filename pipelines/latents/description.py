@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,6 +51,11 @@ class Description(Latent):
         "replace": ("with", '{"replace": words, "with": words}'),
         "write": (None, '{"write": text}'),
     }
+
+    @classmethod
+    def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
+        """Return the ``longest`` text as it stands in z."""
+        return {"longest": sorted((latent.to_text() for latent in latents), key=len)[-1:]}
 
     def __post_init__(self) -> None:
         """Normalise the text and validate it."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT")
 
+MOST_LABELS = 1000
+"""Labels that a shard's statistics list. So many are free text, of which only lengths matter."""
+
 _ITEM = re.compile(
     r"(?P<label>[^<>();]*?) ?(?:(?P<tokens><[0-9]{1,4}>(?: ?<[0-9]{1,4}>)*)"
     r"|\((?P<typed>[0-9]{1,9}(?: ?, ?[0-9]{1,9})*)\))"
@@ -248,6 +251,13 @@ class LabelledList(ItemList[ItemT]):
 
     Items have a method ``moved(dx, dy)``; `edit_item` applies the verbs that only one kind has.
     """
+
+    @classmethod
+    def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
+        """Return the ``labels`` of a shard; of more than `MOST_LABELS` the longest ones."""
+        labels = {item.label for latent in latents for item in latent.items}  # type: ignore[attr-defined]
+        longest = sorted(labels, key=lambda label: (-len(label), label))[:MOST_LABELS]
+        return {"labels": sorted(longest)}
 
     def edit(self, change: Mapping[str, Any]) -> Self:
         """Return a changed copy; `changes` lists the accepted forms, indices count from 0.

@@ -53,6 +53,11 @@ class Tokens(Latent):
         "paste": ("at", '{"paste": [[id, ...], ...], "at": [row, column]}'),
     }
 
+    @classmethod
+    def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
+        """Return the ``shapes`` of the grids: height, width and codebook size."""
+        return {"shapes": [list(shape) for shape in sorted({each.shape for each in latents})]}
+
     def __post_init__(self) -> None:
         """Store the ids as a tuple and validate them."""
         object.__setattr__(self, "ids", tuple(self.ids))

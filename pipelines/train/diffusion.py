@@ -93,7 +93,7 @@ class DiffusionTask(Task):
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of records `start` to ``start + count`` of the stream."""
-        return [record.key for record in self._stream.batch(start, count)]
+        return self._stream.keys(start, count)
 
     def batch(self, start: int, count: int) -> Batch:
         """Records `start` to ``start + count`` of the stream."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
 from pipelines.latents.sequence import order_kinds, z_to_text
-from pipelines.latents.text import SEPARATOR, escape
+from pipelines.latents.text import SEPARATOR, escape, marker
 from pipelines.latents.vocabulary import encode_z, number_ids, train_tokenizer
 from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
@@ -112,7 +113,7 @@ class PriorTask(Task):
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of records `start` to ``start + count`` of the stream."""
-        return [record.key for record in self._stream.batch(start, count)]
+        return self._stream.keys(start, count)
 
     def batch(self, start: int, count: int) -> Batch:
         """Records `start` to ``start + count`` of the stream."""
@@ -164,7 +165,7 @@ def train_prior(
         check_replaceable(workspace.models("prior"))
         if restart:
             drop_checkpoint(checkpoint)
-        stream = RecordStream(workspace, kinds, settings.seed)
+        stream = RecordStream(workspace, kinds, settings.seed, images=False)
         if stream.gaps:
             progress.message(stream.gaps)
         present = tuple(kind for kind in kinds if stream.found[kind])
@@ -209,24 +210,24 @@ def _fresh_prior(
 
 
 def _widen_grammar(prior: Prior, stream: RecordStream) -> None:
-    """Let a prior write free labels and descriptions as long as the longest of its data."""
+    """Let a prior draw labels and descriptions as long as those of its data."""
     if not prior.labels:
         labels = (f"{SEPARATOR} {escape(label)}" for label in stream.labels)
         prior.max_label_tokens = max(prior.max_label_tokens, _most_tokens(prior, labels))
-    if "description" in prior.z_kinds:
-        found = (record.latents.get("description") for record in stream.records())
-        texts = (z_to_text({"description": latent}) for latent in found if latent)
-        prior.max_description_tokens = max(prior.max_description_tokens, _most_tokens(prior, texts))
+    most = _most_tokens(prior, (f"{marker('description')} {text}" for text in stream.longest))
+    if most > prior.max_description_tokens:
+        # The text with most characters of a shard need not be the one with most tokens.
+        prior.max_description_tokens = math.ceil(1.25 * most)
 
 
 def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:
-    """Most tokens of a text, the one that opens it left out."""
+    """Return the most tokens of a text, without the one that opens it."""
     return max((len(encode_z(prior.tokenizer, text)) - 1 for text in texts), default=0)
 
 
 def _texts(stream: RecordStream, kinds: Sequence[str]) -> Iterator[str]:
     for position in range(min(stream.size, TOKENIZER_RECORDS)):
-        (record,) = stream.batch(position, 1)  # one at a time: their images would take memory
+        (record,) = stream.batch(position, 1)
         yield record.caption
         z = z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
         # The tokens of z, numbers above all, are in the vocabulary anyway.

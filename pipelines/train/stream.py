@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.latents.grid_shape import Shape
-from pipelines.latents.items import LabelledList
-from pipelines.latents.tokens import Tokens
+from pipelines.latents.registry import latent_class
+from pipelines.workspace.index import ShardIndex
 from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import read_manifest
-from pipelines.workspace.reader import latent_manifest, read_joined, token_makers
+from pipelines.workspace.reader import latent_extension, latent_manifest, token_makers
+from pipelines.workspace.shards import IMAGE_EXTENSIONS, damaged, make_record
+from pipelines.workspace.statistics import (
+    HELDOUT,
+    ROWS,
+    merge,
+    read_data_statistics,
+    read_latent_statistics,
+    read_ranges,
+)
 from pipelines.workspace.workspace import Workspace
 
 WINDOW_SHARDS = 8
-"""Shards that are shuffled together; what they hold, still encoded, is what stays in memory."""
-
-KEPT_BYTES = 256 * 2**20
-"""Of encoded images that stay in memory beside them, so that small data are read only once."""
-
-KEPT_RECORDS = 50_000
-"""Records that do: with their latents they take some 12 KB each, and forked workers copy them."""
+"""Shards that are shuffled together; their indexes are in memory at one time."""
 
 
 class RecordStream:
@@ -34,46 +41,55 @@ class RecordStream:
     window in a new order. Records of the held-out split are left out, and, where kinds are wanted,
     those that have none of them.
 
+    Which records these are follows from the statistics of the shards, so nothing is read before
+    the first batch, and a batch reads its own records only.
+
     Args:
-        workspace: Where the data lie.
-        kinds: Latents to join; a record shows those that it has.
+        workspace: Where the data are.
+        kinds: Latents to join; a record has those that were extracted.
         seed: Source of the order.
+        images: Whether to read images; without, `Record.image` is empty.
 
     Attributes:
         size: Records in an epoch.
+        heldout: Number of held-out records.
         found: Kind -> training records that have it.
         skipped: Training records that have none of the kinds.
-        labels: Every label that occurs in the training records' latents.
-        token_shapes: Every shape that their grids of visual tokens have: one a tokenizer.
+        labels: All labels of the training records' latents. Of a shard with very many, the longest.
+        longest: The longest description of each shard, as it stands in z.
+        token_shapes: All shapes of the grids of visual tokens: one per tokenizer.
         codebook: Hash of the visual tokenizer that wrote them; empty without tokens.
-        identity: Hash of the shards of data and latents: a run cannot be gone on with on others.
+        identity: Hash of the shards of data and latents: a run resumes only on the same ones.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
         KaleidoError: If no record qualifies, or several visual tokenizers wrote the tokens.
     """
 
-    def __init__(self, workspace: Workspace, kinds: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, workspace: Workspace, kinds: Sequence[str], seed: int, images: bool = True
+    ) -> None:
         self._workspace, self._kinds, self._seed = workspace, tuple(kinds), seed
         self._shards = require_data(workspace)
-        self.skipped = 0
-        self.found = dict.fromkeys(self._kinds, 0)
-        self.labels: set[str] = set()
-        self.token_shapes: set[Shape] = set()
-        self._kept: dict[Path, list[Record]] = {}
-        self._room = [KEPT_BYTES, KEPT_RECORDS]
+        self._extensions = ("json", *(IMAGE_EXTENSIONS if images else ()))
         self.codebook = self._codebook() if "tokens" in self._kinds else ""
         self.identity = self._identity()
-        self._counts = {path: self._count(path) for path in self._shards}
-        self.size = sum(self._counts.values())
+        self.skipped = self.heldout = 0
+        self.found = dict.fromkeys(self._kinds, 0)
+        self._rows: dict[Path, list[int]] = {}
+        self._heldout: dict[Path, list[int]] = {}
+        self._count()
+        self.size = sum(map(len, self._rows.values()))
         if not self.size:
             raise KaleidoError(
                 str(workspace.data),
                 f"no training record has any of: {', '.join(self._kinds) or 'image, caption'}.",
                 "`kaleido status` says why; other kinds can be chosen with --z.",
+                code="nothing-produced",
             )
         self._planned: tuple[int, list[list[Path]]] | None = None
-        self._loaded: tuple[tuple[int, int], list[Record]] | None = None
+        self._shuffled: tuple[tuple[int, int], list[tuple[Path, int]]] | None = None
+        self._indexes: dict[Path, ShardIndex] = {}
 
     def _identity(self) -> str:
         data = [manifest.sha256 for path in self._shards if (manifest := read_manifest(path))]
@@ -84,16 +100,6 @@ class RecordStream:
         ]
         return fingerprint(data, latents)
 
-    @property
-    def gaps(self) -> str:
-        """What is missing, as a sentence for the user; empty if nothing is."""
-        parts = [
-            f"{kind} in {count:,} of {self.size + self.skipped:,} training records"
-            for kind, count in self.found.items()
-            if count < self.size + self.skipped
-        ]
-        return f"Found {', '.join(parts)}; records show the kinds they have." if parts else ""
-
     def _codebook(self) -> str:
         folder = self._workspace.latents("tokens")
         found = token_makers(folder / path.name for path in self._shards)
@@ -102,26 +108,71 @@ class RecordStream:
                 str(folder),
                 f"{len(found)} visual tokenizers wrote these shards, and their ids differ.",
                 "Run `kaleido extract tokens` again.",
+                code="model-mismatch",
             )
         return next(iter(found), "")
 
-    def records(self) -> Iterator[Record]:
-        """Every record of an epoch once, in the order of the data."""
+    def _count(self) -> None:
+        """Find the rows of each shard that are seen, from the statistics of all shards."""
+        parts: list[dict[str, Any]] = []
         for path in self._shards:
-            yield from self._eligible(path)
+            manifest = read_manifest(path)
+            count = manifest.counts["ok"] if manifest else 0
+            heldout = read_ranges(read_data_statistics(self._workspace, path)[HELDOUT])
+            training = np.ones(count, dtype=bool)
+            training[heldout] = False
+            shown = np.zeros(count, dtype=bool)
+            for kind in self._kinds:
+                part = read_latent_statistics(self._workspace, path, kind)
+                has = np.zeros(count, dtype=bool)
+                has[read_ranges(part[ROWS])] = True
+                self.found[kind] += int((has & training).sum())
+                shown |= has
+                parts.append(dict(part))
+            if not self._kinds:
+                shown[:] = True
+            self._heldout[path] = heldout
+            self._rows[path] = np.flatnonzero(training & shown).tolist()
+            self.heldout += len(heldout)
+            self.skipped += int((training & ~shown).sum())
+        merged = merge(parts)
+        self.labels: set[str] = set(merged.get("labels", ()))
+        self.longest: list[str] = merged.get("longest", [])
+        self.token_shapes = {Shape(*shape) for shape in merged.get("shapes", ())}
+
+    @property
+    def gaps(self) -> str:
+        """A sentence about missing latents, for the user; empty if none are missing."""
+        parts = [
+            f"{kind} in {count:,} of {self.size + self.skipped:,} training records"
+            for kind, count in self.found.items()
+            if count < self.size + self.skipped
+        ]
+        return f"Found {', '.join(parts)}; records show the kinds they have." if parts else ""
 
     def batch(self, start: int, count: int) -> list[Record]:
-        """Records at positions `start` to ``start + count`` of the endless order."""
-        return [self._at(position) for position in range(start, start + count)]
+        """Read the records at positions `start` to ``start + count`` of the endless order."""
+        return [self._read(*self._place(at)) for at in range(start, start + count)]
 
-    def _at(self, position: int) -> Record:
+    def keys(self, start: int, count: int) -> list[str]:
+        """Return the keys of the records that `batch` reads."""
+        places = [self._place(position) for position in range(start, start + count)]
+        return [self._index(path).keys[row] for path, row in places]
+
+    def held_out(self, limit: int) -> list[Record]:
+        """Read the first records of the held-out split, at most `limit`, without latents."""
+        places = [(path, row) for path, rows in self._heldout.items() for row in rows]
+        return [self._read(path, row, ()) for path, row in places[:limit]]
+
+    def _place(self, position: int) -> tuple[Path, int]:
+        """Return the shard of a position, and the row in it."""
         epoch, offset = divmod(position, self.size)
         if self._planned is None or self._planned[0] != epoch:
             self._planned = (epoch, self._windows(epoch))
-        for index, window in enumerate(self._planned[1]):
-            length = sum(self._counts[path] for path in window)
+        for number, window in enumerate(self._planned[1]):
+            length = sum(len(self._rows[path]) for path in window)
             if offset < length:
-                return self._window(epoch, index, window)[offset]
+                return self._window(epoch, number, window)[offset]
             offset -= length
         raise AssertionError("a position lies in one of its epoch's windows")
 
@@ -130,45 +181,38 @@ class RecordStream:
         shards = [self._shards[index] for index in order]
         return [shards[at : at + WINDOW_SHARDS] for at in range(0, len(shards), WINDOW_SHARDS)]
 
-    def _window(self, epoch: int, index: int, window: list[Path]) -> list[Record]:
-        if self._loaded is None or self._loaded[0] != (epoch, index):
-            self._loaded = None  # else two windows are in memory while one is read
-            records = [record for path in window for record in self._eligible(path)]
-            order = generator(self._seed, "record order", f"{epoch} {index}")
-            shuffled = [records[at] for at in order.permutation(len(records))]
-            self._loaded = ((epoch, index), shuffled)
-        return self._loaded[1]
+    def _window(self, epoch: int, number: int, window: list[Path]) -> list[tuple[Path, int]]:
+        if self._shuffled is None or self._shuffled[0] != (epoch, number):
+            places = [(path, row) for path in window for row in self._rows[path]]
+            order = generator(self._seed, "record order", f"{epoch} {number}")
+            shuffled = [places[at] for at in order.permutation(len(places))]
+            self._shuffled = ((epoch, number), shuffled)
+        return self._shuffled[1]
 
-    def _eligible(self, path: Path) -> list[Record]:
-        if path in self._kept:
-            return self._kept[path]
-        return [record for record in self._read(path) if self._shows(record)]
+    def _read(self, path: Path, row: int, kinds: Sequence[str] | None = None) -> Record:
+        index = self._index(path)
+        key = index.keys[row]
+        fields = index.read(key, self._extensions)
+        images = [data for name, data in fields.items() if name != "json"]
+        if len(images) != len(self._extensions[1:2]):
+            raise damaged(path, f"row {key!r} has {len(images)} images in place of one.")
+        record = make_record(path, key, fields.get("json", b""), b"".join(images))
+        wanted = self._kinds if kinds is None else kinds
+        found = {kind: self._latent(path, key, kind) for kind in wanted}
+        return replace(
+            record, latents={k: latent for k, latent in found.items() if latent is not None}
+        )
 
-    def _read(self, path: Path) -> Iterator[Record]:
-        joined = read_joined(self._workspace, path, self._kinds)
-        return (record for record in joined if not record.heldout)
+    def _latent(self, data_shard: Path, key: str, kind: str) -> Any:
+        index = self._index(self._workspace.latents(kind) / data_shard.name)
+        if key not in index:
+            return None
+        name = latent_extension(kind)
+        return latent_class(kind).from_bytes(index.read(key, (name,)).get(name, b""))
 
-    def _shows(self, record: Record) -> bool:
-        return bool(record.latents) or not self._kinds
-
-    def _count(self, path: Path) -> int:
-        records = []
-        for record in self._read(path):
-            self._note(record)
-            if self._shows(record):
-                records.append(record)
-            else:
-                self.skipped += 1
-        needed = [sum(len(record.image) for record in records), len(records)]
-        left = [room - need for room, need in zip(self._room, needed, strict=True)]
-        if min(left) >= 0:
-            self._kept[path], self._room = records, left
-        return len(records)
-
-    def _note(self, record: Record) -> None:
-        for kind, latent in record.latents.items():
-            self.found[kind] += 1
-            if isinstance(latent, LabelledList):
-                self.labels.update(item.label for item in latent.items)
-            elif isinstance(latent, Tokens):
-                self.token_shapes.add(latent.shape)
+    def _index(self, path: Path) -> ShardIndex:
+        if path not in self._indexes:
+            if len(self._indexes) > WINDOW_SHARDS * (1 + len(self._kinds)):
+                self._indexes.clear()  # a new window has begun
+            self._indexes[path] = ShardIndex(self._workspace, path)
+        return self._indexes[path]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from pipelines.train.processes import require_one_process
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from pipelines.workspace.settings import TokenizerSettings
-from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
 
 COMMITMENT = 0.25
@@ -126,7 +124,7 @@ class _ImageTask(Task):
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of records `start` to ``start + count`` of the stream."""
-        return [record.key for record in self._stream.batch(start, count)]
+        return self._stream.keys(start, count)
 
 
 class TokenizerTask(_ImageTask):
@@ -245,7 +243,7 @@ def train_tokenizer(
         tokenizer = _fresh_tokenizer(settings, stream)
         summary = _train(tokenizer, settings, stream, workspace.logs, progress)
         tokenizer.save(workspace.models("tokenizer"))
-        records, split = list(islice(_held_out(workspace), MEASURED)), "heldout"
+        records, split = stream.held_out(MEASURED), "heldout"
         if not records:
             records, split = stream.batch(0, min(stream.size, MEASURED)), "train"
         return TokenizerSummary(**asdict(summary), measured_on=split, **measure(tokenizer, records))
@@ -327,10 +325,6 @@ def _images(records: Sequence[Record]) -> torch.Tensor:
             "bad-data",
         )
     return to_tensor(np.stack(images))
-
-
-def _held_out(workspace: Workspace) -> Iterator[Record]:
-    return (record for record in records_of(workspace.data_shards()) if record.heldout)
 
 
 def _boxes_mask(record: Record, side: int) -> np.ndarray:

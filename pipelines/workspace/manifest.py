@@ -41,6 +41,8 @@ class Manifest:
         sha256: SHA-256 of the tar.
         inputs: SHA-256 of each input shard: ``data`` and kinds of latents.
         options: The stage's options, for information.
+        statistics: What training must know of the shard (`workspace.statistics`); empty in shards
+            of older versions.
     """
 
     stage: str
@@ -50,6 +52,7 @@ class Manifest:
     sha256: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Mapping[str, Any] = field(default_factory=dict)
 
 
 def count_outcomes(rows: Iterable[RowOutcome]) -> dict[str, int]:
@@ -118,7 +121,7 @@ def read_manifest(shard_path: Path) -> Manifest | None:
 def _check(manifest: Manifest) -> None:
     """Raise ValueError if a value has the wrong type."""
     texts = (manifest.stage, manifest.fingerprint, manifest.sha256)
-    mappings = (manifest.counts, manifest.inputs, manifest.options)
+    mappings = (manifest.counts, manifest.inputs, manifest.options, manifest.statistics)
     counts = manifest.counts
     if not (
         all(isinstance(text, str) for text in texts)

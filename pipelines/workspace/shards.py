@@ -108,7 +108,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     except FileNotFoundError as error:
         raise KaleidoError(str(path), "the shard does not exist.") from error
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise _damaged(path, f"the tar cannot be read ({error}).") from error
+        raise damaged(path, f"the tar cannot be read ({error}).") from error
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -117,16 +117,16 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     row: dict[str, bytes] = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:
-            key, extension = _split(path, member)
+            key, extension = split_name(path, member)
             if key != current:
                 if row:
                     yield current, row
                 if key in seen:
-                    raise _damaged(path, f"the rows of key {key!r} are not together.")
+                    raise damaged(path, f"the rows of key {key!r} are not together.")
                 seen.add(key)
                 current, row = key, {}
             if extension in row:
-                raise _damaged(path, f"{member.name!r} comes twice.")
+                raise damaged(path, f"{member.name!r} comes twice.")
             content = tar.extractfile(member)
             row[extension] = content.read() if content else b""
             end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
@@ -135,14 +135,19 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield current, row
 
 
-def _split(path: Path, member: tarfile.TarInfo) -> tuple[str, str]:
+def split_name(path: Path, member: tarfile.TarInfo) -> tuple[str, str]:
+    """Split a member's name into key and extension.
+
+    Raises:
+        KaleidoError: If it is no plain file named ``KEY.EXT``, or larger than `MAX_MEMBER`.
+    """
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
-        raise _damaged(path, f"{member.name!r} is not a plain file.")
+        raise damaged(path, f"{member.name!r} is not a plain file.")
     if not 0 <= member.size <= MAX_MEMBER:
-        raise _damaged(path, f"{member.name!r} has {member.size:,} bytes, over {MAX_MEMBER:,}.")
+        raise damaged(path, f"{member.name!r} has {member.size:,} bytes, over {MAX_MEMBER:,}.")
     key, _, extension = member.name.partition(".")
     if not (_KEY.fullmatch(key) and _EXTENSION.fullmatch(extension)):
-        raise _damaged(path, f"{member.name!r} is not a name of the form KEY.EXT.")
+        raise damaged(path, f"{member.name!r} is not a name of the form KEY.EXT.")
     return key, extension
 
 
@@ -155,10 +160,11 @@ def _check_end(path: Path, end: int) -> None:
         file.seek(end)
         tail = file.read(2 * tarfile.BLOCKSIZE)
     if tail != bytes(2 * tarfile.BLOCKSIZE):
-        raise _damaged(path, "the tar is cut off or damaged.")
+        raise damaged(path, "the tar is cut off or damaged.")
 
 
-def _damaged(path: Path, why: str) -> KaleidoError:
+def damaged(path: Path, why: str) -> KaleidoError:
+    """Return the error of a shard that cannot be used."""
     return KaleidoError(str(path), why, "Delete it and run the command that makes it again.")
 
 
@@ -206,11 +212,26 @@ def read_records(path: Path) -> Iterator[Record]:
     for key, row in read_shard(path):
         images = [row[extension] for extension in IMAGE_EXTENSIONS if extension in row]
         if len(images) != 1:
-            raise _damaged(path, f"row {key!r} has {len(images)} images in place of one.")
-        try:
-            meta = json.loads(row.get("json", b""))
-        except ValueError as error:
-            raise _damaged(path, f"row {key!r} has no readable json ({error}).") from error
-        if not isinstance(meta, dict) or not isinstance(meta.get("caption"), str):
-            raise _damaged(path, f"row {key!r} has no caption in its json.")
-        yield Record(key, images[0], meta.pop("caption"), meta)
+            raise damaged(path, f"row {key!r} has {len(images)} images in place of one.")
+        yield make_record(path, key, row.get("json", b""), images[0])
+
+
+def make_record(path: Path, key: str, text: bytes, image: bytes) -> Record:
+    """Make a record of a row's members.
+
+    Args:
+        path: The shard, for errors.
+        key: The row's key.
+        text: Its ``json``.
+        image: Its encoded image; empty if the image is not needed.
+
+    Raises:
+        KaleidoError: If the JSON is not one that `record_row` makes.
+    """
+    try:
+        meta = json.loads(text)
+    except ValueError as error:
+        raise damaged(path, f"row {key!r} has no readable json ({error}).") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("caption"), str):
+        raise damaged(path, f"row {key!r} has no caption in its json.")
+    return Record(key, image, meta.pop("caption"), meta)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.record import Record
+from pipelines.core.seeds import generator
 from pipelines.train.stream import RecordStream
+from pipelines.workspace.index import ShardIndex
 
 
 def _keys(stream: RecordStream, start: int, count: int) -> list[str]:
@@ -33,41 +37,104 @@ def test_order_depends_on_seed_and_position_only(workspace, records, write_data)
     assert _keys(RecordStream(workspace, (), seed=2), 0, 25) != whole
 
 
-def test_what_stays_in_memory_changes_nothing(workspace, records, write_data, monkeypatch) -> None:
-    write_data(records, 4)
-    usual = _keys(RecordStream(workspace, (), seed=1), 0, 25)
-    kept = RecordStream(workspace, (), seed=1)
-    for path in workspace.data_shards():
-        path.with_suffix(".tar").unlink()
-    assert _keys(kept, 0, 25) == usual
-    write_data(records, 4)
-    for name in ("KEPT_BYTES", "KEPT_RECORDS"):
-        with monkeypatch.context() as patch:
-            patch.setattr(f"pipelines.train.stream.{name}", 0)
-            read_again = RecordStream(workspace, (), seed=1)
-            assert not read_again._kept and _keys(read_again, 0, 25) == usual
-
-
-def test_one_window_at_a_time_is_in_memory(workspace, records, write_data, monkeypatch) -> None:
-    write_data(records, 2)
-    monkeypatch.setattr("pipelines.train.stream.WINDOW_SHARDS", 2)
-    stream = RecordStream(workspace, (), seed=1)
-    read = stream._eligible
-
-    def alone(path):
-        assert stream._loaded is None
-        return read(path)
-
-    monkeypatch.setattr(stream, "_eligible", alone)
-    assert len(_keys(stream, 0, 10)) == 10
-
-
-def test_the_records_of_an_epoch_come_in_the_order_of_the_data(
-    workspace, records, write_data
+def test_an_epoch_shuffles_shards_then_the_records_of_a_window(
+    workspace, records, write_data, monkeypatch
 ) -> None:
-    write_data([_held_out(record) for record in records[:2]] + records[2:], 3)
+    """The order is part of what a checkpoint means, so it must never change."""
+    write_data(_split(records, 2), 4)
+    monkeypatch.setattr("pipelines.train.stream.WINDOW_SHARDS", 2)
+    shards = [[f"r{at:03d}" for at in rows] for rows in (range(2, 4), range(4, 8), range(8, 10))]
+    expected: list[str] = []
+    for epoch in range(3):
+        order = generator(1, "shard order", epoch).permutation(3)
+        for number, window in enumerate((order[:2], order[2:])):
+            keys = [key for at in window for key in shards[at]]
+            mixed = generator(1, "record order", f"{epoch} {number}").permutation(len(keys))
+            expected += [keys[at] for at in mixed]
+    assert _keys(RecordStream(workspace, (), seed=1), 0, 24) == expected
+    assert RecordStream(workspace, (), seed=1).keys(0, 24) == expected
+
+
+def test_nothing_is_read_before_the_first_batch(trained_on, monkeypatch) -> None:
+    monkeypatch.setattr("pipelines.train.stream.ShardIndex", None)
+    monkeypatch.setattr("tarfile.open", None)
+    stream = RecordStream(trained_on, ("palette",), seed=1)
+    assert stream.size + stream.heldout == 40
+
+
+def test_a_batch_reads_its_own_members_only(trained_on, monkeypatch) -> None:
+    with_images = RecordStream(trained_on, ("palette",), seed=1).batch(0, 3)
+    read: list[tuple[str, ...]] = []
+    usual = ShardIndex.read
+
+    def noting(self, key, extensions):
+        read.append((key, *extensions))
+        return usual(self, key, extensions)
+
+    monkeypatch.setattr(ShardIndex, "read", noting)
+    stream = RecordStream(trained_on, ("palette",), seed=1, images=False)
+    without = stream.batch(0, 3)
+    assert without == [replace(record, image=b"") for record in with_images]
+    assert all(record.image for record in with_images)
+    keys = [record.key for record in without]
+    assert read == [row for key in keys for row in ((key, "json"), (key, "palette.json"))]
+
+
+def test_shards_without_statistics_give_the_same_stream(trained_on, tmp_path) -> None:
+    """Those of older versions are counted once; what was counted is kept."""
+    new = RecordStream(trained_on, ("palette",), seed=1)
+    root = tmp_path / "old"
+    shutil.copytree(trained_on.root, root, ignore=shutil.ignore_patterns(".cache"))
+    for path in [*root.glob("data/*.json"), *root.glob("latents/*/*.json")]:
+        manifest = json.loads(path.read_text())
+        assert manifest.pop("statistics")
+        path.write_text(json.dumps(manifest))
+    workspace = replace(trained_on, root=root)
+    old = RecordStream(workspace, ("palette",), seed=1)
+    assert old.batch(0, 50) == new.batch(0, 50)
+    assert (old.size, old.heldout, old.found) == (new.size, new.heldout, new.found)
+    kept = {path.name for path in (root / ".cache" / "statistics").iterdir()}
+    assert len(kept) == 4  # of two shards of data and two of palettes
+    assert RecordStream(workspace, ("palette",), seed=1).batch(0, 5) == new.batch(0, 5)
+    assert {path.name for path in (root / ".cache" / "statistics").iterdir()} == kept
+
+
+def test_held_out_records_are_counted_and_can_be_read(workspace, records, write_data) -> None:
+    write_data(_split(records, 4), 3)
     stream = RecordStream(workspace, (), seed=1)
-    assert [record.key for record in stream.records()] == [record.key for record in records[2:]]
+    assert (stream.size, stream.heldout) == (6, 4)
+    assert [record.key for record in stream.held_out(3)] == ["r000", "r001", "r002"]
+
+
+def test_a_tar_that_was_replaced_is_named(workspace, records, write_data) -> None:
+    write_data(records, 10)
+    stream = RecordStream(workspace, (), seed=1)
+    before = stream.batch(0, 2)
+    path = workspace.data / "000000.tar"
+    content = path.read_bytes()
+    path.write_bytes(content[1024:] + content[:1024])
+    with pytest.raises(KaleidoError) as caught:
+        stream.batch(0, 2)
+    assert caught.value.what == str(path)
+    path.write_bytes(content[:1024])
+    with pytest.raises(KaleidoError) as caught:
+        stream.batch(0, 2)
+    assert caught.value.what == str(path)
+    path.write_bytes(content)
+    assert stream.batch(0, 2) == before
+
+
+def test_a_tar_that_was_cut_is_named(workspace, records, write_data) -> None:
+    write_data(records, 10)
+    path = workspace.data / "000000.tar"
+    path.write_bytes(path.read_bytes()[: 512 * 9])
+    with pytest.raises(KaleidoError) as caught:
+        RecordStream(workspace, (), seed=1).batch(0, 2)
+    assert caught.value.what == str(path)
+
+
+def _split(records: list[Record], heldout: int) -> list[Record]:
+    return [_held_out(record) for record in records[:heldout]] + records[heldout:]
 
 
 def _held_out(record: Record) -> Record:
@@ -75,7 +142,7 @@ def _held_out(record: Record) -> Record:
 
 
 def test_held_out_records_are_never_trained_on(workspace, records, write_data) -> None:
-    write_data([_held_out(record) for record in records[:4]] + records[4:], 10)
+    write_data(_split(records, 4), 10)
     stream = RecordStream(workspace, (), seed=0)
     assert stream.size == 6
     assert not set(_keys(stream, 0, 30)) & {record.key for record in records[:4]}

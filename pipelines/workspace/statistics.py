@@ -1,0 +1,136 @@
+"""Statistics of shards: what training must know of all records, without reading any.
+
+They are part of a shard's manifest. For shards of older versions they are counted once and kept in
+``.cache/``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.files import atomic_write
+from pipelines.core.fingerprint import fingerprint
+from pipelines.latents.base import Latent
+from pipelines.latents.registry import latent_class
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.reader import latent_manifest, read_joined
+from pipelines.workspace.shards import read_records
+from pipelines.workspace.workspace import Workspace
+
+CACHE = ".cache"
+"""Folder of a workspace for what can be computed again at any time."""
+
+HELDOUT = "heldout"
+"""Statistic of a data shard: rows of the held-out split, as `write_ranges` writes them."""
+
+ROWS = "rows"
+"""Statistic of a latent shard: rows of the data shard that have a latent, as ranges."""
+
+
+def data_statistics(heldout: Iterable[int]) -> dict[str, Any]:
+    """Return the statistics of a data shard from its held-out rows, counted from 0."""
+    return {HELDOUT: write_ranges(heldout)}
+
+
+def latent_statistics(kind: str, rows: Iterable[int], training: Iterable[Latent]) -> dict[str, Any]:
+    """Return the statistics of a latent shard.
+
+    Args:
+        kind: The kind.
+        rows: Rows of the data shard that have a latent, counted from 0.
+        training: The latents of those that are not held out.
+    """
+    return {ROWS: write_ranges(rows), **latent_class(kind).statistics(list(training))}
+
+
+def read_data_statistics(workspace: Workspace, data_shard: Path) -> Mapping[str, Any]:
+    """Return the statistics of a data shard; those of an older version are counted once.
+
+    Raises:
+        KaleidoError: If the shard is damaged.
+    """
+    manifest = read_manifest(data_shard)
+    if manifest is not None and manifest.statistics:
+        return manifest.statistics
+    path = _cached(workspace, manifest.sha256 if manifest else "")
+    if (found := _read(path)) is not None:
+        return found
+    rows = (row for row, record in enumerate(read_records(data_shard)) if record.heldout)
+    return _write(path, data_statistics(rows))
+
+
+def read_latent_statistics(workspace: Workspace, data_shard: Path, kind: str) -> Mapping[str, Any]:
+    """Return the statistics of the latents of a data shard; see `read_data_statistics`.
+
+    Raises:
+        InputMissing: If the kind was not extracted from this shard, or from older data.
+        KaleidoError: If a shard is damaged.
+    """
+    manifest = latent_manifest(workspace, data_shard, kind)
+    if manifest.statistics:
+        return manifest.statistics
+    version = latent_class(kind).version
+    path = _cached(workspace, kind, version, manifest.sha256, dict(manifest.inputs))
+    if (found := _read(path)) is not None:
+        return found
+    records = list(enumerate(read_joined(workspace, data_shard, (kind,))))
+    made = [(row, record) for row, record in records if kind in record.latents]
+    training = (record.latents[kind] for _, record in made if not record.heldout)
+    return _write(path, latent_statistics(kind, (row for row, _ in made), training))
+
+
+def merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Merge what the latents of a kind report, over shards: the union of each list.
+
+    Rows of shards are left out.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for name, values in part.items():
+            if name != ROWS:
+                merged.setdefault(name, {}).update({json.dumps(value): value for value in values})
+    return {name: [values[key] for key in sorted(values)] for name, values in merged.items()}
+
+
+def write_ranges(numbers: Iterable[int]) -> str:
+    """Write rising numbers as ranges: ``0-4 7 9-12``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return " ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def read_ranges(text: str) -> list[int]:
+    """Read the output of `write_ranges`.
+
+    Raises:
+        ValueError: If the text is something else.
+    """
+    numbers: list[int] = []
+    for part in text.split():
+        first, _, last = part.partition("-")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def _cached(workspace: Workspace, *depends: Any) -> Path:
+    return workspace.root / CACHE / "statistics" / f"{fingerprint('statistics', 1, *depends)}.json"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(path: Path, statistics: dict[str, Any]) -> dict[str, Any]:
+    atomic_write(path, json.dumps(statistics).encode())
+    return statistics
