@@ -5,6 +5,7 @@ from pipelines.evaluate.metrics.statistics import (
     Estimate,
     combine,
     difference_of_differences,
+    jackknife,
     ratio,
     resample,
 )
@@ -110,3 +111,48 @@ def test_resampling_is_repeatable_and_keeps_whole_captions_and_seeds():
     captions, seeds = draws // 3, draws % 3
     assert (captions == captions[:, :, :1]).all()
     assert (seeds == seeds[:, :1, :]).all()
+
+
+def test_pseudo_values_of_a_mean_are_its_parts():
+    parts = np.array([2.0, 3.0, 7.0, 9.0])
+    whole, pseudo = jackknife(lambda used: float(parts[used].mean()), 4)
+    assert whole == pytest.approx(5.25)
+    assert pseudo == pytest.approx(parts)
+
+
+def test_pseudo_values_follow_the_formula_and_are_unknown_where_a_caption_is():
+    parts = np.array([2.0, 99.0, 3.0])
+    whole, pseudo = jackknife(lambda used: float(parts[used].sum() ** 2), 3, [0, 2])
+    assert whole == 25.0
+    assert pseudo == pytest.approx([2 * 25.0 - 9.0, np.nan, 2 * 25.0 - 4.0], nan_ok=True)
+    alone, unknown = jackknife(lambda used: float(parts[used].sum()), 3, [1])
+    assert alone == 99.0 and np.isnan(unknown).all()
+
+
+def test_a_number_of_captions_repeats_for_every_seed():
+    got = Estimate.of_captions(4.0, np.array([1.0, 2.0]), 3)
+    np.testing.assert_array_equal(got.table, [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
+    assert (got.value, got.pictures, got.skipped) == (4.0, None, 0)
+
+
+def test_a_ratio_is_centred_on_its_value_and_leaves_out_resamples_without_a_denominator():
+    constant = np.full((4, 2), 5.0)
+    got = ratio(Estimate(6.0, constant), Estimate(2.0, constant))
+    assert (got.value, got.low, got.high) == pytest.approx((3.0, 3.0, 3.0))
+    swinging = Estimate.mean_of(np.array([[-1.0], [1.0], [-1.0], [1.5]]))
+    quotient = ratio(Estimate(-1.0, np.zeros((4, 1))), swinging)
+    assert quotient.value == pytest.approx(-8.0)
+    assert quotient.low < quotient.high < 0.0
+
+
+def test_the_ends_of_an_interval_leave_out_equal_tails():
+    rows = table(captions=6, seeds=1)
+    got = Estimate.mean_of(rows).interval()
+    ends = np.quantile(resample(rows).mean((1, 2)), [0.025, 0.975])
+    assert (got.low, got.high) == pytest.approx(tuple(ends))
+
+
+def test_a_single_known_cell_is_the_mean():
+    alone = np.full((3, 2), np.nan)
+    alone[1, 0] = 7.0
+    assert Estimate.mean_of(alone).value == 7.0
