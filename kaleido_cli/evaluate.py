@@ -18,7 +18,8 @@ from kaleido_cli.options import (
     split_names,
 )
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.models.metadata import read_facts, uses_own_models
+from pipelines.models.metadata import read_metadata
+from pipelines.models.registry import uses_own_models
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
@@ -114,14 +115,14 @@ def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) 
             )
     if embedded or not uses_own_models(workspace):
         return
-    read_facts(workspace.models("prior"), "prior", "Run `kaleido train prior` first.")
+    read_metadata(workspace.models("prior"), "prior", "Run `kaleido train prior` first.")
     for name, folder, flag in (
         ("kaleido", "diffusion", ""),
         ("baseline", "baseline", " --baseline"),
     ):
         if name in names:
             hint = f"Run `kaleido train diffusion{flag}` first, or compare --embedded models."
-            read_facts(workspace.models(folder), f"{folder} model", hint)
+            read_metadata(workspace.models(folder), f"{folder} model", hint)
 
 
 def _render(summary: Any) -> None:

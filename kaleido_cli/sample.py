@@ -25,7 +25,7 @@ from kaleido_cli.options import (
     split_names,
 )
 from pipelines.core.errors import InputMissing
-from pipelines.models.metadata import uses_own_models
+from pipelines.models.registry import uses_own_models
 from pipelines.sample.folder import require_new
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import Settings

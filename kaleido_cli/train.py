@@ -13,7 +13,8 @@ from kaleido_cli.flags import settings_of
 from kaleido_cli.next_step import show_next_step
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 from pipelines.core.errors import KaleidoError
-from pipelines.models.metadata import own_models, read_facts
+from pipelines.models.metadata import read_metadata
+from pipelines.models.registry import own_models
 from pipelines.workspace.inputs import require_data, require_extracted
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def diffusion(
     name = "baseline" if baseline else "diffusion"
     opened = open_workspace(context, workspace)
     require_extracted(opened, opened.settings.diffusion.z_kinds)
-    read_facts(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
+    read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
     _confirm(opened, name, restart, yes)
     from pipelines.train.diffusion import train_diffusion
 

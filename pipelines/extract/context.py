@@ -11,7 +11,7 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.extract.detection import Detector
 from pipelines.extract.detectors.base import DetectorRef
 from pipelines.extract.detectors.find import find_detector
-from pipelines.models.metadata import captioner_folder, tokenizer_folder
+from pipelines.models.registry import shipped_model, tokenizer_folder
 from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.source import holds_scenes
 from pipelines.workspace.workspace import Workspace
@@ -45,7 +45,7 @@ class StageContext:
     @property
     def captioner(self) -> Path | None:
         """The folder of the shipped captioner, or None if it does not know the data."""
-        return captioner_folder(self.workspace)
+        return shipped_model(self.workspace, "captioner")
 
     @cached_property
     def detector(self) -> Detector:

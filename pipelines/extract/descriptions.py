@@ -10,7 +10,7 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.latents.description import Description
 from pipelines.latents.text import LatentError
-from pipelines.models.metadata import captioner_facts
+from pipelines.models.metadata import captioner_metadata
 
 if TYPE_CHECKING:
     from pipelines.extract.captioners.tiny import Captioner
@@ -33,7 +33,7 @@ class DescriptionsStage(Stage):
             name="descriptions-captioner",
             version=1,
             output="description",
-            options={"captioner": captioner_facts(folder)["identity"]},
+            options={"captioner": captioner_metadata(folder)["identity"]},
         )
 
     def setup(self) -> None:

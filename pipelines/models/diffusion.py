@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,12 +14,24 @@ from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.conditioning import Conditioner, Conditioning
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
-from pipelines.models.metadata import other_version, read_facts, write_facts
+from pipelines.models.loading import load_network
+from pipelines.models.metadata import (
+    other_version,
+    read_metadata,
+    require_types,
+    write_metadata,
+)
 from pipelines.models.prior import Prior
-from pipelines.models.safe_folder import require_weights
+from pipelines.models.safe_folder import require_safe_folder, require_weights
 from pipelines.workspace.settings import DiffusionSettings
 
-PartT = TypeVar("PartT", Conditioner, KaleidoTransformer2DModel)
+_METADATA_TYPES: dict[str, type] = {
+    "z_kinds": list,
+    "prior": str,
+    "images_seen": int,
+    "drawn_kinds": list,
+    "noise_shift": float,
+}
 
 TIME_SCALE = 1000.0
 """The denoiser's timestep is the noise level σ in [0, 1] times this."""
@@ -70,27 +82,29 @@ class Diffusion(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, hint: str = "Run `kaleido train diffusion` first.") -> Diffusion:
-        """Load what `save` wrote.
+        """Load a model that `save` wrote.
 
         Args:
             folder: A folder with ``context/``, ``denoiser/`` and ``kaleido.json``.
-            hint: How one comes there, for the error.
+            hint: How to get one, for the error.
 
         Raises:
             InputMissing: If the folder holds no model.
-            KaleidoError: If it is a model of another version of Kaleido.
+            KaleidoError: If it is damaged or unsafe, or a model of another version of Kaleido.
         """
-        facts = read_facts(folder, "trained diffusion model", hint)
-        conditioner = _load(Conditioner, folder / "context")
-        denoiser = _load(KaleidoTransformer2DModel, folder / "denoiser")
+        metadata = read_metadata(folder, "trained diffusion model", hint)
+        require_types(folder, metadata, **_METADATA_TYPES)
+        require_safe_folder(folder)
+        conditioner = load_network(Conditioner, folder / "context")
+        denoiser = load_network(KaleidoTransformer2DModel, folder / "denoiser")
         try:
-            return cls(conditioner, denoiser, **facts).eval()
-        except TypeError as error:  # facts that this version does not know
+            return cls(conditioner, denoiser, **metadata).eval()
+        except TypeError as error:  # it lacks metadata
             raise other_version(folder) from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write configs and safetensors; the model itself keeps its precision."""
-        facts = {
+        metadata = {
             "z_kinds": list(self.z_kinds),
             "prior": self.prior,
             "images_seen": self.images_seen,
@@ -102,7 +116,7 @@ class Diffusion(nn.Module):
                 # Cast only where it must be: diffusers comments on every cast.
                 cast = part if part.dtype == dtype else deepcopy(part).to(dtype)
                 cast.save_pretrained(fresh / name)
-            write_facts(fresh, facts)
+            write_metadata(fresh, metadata)
             require_weights(fresh, "context", "denoiser")
 
     @property
@@ -177,19 +191,6 @@ class Diffusion(nn.Module):
 def unrecorded_noise_shift(image_size: int) -> float:
     """The noise shift of models that were saved before it became a setting."""
     return image_size / 16
-
-
-def _load(cls: type[PartT], folder: Path) -> PartT:
-    try:
-        part, info = cls.from_pretrained(
-            folder, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except ValueError as error:  # layers of the same name and another shape
-        raise other_version(folder) from error
-    if info["missing_keys"] or info["unexpected_keys"]:
-        raise other_version(folder)
-    part.register_to_config(_name_or_path="")  # where it lay here is nobody's business elsewhere
-    return part
 
 
 def weights_id(folder: Path) -> str:

@@ -1,105 +1,104 @@
-"""What is noted of a trained model beside its weights: read without them, and without torch."""
+"""Metadata of a trained model: the JSON beside its weights, readable without them or torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
-from pipelines.embedded.paths import embedded_path, ships
-from pipelines.workspace.source import first_manifest
-from pipelines.workspace.workspace import Workspace
+from pipelines.models.safe_folder import bad_file, read_json
 
 METADATA = "kaleido.json"
-"""What the files of transformers or diffusers do not say; its presence says that a model's folder
-is whole."""
+"""Holds what the files of transformers or diffusers do not. It is written last, so a folder that
+has it is complete."""
 
 
-def read_facts(folder: Path, what: str, hint: str) -> dict[str, Any]:
-    """Read what `write_facts` wrote.
+def read_metadata(folder: Path, what: str, hint: str) -> dict[str, Any]:
+    """Read the metadata that `write_metadata` wrote.
 
     Args:
-        folder: The model's.
+        folder: The model's folder.
         what: What an error calls such a model.
-        hint: How one comes there.
+        hint: How to get one.
 
     Raises:
-        InputMissing: If the folder holds none.
+        InputMissing: If the folder has none.
+        KaleidoError: If it is damaged.
     """
     path = folder / METADATA
-    if not path.is_file():
+    if not path.exists():
         raise InputMissing(str(folder), f"there is no {what} here.", hint)
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def own_models(workspace: Workspace) -> list[str]:
-    """Return the names of the models that the workspace has trained."""
-    names = ("tokenizer", "prior", "diffusion", "baseline")
-    return [name for name in names if (workspace.models(name) / METADATA).is_file()]
-
-
-def uses_own_models(workspace: Workspace) -> bool:
-    """Whether sampling takes the workspace's models, and not the embedded ones."""
-    return any(name != "tokenizer" for name in own_models(workspace))
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise bad_file(path, "it is not a JSON object")
+    return content
 
 
 def other_version(folder: Path) -> KaleidoError:
-    """The error for a model or a checkpoint that this version cannot read."""
+    """Return the error for a model or a checkpoint that this version cannot read."""
     return KaleidoError(
         str(folder),
-        "another version of Kaleido made it: its parts are not those of this version.",
+        "it was made by another version of Kaleido, or changed since: its parts are not those of "
+        "this version.",
         "Train it again, with --restart.",
+        code="bad-model",
     )
 
 
-def write_facts(folder: Path, facts: Mapping[str, object]) -> None:
-    """Write JSON values; this comes last, see `METADATA`."""
-    atomic_write(folder / METADATA, (json.dumps(dict(facts), indent=1) + "\n").encode())
+def write_metadata(folder: Path, metadata: Mapping[str, object]) -> None:
+    """Write JSON values; call this last, see `METADATA`."""
+    atomic_write(folder / METADATA, (json.dumps(dict(metadata), indent=1) + "\n").encode())
 
 
-def captioner_facts(folder: Path) -> dict[str, Any]:
-    """What is noted of a captioner, its ``identity`` too.
-
-    Raises:
-        InputMissing: If the folder holds none.
-    """
-    return read_facts(folder, "captioner", "`nox -s embedded -- captioner` makes one.")
-
-
-def tokenizer_facts(folder: Path) -> dict[str, Any]:
-    """What is noted of a visual tokenizer, its ``identity`` too.
+def captioner_metadata(folder: Path) -> dict[str, Any]:
+    """Read the metadata of a captioner, with its ``identity``.
 
     Raises:
-        InputMissing: If the folder holds none.
+        InputMissing: If the folder has none.
+        KaleidoError: If it is damaged.
     """
-    return read_facts(folder, "trained tokenizer", "Run `kaleido train tokenizer` first.")
+    hint = "`nox -s embedded -- captioner` makes one."
+    return _with_identity(folder, read_metadata(folder, "captioner", hint))
 
 
-def tokenizer_folder(workspace: Workspace) -> Path:
-    """The folder of a workspace's visual tokenizer; where it has none, of the shipped one."""
-    own = workspace.models("tokenizer")
-    if (own / METADATA).is_file():
-        return own
-    return _shipped("tokenizer", tokenizer_facts, workspace) or own
+def tokenizer_metadata(folder: Path) -> dict[str, Any]:
+    """Read the metadata of a visual tokenizer, with its ``identity``.
 
-
-def captioner_folder(workspace: Workspace) -> Path | None:
-    """The folder of the shipped captioner, or None if it does not know the workspace's data."""
-    return _shipped("captioner", captioner_facts, workspace)
-
-
-def _shipped(
-    name: str, facts: Callable[[Path], Mapping[str, Any]], workspace: Workspace
-) -> Path | None:
-    """The folder of a shipped model, or None if it does not serve the workspace's data.
-
-    It serves what it was trained on: scenes of its size, and not hard ones.
+    Raises:
+        InputMissing: If the folder has none.
+        KaleidoError: If it is damaged.
     """
-    data = first_manifest(workspace)
-    if data is None or data.stage != "scenes" or data.options.get("hard") or not ships(name):
-        return None
-    folder = embedded_path(name)
-    return folder if data.options.get("size") == facts(folder)["image_size"] else None
+    hint = "Run `kaleido train tokenizer` first."
+    return _with_identity(folder, read_metadata(folder, "trained tokenizer", hint))
+
+
+def require_types(folder: Path, metadata: Mapping[str, Any], **types: type) -> None:
+    """Check the types of metadata before a class trusts them.
+
+    Args:
+        folder: The model's folder.
+        metadata: From `read_metadata`.
+        types: The type of each value that may occur; a list is one of texts, and an int may stand
+            for a float. Values that are missing are not checked.
+
+    Raises:
+        KaleidoError: ``bad-model``, if a value is of another type, or unknown.
+    """
+    for name, value in metadata.items():
+        wanted = types.get(name)
+        if wanted is None:
+            raise other_version(folder)
+        is_right = type(value) is wanted or (wanted is float and type(value) is int)
+        if wanted is list and is_right:
+            is_right = all(type(item) is str for item in value)
+        if not is_right:
+            raise bad_file(folder / METADATA, f"its {name!r} is {value!r}, not a {wanted.__name__}")
+
+
+def _with_identity(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(metadata.get("identity"), str):
+        raise bad_file(folder / METADATA, "it names no identity")
+    return metadata

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from pipelines.core.errors import KaleidoError
 from pipelines.latents.grid_shape import Shape
 from pipelines.latents.grounding import Grounding
 from pipelines.latents.text import GRID
@@ -24,11 +23,11 @@ from pipelines.latents.vocabulary import (
 )
 from pipelines.latents.z_grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS, Grammar
 from pipelines.models.conditioning import EVERYWHERE, States
-from pipelines.models.hub import first_line, model_folder
-from pipelines.models.metadata import other_version, read_facts
+from pipelines.models.hub import loading_error, model_folder
+from pipelines.models.metadata import METADATA, other_version, read_metadata, require_types
 from pipelines.models.offline import without_network
-from pipelines.models.safe_folder import require_safe_folder
-from pipelines.models.saved import save_with_facts, without_bars
+from pipelines.models.safe_folder import bad_file, require_safe_folder
+from pipelines.models.saved import save_with_metadata, without_bars
 from pipelines.workspace.settings import PriorSettings
 
 if TYPE_CHECKING:
@@ -37,6 +36,18 @@ if TYPE_CHECKING:
 
 T5_TYPES = ("t5", "mt5")
 """The ``model_type`` of models that are loaded as a T5; other relatives have other layers."""
+
+
+_METADATA_TYPES: dict[str, type] = {
+    "max_caption_tokens": int,
+    "z_kinds": list,
+    "labels": list,
+    "absent_kinds": list,
+    "codebook": str,
+    "max_label_tokens": int,
+    "max_description_tokens": int,
+    "identity": str,
+}
 
 
 class ZTokens(NamedTuple):
@@ -112,16 +123,21 @@ class Prior:
 
         Raises:
             InputMissing: If the folder holds no prior.
-            KaleidoError: If it is a prior of another version of Kaleido.
+            KaleidoError: If it is damaged or unsafe, or a prior of another version of Kaleido.
         """
-        facts = read_facts(folder, "trained prior", "Run `kaleido train prior` first.")
-        model, tokenizer = _load_t5(folder, str(folder))
-        tied = model.config.tie_word_embeddings
-        if facts.pop("head_tied", tied) != tied:
-            raise _bad_t5(str(folder), ValueError("its head is not the one that was saved"))
+        metadata = read_metadata(folder, "trained prior", "Run `kaleido train prior` first.")
+        shape = metadata.get("token_shape")
+        if shape is not None and not _is_shape(shape):
+            raise bad_file(folder / METADATA, f"its 'token_shape' is {shape!r}")
+        tied = metadata.pop("head_tied", None)
+        scalars = {name: value for name, value in metadata.items() if name != "token_shape"}
+        require_types(folder, scalars, **_METADATA_TYPES)
+        model, tokenizer = _load_t5(folder)
+        if tied is not None and tied != model.config.tie_word_embeddings:
+            raise bad_file(folder, "its head is not the one that was saved", "Train it again.")
         try:
-            return cls(model.eval(), tokenizer, **facts)
-        except TypeError as error:  # facts that this version does not know
+            return cls(model.eval(), tokenizer, **metadata)
+        except (TypeError, KeyError) as error:  # it lacks metadata, or tokens of z
             raise other_version(folder) from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -131,7 +147,7 @@ class Prior:
         """
         # Defaults are left out: a prior of an older version that is saved again must keep
         # its identity.
-        facts: dict[str, object] = {
+        metadata: dict[str, object] = {
             "max_caption_tokens": self.max_caption_tokens,
             "z_kinds": list(self.z_kinds),
             "labels": list(self.labels),
@@ -140,12 +156,12 @@ class Prior:
             "codebook": self.codebook,
         }
         if self.max_label_tokens != MAX_LABEL_TOKENS:
-            facts["max_label_tokens"] = self.max_label_tokens
+            metadata["max_label_tokens"] = self.max_label_tokens
         if self.max_description_tokens != MAX_DESCRIPTION_TOKENS:
-            facts["max_description_tokens"] = self.max_description_tokens
+            metadata["max_description_tokens"] = self.max_description_tokens
         if not self.model.config.tie_word_embeddings:
-            facts["head_tied"] = False
-        self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
+            metadata["head_tied"] = False
+        self.identity = save_with_metadata(folder, self.model, self.tokenizer, metadata, dtype)
 
     @property
     def width(self) -> int:
@@ -271,6 +287,10 @@ class Prior:
         return States(torch.cat([hidden, embedded], dim=-1), mask, *grounding)
 
 
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and [type(item) for item in value] == [int] * len(Shape._fields)
+
+
 def build_prior(
     settings: PriorSettings, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str]
 ) -> Prior:
@@ -323,9 +343,8 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
     Raises:
         KaleidoError: If there is no such model, or it is no T5 or damaged.
     """
-    thing = f"prior.pretrained = {settings.pretrained!r}"
     folder = model_folder(settings.pretrained)
-    model, tokenizer = _load_t5(folder, thing, dropout_rate=settings.dropout)
+    model, tokenizer = _load_t5(folder, dropout_rate=settings.dropout)
     known = len(tokenizer)
     add_special_tokens(tokenizer, settings.z_kinds)
     _grow(model, known, len(tokenizer))
@@ -338,7 +357,7 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
 
 
 def _load_t5(
-    folder: Path, thing: str, **changes: object
+    folder: Path, **changes: object
 ) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast]:
     """Load a T5 in fp32, with the head that its weights have, and its tokenizer.
 
@@ -348,7 +367,6 @@ def _load_t5(
 
     Args:
         folder: Holds config.json, safetensors and a tokenizer.
-        thing: What an error is about.
         changes: Values of the configuration to override.
 
     Raises:
@@ -360,7 +378,7 @@ def _load_t5(
         values, _ = T5Config.get_config_dict(folder, local_files_only=True)
         if values.get("model_type") not in T5_TYPES:
             raise ValueError(f"its model_type is {values.get('model_type')!r}")
-        with without_network(thing), without_bars(), _only_errors():
+        with without_network(str(folder)), without_bars(), _only_errors():
             model, info = T5ForConditionalGeneration.from_pretrained(
                 folder,
                 config=T5Config.from_dict(values | {"model_type": "t5"} | changes),
@@ -372,21 +390,11 @@ def _load_t5(
             tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         if info["missing_keys"]:  # transformers would initialise them at random
             raise ValueError(f"it lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
-    except KaleidoError:
-        raise
     except Exception as error:  # transformers raises whatever its many classes raise
-        raise _bad_t5(thing, error) from error
+        needs = "Give a folder with config.json, model.safetensors and a tokenizer."
+        raise loading_error(error, folder, "T5", needs) from error
     model.config.tie_word_embeddings = model.lm_head.weight is model.shared.weight
     return model, tokenizer
-
-
-def _bad_t5(thing: str, error: Exception) -> KaleidoError:
-    return KaleidoError(
-        thing,
-        f"no T5 can be loaded from it ({first_line(error)}).",
-        "Give a folder with config.json, model.safetensors and a tokenizer.",
-        code="bad-model",
-    )
 
 
 @contextmanager

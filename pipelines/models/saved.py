@@ -1,4 +1,4 @@
-"""A transformers model with its tokenizer and our own facts in one folder."""
+"""A transformers model with its tokenizer and our own metadata in one folder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from transformers.utils import logging as transformers_logging
 
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
-from pipelines.models.metadata import write_facts
+from pipelines.models.metadata import write_metadata
 from pipelines.models.safe_folder import require_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
-def save_with_facts(
+def save_with_metadata(
     folder: Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    facts: Mapping[str, object],
+    metadata: Mapping[str, object],
     dtype: torch.dtype,
 ) -> str:
     """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
@@ -33,11 +33,11 @@ def save_with_facts(
         folder: Replaced as a whole.
         model: It keeps its precision.
         tokenizer: The model's.
-        facts: JSON values; the identity is added.
+        metadata: JSON values; the identity is added.
         dtype: Of the saved weights.
 
     Returns:
-        The identity: a hash of the weights as they are written, of the tokenizer and of the facts.
+        The identity: a hash of the weights as they are written, the tokenizer and the metadata.
     """
     with replacing_folder(folder) as fresh:
         with without_bars():
@@ -48,8 +48,8 @@ def save_with_facts(
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(fresh)
         parts = [*sorted(fresh.glob("*.safetensors")), fresh / "tokenizer.json"]
-        identity = fingerprint([sha256_file(path) for path in parts], dict(facts))
-        write_facts(fresh, {**facts, "identity": identity})
+        identity = fingerprint([sha256_file(path) for path in parts], dict(metadata))
+        write_metadata(fresh, {**metadata, "identity": identity})
         require_weights(fresh)
     return identity
 

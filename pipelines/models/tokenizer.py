@@ -13,8 +13,14 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.device import in_fp32
-from pipelines.models.metadata import tokenizer_facts, write_facts
-from pipelines.models.safe_folder import require_weights
+from pipelines.models.loading import load_network
+from pipelines.models.metadata import (
+    other_version,
+    require_types,
+    tokenizer_metadata,
+    write_metadata,
+)
+from pipelines.models.safe_folder import require_safe_folder, require_weights
 from pipelines.workspace.settings import TokenizerSettings
 
 NORM_GROUPS = 8
@@ -45,15 +51,19 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Load what `save` wrote.
+        """Load a tokenizer that `save` wrote.
 
         Raises:
             InputMissing: If the folder holds no tokenizer.
+            KaleidoError: If it is damaged or unsafe, or of another version of Kaleido.
         """
-        facts = tokenizer_facts(folder)
-        model = VQModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-        model.register_to_config(_name_or_path="")  # where it lay here is nobody's business
-        return cls(model.eval(), **facts)
+        metadata = tokenizer_metadata(folder)
+        require_types(folder, metadata, image_size=int, patch_size=int, identity=str)
+        require_safe_folder(folder)
+        try:
+            return cls(load_network(VQModel, folder).eval(), **metadata)
+        except TypeError as error:  # it lacks metadata
+            raise other_version(folder) from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a diffusers folder (config, safetensors) and ``kaleido.json``.
@@ -68,14 +78,14 @@ class Tokenizer:
             # Cast only where it must be: diffusers comments on every cast.
             cast = self.model if self.model.dtype == dtype else deepcopy(self.model).to(dtype)
             cast.save_pretrained(fresh)
-            facts: dict[str, object] = {
+            metadata: dict[str, object] = {
                 "image_size": self.image_size,
                 "patch_size": self.patch_size,
             }
             weights = [sha256_file(path) for path in sorted(fresh.glob("*.safetensors"))]
-            self.identity = fingerprint(weights, facts)
-            facts["identity"] = self.identity
-            write_facts(fresh, facts)
+            self.identity = fingerprint(weights, metadata)
+            metadata["identity"] = self.identity
+            write_metadata(fresh, metadata)
             require_weights(fresh)
 
     @property

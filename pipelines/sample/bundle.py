@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.core.errors import KaleidoError
-from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.models.device import compute_device
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.metadata import uses_own_models
 from pipelines.models.prior import Prior
+from pipelines.models.registry import EMBEDDED, sampling_source
 from pipelines.workspace.workspace import Workspace
 
 
@@ -64,15 +63,13 @@ def load_bundle(
         InputMissing: If the workspace has models, but not both that are needed.
         KaleidoError: If the diffusion model was trained on another prior.
     """
+    source = EMBEDDED if embedded else sampling_source(workspace)
     name = "baseline" if baseline else "diffusion"
     label = "baseline" if baseline else "kaleido"
-    source, place = "embedded", embedded_path
-    if workspace is not None and not embedded and uses_own_models(workspace):
-        source, place = "workspace", workspace.models
-    prior = Prior.load(place("prior"))
+    prior = Prior.load(source.folder("prior"))
     flag = " --baseline" if baseline else ""
-    diffusion = Diffusion.load(place(name), f"Run `kaleido train diffusion{flag}` first.")
-    return _pair(prior, diffusion, label, source)
+    diffusion = Diffusion.load(source.folder(name), f"Run `kaleido train diffusion{flag}` first.")
+    return _pair(prior, diffusion, label, source.name)
 
 
 def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:

@@ -14,7 +14,7 @@ from kaleido_cli import app, sample, train
 from kaleido_cli.next_step import next_step
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.run import extract
-from pipelines.models.metadata import write_facts
+from pipelines.models.metadata import write_metadata
 from pipelines.scenes.captions import unknown_words
 from pipelines.workspace.config import override
 from pipelines.workspace.workspace import Workspace
@@ -68,11 +68,11 @@ def test_the_next_step_follows_the_workspace(workspace, write_data, records):
     extract(workspace, ("palette",))
     steps.append(next_step(workspace))
     for name in ("prior", "diffusion"):
-        write_facts(workspace.models(name), {})
+        write_metadata(workspace.models(name), {})
         steps.append(next_step(workspace))
     workspace.samples("x").mkdir(parents=True)
     steps.append(next_step(workspace))
-    write_facts(workspace.models("baseline"), {})
+    write_metadata(workspace.models("baseline"), {})
     steps.append(next_step(workspace))
     expected = (
         "kaleido data folder",
@@ -139,7 +139,7 @@ def test_mistakes_are_noticed_before_heavy_imports(inside, write_data, records, 
     extract(inside, ("palette",))
     (inside.samples("taken") / "x").mkdir(parents=True)
     if arguments[:2] != ("train", "diffusion"):
-        write_facts(inside.models("prior"), {})
+        write_metadata(inside.models("prior"), {})
     (inside.root / "kaleido.toml").write_text(
         '[prior]\nz_kinds = ["palette"]\n[diffusion]\nz_kinds = ["palette"]\n'
     )
@@ -157,7 +157,7 @@ def test_mistakes_are_noticed_before_heavy_imports(inside, write_data, records, 
 
 
 def test_restart_of_a_finished_model_asks(inside, monkeypatch, capsys):
-    write_facts(inside.models("prior"), {})
+    write_metadata(inside.models("prior"), {})
     train._confirm(inside, "prior", restart=False, yes=False)
     train._confirm(inside, "prior", restart=True, yes=True)
     train._confirm(inside, "diffusion", restart=True, yes=False)

@@ -18,7 +18,7 @@ from pipelines.data.folder import write_folder
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.run import evaluate as run
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.metadata import tokenizer_facts
+from pipelines.models.metadata import tokenizer_metadata
 from pipelines.protocols import choose_protocol
 from pipelines.scenes.generate import write_scenes
 from pipelines.scenes.heldout import fresh_captions
@@ -316,7 +316,7 @@ def test_the_embedded_tokenizer_reads_the_embedded_models_pictures(workspace, mo
     few = small(workspace, n=4, cfg=(1.0,), seeds=(0,), captions=1)
     rows = content(evaluate(few, embedded=True, models=["kaleido"], z_kinds=["tokens"]))["rows"]
     found = {row["metric"].partition("[")[0]: row for row in rows if row["model"] == "kaleido"}
-    name = f"vq@{tokenizer_facts(embedded_path('tokenizer'))['identity'][:8]}"
+    name = f"vq@{tokenizer_metadata(embedded_path('tokenizer'))['identity'][:8]}"
     assert found["tokens"]["metric"] == f"tokens[{name}]"
     assert 0.0 <= found["tokens"]["value"] <= 1.0
     assert found["z.length"]["value"] == 69  # 64 ids, the kind, the grid, and the end

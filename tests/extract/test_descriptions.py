@@ -14,7 +14,7 @@ from pipelines.embedded import paths
 from pipelines.extract.captioners.tiny import build_captioner
 from pipelines.extract.descriptions import DescriptionsStage
 from pipelines.extract.run import extract
-from pipelines.models.metadata import captioner_facts
+from pipelines.models.metadata import captioner_metadata
 from pipelines.scenes.generate import write_scenes
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.workspace import Workspace
@@ -74,7 +74,7 @@ def test_scenes_are_described_by_the_shipped_captioner(shipped, folder, tmp_path
     (summary,) = extract(scenes, ["description"])
     assert summary.ok + summary.failed == 4
     made = read_manifest(scenes.latents("description") / "000000.tar")
-    assert made.options["captioner"] == captioner_facts(folder)["identity"]
+    assert made.options["captioner"] == captioner_metadata(folder)["identity"]
 
 
 @pytest.mark.parametrize("other", [{"size": 32}, {"size": 16, "hard": True}])

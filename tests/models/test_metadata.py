@@ -8,25 +8,25 @@ import pytest
 from pipelines.core.errors import InputMissing
 from pipelines.models.metadata import (
     METADATA,
-    captioner_facts,
-    read_facts,
-    tokenizer_facts,
-    write_facts,
+    captioner_metadata,
+    read_metadata,
+    tokenizer_metadata,
+    write_metadata,
 )
 
 
 def test_what_is_noted_is_read(tmp_path):
     noted = {"identity": "0f", "labels": ["a", "b"], "shape": None}
-    write_facts(tmp_path, noted)
+    write_metadata(tmp_path, noted)
     assert [path.name for path in tmp_path.iterdir()] == [METADATA]
-    assert read_facts(tmp_path, "model", "") == noted
+    assert read_metadata(tmp_path, "model", "") == noted
 
 
 @pytest.mark.parametrize(
     ("read", "words"),
     [
-        (captioner_facts, "there is no captioner here.*nox -s embedded"),
-        (tokenizer_facts, "there is no trained tokenizer here.*kaleido train tokenizer"),
+        (captioner_metadata, "there is no captioner here.*nox -s embedded"),
+        (tokenizer_metadata, "there is no trained tokenizer here.*kaleido train tokenizer"),
     ],
 )
 def test_a_folder_without_is_no_model(tmp_path, read, words):
@@ -36,7 +36,7 @@ def test_a_folder_without_is_no_model(tmp_path, read, words):
 
 def test_a_stage_is_planned_without_its_weights(tmp_path):
     """Workers load them; the process that hands out the work does not even import torch."""
-    write_facts(tmp_path, {"identity": "0f"})
+    write_metadata(tmp_path, {"identity": "0f"})
     program = f"""
 import sys
 from pathlib import Path

@@ -8,7 +8,7 @@ from pipelines.core.progress import SILENT
 from pipelines.embedded import paths
 from pipelines.latents.text import DEFAULT_ORDER
 from pipelines.models.diffusion import Diffusion
-from pipelines.models.metadata import captioner_facts, tokenizer_facts
+from pipelines.models.metadata import captioner_metadata, tokenizer_metadata
 from pipelines.models.prior import Prior
 from pipelines.workspace.manifest import read_manifest
 from recipes import train_captioner, train_scenes
@@ -58,12 +58,12 @@ def test_every_step_finds_what_it_needs_and_the_shipped_models_belong_together(s
     for step in train_scenes.STEPS[:-1]:
         train_scenes._run(step, workspace, 1, "", SILENT)
     made = {kind: read_manifest(workspace.latents(kind) / "000000.tar") for kind in DEFAULT_ORDER}
-    captioner = captioner_facts(shipped / "captioner")["identity"]
+    captioner = captioner_metadata(shipped / "captioner")["identity"]
     assert made["description"].options["captioner"] == captioner
-    own = tokenizer_facts(workspace.models("tokenizer"))["identity"]
+    own = tokenizer_metadata(workspace.models("tokenizer"))["identity"]
     assert made["tokens"].options["tokenizer"] == own
     prior = Prior.load(shipped / "prior")
-    assert prior.codebook == tokenizer_facts(shipped / "tokenizer")["identity"] != own
+    assert prior.codebook == tokenizer_metadata(shipped / "tokenizer")["identity"] != own
     for name, kinds in (("diffusion", prior.z_kinds), ("baseline", ())):
         model = Diffusion.load(shipped / name)
         assert (model.prior, model.z_kinds) == (prior.identity, kinds)

@@ -12,8 +12,8 @@ from pipelines.core.progress import Progress
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.latents.tokens import Tokens
 from pipelines.models.device import compute_device
-from pipelines.models.metadata import tokenizer_folder
 from pipelines.models.pixels import to_pixels, to_square_tensor
+from pipelines.models.registry import tokenizer_folder
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.workspace.reader import token_makers
 from pipelines.workspace.workspace import Workspace

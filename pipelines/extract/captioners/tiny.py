@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from pipelines.models.device import in_fp32
-from pipelines.models.metadata import captioner_facts
-from pipelines.models.saved import save_with_facts, without_bars
+from pipelines.models.metadata import captioner_metadata
+from pipelines.models.saved import save_with_metadata, without_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -53,7 +53,7 @@ class Captioner:
         Raises:
             InputMissing: If the folder holds no captioner.
         """
-        facts = captioner_facts(folder)
+        facts = captioner_metadata(folder)
         with without_bars():
             model = VisionEncoderDecoderModel.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True
@@ -67,7 +67,7 @@ class Captioner:
         `identity` becomes that of the weights as they are written.
         """
         facts = {"max_tokens": self.max_tokens, "image_size": self.image_size}
-        self.identity = save_with_facts(folder, self.model, self.tokenizer, facts, dtype)
+        self.identity = save_with_metadata(folder, self.model, self.tokenizer, facts, dtype)
 
     @property
     def image_size(self) -> int:

@@ -13,7 +13,7 @@ from pipelines.extract.model_ref import locate
 from pipelines.extract.tokenizers.base import TokenizerRef
 from pipelines.extract.tokenizers.weights import INDEX, WHAT, weight_files
 from pipelines.models.hub import model_identity, read_config
-from pipelines.models.metadata import METADATA, tokenizer_facts
+from pipelines.models.metadata import METADATA, tokenizer_metadata
 from pipelines.models.safe_folder import require_safe_folder
 
 
@@ -23,7 +23,7 @@ def own_tokenizer(folder: Path) -> TokenizerRef:
     Raises:
         InputMissing: If there is none.
     """
-    return TokenizerRef(str(folder), "own", str(tokenizer_facts(folder)["identity"]), folder, {})
+    return TokenizerRef(str(folder), "own", str(tokenizer_metadata(folder)["identity"]), folder, {})
 
 
 def find_tokenizer(name: str) -> TokenizerRef:
