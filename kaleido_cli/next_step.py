@@ -18,7 +18,7 @@ def show_next_step(workspace: Workspace, as_json: bool) -> None:
 
 def next_step(workspace: Workspace) -> str:
     """Return the command that comes next, judged by what the workspace holds."""
-    from pipelines.models.metadata import own_models
+    from pipelines.models.registry import own_models
     from pipelines.workspace.inputs import extracted_kinds
     from pipelines.workspace.source import holds_scenes
 
