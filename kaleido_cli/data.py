@@ -16,6 +16,7 @@ from kaleido_cli.options import (
     ZOption,
     open_workspace,
     read_class_names,
+    require_local,
     split_names,
 )
 from pipelines.core.errors import KaleidoError
@@ -95,12 +96,14 @@ def folder(
 ) -> None:
     """Read a folder of images with captions.
 
-    A caption is a .txt file of the image's name, or a row of captions.jsonl, .csv or .tsv in the
-    folder (columns file and caption). What cannot be used is counted and recorded with its reason;
-    no file of the folder is changed.
+    A caption is a .txt or .caption file of the image's name, or a row of captions.jsonl, .csv or
+    .tsv in the folder (columns file and caption), or of the metadata.jsonl or .csv of Hugging
+    Face's imagefolder. What cannot be used is recorded with its reason; nothing in the folder is
+    changed.
     """
     from pipelines.data.folder import write_folder
 
+    require_local(path)
     opened = open_workspace(context, workspace)
     summary = write_folder(
         opened,
@@ -130,12 +133,13 @@ def table(
 ) -> None:
     """Read a table of images and captions.
 
-    Paths count from the table's folder. Without column names the usual ones are looked for: image,
-    file, path and so on, and caption or text. What cannot be used is counted and recorded with its
-    reason.
+    Paths are absolute or relative to the table's folder. Without column names the usual ones are
+    tried: image, file, path and so on, and caption or text. A list of captions gives a record for
+    each. What cannot be used is recorded with its reason.
     """
     from pipelines.data.table import write_table
 
+    require_local(path)
     opened = open_workspace(context, workspace)
     summary = write_table(
         opened,
@@ -252,12 +256,13 @@ def webdataset(
 ) -> None:
     """Read shards in webdataset's layout, as img2dataset writes them.
 
-    A row is an image, a caption (.txt, or caption or text in the .json), and perhaps a licence in
-    the .json. What cannot be used is counted and recorded with its reason, a shard that is cut off
-    too; no shard is changed.
+    A row is an image, a caption (.txt, .caption, or caption or text in the .json), and perhaps a
+    licence in the .json. What cannot be used is recorded with its reason, also where a shard is cut
+    off; no shard is changed.
     """
     from pipelines.data.webdataset import write_webdataset
 
+    require_local(path)
     opened = open_workspace(context, workspace)
     summary = write_webdataset(
         opened,
@@ -340,6 +345,8 @@ def check(
             "Add --fix with the folder of another workspace.",
             code="bad-option",
         )
+    if fix is not None:
+        require_local(fix)
     source, progress = open_workspace(context, workspace), console.ConsoleProgress()
     found = check_data(source, progress)
     if fix is None:

@@ -58,6 +58,13 @@ def write_hub(
         KaleidoError: If the package ``datasets`` is missing, the dataset cannot be opened or read,
             it lacks a column, or `data/` holds other data.
     """
+    if "://" in name:
+        raise KaleidoError(
+            name,
+            "it is an address, and a dataset is named.",
+            "Give its name on the hub, like nlphuji/flickr30k, or a local folder.",
+            "bad-option",
+        )
     settings = workspace.settings.data
     options = {
         "dataset": str(Path(name).resolve()) if Path(name).exists() else name,

@@ -139,3 +139,9 @@ def test_command(workspace, parquet, monkeypatch, capsys):
         main()
     assert not end.value.code
     assert json.loads(capsys.readouterr().out)["ok"] == 6
+
+
+def test_a_dataset_is_named_and_not_addressed(workspace):
+    with pytest.raises(KaleidoError) as caught:
+        write_hub(workspace, "https://huggingface.co/datasets/nlphuji/flickr30k")
+    assert caught.value.code == "bad-option"
