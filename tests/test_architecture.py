@@ -98,6 +98,30 @@ def test_every_module_is_in_a_layer():
     assert [name for name in modules() if layer(name) is None and name not in namespaces] == []
 
 
+def test_imports_go_from_upper_layers_to_lower_ones():
+    wrong = [
+        (name, other)
+        for name, others in imports().items()
+        for other in others
+        if layer(name) is not None
+        and layer(other) is not None
+        and (
+            layer(other) < layer(name)
+            or (layer(other) == layer(name) and not one_member(name, other))
+        )
+    ]
+    assert wrong == []
+
+
+def one_member(first: str, second: str) -> bool:
+    """Return whether two modules of one layer belong to the same package of it."""
+    return any(
+        all(name == member or name.startswith(f"{member}.") for name in (first, second))
+        for members in LAYERS
+        for member in members
+    )
+
+
 def test_every_package_says_what_it_is():
     silent = [
         folder.relative_to(ROOT).as_posix()
