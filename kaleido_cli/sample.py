@@ -61,6 +61,15 @@ def sample(
             "CAPTION and --captions a pipe is read too, unless nothing comes for a second.",
         ),
     ] = None,
+    from_z: Annotated[
+        str | None,
+        typer.Option(
+            "--from-z",
+            metavar="FILE",
+            help="Draw the z of a file: z documents, or a samples.jsonl; - is standard input. "
+            "The samples of a samples.jsonl keep their noise.",
+        ),
+    ] = None,
     z: ZOption = None,
     name: Annotated[
         str | None,
@@ -81,7 +90,12 @@ def sample(
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
-    opened = _open(context, workspace, has_captions=bool(caption or captions))
+    opened = _open(context, workspace, has_captions=bool(caption or captions or from_z))
+    if from_z is not None:
+        if captions is not None or z is not None or baseline:
+            raise typer.BadParameter("--from-z excludes --captions, --z and --baseline.")
+        _draw_given(opened, from_z, caption, out or name, as_json)
+        return
     asked = _captions(caption, captions, opened.settings.data.max_caption)
     if out is not None:
         require_local(out)
@@ -101,6 +115,19 @@ def sample(
         split_names(z),
         console.ConsoleProgress(),
     )
+    console.show(summary, as_json, _render)
+
+
+def _draw_given(
+    workspace: Workspace, source: str, caption: str | None, name: str | Path | None, as_json: bool
+) -> None:
+    from pipelines.sample.run import sample_from_z
+
+    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    label = "standard input" if source == "-" else source
+    progress = console.ConsoleProgress()
+    settings = workspace.settings.sample
+    summary = sample_from_z(workspace, data, label, settings, caption, name, progress)
     console.show(summary, as_json, _render)
 
 

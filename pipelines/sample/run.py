@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +18,21 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
+from pipelines.documents.projection import document_of
+from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.draw import Sample, draw
+from pipelines.sample.draw import Sample, draw, draw_from_z
 from pipelines.sample.folder import new_folder
+from pipelines.sample.requests import name_of, read_requests
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
 
 SHEET_CAPTIONS = 24
 """Captions that the contact sheet shows, at most."""
+
+SHOWN_LOSSES = 5
+"""Values left out of z that are named; the rest is counted."""
 
 SHEET_SAMPLES = 64
 """Samples of each of them, at most."""
@@ -47,6 +57,21 @@ class SampleSummary:
     captions: int
     samples: int
     sheet: Path
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Samples of one caption, not drawn yet.
+
+    Attributes:
+        caption: The caption.
+        count: How many samples.
+        draw: Draws them, one after the other.
+    """
+
+    caption: str
+    count: int
+    draw: Callable[[], Iterator[Sample]]
 
 
 def sample(
@@ -85,43 +110,98 @@ def sample(
             "The embedded models draw, for there are no trained ones here. They know scenes of one "
             "to three simple shapes."
         )
-    with new_folder(workspace.samples, name, asked[0], progress) as folder:
-        shown = _write_samples(folder, bundle, asked, settings, progress)
+    groups = [
+        SampleGroup(caption, settings.n, partial(draw, bundle, caption, settings))
+        for caption in asked
+    ]
+    return _write(workspace, bundle, groups, settings, name, asked[0], progress)
+
+
+def sample_from_z(
+    workspace: Workspace,
+    data: bytes,
+    source: str,
+    settings: SampleSettings,
+    caption: str | None = None,
+    name: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> SampleSummary:
+    """Draw given z into ``samples/NAME``, see `read_requests`.
+
+    Args:
+        workspace: Holds the models, or none, and then the embedded ones serve.
+        data: z documents, or the lines of a ``samples.jsonl``.
+        source: The file's name.
+        settings: How to draw; ``n``, ``temperature`` and ``top_p`` have no effect.
+        caption: The caption, where a document does not name one.
+        name: As for `sample`; None makes a name from the file's.
+        progress: Told what the kinds of z cannot hold.
+
+    Raises:
+        KaleidoError: If a document or a z is not valid, or `name` is taken.
+    """
+    bundle = load_bundle(workspace)
+    requests = read_requests(data, source, bundle.diffusion.z_kinds, caption)
+    for number, loss in requests.lost[:SHOWN_LOSSES]:
+        progress.message(f"Picture {number}: {loss.path} is left out of z. {loss.why}")
+    if (rest := len(requests.lost) - SHOWN_LOSSES) > 0:
+        progress.message(f"{rest:,} more values are left out of z.")
+    groups = []
+    for asked, items in groupby(requests.items, key=attrgetter("caption")):
+        chosen = list(items)
+        texts, indices = [item.z for item in chosen], [item.index for item in chosen]
+        again = partial(draw_from_z, bundle, asked, texts, settings, indices)
+        groups.append(SampleGroup(asked, len(chosen), again))
+    return _write(workspace, bundle, groups, settings, name, name_of(source), progress)
+
+
+def _write(
+    workspace: Workspace,
+    bundle: Bundle,
+    groups: Sequence[SampleGroup],
+    settings: SampleSettings,
+    name: str | Path | None,
+    default_name: str,
+    progress: Progress,
+) -> SampleSummary:
+    """Draw groups of samples into a new folder, with their list and contact sheet."""
+    with new_folder(workspace.samples, name, default_name, progress) as folder:
+        shown = _write_samples(folder, bundle, groups, settings, progress)
         sheet = folder / "sheet.png"
         atomic_write(sheet, encode_png(contact_sheet(shown)))
-    if len(asked) > SHEET_CAPTIONS or settings.n > SHEET_SAMPLES:
+    if len(groups) > SHEET_CAPTIONS or max(group.count for group in groups) > SHEET_SAMPLES:
         progress.message(
             f"The contact sheet shows the first {SHEET_CAPTIONS} captions and the first "
             f"{SHEET_SAMPLES} samples of each, at most."
         )
-    samples = len(asked) * settings.n
-    return SampleSummary(folder, bundle.name, bundle.source, len(asked), samples, sheet)
+    samples = sum(group.count for group in groups)
+    return SampleSummary(folder, bundle.name, bundle.source, len(groups), samples, sheet)
 
 
 def _write_samples(
     folder: Path,
     bundle: Bundle,
-    captions: Sequence[str],
+    groups: Sequence[SampleGroup],
     settings: SampleSettings,
     progress: Progress,
 ) -> list[tuple[str, list[np.ndarray]]]:
-    """Draw samples into a folder, with their list; return what the contact sheet shows of them."""
+    """Write pictures and their list; return what the contact sheet shows of them."""
     shown: list[tuple[str, list[np.ndarray]]] = []
     with (
         (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
-        progress.task("samples", len(captions) * settings.n, "image") as advance,
+        progress.task("samples", sum(group.count for group in groups), "image") as advance,
     ):
-        for number, caption in enumerate(captions):
-            group: list[np.ndarray] = []
-            for item in draw(bundle, caption, settings):
-                file = f"{number:04d}-{item.index:04d}.png"
+        for number, group in enumerate(groups):
+            pictures: list[np.ndarray] = []
+            for place, item in enumerate(group.draw()):
+                file = f"{number:04d}-{place:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
                 lines.write(_line(file, item, settings, bundle))
-                if len(group) < SHEET_SAMPLES:
-                    group.append(item.pixels)
+                if len(pictures) < SHEET_SAMPLES:
+                    pictures.append(item.pixels)
                 advance(1)
             if number < SHEET_CAPTIONS:
-                shown.append((caption, group))
+                shown.append((group.caption, pictures))
             lines.flush()  # what is drawn stays listed if the run is stopped
     return shown
 
@@ -163,7 +243,7 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
 
 
 def _line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> str:
-    row = {
+    row: dict[str, Any] = {
         "file": file,
         "caption": item.caption,
         "z": item.z,
@@ -172,4 +252,7 @@ def _line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> 
         "source": bundle.source,
         "settings": asdict(settings) | {"z_kinds": bundle.z_kinds},
     }
+    if item.z:
+        document = document_of(z_from_text(item.z), item.caption, item.pixels.shape[0])
+        row["document"] = json.loads(document.to_json())
     return json.dumps(row, ensure_ascii=False) + "\n"

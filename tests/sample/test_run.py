@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
-from pipelines.sample.run import _some_captions, _write_samples, heldout_captions, sample
+from pipelines.sample.draw import draw
+from pipelines.sample.run import (
+    SampleGroup,
+    _some_captions,
+    _write_samples,
+    heldout_captions,
+    sample,
+)
 from pipelines.workspace.settings import SampleSettings
 from tests.conftest import Told
 
@@ -49,7 +57,11 @@ def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
         def task(self, description, total, unit="it", done=0):
             yield lambda n=1, note="": listed.append(len(_rows(tmp_path)))
 
-    _write_samples(tmp_path, bundle, ["a star", "two circles"], options, Watching())
+    groups = [
+        SampleGroup(caption, 2, partial(draw, bundle, caption, options))
+        for caption in ("a star", "two circles")
+    ]
+    _write_samples(tmp_path, bundle, groups, options, Watching())
     assert listed == [0, 0, 2, 2]
     rows = _rows(tmp_path)
     assert [row["caption"] for row in rows] == ["a star"] * 2 + ["two circles"] * 2
