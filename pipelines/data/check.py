@@ -1,9 +1,10 @@
-"""What a look at the data should find before hours are spent on them."""
+"""Check the data before hours are spent on training: copies, leaks, captions, licences."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from PIL import Image
@@ -15,10 +16,18 @@ from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
 
 BITS = 3
-"""Images whose hashes differ in so many of 64 bits are candidates; fewer bands would miss some."""
+"""Images whose 64-bit hashes differ in at most so many bits are candidates."""
 
-LEVELS = 24.0
-"""They are copies if their colours differ by no more, of 255, in any of 8 x 8 cells."""
+CELLS = 16
+LEVELS, MEAN_LEVELS = 24, 5.0
+"""Candidates are copies if the colours of `CELLS` x `CELLS` cells differ by at most so many of 255
+levels in any cell, and in the mean: a JPEG errs most at edges, and little on the whole."""
+
+BIN, SHIFT = 16, 6
+"""Mean colours are sorted into bins of 16 levels; those of copies differ by 6 at most."""
+
+CROWD = 64
+"""Images of one bucket that later ones are compared with."""
 
 FEW_WORDS = 2
 """Captions of fewer words say little."""
@@ -43,14 +52,14 @@ class Copy:
 
 @dataclass
 class CheckSummary:
-    """What was found.
+    """The findings.
 
     Attributes:
-        records: Records looked at.
-        failed: Input rows that gave none, see `kaleido status --failed`.
-        copies: Images that look like earlier ones.
-        leaks: Those of them that lie on the other side of the split.
-        repeated: Captions that several records have, with their number, the most frequent first.
+        records: Number of records.
+        failed: Input rows that gave no record, see `kaleido status --failed`.
+        copies: Images that look like an earlier one.
+        leaks: Copies on the other side of the split.
+        repeated: Captions of several records with their counts, the most frequent first.
         short: Keys of records whose caption has fewer than `FEW_WORDS` words.
         licences: Licence -> records.
         splits: Split -> records.
@@ -67,18 +76,18 @@ class CheckSummary:
 
 
 def check_data(workspace: Workspace, progress: Progress = SILENT) -> CheckSummary:
-    """Look through the data shards, one after another.
+    """Read all data shards, one after another.
 
     Args:
-        workspace: With data.
-        progress: Listener.
+        workspace: A workspace with data.
+        progress: Receives the progress.
 
     Raises:
-        InputMissing: If there are no data.
+        InputMissing: If there is no data.
     """
     shards = workspace.data_shards()
     if not shards:
-        raise InputMissing(str(workspace.data), "there are no data.", "Run `kaleido data …` first.")
+        raise InputMissing(str(workspace.data), "there is no data.", "Run `kaleido data …` first.")
     manifests = [manifest for manifest in map(read_manifest, shards) if manifest]
     counts = {name: sum(each.counts[name] for each in manifests) for name in ("ok", "failed")}
     summary = CheckSummary(failed=counts["failed"])
@@ -110,41 +119,49 @@ def check_data(workspace: Workspace, progress: Progress = SILENT) -> CheckSummar
 
 
 class CopyFinder:
-    """Finds images that look like earlier ones: hashes by bands, then colours.
+    """Finds images that look like earlier ones, in time linear in their number.
 
-    Two hashes of 64 bits that differ in at most 3 have one of four bands of 16 bits in common, so
-    only those need be compared. A band of a flat region, which every picture on white has, is left
-    out where there are others: that may miss a copy, and keeps a million pictures from being
-    compared with each other.
+    Candidates share one of four 16-bit bands of their 64-bit hashes, which two hashes that differ
+    in at most `BITS` bits always do, and have about the same mean colour. Many smooth pictures
+    share both, so a bucket holds `CROWD` of them at most: among more, a near copy may be missed; an
+    image with the very same cells never is.
     """
 
     def __init__(self) -> None:
         self._hashes = np.zeros(1024, np.uint64)
-        self._colours = np.zeros((1024, 192), np.uint8)
+        self._cells = np.zeros((1024, CELLS * CELLS * 3), np.uint8)
         self._count = 0
-        self._bands: dict[tuple[int, int], list[int]] = {}
+        self._buckets: dict[tuple[int, ...], list[int]] = {}
+        self._same: dict[bytes, int] = {}
 
     def add(self, pixels: np.ndarray) -> int | None:
         """Take in an image, uint8 (height, width, 3); return the number of the first like it."""
-        value, colours = dhash(pixels), thumbnail(pixels)
-        near = self._nearest(value, colours)
+        value, cells = dhash(pixels), thumbnail(pixels)
+        near = self._same.get(cells.tobytes())
+        if near is None:
+            near = self._nearest(value, cells)
         number = self._count
         if number == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
-            self._colours = np.concatenate([self._colours, np.zeros_like(self._colours)])
-        self._hashes[number], self._colours[number] = value, colours
+            self._cells = np.concatenate([self._cells, np.zeros_like(self._cells)])
+        self._hashes[number], self._cells[number] = value, cells
         self._count += 1
+        self._same.setdefault(cells.tobytes(), number)
+        (colour,) = _colour_bins(cells, 0.0)
         for band in _bands(value):
-            self._bands.setdefault(band, []).append(number)
+            bucket = self._buckets.setdefault((*band, *colour), [])
+            if len(bucket) < CROWD:
+                bucket.append(number)
         return near
 
-    def _nearest(self, value: int, colours: np.ndarray) -> int | None:
-        found = [np.array(self._bands.get(band, []), np.int64) for band in _bands(value)]
-        candidates = np.unique(np.concatenate(found))
+    def _nearest(self, value: int, cells: np.ndarray) -> int | None:
+        keys = [(*band, *bins) for band in _bands(value) for bins in _colour_bins(cells, SHIFT)]
+        found = sorted({number for key in keys for number in self._buckets.get(key, ())})
+        candidates = np.array(found, np.int64)
         far = np.bitwise_count(self._hashes[candidates] ^ np.uint64(value))
         candidates = candidates[far <= BITS]
-        gaps = np.abs(self._colours[candidates].astype(np.int16) - colours).max(1, initial=0)
-        candidates = candidates[gaps <= LEVELS]
+        gaps = np.abs(self._cells[candidates].astype(np.int16) - cells)
+        candidates = candidates[(gaps.max(1) <= LEVELS) & (gaps.mean(1) <= MEAN_LEVELS)]
         return int(candidates[0]) if len(candidates) else None
 
 
@@ -156,11 +173,17 @@ def dhash(pixels: np.ndarray) -> int:
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """Colours of 8 x 8 cells: uint8 (192,). A small object moves one of them far."""
-    small = Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX)
+    """Return the mean colours of `CELLS` x `CELLS` cells, uint8; a small object moves one far."""
+    small = Image.fromarray(pixels).resize((CELLS, CELLS), Image.Resampling.BOX)
     return np.asarray(small).ravel()
 
 
 def _bands(value: int) -> list[tuple[int, int]]:
-    bands = [(shift, (value >> shift) & 0xFFFF) for shift in range(0, 64, 16)]
-    return [band for band in bands if band[1] not in (0, 0xFFFF)] or bands
+    return [(shift, (value >> shift) & 0xFFFF) for shift in range(0, 64, 16)]
+
+
+def _colour_bins(cells: np.ndarray, shift: float) -> list[tuple[int, ...]]:
+    """Return the bins of the mean colour, and those within `shift` levels of it."""
+    mean = cells.reshape(-1, 3).mean(0)
+    bins = [{int((m - shift) // BIN), int((m + shift) // BIN)} for m in mean]
+    return list(product(*map(sorted, bins)))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import InputMissing
-from pipelines.data.check import BITS, CopyFinder, check_data, dhash
+from pipelines.data.check import BITS, CROWD, CopyFinder, _bands, check_data, dhash
 from pipelines.data.folder import write_folder
 from pipelines.scenes.draw import draw_scene
 from pipelines.scenes.generate import scene_of
@@ -52,18 +52,55 @@ def test_scenes_that_differ_are_no_copies_and_their_copies_are_found():
         assert finder.add(as_jpeg(picture, 90)) == index
 
 
-def test_bands_find_all_that_differ_in_few_bits():
+def test_hashes_that_differ_in_few_bits_share_a_band():
     rng = np.random.default_rng(0)
-    colours = np.zeros(192, np.uint8)
     for _ in range(200):
-        finder = CopyFinder()
         value = int(rng.integers(0, 2**63))
-        finder._hashes[0], finder._count = value, 1
-        finder._bands = {(shift, (value >> shift) & 0xFFFF): [0] for shift in range(0, 64, 16)}
-        flips = rng.choice(64, BITS + 1, replace=False)
-        near = value ^ sum(1 << int(bit) for bit in flips[:BITS])
-        assert finder._nearest(near, colours) == 0
-        assert finder._nearest(near ^ (1 << int(flips[BITS])), colours) is None
+        flips = rng.choice(64, BITS, replace=False)
+        near = value ^ sum(1 << int(bit) for bit in flips)
+        assert set(_bands(value)) & set(_bands(near))
+
+
+def smooth(index, side=32) -> np.ndarray:
+    """Return a ramp from left to right and down, in one of many colours."""
+    rng = np.random.default_rng(index)
+    low, high = rng.integers(0, 120, 3), rng.integers(130, 255, 3)
+    ramp = np.add.outer(np.linspace(0, 0.5, side), np.linspace(0, 0.5, side))[..., None]
+    return (low + ramp * (high - low)).astype(np.uint8)
+
+
+def test_smooth_pictures_are_compared_with_few_and_their_copies_are_found():
+    finder = CopyFinder()
+    hashes = {dhash(smooth(index)) for index in range(300)}
+    assert len(hashes) < 10  # that is what makes them hard
+    found = [finder.add(smooth(index)) for index in range(300)]
+    assert max(map(len, finder._buckets.values())) <= CROWD
+    assert sum(number is not None for number in found) < 12
+    copies = [finder.add(as_jpeg(smooth(index, 64), 90)) for index in range(300)]
+    assert sum(copy == index for index, copy in enumerate(copies)) > 290
+
+
+def test_a_crowd_is_bounded_and_exact_copies_are_found_in_it():
+    finder = CopyFinder()
+    pictures = []
+    for index in range(4 * CROWD):  # one hash, one mean colour, and cells far apart
+        picture = np.full((16, 16, 3), 128, np.uint8)
+        row, column = divmod(index, 16)
+        picture[row, column], picture[row, (column + 1) % 16] = 255, 1
+        pictures.append(picture)
+        assert finder.add(picture) is None
+    assert [finder.add(picture) for picture in pictures] == list(range(4 * CROWD))
+    assert max(map(len, finder._buckets.values())) <= CROWD
+
+
+def test_a_small_difference_makes_another_picture():
+    finder = CopyFinder()
+    face = np.full((64, 64, 3), 200, np.uint8)
+    face[20:24, 20:24] = face[20:24, 40:44] = 0
+    finder.add(face)
+    wide_eyes = face.copy()
+    wide_eyes[18:26, 18:26] = wide_eyes[18:26, 38:46] = 0
+    assert finder.add(wide_eyes) is None
 
 
 def test_more_images_than_fit_at_first():
