@@ -109,11 +109,10 @@ def sample(
     summary = draw(
         opened,
         asked,
-        opened.settings.sample,
-        out or name,
-        baseline,
-        split_names(z),
-        console.ConsoleProgress(),
+        name=out or name,
+        baseline=baseline,
+        z_kinds=split_names(z),
+        progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, _render)
 

@@ -50,7 +50,7 @@ class Bundle:
 
 
 def load_bundle(
-    workspace: Workspace | None, baseline: bool = False, embedded: bool = False
+    workspace: Workspace | None = None, baseline: bool = False, embedded: bool = False
 ) -> Bundle:
     """Load the workspace's models, or the embedded ones if it has none.
 

@@ -77,7 +77,7 @@ class SampleGroup:
 def sample(
     workspace: Workspace,
     captions: Sequence[str] | None,
-    settings: SampleSettings,
+    settings: SampleSettings | None = None,
     name: str | Path | None = None,
     baseline: bool = False,
     z_kinds: Sequence[str] | None = None,
@@ -88,7 +88,7 @@ def sample(
     Args:
         workspace: Holds the models, or none, and then the embedded ones serve.
         captions: What to draw; None takes held-out captions of the workspace's data.
-        settings: How to draw.
+        settings: How to draw; the workspace's if None.
         name: The folder's name in ``samples``, or the path of another folder; None makes a name
             from the first caption.
         baseline: Use the model without z.
@@ -99,6 +99,7 @@ def sample(
         InputMissing: If no caption is given and the workspace has no held-out record.
         KaleidoError: If `name` is taken, or an option does not fit the model.
     """
+    settings = settings or workspace.settings.sample
     asked = list(captions) if captions is not None else _some_captions(workspace, progress)
     if any(not caption.strip() for caption in asked):
         raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")

@@ -57,6 +57,17 @@ class Workspace:
         return cls.find(explicit=root)
 
     @classmethod
+    def open(cls, path: Path) -> Workspace:
+        """Return the workspace at `path`, and make it first if there is none.
+
+        Raises:
+            KaleidoError: If `path` is not a folder, or its settings are not valid.
+        """
+        if (path / SETTINGS_FILE).is_file():
+            return cls.find(explicit=path)
+        return cls.init(path)
+
+    @classmethod
     def find(cls, start: Path | None = None, explicit: Path | None = None) -> Workspace:
         """Find the workspace: `explicit` itself, or the nearest one from `start` upward.
 
