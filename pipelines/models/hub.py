@@ -188,9 +188,28 @@ def load_model(
                 place, **weights, **options, **dtype
             )
             model = model.eval().requires_grad_(False).to(device)
+        require_finite(model, path)
     except Exception as error:  # transformers raises whatever its many classes raise
         raise loading_error(error, path, what, needs) from error
     return Loaded(reader, model, device)
+
+
+def require_finite(network: torch.nn.Module, path: Path) -> None:
+    """Refuse a network with weights that are infinite or not a number.
+
+    Its results would be recorded as failures, or as empty ones, of records that are sound.
+
+    Raises:
+        KaleidoError: ``bad-model``, with the name of the weights.
+    """
+    for name, value in network.named_parameters():
+        if (
+            value.dtype.is_floating_point
+            and value.dtype.itemsize > 1
+            and not value.isfinite().all()
+        ):
+            why = f"its weights {name} hold values that are not finite numbers."
+            raise KaleidoError(str(path), why, "Fetch or train it again.", code="bad-model")
 
 
 def loading_error(error: Exception, path: Path, what: str, needs: str) -> KaleidoError:

@@ -1,8 +1,7 @@
-"""How a network wants its pictures: their size, and what values stand for black and white."""
+"""How pictures are prepared for a network: their size, and the range of their values."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +11,22 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipelines.models.safe_folder import read_json
+
 BICUBIC = int(Image.Resampling.BICUBIC)
+
+MAX_SIDE = 4096
+"""Largest side of prepared pictures, in pixels."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """Pixels become ``(pixel · scale - mean) / std``; the default is from -1 to 1.
+class Preprocessing:
+    """Pixels become ``(pixel · scale - mean) / std``; by default from -1 to 1.
 
     Attributes:
         stride: Side of the square of pixels that one id covers.
-        side: Pictures are brought to this size: the shorter side scaled, the middle cut out. None
-            takes them as they are.
+        side: Pictures get this size: the shorter side is scaled to it and the middle cut out. None
+            keeps their size.
         scale: Factor on values from 0 to 255.
         mean: Of red, green and blue.
         std: Likewise.
@@ -37,7 +41,7 @@ class Look:
     resample: int = BICUBIC
 
     def refusal(self, height: int, width: int) -> str:
-        """Why a picture of this size in pixels cannot be taken; empty if it can."""
+        """Return why a picture of this size in pixels cannot be used; empty if it can."""
         if self.side is not None or not (height % self.stride or width % self.stride):
             return ""
         return (
@@ -48,7 +52,7 @@ class Look:
     def prepare(self, image: np.ndarray) -> torch.Tensor:
         """Turn uint8 (h, w, 3) into float (3, height, width)."""
         pixels = image if self.side is None else _square(image, self.side, self.resample)
-        # Copies, since the pixels of a record are not to be written, and torch warns of that.
+        # A copy: the pixels of a record are read-only, and torch warns of that.
         values = torch.from_numpy(np.array(pixels)).float() * self.scale
         return ((values - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(2, 0, 1)
 
@@ -62,39 +66,45 @@ def _square(image: np.ndarray, side: int, resample: int) -> np.ndarray:
     return np.asarray(scaled.crop((left, top, left + side, top + side)))
 
 
-def read_look(folder: Path, look: Look) -> Look:
-    """Change a look by what a folder's image processor of transformers says, if it has one.
+def read_preprocessing(folder: Path, default: Preprocessing) -> Preprocessing:
+    """Read how a folder's image processor of transformers prepares pictures, if it has one.
 
     Args:
         folder: May hold ``preprocessor_config.json``, or ``processor_config.json`` with it inside.
-        look: What holds where that says nothing.
+        default: The values that it does not name.
+
+    Raises:
+        KaleidoError: If the file is damaged.
+        ValueError: Or TypeError, if a value is not of its kind.
     """
     found = _processor(folder)
-    size = found.get("crop_size") or found.get("size")
+    side = _side(found.get("crop_size") or found.get("size")) or default.side
+    if side is not None and not 0 < side <= MAX_SIDE:
+        raise ValueError(f"pictures of {side} pixels are asked for")
     return replace(
-        look,
-        side=_side(size) or look.side,
-        scale=float(found.get("rescale_factor", look.scale)),
-        mean=_three(found.get("image_mean"), look.mean),
-        std=_three(found.get("image_std"), look.std),
-        resample=int(found.get("resample", look.resample)),
+        default,
+        side=side,
+        scale=float(found.get("rescale_factor", default.scale)),
+        mean=_three(found.get("image_mean"), default.mean),
+        std=_three(found.get("image_std"), default.std),
+        resample=int(Image.Resampling(found.get("resample", default.resample))),
     )
 
 
-def _processor(folder: Path) -> dict[str, Any]:
-    alone = folder / "preprocessor_config.json"
+def _processor(folder: Path) -> Mapping[str, Any]:
+    alone, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
     if alone.is_file():
-        return dict(json.loads(alone.read_text("utf-8")))
-    whole = folder / "processor_config.json"
-    if whole.is_file():
-        return dict(json.loads(whole.read_text("utf-8")).get("image_processor", {}))
-    return {}
+        found = read_json(alone)
+    else:
+        content = read_json(whole) if whole.is_file() else {}
+        found = content.get("image_processor") if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _side(size: Mapping[str, int] | int | None) -> int | None:
     if isinstance(size, Mapping):
-        return size.get("height") or size.get("shortest_edge")
-    return size
+        size = size.get("height") or size.get("shortest_edge")
+    return None if size is None else int(size)
 
 
 def _three(values: Sequence[float] | float | None, default: tuple[float, ...]) -> tuple[float, ...]:

@@ -16,8 +16,12 @@ from transformers import (
     ViTConfig,
 )
 
+from pipelines.extract.captioners.base import GENERATION
 from pipelines.models.device import in_fp32
+from pipelines.models.hub import loading_error
 from pipelines.models.metadata import captioner_metadata
+from pipelines.models.offline import without_network
+from pipelines.models.safe_folder import require_safe_folder
 from pipelines.models.saved import save_with_metadata, without_bars
 
 if TYPE_CHECKING:
@@ -52,14 +56,19 @@ class Captioner:
 
         Raises:
             InputMissing: If the folder holds no captioner.
+            KaleidoError: If it is damaged.
         """
         facts = captioner_metadata(folder)
-        with without_bars():
-            model = VisionEncoderDecoderModel.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.eval(), tokenizer, facts["max_tokens"], facts["identity"])
+        require_safe_folder(folder)
+        try:
+            with without_network(str(folder)), without_bars():
+                model = VisionEncoderDecoderModel.from_pretrained(
+                    folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+                )
+                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return cls(model.eval(), tokenizer, int(facts["max_tokens"]), str(facts["identity"]))
+        except Exception as error:  # transformers raises whatever its many classes raise
+            raise loading_error(error, folder, "captioner", "Install Kaleido again.") from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
@@ -108,7 +117,7 @@ class Captioner:
         ids = self.model.generate(
             pixel_values=images.to(self.model.device),
             max_new_tokens=self.max_tokens,
-            do_sample=False,
+            **GENERATION,
         )
         rows = ids.tolist()
         return [str(self.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in rows]

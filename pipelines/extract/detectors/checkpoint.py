@@ -27,7 +27,7 @@ from pipelines.core.temporary import process_folder
 from pipelines.extract.detectors.archive import NETWORKS, NotAllowed, read_names
 from pipelines.extract.detectors.base import Detections, DetectorRef, most_certain
 from pipelines.extract.detectors.yolo import import_ultralytics
-from pipelines.models.hub import loading_error
+from pipelines.models.hub import loading_error, require_finite
 from pipelines.models.offline import without_network
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def _load(path: Path, trusted: bool) -> tuple[torch.nn.Module, dict[str, Any]]:
             with without_network(str(path)):
                 checkpoint, _ = tasks.torch_safe_load(copy, safe_only=not trusted)
         network = (checkpoint.get("ema") or checkpoint["model"]).float().eval()
+        require_finite(network, path)
         return network, dict(checkpoint.get("train_args") or {})
     except KaleidoError:
         raise

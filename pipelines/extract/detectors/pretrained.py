@@ -1,4 +1,4 @@
-"""Detectors of transformers: DETR and its kin, open-vocabulary ones, and instance segmentation."""
+"""Detectors of transformers: DETR and its relatives, open vocabularies, instance segmentation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.core.extras import import_extra
 from pipelines.core.masks import around
 from pipelines.extract.detectors.base import Detections, most_certain
-from pipelines.models.hub import load_model
+from pipelines.models.hub import load_model, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ class PretrainedBackend(ABC):
     """A detector and its processor, loaded from a folder without running any code of its own.
 
     Args:
-        folder: What ``save_pretrained`` wrote of a model and its processor.
+        folder: A model and its processor, as ``save_pretrained`` writes them.
         confidence: Detections of a lower score are dropped.
         max_detections: The most certain ones are kept.
 
@@ -58,7 +59,7 @@ class PretrainedBackend(ABC):
         """Detections of at least the wanted confidence, in any order."""
 
     def _inputs(self, images: Sequence[np.ndarray], **texts: Any) -> Any:
-        # Copies, since the pixels of a record are not to be written, and torch warns of that.
+        # Copies: the pixels of a record are read-only, and torch warns of that.
         copies = [np.array(image) for image in images]
         return self._processor(images=copies, return_tensors="pt", **texts).to(self._device)
 
@@ -85,7 +86,7 @@ class OpenDetector(PretrainedBackend):
 
     Args:
         folder: As for `PretrainedBackend`, like `confidence` and `max_detections`.
-        phrases: Gives the phrases to look for in the picture of a caption.
+        phrases: Returns the phrases to search for, given a caption.
     """
 
     auto_model = "AutoModelForZeroShotObjectDetection"
@@ -102,8 +103,8 @@ class OpenDetector(PretrainedBackend):
         self._phrases = phrases
 
     def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
-        # Together go pictures of one size with the same phrases: nothing is padded then, and what
-        # is found in one does not depend on the others.
+        # Only pictures of one size with the same phrases share a batch: nothing is padded then, and
+        # the results of one do not depend on the others.
         alike: dict[tuple[tuple[str, ...], tuple[int, ...]], list[int]] = defaultdict(list)
         for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
             alike[tuple(self._phrases(caption)), image.shape].append(index)
@@ -114,13 +115,13 @@ class OpenDetector(PretrainedBackend):
         return [found[index] for index in range(len(images))]
 
     def _ground(self, images: Sequence[np.ndarray], phrases: Sequence[str]) -> list[Detections]:
-        """Look for the same phrases in every picture."""
+        """Search for the same phrases in every picture."""
         if not phrases:
             nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
             return [nothing] * len(images)
         options: dict[str, Any] = {}
         if "grounding" in self._model.config.model_type:
-            # One text for all phrases; a label is what of it a box answers to, perhaps nothing.
+            # One text for all phrases; a box's label is the part of it that matches, perhaps empty.
             inputs = self._inputs(images, text=[". ".join(phrases) + "."] * len(images))
             options["input_ids"] = inputs["input_ids"]
         else:
@@ -142,6 +143,11 @@ class InstanceSegmenter(PretrainedBackend):
     """Masks, and boxes around them: Mask2Former, MaskFormer and others."""
 
     auto_model = "AutoModelForUniversalSegmentation"
+
+    def __init__(self, folder: Path, confidence: float, max_detections: int) -> None:
+        if str(read_config(folder, "a detector").get("model_type")).startswith("mask"):
+            import_extra("scipy", "masks")
+        super().__init__(folder, confidence, max_detections)
 
     def _detect(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
         outputs = self._model(**self._inputs(images))

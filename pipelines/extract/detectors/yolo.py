@@ -21,7 +21,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.temporary import process_folder
 from pipelines.extract.detectors.base import Detections, distinct
 from pipelines.extract.detectors.layers import check_architecture
-from pipelines.models.hub import first_line, loading_error, read_config
+from pipelines.models.hub import first_line, loading_error, read_config, require_finite
 from pipelines.models.offline import without_network
 from pipelines.models.safe_folder import require_safe_folder
 
@@ -174,6 +174,7 @@ def _load(architecture: str, weights: bytes, folder: Path) -> torch.nn.Module:
         with without_network(str(folder)):
             model = drop_training_parts(build_model(layers))
             model.load_state_dict({key: value.float() for key, value in load(weights).items()})
+        require_finite(model, folder)
     except Exception as error:  # ultralytics raises whatever its layers raise
         raise loading_error(error, folder, "detector", "Fetch or train it again.") from error
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ import torch
 from pipelines.extract.tokenizers.base import TokenizerRef
 from pipelines.extract.tokenizers.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from pipelines.extract.tokenizers.titok import TiTok, TiTokConfig
-from pipelines.models.preprocessing import Look, read_look
+from pipelines.models.preprocessing import Preprocessing, read_preprocessing
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Codec:
 
     Attributes:
         network: A module of any library.
-        states: Images (n, 3, h, w), as `look` prepares them -> vectors (n, width, rows, columns).
+        states: Prepared images (n, 3, h, w) -> vectors (n, width, rows, columns).
         codebook: The layer with the entries.
-        look: How pictures are prepared for it.
+        preprocessing: How pictures are prepared for it.
         normalised: Whether entries are compared by direction only.
     """
 
     network: torch.nn.Module
     states: Callable[[torch.Tensor], torch.Tensor]
     codebook: torch.nn.Embedding
-    look: Look
+    preprocessing: Preprocessing
     normalised: bool = False
 
 
@@ -46,11 +46,14 @@ def _diffusers(ref: TokenizerRef) -> Codec:
     from diffusers import VQModel
 
     network = VQModel.from_config(dict(ref.config))
-    look = Look(stride=2 ** (len(network.config.block_out_channels) - 1))
+    prepare = Preprocessing(stride=2 ** (len(network.config.block_out_channels) - 1))
     if ref.from_zero:
-        look = Look(look.stride, mean=(0.0,) * 3, std=(1.0,) * 3)
+        prepare = Preprocessing(prepare.stride, mean=(0.0,) * 3, std=(1.0,) * 3)
     return Codec(
-        network, lambda images: network.encode(images).latents, network.quantize.embedding, look
+        network,
+        lambda images: network.encode(images).latents,
+        network.quantize.embedding,
+        prepare,
     )
 
 
@@ -59,12 +62,14 @@ def _chameleon(ref: TokenizerRef) -> Codec:
 
     config = ChameleonVQVAEConfig.from_dict(_vq_config(ref))
     network = ChameleonVQVAE(config)
-    look = Look(stride=2 ** (len(config.channel_multiplier) - 1), side=config.resolution)
+    prepare = Preprocessing(
+        stride=2 ** (len(config.channel_multiplier) - 1), side=config.resolution
+    )
     return Codec(
         network,
         lambda images: network.quant_conv(network.encoder(images)),
         network.quantize.embedding,
-        read_look(ref.folder, look),
+        read_preprocessing(ref.folder, prepare),
     )
 
 
@@ -79,7 +84,7 @@ def _janus(ref: TokenizerRef) -> Codec:
         network,
         lambda images: network.quant_conv(network.encoder(images)),
         network.quantize.embedding,
-        read_look(ref.folder, Look(stride, side=stride * config.num_patches)),
+        read_preprocessing(ref.folder, Preprocessing(stride, side=stride * config.num_patches)),
         normalised=True,
     )
 
@@ -95,22 +100,26 @@ def _emu3(ref: TokenizerRef) -> Codec:
         video = images[:, None].repeat(1, config.temporal_downsample_factor, 1, 1, 1)
         return network.quant_conv(network.encoder(video).transpose(1, 2))[:, :, 0]
 
-    look = Look(stride=2 ** (len(config.channel_multiplier) - 1))
-    return Codec(network, states, network.quantize.embedding, read_look(ref.folder, look))
+    prepare = Preprocessing(stride=2 ** (len(config.channel_multiplier) - 1))
+    return Codec(
+        network, states, network.quantize.embedding, read_preprocessing(ref.folder, prepare)
+    )
 
 
 def _titok(ref: TokenizerRef) -> Codec:
     config = TiTokConfig.read(ref.config)
     network = TiTok(config)
-    look = Look(config.patch_size, config.image_size, mean=(0.0,) * 3, std=(1.0,) * 3)
-    return Codec(network, network.states, network.quantize.embedding, look, config.normalised)
+    prepare = Preprocessing(config.patch_size, config.image_size, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return Codec(network, network.states, network.quantize.embedding, prepare, config.normalised)
 
 
 def _llamagen(ref: TokenizerRef) -> Codec:
     config = LlamaGenConfig.read(ref.config)
     network = LlamaGenTokenizer(config)
-    look = Look(config.stride)
-    return Codec(network, network.states, network.quantize.embedding, look, config.codebook_l2_norm)
+    prepare = Preprocessing(config.stride)
+    return Codec(
+        network, network.states, network.quantize.embedding, prepare, config.codebook_l2_norm
+    )
 
 
 def _vq_config(ref: TokenizerRef) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pipelines.extract.tokenizers.base import TokenizerRef, VisualTokenizer
 from pipelines.extract.tokenizers.codecs import Codec, build
 from pipelines.extract.tokenizers.weights import read_weights
 from pipelines.models.device import compute_device, in_fp32
-from pipelines.models.hub import loading_error
+from pipelines.models.hub import loading_error, require_finite
 from pipelines.models.offline import without_network
 from pipelines.models.pixels import to_tensor
 from pipelines.models.safe_folder import require_safe_folder
@@ -39,6 +39,7 @@ def load_tokenizer(ref: TokenizerRef) -> VisualTokenizer:
             missing, _ = codec.network.load_state_dict(read_weights(ref.folder), strict=False)
             if missing:
                 raise KeyError(f"{len(missing)} weights are missing, among them {missing[0]}")
+            require_finite(codec.network, ref.folder)
             return PretrainedTokenizer(codec)
     except Exception as error:  # the libraries raise whatever their many classes raise
         needs = "It needs config.json and the weights that belong to it, as safetensors."
@@ -90,7 +91,7 @@ class PretrainedTokenizer:
 
     def refusal(self, height: int, width: int) -> str:
         """See `VisualTokenizer`."""
-        return self._codec.look.refusal(height, width)
+        return self._codec.preprocessing.refusal(height, width)
 
     @torch.inference_mode()
     @in_fp32()
@@ -104,7 +105,7 @@ class PretrainedTokenizer:
         ]
 
     def _batches(self, images: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
-        pictures = (self._codec.look.prepare(image) for image in images)
+        pictures = (self._codec.preprocessing.prepare(image) for image in images)
         for _, alike in groupby(pictures, key=lambda picture: picture.shape):
             yield from map(torch.stack, in_batches(alike, self._together))
 

@@ -150,3 +150,26 @@ def test_a_gguf_file_needs_its_package(tmp_path, monkeypatch):
     stage = RecaptionStage(str(tmp_path / "model.gguf"))
     with pytest.raises(KaleidoError, match=r"kaleido-diffusion\[gguf\]"):
         stage.setup()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_return_sequences": 2, "num_beams": 2},
+        {"num_beams": 4000},
+        {"return_dict_in_generate": True},
+        {"do_sample": True, "temperature": 5.0},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"stop_strings": ["a"]},
+        {"max_time": 1e-9},
+    ],
+)
+def test_a_folders_generation_settings_do_not_change_whose_answer_is_whose(
+    llama, tmp_path, settings
+):
+    records = [record("a"), record("b", "two stars"), record("c", "fog")]
+    expected = Expander(llama, "{caption}").describe(records)
+    copy = shutil.copytree(llama, tmp_path / "copy")
+    path = copy / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    assert Expander(copy, "{caption}").describe(records) == expected

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.detectors.find import find_detector, load_detector
 from pipelines.extract.detectors.pretrained import PretrainedBackend
+from pipelines.extract.run import extract
+from pipelines.scenes.generate import make_records
+from pipelines.workspace.config import override
 
 RNG = np.random.default_rng(0)
 SIZES = ((48, 64), (64, 64), (64, 40), (64, 64))
@@ -154,3 +160,25 @@ def test_what_is_neither_a_folder_nor_on_the_hub(tmp_path):
 def test_the_base_is_abstract():
     with pytest.raises(TypeError):
         PretrainedBackend(None, 0.5, 4)
+
+
+def test_mask2former_names_the_extra_that_it_needs(mask2former, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(KaleidoError) as caught:
+        load_detector(find_detector(str(mask2former)), 0.5, 4)
+    assert caught.value.what == "scipy" and "[masks]" in caught.value.hint
+
+
+def test_weights_that_are_no_numbers_end_the_run(rtdetr, tmp_path, workspace, write_data):
+    copy = shutil.copytree(rtdetr, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith("weight"))
+    save_file(weights | {name: np.full_like(weights[name], np.nan)}, copy / "model.safetensors")
+    write_data(list(make_records(2, seed=3)), 2)
+    own = replace(
+        workspace, settings=override(workspace.settings, {"extract.boxes_model": str(copy)})
+    )
+    with pytest.raises(KaleidoError) as caught:
+        extract(own, ["boxes"])
+    assert (caught.value.code, caught.value.what) == ("bad-model", str(copy))
+    assert not workspace.latents("boxes").exists()

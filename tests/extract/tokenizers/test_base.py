@@ -132,9 +132,9 @@ def test_a_pipeline_names_its_vqmodel_and_its_range(folder, tmp_path):
     model = find_tokenizer(str(tmp_path))
     assert (model.folder, model.from_zero) == (tmp_path / "vqvae", True)
     assert model.identity != alone.identity
-    look = build(model).look
-    assert look.prepare(np.full((2, 2, 3), 255, np.uint8)).unique().tolist() == [1.0]
-    assert look.prepare(np.zeros((2, 2, 3), np.uint8)).unique().tolist() == [0.0]
+    preprocessing = build(model).preprocessing
+    assert preprocessing.prepare(np.full((2, 2, 3), 255, np.uint8)).unique().tolist() == [1.0]
+    assert preprocessing.prepare(np.zeros((2, 2, 3), np.uint8)).unique().tolist() == [0.0]
     index["vqvae"] = ["diffusers", "AutoencoderKL"]
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(KaleidoError, match="no VQModel"):
@@ -214,4 +214,4 @@ def test_real_sizes(tmp_path, name):
         found = codec.states(torch.zeros(1, 3, side, side))
     assert found.shape[1:] == states
     assert (codec.codebook.num_embeddings, codec.codebook.embedding_dim) == (codebook, states[0])
-    assert codec.look.side in (None, side)
+    assert codec.preprocessing.side in (None, side)
