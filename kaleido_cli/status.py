@@ -13,7 +13,7 @@ from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 
 app = typer.Typer(add_completion=False)
 
-HEADER = ("what", "shards", "ok", "filtered", "failed", "unfinished", "out of date")
+HEADER = ("kind", "shards", "ok", "filtered", "failed", "unfinished", "out of date")
 
 
 @app.command(cls=settings_of(), epilog="Example: kaleido status --failed")
@@ -25,7 +25,7 @@ def status(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the workspace holds, and which records failed."""
+    """Show the contents of the workspace, its problems, and the command to run next."""
     from pipelines.workspace.status import status as describe
 
     opened = open_workspace(context, workspace)
@@ -60,9 +60,14 @@ def _render(found: dict[str, Any]) -> None:
         console.line(f"{name}: {', '.join(found[name]) or 'none'}")
     for name, run in found["training"].items():
         console.line(
-            f"training of {name} was stopped at step {run['step']:,} of {run['steps']:,}; the same "
-            "command goes on"
+            f"training of {name} stopped at step {run['step']:,} of {run['steps']:,}; the same "
+            "command resumes it"
         )
+    for name in found["misfits"]:
+        console.line(f"{name} was trained for another prior and cannot be used with this one")
+    for problem in found["problems"]:
+        console.line(f"{problem['path']}: {problem['reason']}")
+    console.line(f"Next: {found['next']}")
 
 
 def _row(name: str, part: dict[str, Any]) -> tuple[Any, ...]:

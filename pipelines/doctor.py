@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 from pipelines.core.errors import KaleidoError
@@ -75,10 +74,10 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> list[str]:
-    if find_spec("torch") is None:
-        return ["cpu"]
-    import torch
-
+    try:
+        import torch
+    except Exception as error:  # a broken installation may raise anything
+        return [f"unknown: torch cannot be imported ({type(error).__name__}: {error})"]
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return ["cpu", *names, *(["mps"] if torch.backends.mps.is_available() else [])]
 

@@ -31,6 +31,9 @@ TEMPORARY = re.compile(
 )
 """Names of unfinished (``tmp``) and replaced (``old``) files and folders."""
 
+METADATA = "kaleido.json"
+"""Metadata beside a model's weights; written last, so it marks a folder as complete."""
+
 FILE_LIST = ".kaleido-files.json"
 """Names the files that `replacing_folder` wrote; all others in the folder are the user's."""
 
@@ -161,7 +164,7 @@ def check_replaceable(path: Path) -> None:
         return
     why = "it is a file, or a link to one."
     if path.is_dir():
-        known = (path / FILE_LIST).is_file() or (path / "kaleido.json").is_file()
+        known = (path / FILE_LIST).is_file() or (path / METADATA).is_file()
         if known or all(_USUAL_NAMES.fullmatch(Path(name).name) for name in _files_in(path)):
             return
         why = "it is not empty and was not written by Kaleido."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +24,10 @@ from pipelines.workspace.manifest import (
 )
 from pipelines.workspace.shards import record_row, write_shard
 from pipelines.workspace.statistics import data_statistics
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import SHARD_NAME, Workspace
 
 Row = Record | RowOutcome
 """A record to write, or the outcome of an input row that gives none."""
-
-_SHARD_NAME = re.compile(r"\d{6,}\.tar")
 
 
 @dataclass(frozen=True)
@@ -240,7 +237,7 @@ def _make_room(folder: Path, journal: Journal, source: Source, overwrite: bool) 
 
 def _own_shards(folder: Path, journal: Journal) -> list[Path]:
     """List the shards that we wrote, finished or not."""
-    found = {path for path in folder.glob("*.tar") if _SHARD_NAME.fullmatch(path.name)}
+    found = {path for path in folder.glob("*.tar") if SHARD_NAME.fullmatch(path.name)}
     return sorted(path for path in found | set(journal.unfinished()) if journal.owns(path))
 
 

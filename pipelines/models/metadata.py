@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.core.files import atomic_write
+from pipelines.core.files import METADATA, atomic_write
 from pipelines.models.safe_folder import bad_file, read_json
-
-METADATA = "kaleido.json"
-"""Holds what the files of transformers or diffusers do not. It is written last, so a folder that
-has it is complete."""
 
 
 def read_metadata(folder: Path, what: str, hint: str) -> dict[str, Any]:

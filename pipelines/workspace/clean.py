@@ -17,9 +17,9 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.files import TEMPORARY, is_real, recover_folder
 from pipelines.core.sizes import bytes_in
 from pipelines.workspace.journal import Journal, is_claimed, shard_files, unfinished_shards
-from pipelines.workspace.workspace import LOCKS, Workspace
+from pipelines.workspace.workspace import LAYOUTS, LOCKS, Workspace
 
-PLACES = ("data", "latents", "downloads", "models", "reports", "logs", LOCKS)
+PLACES = ("data", LAYOUTS, "latents", "downloads", "models", "reports", "logs", LOCKS)
 """Folders in which killed runs leave temporary files.
 
 ``samples`` is missing, because no lock tells whether a run is drawing there.
@@ -105,7 +105,7 @@ def _purposes(workspace: Workspace) -> list[str]:
     # A first run has a log, but no model or report yet.
     training = [f"models/{path.name}" for path in _inside(workspace.logs) if path.is_dir()]
     evaluating = [f"reports/{path.name}" for path in _inside(workspace.logs / "evaluate")]
-    return sorted({"data", *names, *training, *evaluating})
+    return sorted({"data", LAYOUTS, *names, *training, *evaluating})
 
 
 def _target(name: str) -> str:

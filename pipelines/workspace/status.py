@@ -1,4 +1,4 @@
-"""What a workspace holds, as JSON values."""
+"""The contents of a workspace as JSON values, whatever state its files are in."""
 
 from __future__ import annotations
 
@@ -6,80 +6,166 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import METADATA, TEMPORARY
 from pipelines.workspace.manifest import OUTCOMES, Manifest, read_manifest, read_rows
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.next_step import next_step
+from pipelines.workspace.workspace import SHARD_NAME, Workspace
 
 
 def status(workspace: Workspace) -> dict[str, Any]:
-    """Describe a workspace.
+    """Describe a workspace. Damaged or unreadable files are reported, not raised.
 
     Returns:
-        ``workspace`` (its path); ``data`` and ``latents`` (one entry a kind), each with ``shards``,
-        ``ok``, ``filtered``, ``failed`` (rows), ``failures`` (a list of ``key``, ``shard``,
-        ``reason``), ``unfinished`` (shards without a manifest) and ``stale`` (shards made from data
-        that has changed since); ``models``, ``samples``, ``reports`` (names); ``training``, the
-        runs that were stopped: name -> ``step`` and ``steps``.
+        * ``workspace``: its path.
+        * ``data``, and ``latents`` by kind: ``stage`` (the stage that made the shards, or None),
+          ``shards``, ``ok``, ``filtered`` and ``failed`` (rows), ``failures`` (``key``, ``shard``,
+          ``reason``), ``unfinished`` (shards without a manifest) and ``stale`` (shards made from
+          data that have changed since).
+        * ``models``, ``samples``, ``reports``: names.
+        * ``misfits``: models that were trained for another prior than the present one.
+        * ``training``: stopped runs, name to ``step`` and ``steps``.
+        * ``problems``: files that cannot be read, ``path`` and ``reason``.
+        * ``next``: the command to run next.
     """
-    manifests = {path.stem: read_manifest(path) for path in workspace.data_shards()}
-    sources = {shard: manifest.sha256 for shard, manifest in manifests.items() if manifest}
-    return {
-        "workspace": str(workspace.root),
-        "data": _shards(workspace.data, None),
-        "latents": {
-            folder.name: _shards(folder, sources) for folder in _folders(workspace, "latents")
-        },
-        "models": [
-            folder.name
-            for folder in _folders(workspace, "models")
-            if any(folder.rglob("*.safetensors"))
-        ],
-        "samples": [folder.name for folder in _folders(workspace, "samples")],
-        "reports": [folder.name for folder in _folders(workspace, "reports")],
-        "training": _stopped_runs(workspace),
-    }
+    return _Survey(workspace).describe()
 
 
-def _stopped_runs(workspace: Workspace) -> dict[str, dict[str, int]]:
-    """Training whose checkpoint has not reached the steps that it was asked for."""
-    found = {}
-    for path in sorted(workspace.logs.glob("*/checkpoint/state.json")):
-        state = json.loads(path.read_text("utf-8"))
-        if state["step"] < state.get("steps", 0):
-            found[path.parts[-3]] = {"step": state["step"], "steps": state["steps"]}
-    return found
+class _Survey:
+    """Reads a workspace and collects the problems it meets."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._root = workspace, workspace.root
+        self._problems: list[dict[str, str]] = []
+        self._sources: dict[str, str] = {}
+
+    def describe(self) -> dict[str, Any]:
+        models = {path.name: path for path in self._folders("models") if self._has_weights(path)}
+        metadata = {name: self._metadata(path) for name, path in models.items()}
+        found: dict[str, Any] = {
+            "workspace": str(self._root),
+            "data": self._shards(self._workspace.data, is_data=True),
+            "latents": {
+                folder.name: self._shards(folder, is_data=False)
+                for folder in self._folders("latents")
+            },
+            "models": list(models),
+            "misfits": _misfits(metadata),
+            "samples": [folder.name for folder in self._folders("samples")],
+            "reports": [folder.name for folder in self._folders("reports")],
+            "training": self._stopped_runs(),
+            "problems": self._problems,
+        }
+        prior_kinds = metadata.get("prior", {}).get("z_kinds")
+        known = prior_kinds if isinstance(prior_kinds, list) else []
+        return {**found, "next": next_step(found, self._workspace.settings, known)}
+
+    def _report(self, path: Path, error: Exception) -> None:
+        reason = error.why if isinstance(error, KaleidoError) else str(error)
+        self._problems.append({"path": str(path), "reason": reason})
+
+    def _inside(self, folder: Path) -> list[Path]:
+        try:
+            return sorted(folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._report(folder, error)
+            return []
+
+    def _folders(self, name: str) -> list[Path]:
+        inside = self._inside(self._root / name)
+        return [p for p in inside if _is_folder(p) and not TEMPORARY.fullmatch(p.name)]
+
+    def _has_weights(self, folder: Path) -> bool:
+        return any(
+            path.suffix == ".safetensors" or (_is_folder(path) and self._has_weights(path))
+            for path in self._inside(folder)
+            if not path.is_symlink()
+        )
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        """Read a JSON object; a file that is none is reported and gives an empty one."""
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError("it is not a JSON object")
+            return values
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self._report(path, error)
+            return {}
+
+    def _metadata(self, folder: Path) -> dict[str, Any]:
+        return self._read_json(folder / METADATA)
+
+    def _stopped_runs(self) -> dict[str, dict[str, int]]:
+        """Find training runs whose checkpoint has not reached the requested number of steps."""
+        found = {}
+        for folder in self._folders("logs"):
+            state = self._read_json(folder / "checkpoint" / "state.json")
+            step, steps = state.get("step"), state.get("steps")
+            if type(step) is int and type(steps) is int and step < steps:
+                found[folder.name] = {"step": step, "steps": steps}
+        return found
+
+    def _shards(self, folder: Path, is_data: bool) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "stage": None,
+            "shards": 0,
+            **dict.fromkeys(OUTCOMES, 0),
+            "failures": [],
+            "unfinished": [],
+            "stale": [],
+        }
+        for path in self._inside(folder):
+            if not SHARD_NAME.fullmatch(path.name):
+                continue
+            try:
+                manifest = read_manifest(path)
+            except KaleidoError as error:
+                self._report(path.with_suffix(".json"), error)
+                continue
+            if manifest is None:
+                entry["unfinished"].append(path.stem)
+                continue
+            if is_data:
+                self._sources[path.stem] = manifest.sha256
+            elif manifest.inputs.get("data") != self._sources.get(path.stem):
+                entry["stale"].append(path.stem)
+            self._add_rows(entry, path, manifest)
+        return entry
+
+    def _add_rows(self, entry: dict[str, Any], path: Path, manifest: Manifest) -> None:
+        entry["stage"] = manifest.stage
+        entry["shards"] += 1
+        for outcome in OUTCOMES:
+            entry[outcome] += manifest.counts[outcome]
+        if not manifest.counts["failed"]:
+            return
+        try:
+            entry["failures"] += [
+                {"key": row.key, "shard": path.stem, "reason": row.reason}
+                for row in read_rows(path)
+                if row.outcome == "failed"
+            ]
+        except KaleidoError as error:
+            self._report(path.with_suffix(".parquet"), error)
 
 
-def _folders(workspace: Workspace, name: str) -> list[Path]:
-    parent = workspace.root / name
-    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
-def _shards(folder: Path, sources: dict[str, str] | None) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "shards": 0,
-        **dict.fromkeys(OUTCOMES, 0),
-        "failures": [],
-        "unfinished": [],
-        "stale": [],
-    }
-    for path in sorted(folder.glob("*.tar")):
-        manifest = read_manifest(path)
-        if manifest is None:
-            entry["unfinished"].append(path.stem)
-            continue
-        if sources is not None and manifest.inputs.get("data") != sources.get(path.stem):
-            entry["stale"].append(path.stem)
-        _add_rows(entry, path, manifest)
-    return entry
-
-
-def _add_rows(entry: dict[str, Any], path: Path, manifest: Manifest) -> None:
-    entry["shards"] += 1
-    for outcome in OUTCOMES:
-        entry[outcome] += manifest.counts[outcome]
-    if manifest.counts["failed"]:
-        entry["failures"] += [
-            {"key": row.key, "shard": path.stem, "reason": row.reason}
-            for row in read_rows(path)
-            if row.outcome == "failed"
-        ]
+def _misfits(metadata: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the models that name another prior than the workspace's."""
+    identity = metadata.get("prior", {}).get("identity")
+    return [
+        name
+        for name, values in metadata.items()
+        if identity and "prior" in values and values["prior"] != identity
+    ]

@@ -1,4 +1,4 @@
-"""A workspace: a folder with `kaleido.toml` and the fixed places of everything that we write."""
+"""A workspace: a folder with `kaleido.toml` and fixed places for everything that is written."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ SETTINGS_FILE = "kaleido.toml"
 LOCKS = ".locks"
 
 LAYOUTS = "layouts"
-"""The folder of attached annotations, and what stages that read them name as their input."""
+"""The folder of attached annotations, and the input name of stages that read them."""
 
-_SHARD = re.compile(r"\d{6,}\.tar")
+SHARD_NAME = re.compile(r"\d{6,}\.tar")
+"""Names of shards; other files beside them are the user's."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where data, latents, models, samples and reports lie.
+    """The places of data, latents, models, samples and reports.
 
     Attributes:
         root: The folder that holds `kaleido.toml`.
-        settings: Its settings, with the command line's changes.
+        settings: Its settings, including changes from the command line.
     """
 
     root: Path
@@ -103,31 +105,31 @@ class Workspace:
 
     @property
     def downloads(self) -> Path:
-        """What was fetched, kept as it came."""
+        """Downloaded files, unchanged."""
         return self.root / "downloads"
 
     @property
     def logs(self) -> Path:
-        """Logs of training runs."""
+        """Logs and checkpoints of training runs."""
         return self.root / "logs"
 
     def latents(self, kind: str) -> Path:
-        """Latent shards of one kind, with the data shards' numbers.
+        """Return the folder of one kind's shards, numbered as the data shards.
 
-        `LAYOUTS`, which latents can be made from, have a folder of their own.
+        `LAYOUTS`, from which latents can be made, have a folder of their own.
         """
         return self.root / LAYOUTS if kind == LAYOUTS else self._place("latents", kind)
 
     def models(self, name: str) -> Path:
-        """A model's folder."""
+        """Return the folder of a model."""
         return self._place("models", name)
 
     def samples(self, name: str) -> Path:
-        """The folder of one run of `kaleido sample`."""
+        """Return the folder of a run of `kaleido sample`."""
         return self._place("samples", name)
 
     def reports(self, name: str) -> Path:
-        """The folder of one report."""
+        """Return the folder of a report."""
         return self._place("reports", name)
 
     def _place(self, folder: str, name: str) -> Path:
@@ -140,20 +142,22 @@ class Workspace:
         return self.root / folder / name
 
     def data_shards(self) -> list[Path]:
-        """Return the finished data shards in order; `status` names unfinished ones."""
-        shards = (path for path in sorted(self.data.glob("*.tar")) if _SHARD.fullmatch(path.name))
+        """Return the finished data shards in order; `status` lists unfinished ones."""
+        shards = (
+            path for path in sorted(self.data.glob("*.tar")) if SHARD_NAME.fullmatch(path.name)
+        )
         return [path for path in shards if read_manifest(path)]
 
     @contextmanager
     def lock(self, purpose: str, part: str = "") -> Iterator[None]:
-        """Hold the right to write one place, for example ``"data"`` or ``"latents/boxes"``.
+        """Hold the lock of one place, for example ``"data"`` or ``"latents/boxes"``.
 
         Args:
             purpose: The place.
             part: Which part of it, as ``K-of-N``; other parts of as many stay free.
 
         Raises:
-            KaleidoError: If another process is writing there.
+            KaleidoError: If another process is writing there (``locked``).
         """
         name = purpose.replace("/", "-") + (f".part-{part}" if part else "")
         with lock(self.root / LOCKS / f"{name}.lock", purpose):
