@@ -36,7 +36,7 @@ def status(
         console.show(failures, as_json, _render_failed)
     else:
         console.show(found, as_json, _render)
-        show_next_step(opened, as_json)
+        show_next_step(opened, as_json, found)
 
 
 def _render_failed(failures: dict[str, list[dict[str, str]]]) -> None:
@@ -67,7 +67,6 @@ def _render(found: dict[str, Any]) -> None:
         console.line(f"{name} was trained for another prior and cannot be used with this one")
     for problem in found["problems"]:
         console.line(f"{problem['path']}: {problem['reason']}")
-    console.line(f"Next: {found['next']}")
 
 
 def _row(name: str, part: dict[str, Any]) -> tuple[Any, ...]:

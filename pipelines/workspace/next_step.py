@@ -1,47 +1,64 @@
-"""The command to run next in a workspace, from the data to the first samples."""
+"""The command to run next in a workspace, from the data to the evaluation."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.latents.registry import extract_command
 from pipelines.workspace.settings import Settings
 
 
-def next_step(found: Mapping[str, Any], settings: Settings, prior_kinds: Sequence[str]) -> str:
+class NextStep(NamedTuple):
+    """A command, and a sentence about it; "" if the command speaks for itself."""
+
+    command: str
+    hint: str = ""
+
+
+def next_step(found: Mapping[str, Any], settings: Settings, prior_kinds: Sequence[str]) -> NextStep:
     """Return the command to run next.
 
     Args:
         found: A workspace as `status` describes it.
         settings: The workspace's settings.
-        prior_kinds: The kinds of z of the workspace's prior; empty if there is none.
+        prior_kinds: The kinds of z of the workspace's prior; empty if they are unknown.
     """
-    data, latents = found["data"], found["latents"]
+    data, latents, models = found["data"], found["latents"], found["models"]
+    scenes = data["stage"] == "scenes"
     if not data["ok"]:
-        return "kaleido data folder PATH"
-    outdated = [kind for kind, part in latents.items() if part["stale"] or _is_partial(part, data)]
-    if outdated:
-        return extract_command(outdated[0])
+        return NextStep(
+            "kaleido data folder PATH",
+            "PATH has your pictures and captions; `kaleido data scenes` draws a toy data set.",
+        )
+    for kind, part in latents.items():
+        if part["stale"] or 0 < part["shards"] < data["shards"]:
+            return NextStep(extract_command(kind))
     kinds = [kind for kind, part in latents.items() if part["ok"]]
+    if not kinds and scenes:
+        return NextStep("kaleido extract all")
     if not kinds:
-        # A palette needs no model; the shipped detector knows scenes only.
-        return "kaleido extract all" if data["stage"] == "scenes" else extract_command("palette")
-    stopped = [_train_command(name) for name in found["training"]]
-    if stopped:
-        return stopped[0]
-    if "prior" not in found["models"]:
-        return "kaleido train prior" + _z_flag(settings.prior.z_kinds, kinds)
-    if "diffusion" not in found["models"]:
-        return "kaleido train diffusion" + _z_flag(settings.diffusion.z_kinds, prior_kinds)
-    if found["misfits"]:
-        return f"{_train_command(found['misfits'][0])} --restart"
-    return 'kaleido sample "A CAPTION"'
-
-
-def _is_partial(part: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    return 0 < part["shards"] < data["shards"]
+        return NextStep(
+            extract_command("palette"),
+            "It works on any pictures; `kaleido extract boxes --model DETECTOR` needs a detector "
+            "that knows yours.",
+        )
+    for name in found["training"]:
+        return NextStep(_train_command(name), "It resumes the run that was stopped.")
+    z = _z_flag(settings.prior.z_kinds, kinds)
+    if "prior" not in models:
+        return NextStep(f"kaleido train prior{z}")
+    for name in found["misfits"]:
+        return NextStep(f"{_train_command(name)} --restart", "It was trained for another prior.")
+    z = _z_flag(settings.diffusion.z_kinds, prior_kinds or kinds)
+    if "diffusion" not in models:
+        return NextStep(f"kaleido train diffusion{z}")
+    if not found["samples"]:
+        return NextStep('kaleido sample "A CAPTION"')
+    if "baseline" not in models:
+        return NextStep(f"kaleido train diffusion{z} --baseline", "It trains the rival model.")
+    return NextStep("kaleido evaluate" + ("" if scenes else " --features facebook/dinov2-base"))
 
 
 def _train_command(name: str) -> str:
@@ -53,6 +70,6 @@ def _train_command(name: str) -> str:
 
 def _z_flag(wanted: Sequence[str], available: Sequence[str]) -> str:
     """Return the ``--z`` that is needed where the setting asks for kinds that are missing."""
-    if not available or set(wanted) <= set(available):
+    if set(wanted) <= set(available):
         return ""
     return f" --z {shlex.quote(','.join(available))}"

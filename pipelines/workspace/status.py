@@ -26,7 +26,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         * ``misfits``: models that were trained for another prior than the present one.
         * ``training``: stopped runs, name to ``step`` and ``steps``.
         * ``problems``: files that cannot be read, ``path`` and ``reason``.
-        * ``next``: the command to run next.
+        * ``next`` and ``hint``: the command to run next, and a sentence about it.
     """
     return _Survey(workspace).describe()
 
@@ -40,7 +40,7 @@ class _Survey:
         self._sources: dict[str, str] = {}
 
     def describe(self) -> dict[str, Any]:
-        models = {path.name: path for path in self._folders("models") if self._has_weights(path)}
+        models = {path.name: path for path in self._folders("models") if self._is_model(path)}
         metadata = {name: self._metadata(path) for name, path in models.items()}
         found: dict[str, Any] = {
             "workspace": str(self._root),
@@ -58,7 +58,8 @@ class _Survey:
         }
         prior_kinds = metadata.get("prior", {}).get("z_kinds")
         known = prior_kinds if isinstance(prior_kinds, list) else []
-        return {**found, "next": next_step(found, self._workspace.settings, known)}
+        step = next_step(found, self._workspace.settings, known)
+        return {**found, "next": step.command, "hint": step.hint}
 
     def _report(self, path: Path, error: Exception) -> None:
         reason = error.why if isinstance(error, KaleidoError) else str(error)
@@ -76,6 +77,9 @@ class _Survey:
     def _folders(self, name: str) -> list[Path]:
         inside = self._inside(self._root / name)
         return [p for p in inside if _is_folder(p) and not TEMPORARY.fullmatch(p.name)]
+
+    def _is_model(self, folder: Path) -> bool:
+        return (folder / METADATA).is_file() or self._has_weights(folder)
 
     def _has_weights(self, folder: Path) -> bool:
         return any(

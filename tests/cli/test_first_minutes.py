@@ -81,7 +81,7 @@ def test_the_next_step_follows_the_workspace(workspace, write_data, records):
         "kaleido train diffusion --z palette`",
         "kaleido sample",
         "kaleido train diffusion --z palette --baseline",
-        "kaleido evaluate` --features",
+        "kaleido evaluate --features",
     )
     for step, part in zip(steps, expected, strict=True):
         assert part in step

@@ -197,6 +197,14 @@ def test_nothing_is_touched_while_a_process_writes(filled, purpose):
     assert left.exists()
 
 
+def test_nothing_is_touched_while_a_part_is_extracted(filled):
+    left = put(temporary_path(filled.latents("palette") / "000000.tar"))
+    with filled.lock("latents/palette", "2-of-3"), pytest.raises(KaleidoError) as caught:
+        clean(filled, remove=True)
+    assert caught.value.code == "locked" and left.exists()
+    assert clean(filled, remove=True).removed and not left.exists()
+
+
 def test_the_command(filled, invoke):
     left = put(temporary_path(filled.data / "000000.tar"), "12345")
     flags = ("--workspace", str(filled.root))

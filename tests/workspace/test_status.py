@@ -57,6 +57,7 @@ def test_an_empty_workspace(workspace):
         "reports": [],
         "problems": [],
         "next": "kaleido data folder PATH",
+        "hint": status(workspace)["hint"],
     }
 
 
@@ -212,6 +213,10 @@ def test_the_next_step_of_photographs_from_data_to_samples(workspace, write_data
     assert status(workspace)["next"] == "kaleido train diffusion --restart"
     add_model(workspace, "diffusion", prior="new")
     assert status(workspace)["next"] == 'kaleido sample "A CAPTION"'
+    workspace.samples("x").mkdir(parents=True)
+    assert status(workspace)["next"] == "kaleido train diffusion --z palette --baseline"
+    add_model(workspace, "baseline", prior="new")
+    assert status(workspace)["next"] == "kaleido evaluate --features facebook/dinov2-base"
     write_data([replace(record, caption="another") for record in records], 5)
     assert status(workspace)["next"] == "kaleido extract palette"
 
@@ -232,6 +237,6 @@ def test_the_next_step_of_scenes(workspace, write_data, records):
 
 def test_the_command_shows_problems_and_the_next_step(workspace, invoke):
     add_checkpoint(workspace, "prior", "{")
-    said = invoke("status", "--workspace", str(workspace.root)).out
-    assert "state.json" in said.replace("\n", "")
-    assert "kaleido data folder PATH" in said
+    out, err = invoke("status", "--workspace", str(workspace.root))
+    assert "state.json" in out.replace("\n", "")
+    assert "kaleido data folder PATH" in err
