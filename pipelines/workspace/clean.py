@@ -7,7 +7,6 @@ followed, so nothing outside the workspace can go.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,9 +24,6 @@ PLACES = ("data", LAYOUTS, "latents", "downloads", "models", "reports", "logs", 
 
 ``samples`` is missing, because no lock tells whether a run is drawing there.
 """
-
-
-_PART_LOCK = re.compile(r"latents-(?P<kind>.+)\.part-(?P<part>\d+-of-\d+)\.lock")
 
 
 @dataclass(frozen=True)
@@ -80,8 +76,8 @@ def clean(workspace: Workspace, remove: bool) -> CleanSummary:
     """
     with ExitStack() as locks:
         # Hold all locks at once, so that no file of a running process looks like a leftover.
-        for purpose, part in (*((name, "") for name in _purposes(workspace)), *_parts(workspace)):
-            locks.enter_context(workspace.lock(purpose, part))
+        for purpose in _purposes(workspace):
+            locks.enter_context(workspace.lock(purpose))
         temporary = [path for place in PLACES for path in _temporary(workspace.root / place)]
         lost = [path for path in temporary if _is_only_copy(path)]
         leftovers = (
@@ -110,12 +106,6 @@ def _purposes(workspace: Workspace) -> list[str]:
     training = [f"models/{path.name}" for path in _inside(workspace.logs) if path.is_dir()]
     evaluating = [f"reports/{path.name}" for path in _inside(workspace.logs / "evaluate")]
     return sorted({"data", LAYOUTS, *names, *training, *evaluating})
-
-
-def _parts(workspace: Workspace) -> list[tuple[str, str]]:
-    """Return purpose and part of all locks of `kaleido extract --part` that ever existed."""
-    names = (_PART_LOCK.fullmatch(path.name) for path in _inside(workspace.root / LOCKS))
-    return [(f"latents/{match['kind']}", match["part"]) for match in names if match]
 
 
 def _target(name: str) -> str:
