@@ -20,6 +20,7 @@ COMMANDS = {
     "extract": "Compute latents from the images.",
     "train": "Train tokenizer, prior and denoiser.",
     "sample": "Draw pictures of captions.",
+    "plan": "Draw z alone: layouts and descriptions, without pictures.",
     "z": "Check, convert, show and compare z documents.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",
     "status": "Show what the workspace holds.",

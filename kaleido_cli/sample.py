@@ -90,13 +90,13 @@ def sample(
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
-    opened = _open(context, workspace, has_captions=bool(caption or captions or from_z))
+    opened = open_for_captions(context, workspace, has_captions=bool(caption or captions or from_z))
     if from_z is not None:
         if captions is not None or z is not None or baseline:
             raise typer.BadParameter("--from-z excludes --captions, --z and --baseline.")
         _draw_given(opened, from_z, caption, out or name, as_json)
         return
-    asked = _captions(caption, captions, opened.settings.data.max_caption)
+    asked = captions_of(caption, captions, opened.settings.data.max_caption)
     if out is not None:
         require_local(out)
     if name is not None or out is not None:
@@ -130,7 +130,7 @@ def _draw_given(
     console.show(summary, as_json, _render)
 
 
-def _open(context: typer.Context, path: Path | None, has_captions: bool) -> Workspace:
+def open_for_captions(context: typer.Context, path: Path | None, has_captions: bool) -> Workspace:
     """Open the workspace; the embedded models need none, so the current folder will do."""
     from pipelines.workspace.workspace import Workspace
 
@@ -159,7 +159,7 @@ def _warn_of_unknown_words(captions: Sequence[str]) -> None:
         )
 
 
-def _captions(caption: str | None, path: str | None, limit: int) -> list[str] | None:
+def captions_of(caption: str | None, path: str | None, limit: int) -> list[str] | None:
     """Return the captions that the user gives, or None where there are none."""
     from pipelines.data.caption_files import clean_caption, read_captions
 

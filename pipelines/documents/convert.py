@@ -109,8 +109,7 @@ def convert(
     _require_valid(reports)
     _require_keys(documents)
     written = writer.write(documents)
-    lost = Counter(loss.field for losses in written.lost.values() for loss in losses)
-    _require_allowed(target, lost, written.lost, allowed)
+    lost = require_allowed(target, written.lost, allowed)
     targets = [out / name for name in written.files]
     if existing := [path for path in targets if path.exists()]:
         raise KaleidoError(
@@ -122,7 +121,7 @@ def convert(
     out.mkdir(parents=True, exist_ok=True)
     for path, text in zip(targets, written.files.values(), strict=True):
         atomic_write(path, text.encode())
-    return Conversion([str(path) for path in targets], len(documents), dict(lost), reports)
+    return Conversion([str(path) for path in targets], len(documents), lost, reports)
 
 
 def _files(paths: Sequence[Path], suffix: str) -> Iterator[Path]:
@@ -171,18 +170,28 @@ def _require_keys(documents: Sequence[Document]) -> None:
         )
 
 
-def _require_allowed(
-    target: str,
-    lost: Mapping[str, int],
-    by_key: Mapping[str, Sequence[Loss]],
-    allowed: Sequence[str],
-) -> None:
-    refused = {} if "all" in allowed else {k: n for k, n in lost.items() if k not in allowed}
+def require_allowed(
+    target: str, lost: Mapping[str, Sequence[Loss]], allowed: Sequence[str]
+) -> dict[str, int]:
+    """Count what a conversion loses.
+
+    Args:
+        target: The format, for the message.
+        lost: Losses by the key of the document.
+        allowed: Kinds of losses that are accepted; ``all`` accepts every one.
+
+    Returns:
+        Kind of loss to the number of times it occurred.
+
+    Raises:
+        KaleidoError: If something is lost that is not allowed.
+    """
+    counts = Counter(loss.field for losses in lost.values() for loss in losses)
+    refused = [kind for kind in counts if kind not in allowed and "all" not in allowed]
     if not refused:
-        return
-    kind = next(iter(refused))
+        return dict(counts)
     key, loss = next(
-        (key, loss) for key, losses in by_key.items() for loss in losses if loss.field == kind
+        (key, loss) for key, losses in lost.items() for loss in losses if loss.field == refused[0]
     )
     raise KaleidoError(
         f"{key}, {loss.path}",

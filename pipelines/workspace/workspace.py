@@ -128,6 +128,10 @@ class Workspace:
         """Return the folder of a run of `kaleido sample`."""
         return self._place("samples", name)
 
+    def plans(self, name: str) -> Path:
+        """The folder of one run of `kaleido plan`."""
+        return self._place("plans", name)
+
     def reports(self, name: str) -> Path:
         """Return the folder of a report."""
         return self._place("reports", name)

@@ -1,0 +1,95 @@
+"""`kaleido plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kaleido_cli import console
+from kaleido_cli.flags import settings_of
+from kaleido_cli.options import JsonOption, WorkspaceOption, ZOption, split_names
+from kaleido_cli.sample import captions_of, open_for_captions
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    cls=settings_of("sample.n", "sample.*seed", "sample.temperature", "sample.top_p"),
+    epilog='Example: kaleido plan "two circles and a star" --n 8 --diverse 64',
+)
+def plan(
+    context: typer.Context,
+    caption: Annotated[str | None, typer.Argument(help="What to plan.", show_default=False)] = None,
+    captions: Annotated[
+        str | None,
+        typer.Option("--captions", metavar="FILE", help="A file with one caption a line, or -."),
+    ] = None,
+    z: ZOption = None,
+    diverse: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="POOL",
+            help="Draw POOL z for each caption and keep the n that differ most.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help="The format; see `kaleido z formats`.")
+    ] = "kaleido.z",
+    allow_loss: Annotated[
+        str | None,
+        typer.Option("--allow-loss", metavar="KINDS", help="Losses to accept, or all."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Folder under plans/.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write there, and not into plans/NAME.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw z alone, in seconds: documents for other models, and a sheet of the layouts.
+
+    `kaleido sample --from-z` draws the pictures of a plan.
+    """
+    if name is not None and out is not None:
+        raise typer.BadParameter("give --name or --out, not both.")
+    opened = open_for_captions(context, workspace, has_captions=bool(caption or captions))
+    asked = captions_of(caption, captions, opened.settings.data.max_caption)
+    if not asked:
+        raise typer.BadParameter("give a CAPTION or --captions.")
+
+    from pipelines.plan.run import plan_captions
+
+    summary = plan_captions(
+        opened,
+        asked,
+        split_names(z),
+        diverse,
+        target,
+        split_names(allow_loss) or (),
+        out or name,
+        console.ConsoleProgress(),
+    )
+    console.show(summary, as_json, _render)
+
+
+def _render(summary: Any) -> None:
+    for group in summary.captions:
+        console.line(f"{group.caption}: {len(group.plans):,} plans")
+        if group.gain is not None:
+            gain = group.gain
+            console.line(
+                f"  chosen from {gain.pool:,}: spread {gain.spread:.2f} in place of "
+                f"{gain.spread_of_first:.2f}, {gain.nats:.3f} nats a token in place of "
+                f"{gain.nats_of_first:.3f}"
+            )
+    console.line(f"z of {', '.join(summary.z_kinds)} by the {summary.source} prior")
+    console.line(f"Documents: {summary.folder / summary.files[0]}" + _more(len(summary.files)))
+    console.line(f"Sheet: {summary.sheet}")
+
+
+def _more(count: int) -> str:
+    return f" and {count - 1:,} more" if count > 1 else ""

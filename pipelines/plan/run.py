@@ -1,0 +1,147 @@
+"""`kaleido plan`: z of captions as documents, with a sheet of their layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.core.contact_sheet import contact_sheet
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.images import encode_png
+from pipelines.core.progress import SILENT, Progress
+from pipelines.documents.convert import require_allowed
+from pipelines.documents.dialects.registry import writable
+from pipelines.documents.document import Document
+from pipelines.documents.thumbnail import thumbnail
+from pipelines.latents.sequence import order_kinds, require_kinds
+from pipelines.models.device import compute_device
+from pipelines.models.metadata import METADATA, read_metadata
+from pipelines.models.prior import Prior
+from pipelines.models.registry import sampling_source
+from pipelines.plan.plan import Gain, Plan, plan
+from pipelines.sample.folder import new_folder
+from pipelines.workspace.workspace import Workspace
+
+SHEET_CAPTIONS, SHEET_PLANS = 24, 64
+"""Captions of the sheet, and plans of each of them, at most."""
+
+
+@dataclass(frozen=True)
+class CaptionPlans:
+    """The plans of one caption.
+
+    Attributes:
+        caption: The caption.
+        plans: In the order in which they were drawn or chosen.
+        gain: What choosing for spread gained; None where nothing was chosen.
+    """
+
+    caption: str
+    plans: list[Plan]
+    gain: Gain | None
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What was written.
+
+    Attributes:
+        folder: Where.
+        source: ``workspace`` or ``embedded``: whose prior has planned.
+        z_kinds: The kinds of z.
+        captions: The plans, a caption each.
+        files: Files of the documents.
+        sheet: The drawing of the layouts.
+    """
+
+    folder: Path
+    source: str
+    z_kinds: tuple[str, ...]
+    captions: list[CaptionPlans]
+    files: list[str]
+    sheet: Path
+
+
+def plan_captions(
+    workspace: Workspace,
+    captions: Sequence[str],
+    z_kinds: Sequence[str] | None = None,
+    pool: int | None = None,
+    dialect: str = "kaleido.z",
+    allowed: Sequence[str] = (),
+    name: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> PlanSummary:
+    """Draw z of captions into ``plans/NAME``, without pictures.
+
+    Args:
+        workspace: Holds a prior, or none, and then the embedded one plans. Its ``[sample]``
+            settings choose n, seeds, temperature and top_p.
+        captions: The captions.
+        z_kinds: Kinds of z; None for those that samples usually have.
+        pool: Draw so many for each caption, and choose the n that differ most.
+        dialect: The format to write.
+        allowed: Kinds of losses that are accepted; ``all`` accepts every one.
+        name: The folder's name, or another folder; None makes a name from the first caption.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If the prior does not know a kind, the format would lose what is not allowed,
+            or `name` is taken.
+    """
+    settings = workspace.settings.sample
+    if pool is not None and pool < settings.n:
+        why = f"{pool} are fewer than the {settings.n} to choose."
+        raise KaleidoError("--diverse", why, "Give several times --n.", code="bad-option")
+    writer = writable(dialect)
+    source = sampling_source(workspace)
+    prior = Prior.load(source.folder("prior"))
+    usual = _usual_kinds(source.folder("diffusion")) or prior.z_kinds
+    kinds = usual if z_kinds is None else order_kinds(z_kinds)
+    require_kinds(kinds, prior.z_kinds, "this prior draws")
+    prior.model.to(compute_device())
+    found: list[CaptionPlans] = []
+    with progress.task("plans", len(captions), "caption") as advance:
+        for caption in captions:
+            found.append(CaptionPlans(caption, *plan(prior, caption, kinds, settings, pool)))
+            advance(1)
+    documents = _documents(found)
+    written = writer.write(documents)
+    require_allowed(dialect, written.lost, allowed)
+    with new_folder(workspace.plans, name, captions[0], progress) as folder:
+        for file, text in written.files.items():
+            atomic_write(folder / file, text.encode())
+        sheet = folder / "sheet.png"
+        atomic_write(sheet, encode_png(_sheet(found, documents)))
+    return PlanSummary(folder, source.name, tuple(kinds), found, sorted(written.files), sheet)
+
+
+def _usual_kinds(diffusion: Path) -> tuple[str, ...]:
+    """Return the kinds that samples of a diffusion model have; none where there is no model."""
+    if not (diffusion / METADATA).is_file():
+        return ()
+    found = read_metadata(diffusion, "diffusion", "Run `kaleido train diffusion`.")
+    return tuple(found.get("drawn_kinds") or found.get("z_kinds") or ())
+
+
+def _documents(found: Sequence[CaptionPlans]) -> list[Document]:
+    return [
+        each.document().model_copy(update={"key": f"{number:04d}-{each.index:04d}"})
+        for number, group in enumerate(found)
+        for each in group.plans
+    ]
+
+
+def _sheet(found: Sequence[CaptionPlans], documents: Sequence[Document]) -> np.ndarray:
+    drawn = iter(documents)
+    groups = [(group.caption, [next(drawn) for _ in group.plans]) for group in found]
+    return contact_sheet(
+        [
+            (caption, [thumbnail(document) for document in chosen[:SHEET_PLANS]])
+            for caption, chosen in groups[:SHEET_CAPTIONS]
+        ]
+    )
