@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in titled grids, for people to look at."""
+"""Lay out pictures in titled grids."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 MARGIN = 8
 TITLE = 26
 MIN_SIDE = 128
-"""Small pictures are enlarged to at least this many pixels, without smoothing."""
+"""Smaller pictures are enlarged to at least this many pixels, without smoothing."""
 
 MAX_SIDE = 512
-"""Large ones are shrunk to this many."""
+"""Larger pictures are reduced to this many pixels."""
 
 
 def contact_sheet(
     groups: Sequence[tuple[str, Sequence[np.ndarray]]], columns: int | None = None, across: int = 1
 ) -> np.ndarray:
-    """Lay out pictures, one titled grid a group.
+    """Lay out pictures, one titled grid per group.
 
     Args:
-        groups: Titles with their pictures, uint8 (height, width, 3); at least one picture in all.
-        columns: Pictures in a row of a group; None makes the grids about square.
+        groups: Titles with their pictures, uint8 (height, width, 3); at least one picture in total.
+        columns: Pictures per row of a group; None makes the grids about square.
         across: Groups side by side.
 
     Returns:
@@ -63,7 +63,7 @@ def contact_sheet(
 
 
 def enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Enlarge a picture by a whole number, without smoothing, until its longer side has `side`."""
+    """Enlarge a picture by an integer factor, without smoothing, to at least `side` pixels."""
     times = ceil(side / max(pixels.shape[:2]))
     return pixels.repeat(times, 0).repeat(times, 1)
 
@@ -74,7 +74,7 @@ def fit_text(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width: float,
 ) -> str:
-    """Cut a line so that it is at most `width` pixels wide; an ellipsis marks the cut."""
+    """Shorten a line to at most `width` pixels; an ellipsis marks the cut."""
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(text + "…", font) > width:

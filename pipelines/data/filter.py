@@ -1,4 +1,4 @@
-"""A workspace's data without what `data check` found, written into another workspace."""
+"""Write a workspace's data without the copies and leaks of `data check` into another one."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def write_filtered(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
-    """Write the records that are worth training on; the workspace itself is not changed.
+    """Write the records worth training on; the workspace itself does not change.
 
-    Left out are copies that have an earlier record's caption too, copies of a record on the other
-    side of the split, and other licences than those named. A further caption of an image is kept,
+    Copies that also have an earlier record's caption, copies of a record on the other side of the
+    split, and records of other licences are left out. A further caption of an image is kept,
     on its side of the split. What is left out is recorded as filtered, with its reason. Latents
     have to be extracted anew.
 
     Args:
-        workspace: Where the data lie.
+        workspace: The workspace that was checked.
         target: Folder of the other workspace; a new one gets this one's settings.
-        found: What `check_data` found in these data.
-        licences: Licences to keep, as the records name them, or None for all.
+        found: The findings of `check_data`.
+        licences: Licences to keep, as the records name them; None keeps all.
         overwrite: Replace data of another source in `target`.
-        progress: Listener.
+        progress: Receives the progress.
 
     Raises:
         KaleidoError: If `target` is the workspace itself or holds other data, or no record has a
@@ -98,7 +98,7 @@ def _rows(
     reasons: Mapping[str, str],
     licences: Sequence[str] | None,
 ) -> Iterator[Row]:
-    """The shard's rows in their order; those that gave no record before keep their outcome."""
+    """Yield the rows of a shard in order; those without a record keep their outcome."""
     records = read_records(path)
     for row in before:
         if row.outcome != "ok":

@@ -1,4 +1,4 @@
-"""A Hugging Face dataset, by name or local path, streamed into data shards."""
+"""Stream a Hugging Face dataset, by name or local path, into data shards."""
 
 from __future__ import annotations
 
@@ -35,24 +35,23 @@ def write_hub(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DataSummary:
-    """Write a dataset's rows as data shards, without downloading it whole.
+    """Write the rows of a dataset as data shards, without downloading all of it.
 
-    A row whose caption is a list gives one record for each. Images are the bytes that the dataset
-    holds, or the local file that it names; they are treated as `pipelines.data.table` treats them.
-    No code of the dataset's repository is run.
+    A row whose caption is a list gives one record for each. Images are bytes in the dataset or
+    local files that it names. No code of the dataset's repository is run.
 
     Args:
         workspace: Where to write.
         name: A dataset's name on the hub, a folder of data files, or what ``save_to_disk`` wrote.
-        split: Of the dataset; which records are held out is decided as for all other sources.
-        config: Name of the dataset's configuration, where it has several.
+        split: The dataset's split; held-out records are chosen as for every other source.
+        config: Name of the dataset's configuration, if it has several.
         revision: Branch, tag or commit; a commit makes the run repeatable.
         image_column: Column of the images; by default the first of the usual names.
         caption_column: Column of the captions; likewise.
         limit: Rows to read, or None for all.
         workers: Processes that decode pictures.
         overwrite: Replace data of another source.
-        progress: Listener.
+        progress: Receives the progress.
 
     Raises:
         KaleidoError: If the package ``datasets`` is missing, the dataset cannot be opened or read,

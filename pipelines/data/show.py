@@ -1,4 +1,4 @@
-"""Pictures of the data for people to look at: records, each beside its latents drawn over it."""
+"""Draw records beside their latents, for people to inspect."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     import numpy as np
 
 ABREAST = 4
-"""Pictures in a row of a sheet, about."""
+"""Approximate number of pictures per row of a sheet."""
 
 SIDE = 256
-"""Pictures are enlarged to at least so many pixels before anything is drawn on them: a label needs
-nine."""
+"""Pictures are enlarged to at least this side before latents are drawn on them, so that labels of
+nine pixels can be read."""
 
 
 @dataclass(frozen=True)
 class ShownRecord:
-    """What is known of a record.
+    """A record as it is listed.
 
     Attributes:
         key: Its key.
         caption: Its caption.
         split: ``train`` or ``heldout``.
-        latents: Kind -> the latent as text; a kind that the record lacks is absent.
+        latents: Kind -> the latent as text; kinds without a latent are absent.
     """
 
     key: str
@@ -50,11 +50,11 @@ class ShownRecord:
 
 @dataclass(frozen=True)
 class ShowSummary:
-    """What was shown.
+    """The result of `show`.
 
     Attributes:
-        sheet: The picture that was written.
-        records: In its order.
+        sheet: The file that was written.
+        records: The records, in the order of the sheet.
     """
 
     sheet: Path
@@ -67,16 +67,16 @@ def show(
     kinds: Sequence[str] | None = None,
     keys: Sequence[str] = (),
 ) -> ShowSummary:
-    """Draw records with their latents into ``logs/show.png``.
+    """Draw records and their latents into ``logs/show.png``.
 
     Args:
         workspace: With data.
-        count: Records, drawn at random by ``data.seed``; not used where `keys` are given.
-        kinds: Latents to draw; None takes all that are extracted from every shard that is shown.
-        keys: Show these records.
+        count: Number of records, sampled with ``data.seed``; ignored if `keys` are given.
+        kinds: Kinds of latents; None takes all that are extracted for every shard shown.
+        keys: Keys of the records to show.
 
     Raises:
-        InputMissing: If there are no data, or an asked kind is not extracted.
+        InputMissing: If there is no data, or a kind is not extracted.
         KaleidoError: If no record has a key.
     """
     chosen = choose_records(workspace, count, keys)
@@ -90,13 +90,13 @@ def show(
 def choose_records(
     workspace: Workspace, count: int, keys: Sequence[str] = ()
 ) -> dict[Path, set[str]]:
-    """Choose records at random by ``data.seed``, or by name.
+    """Sample records with ``data.seed``, or choose them by key.
 
     Returns:
         Data shard -> keys, in the order of the data.
 
     Raises:
-        InputMissing: If there are no data.
+        InputMissing: If there is no data.
         KaleidoError: If no record has a key.
     """
     rows = [
@@ -139,9 +139,9 @@ def read_chosen(
 
 
 def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
-    """Lay out records: the picture and then each kind of latent drawn over it.
+    """Lay out records: each picture, then each kind of latent drawn over it.
 
-    Records stand side by side as far as some `ABREAST` pictures make a row.
+    Records share a row as long as it has about `ABREAST` pictures.
     """
     groups = []
     for record in records:
@@ -156,7 +156,7 @@ def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
 
 
 def describe(record: Record) -> ShownRecord:
-    """Say what is known of a record."""
+    """Return a record's caption, split and latents as text."""
     latents = {kind: latent.to_text() for kind, latent in record.latents.items()}
     return ShownRecord(record.key, record.caption, record.split, latents)
 

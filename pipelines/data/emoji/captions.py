@@ -1,4 +1,4 @@
-"""Captions of a concept. They never name the style: that is what a model has to choose."""
+"""Write captions of concepts. They never name the style, which the model has to choose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_TAGS = 3
 
 
 def caption_concept(concept: Concept, rng: np.random.Generator) -> str:
-    """Word a caption: the concept's name, sometimes framed, sometimes with some of its tags."""
+    """Write a caption: the concept's name, sometimes in a phrase, sometimes with some tags."""
     name = named(concept.label)
     frame = ("{}", "a drawing of: {}", "a picture of: {}", "an icon, {}")[int(rng.integers(4))]
     tags = [tag for tag in concept.tags if tag.lower() not in name.lower()]

@@ -1,4 +1,4 @@
-"""Concepts, and how several artists drew them: SVG from icon sets, words from emojibase."""
+"""Read concepts and their drawings by several artists: SVG icon sets and emojibase's names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Style:
     """One artist's set.
 
     Attributes:
-        name: Short, for keys and ``--styles``.
+        name: Short name, for keys and ``--styles``.
         package: An icon set in Iconify's JSON.
-        coded: Whether it says which code points an icon is; else it is searched by name.
+        coded: Whether the set maps code points to icons; if not, icons are found by name.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Style:
 
 @dataclass(frozen=True)
 class Concept:
-    """What an emoji stands for.
+    """The meaning of an emoji.
 
     Attributes:
         code: Its code points in hexadecimal, joined by ``-``, without the variation selector.
         label: Its name.
-        tags: Words for it.
+        tags: Related words.
     """
 
     code: str
@@ -47,11 +47,11 @@ class Drawing:
     """A concept in a style.
 
     Attributes:
-        concept: What is drawn.
+        concept: The concept that is drawn.
         style: Name of the style.
         svg: The drawing.
         licence: Its SPDX identifier.
-        credit: Whom to name.
+        credit: The author and the address to credit.
     """
 
     concept: Concept
@@ -117,14 +117,14 @@ STYLES = (
 )
 
 LEAST_STYLES = 3
-"""A concept that fewer have drawn is left out, or all, if fewer styles are asked for."""
+"""Concepts drawn in fewer styles are left out; if fewer are chosen, all of them are needed."""
 
 _COMPONENTS = 2
-"""emojibase's group of hair and skin tones, which are no concepts."""
+"""emojibase's group of hair and skin tones, which are not concepts."""
 
 
 def read_concepts(tarball: Path) -> list[Concept]:
-    """Read what emoji stand for, without skin tones, in Unicode's order."""
+    """Read all concepts in Unicode order, without skin tones."""
     rows = [row for row in read_json(tarball, "en/data.json") if "group" in row]
     rows.sort(key=lambda row: row["order"])
     return [
@@ -135,15 +135,15 @@ def read_concepts(tarball: Path) -> list[Concept]:
 
 
 def read_drawings(folder: Path, labels: Package, styles: Sequence[Style]) -> list[Drawing]:
-    """Read the concepts that at least `LEAST_STYLES` of the styles have drawn.
+    """Read the drawings of concepts that at least `LEAST_STYLES` of the styles contain.
 
     Args:
-        folder: Where the packages lie, or are fetched to.
+        folder: Folder of the packages; missing ones are downloaded to it.
         labels: emojibase's data.
-        styles: Different ones.
+        styles: The styles, without repeats.
 
     Returns:
-        Drawings, those of a concept together.
+        The drawings, grouped by concept.
 
     Raises:
         KaleidoError: If a package cannot be fetched or read.
@@ -162,8 +162,8 @@ class IconSet:
     """A style's icons, in Iconify's JSON.
 
     Args:
-        style: Whose.
-        tarball: Of its package.
+        style: The style.
+        tarball: Its package.
     """
 
     def __init__(self, style: Style, tarball: Path) -> None:
@@ -189,7 +189,7 @@ class IconSet:
     def _icon(self, name: str) -> Mapping[str, Any] | None:
         alias = self._icons.get("aliases", {}).get(name, {})
         if set(alias) - {"parent", "hidden"}:
-            return None  # turned or mirrored: another picture
+            return None  # rotated or mirrored: not the same picture
         icon: Mapping[str, Any] | None = self._icons["icons"].get(alias.get("parent", name))
         return icon
 
@@ -199,7 +199,7 @@ def _document(icon: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
         icon.get(name, defaults.get(name, usual))
         for name, usual in (("left", 0), ("top", 0), ("width", 16), ("height", 16))
     )
-    side = max(width, height)  # all of it, in the middle of a square
+    side = max(width, height)  # the whole icon, centred in a square
     left, top = left - (side - width) / 2, top - (side - height) / 2
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '

@@ -1,4 +1,4 @@
-"""npm packages at pinned versions, fetched by npm's own client and checked before they are read."""
+"""Download npm packages at pinned versions with npm's client, and verify them before reading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_MEMBER = 100_000_000
 """Largest file of a package that is read, in bytes."""
 
 MINUTES = 10
-"""That npm may take for a package."""
+"""Time limit for downloading one package."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Package:
     """A package of the npm registry.
 
     Attributes:
-        name: With its scope.
-        version: Exact.
-        integrity: ``sha512-…`` in base64, of the tarball, as the registry states it.
+        name: Name with its scope.
+        version: Exact version.
+        integrity: SHA-512 of the tarball as the registry states it: ``sha512-`` and base64.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Package:
     integrity: str
 
     def __str__(self) -> str:
-        """What npm calls it."""
+        """Return the name and version as npm writes them."""
         return f"{self.name}@{self.version}"
 
     @property
     def file(self) -> str:
-        """The tarball's name, as ``npm pack`` gives it."""
+        """File name that ``npm pack`` gives the tarball."""
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
 
 def fetch(package: Package, folder: Path) -> Path:
-    """Return a package's tarball in `folder`; fetch it if it is not there.
+    """Return a package's tarball in `folder`; download it if it is missing.
 
-    Nothing of the package is run.
+    No code of the package is run.
 
     Raises:
         KaleidoError: If npm is missing or fails, or the tarball is not the pinned one.
@@ -60,7 +60,9 @@ def fetch(package: Package, folder: Path) -> Path:
     if path.is_file():
         _check(package, path)
     else:
-        with tempfile.TemporaryDirectory() as place:  # no settings of a project lie there
+        with (
+            tempfile.TemporaryDirectory() as place
+        ):  # outside of any project, so that no .npmrc applies
             _pack(package, Path(place))
             fresh = Path(place) / package.file
             _check(package, fresh)

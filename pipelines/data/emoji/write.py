@@ -1,4 +1,4 @@
-"""Emoji as data shards: one concept drawn by several artists, real drawings with open licences."""
+"""Write emoji as data shards: concepts drawn by several artists, with open licences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipelines.workspace.settings import DataSettings
 from pipelines.workspace.workspace import Workspace
 
 VERSION = 1
-"""Raised when equal options give other records."""
+"""Increased when equal options give different records."""
 
 SPLITS = ("pair", "concept")
 WHITE = "#ffffff"
@@ -40,7 +40,7 @@ def write_emoji(
 ) -> DataSummary:
     """Fill ``data/`` with emoji, rasterised on white at ``data.image_size``.
 
-    Packages are fetched once, into ``downloads/``.
+    Packages are downloaded once, to ``downloads/``.
 
     Args:
         workspace: Where to write.
@@ -48,19 +48,19 @@ def write_emoji(
         split: ``pair`` holds out single drawings, whose concept other styles show; ``concept``
             holds out concepts, in all styles.
         overwrite: Replace data of another source or other options.
-        progress: Listener.
-        known: The styles that there are.
-        labels: Package of the concepts' names.
+        progress: Receives the progress.
+        known: All styles to choose from.
+        labels: Package with the concepts' names.
 
     Raises:
-        KaleidoError: If a style or split is unknown, a package cannot be had, or ``data/`` holds
-            other data.
+        KaleidoError: If a style or split is unknown, a package cannot be downloaded, or ``data/``
+            holds other data.
     """
     settings = workspace.settings.data
     chosen = _choose(styles, known)
     if split not in SPLITS:
         raise KaleidoError(f"split {split!r}", "it is unknown.", f"Use {' or '.join(SPLITS)}.")
-    import_extra("resvg_py", "emoji")  # missing, it is told before anything is fetched
+    import_extra("resvg_py", "emoji")  # fail before anything is downloaded
     drawings = read_drawings(workspace.downloads, labels, chosen)
     options = {
         "styles": [style.name for style in chosen],
@@ -82,7 +82,7 @@ def _choose(names: Sequence[str], known: Sequence[Style]) -> list[Style]:
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise KaleidoError(
-            ", ".join(unknown), "there is no such style.", f"Choose among {', '.join(by_name)}."
+            ", ".join(unknown), "no such style.", f"Choose among {', '.join(by_name)}."
         )
     return [style for style in known if not names or style.name in names]
 
@@ -109,7 +109,7 @@ def _record(drawing: Drawing, split: str, settings: DataSettings) -> Record:
 
 
 def rasterise(svg: str, size: int, name: str) -> np.ndarray:
-    """Draw an SVG on white: uint8 (size, size, 3).
+    """Rasterise an SVG on white: uint8 (size, size, 3).
 
     Raises:
         BadRecord: If it cannot be drawn, or is not square.
@@ -117,7 +117,7 @@ def rasterise(svg: str, size: int, name: str) -> np.ndarray:
     import resvg_py
 
     try:
-        # Without the system's fonts a text would differ, or fail, from machine to machine.
+        # Text drawn with the system's fonts would differ between machines.
         data = resvg_py.svg_to_bytes(
             svg_string=svg, width=size, height=size, background=WHITE, skip_system_fonts=True
         )
