@@ -1,4 +1,4 @@
-"""Where the shipped models lie."""
+"""The folders of the shipped models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent
 
 
 def embedded_path(name: str) -> Path:
-    """The folder of a shipped model.
+    """Return the folder of a shipped model.
 
     Args:
         name: detector, judge, captioner, tokenizer, prior, diffusion or baseline.
@@ -22,12 +22,12 @@ def embedded_path(name: str) -> Path:
     if not folder.is_dir():
         raise InputMissing(
             name,
-            "this version ships no such model.",
+            "this installation does not contain the model.",
             "Install Kaleido again, or make it: `nox -s embedded` in a clone.",
         )
     return folder
 
 
 def ships(*names: str) -> bool:
-    """Whether this version ships all of these models."""
+    """Return whether this installation contains all of these models."""
     return all((ROOT / name).is_dir() for name in names)

@@ -1,4 +1,4 @@
-"""Where networks compute when they are not trained, and how exactly."""
+"""Device and precision of networks outside of training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.core.processes import worker_number
 
 
 def compute_device() -> torch.device:
-    """The GPU if there is one, else the CPU; of several GPUs worker processes take each its own."""
+    """Return the GPU if there is one, else the CPU; worker processes share out several GPUs."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", worker_number() % torch.cuda.device_count())
@@ -19,12 +19,12 @@ def compute_device() -> torch.device:
 
 @contextmanager
 def in_fp32() -> Iterator[None]:
-    """Convolve in fp32 on a GPU too, where cuDNN would round factors to the ten bits of TF32.
+    """Compute convolutions in full fp32 on a GPU, where cuDNN would use TF32 by default.
 
-    Products of matrices are in fp32 anyway. So a seed means the same picture, and a picture the
-    same latents, on every device, but for the order of sums. Afterwards the precision is what it
-    was, but set, no longer inherited from ``torch.backends.fp32_precision``. Within, torch refuses
-    to tell or to change the older switch, ``torch.backends.cudnn.allow_tf32``.
+    Matrix products are in fp32 anyway. So a seed gives the same image, and an image the same
+    latents, on every device, up to the order of sums. Afterwards the precision has its former
+    value, but as set, no longer inherited from ``torch.backends.fp32_precision``. Inside, torch
+    refuses access to the older switch, ``torch.backends.cudnn.allow_tf32``.
     """
     convolutions = torch.backends.cudnn.conv
     before = convolutions.fp32_precision

@@ -53,13 +53,13 @@ class Diffusion(nn.Module):
     """Context and denoiser as one module.
 
     Args:
-        context: Joins c and z.
+        conditioner: Joins c and z.
         denoiser: Predicts the clean image.
         z_kinds: Kinds that z may hold, in order; empty for a baseline of p(x|c).
         prior: `Prior.identity` of the prior whose states it reads.
-        images_seen: Records that it was trained on, repetitions counted.
-        drawn_kinds: Those of `z_kinds` that a z has if nobody asks for others; None for all.
-        noise_shift: See `shift`; None for a model of before it was recorded.
+        images_seen: Records that it was trained on, counted with repetition.
+        drawn_kinds: Those of `z_kinds` that are drawn by default; None for all.
+        noise_shift: See `shift`; None for a model that was saved before it was recorded.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Diffusion(nn.Module):
         }
         with replacing_folder(folder) as fresh:
             for name, part in (("context", self.context), ("denoiser", self.denoiser)):
-                # Cast only where it must be: diffusers comments on every cast.
+                # Cast only if needed: diffusers warns about every cast.
                 cast = part if part.dtype == dtype else deepcopy(part).to(dtype)
                 cast.save_pretrained(fresh / name)
             write_metadata(fresh, metadata)
@@ -121,9 +121,9 @@ class Diffusion(nn.Module):
 
     @property
     def config(self) -> dict[str, dict[str, Any]]:
-        """Sizes of context and denoiser."""
+        """Sizes of conditioner and denoiser."""
         parts = {"context": self.context.config, "denoiser": self.denoiser.config}
-        # What begins with "_" says where it was loaded from, and by which version.
+        # Keys with a leading "_" are diffusers' own: class, version, folder.
         return {
             part: {key: value for key, value in config.items() if not key.startswith("_")}
             for part, config in parts.items()
@@ -194,16 +194,16 @@ def unrecorded_noise_shift(image_size: int) -> float:
 
 
 def weights_id(folder: Path) -> str:
-    """Hash of the weights in a diffusion model's folder."""
+    """Hash the weights in a diffusion model's folder."""
     return fingerprint([sha256_file(path) for path in sorted(folder.rglob("*.safetensors"))])
 
 
 def build_diffusion(settings: DiffusionSettings, prior: Prior, z_kinds: Sequence[str]) -> Diffusion:
-    """Make an untrained model; the baseline (no kinds) has the same shape and parameters.
+    """Build an untrained model; a baseline (no kinds) has the same parameters.
 
     Args:
-        settings: Sizes.
-        prior: Whose states it reads.
+        settings: Sizes and noise shift.
+        prior: The prior whose states it reads.
         z_kinds: Kinds in order.
     """
     width = prior.width

@@ -196,6 +196,15 @@ class Prior:
         )
         return batch["input_ids"], batch["attention_mask"].bool()
 
+    def unread_part(self, caption: str) -> str:
+        """Return the end of a caption that `tokenize` cuts off, or "" if it reads all of it."""
+        text = plain_caption(caption)
+        batch = self.tokenizer(text, return_offsets_mapping=True, truncation=False)
+        if len(batch["input_ids"]) <= self.max_caption_tokens:
+            return ""
+        start, _ = batch["offset_mapping"][self.max_caption_tokens - 1]  # the end token is kept
+        return text[start:].strip()
+
     def tokenize_z(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokenize z with its end token, on the CPU: ids (n, length), padded, and bool mask."""
         batch = self.tokenizer(list(texts), padding=True, return_tensors="pt")

@@ -1,4 +1,4 @@
-"""Visual tokenizer: a picture as a grid of entries of a codebook, and back."""
+"""Visual tokenizer: encodes images as grids of codebook ids, and decodes them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ from pipelines.models.safe_folder import require_safe_folder, require_weights
 from pipelines.workspace.settings import TokenizerSettings
 
 NORM_GROUPS = 8
-"""Groups of the network's group norms; they divide every number of channels."""
+"""Groups of the network's group norms; every number of channels must be a multiple."""
 
 
 class Tokenizer:
-    """A diffusers `VQModel` that reads and writes pictures as patches.
+    """A diffusers `VQModel` over patches.
 
-    Vectors of the encoder are replaced by the nearest entry of a codebook (VQ-VAE, arXiv
-    1711.00937, section 3.1; VQGAN, arXiv 2012.09841, is the same with other losses). The network
-    works on patches laid into channels, because convolutions over all pixels would cost many
-    times as much.
+    The encoder's vectors are replaced by the nearest entry of a codebook (VQ-VAE, arXiv
+    1711.00937, section 3.1; VQGAN, arXiv 2012.09841, is the same with other losses). Patches are
+    folded into channels, because convolutions over all pixels would cost many times as much.
 
     Args:
-        model: Its channels are three for each pixel of a patch.
+        model: Has three channels for each pixel of a patch.
         image_size: Side of the images in pixels.
         patch_size: Side of a patch in pixels.
-        identity: Hash of the saved weights and facts; empty if it was never saved. Ids mean
-            something only to the tokenizer that made them.
+        identity: Hash of the saved weights and metadata; empty if it was never saved. Ids have a
+            meaning only to the tokenizer that made them.
     """
 
     def __init__(
@@ -71,11 +70,11 @@ class Tokenizer:
         `identity` becomes that of the weights as they are written.
 
         Args:
-            folder: Where; what lies there is replaced.
-            dtype: Of the saved weights; the tokenizer itself keeps its precision.
+            folder: Is replaced.
+            dtype: Precision of the saved weights; the tokenizer itself keeps its own.
         """
         with replacing_folder(folder) as fresh:
-            # Cast only where it must be: diffusers comments on every cast.
+            # Cast only if needed: diffusers warns about every cast.
             cast = self.model if self.model.dtype == dtype else deepcopy(self.model).to(dtype)
             cast.save_pretrained(fresh)
             metadata: dict[str, object] = {
@@ -90,18 +89,18 @@ class Tokenizer:
 
     @property
     def grid(self) -> int:
-        """Rows, and columns, of ids."""
+        """Rows and columns of ids."""
         return self.image_size // _stride(self.patch_size, self.model.config.block_out_channels)
 
     @property
     def codebook_size(self) -> int:
-        """Entries of the codebook; ids are below it."""
+        """Number of entries of the codebook; ids are below it."""
         return int(self.model.config.num_vq_embeddings)
 
     @torch.no_grad()
     @in_fp32()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Write images as ids.
+        """Encode images as ids.
 
         Args:
             images: (n, 3, image_size, image_size), in [-1, 1].
@@ -117,13 +116,14 @@ class Tokenizer:
                 f"images of shape {tuple(images.shape)}",
                 f"the tokenizer was trained on {self.image_size} x {self.image_size} pixels, RGB.",
                 "Train it again on these data.",
+                code="model-mismatch",
             )
         return self.quantize(self.states(images.to(self.model.device)))
 
     @torch.no_grad()
     @in_fp32()
     def decode(self, ids: torch.Tensor) -> torch.Tensor:
-        """Draw the images that ids stand for.
+        """Decode ids into images.
 
         Args:
             ids: int64, (n, rows, columns), from 0 to ``codebook_size - 1``.
@@ -134,30 +134,30 @@ class Tokenizer:
         return self.pictures(self.entries(ids.to(self.model.device))).clamp(-1.0, 1.0)
 
     def states(self, images: torch.Tensor) -> torch.Tensor:
-        """What the encoder says before quantization: fp32, (n, code_dim, grid, grid)."""
+        """Encode images without quantization, fp32 (n, code_dim, grid, grid)."""
         return self.model.encode(pixel_unshuffle(images, self.patch_size)).latents.float()
 
     @torch.no_grad()
     def quantize(self, states: torch.Tensor) -> torch.Tensor:
-        """The nearest entry's id of each vector of `states`: int64, (n, grid, grid)."""
-        # In bf16 the distances to neighbouring entries would be equal.
+        """Find the nearest entry of each vector of `states`, int64 (n, grid, grid)."""
+        # In bf16 distances to similar entries would be equal.
         with torch.autocast(states.device.type, enabled=False):
             _, _, (_, _, ids) = self.model.quantize(states.float())
         count, _, rows, columns = states.shape
         return ids.view(count, rows, columns)
 
     def entries(self, ids: torch.Tensor) -> torch.Tensor:
-        """The codebook's vectors of ids (n, grid, grid), laid out like `states`."""
+        """Look up ids (n, grid, grid) in the codebook; the result has the layout of `states`."""
         return self.model.quantize.embedding(ids).permute(0, 3, 1, 2).contiguous()
 
     def pictures(self, entries: torch.Tensor) -> torch.Tensor:
-        """Decode vectors laid out like `states` to images, not clamped: fp32."""
+        """Decode vectors with the layout of `states` into images, fp32, not clamped."""
         patches = self.model.decode(entries, force_not_quantize=True).sample
         return pixel_shuffle(patches, self.patch_size).float()
 
 
 def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
-    """Make an untrained tokenizer.
+    """Build an untrained tokenizer.
 
     Args:
         settings: Sizes.
@@ -172,12 +172,14 @@ def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
             f"images of {image_size} x {image_size} pixels",
             f"one token of the tokenizer covers {stride} x {stride}, which does not divide them.",
             "Change tokenizer.patch_size or tokenizer.channels, or the size of the data.",
+            code="model-mismatch",
         )
     if any(width % NORM_GROUPS for width in settings.channels):
         raise KaleidoError(
             f"tokenizer.channels = {list(settings.channels)}",
             f"every number of channels must be a multiple of {NORM_GROUPS}.",
             "Round them.",
+            code="bad-setting",
         )
     blocks, values = len(settings.channels), 3 * settings.patch_size**2
     model = VQModel(
@@ -198,5 +200,5 @@ def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
 
 
 def _stride(patch_size: int, channels: tuple[int, ...]) -> int:
-    """Side of the square of pixels that one token covers; each further block halves the grid."""
+    """Return the side in pixels of a token's square; each further block halves the grid."""
     return int(patch_size * 2 ** (len(channels) - 1))

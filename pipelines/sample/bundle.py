@@ -1,4 +1,4 @@
-"""Finding the models to sample with: the workspace's own, or the shipped ones."""
+"""The models to sample with: a prior and the diffusion model trained on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Bundle:
         diffusion: p(x|z,c), or p(x|c) for a baseline.
         name: ``kaleido`` or ``baseline``.
         source: ``workspace`` or ``embedded``.
-        chosen_kinds: The kinds of z to draw, in order; None for those that the model usually draws.
+        chosen_kinds: The kinds of z to draw, in order; None for the model's usual ones.
     """
 
     prior: Prior
@@ -34,17 +34,22 @@ class Bundle:
 
     @property
     def z_kinds(self) -> tuple[str, ...]:
-        """Kinds of z that this bundle draws, in order; none for a baseline."""
+        """Kinds of z to draw, in order; none for a baseline."""
         return self.diffusion.drawn_kinds if self.chosen_kinds is None else self.chosen_kinds
 
     def drawing(self, kinds: Sequence[str]) -> Bundle:
-        """Return the same models, to draw z of these kinds alone.
+        """Return the same models, restricted to z of these kinds.
 
         Raises:
             KaleidoError: If the model was not trained on a kind, or is a baseline.
         """
         if not self.diffusion.z_kinds:
-            raise KaleidoError("--z", "a baseline has no z.", "Leave out --z, or the baseline.")
+            raise KaleidoError(
+                "--z",
+                "a baseline has no z.",
+                "Leave out --z, or the baseline.",
+                code="model-mismatch",
+            )
         require_kinds(kinds, self.diffusion.z_kinds, "this model was trained on")
         return replace(self, chosen_kinds=order_kinds(kinds))
 
@@ -55,7 +60,7 @@ def load_bundle(
     """Load the workspace's models, or the embedded ones if it has none.
 
     Args:
-        workspace: Where trained models may lie, or None.
+        workspace: The workspace, or None.
         baseline: Load the model without z.
         embedded: Load the embedded models even if the workspace has its own.
 
@@ -78,6 +83,7 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
             f"{source} models",
             "the prior was trained again after the diffusion model, which cannot read it.",
             "Run `kaleido train diffusion --restart` (and again with --baseline).",
+            code="model-mismatch",
         )
     device = compute_device()
     prior.model.to(device)

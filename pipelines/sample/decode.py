@@ -1,4 +1,4 @@
-"""Drawing z ~ p(z|c): incremental decoding under the grammar, without guidance."""
+"""Sampling z ~ p(z|c): incremental decoding constrained by the grammar, without guidance."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pipelines.latents.z_grammar import Grammar
 
 ROWS = 16
-"""Rows decoded together, always: matrix products of another height round differently, and one
-flipped token would change a whole picture. Missing rows repeat the last one."""
+"""Rows that are always decoded together: matrix products of another height round differently, and
+one different token changes the whole image. Missing rows repeat the last one."""
 
 _PARAMETERS = signature(T5ForConditionalGeneration.forward).parameters
 CACHE = "cache" if "cache" in _PARAMETERS else "past_key_values"
-"""What T5 calls its keys and values of earlier tokens; transformers 5.24 renamed it."""
+"""T5's argument for keys and values of earlier tokens; transformers 5.24 renamed it."""
 
 
 @torch.inference_mode()
@@ -37,19 +37,19 @@ def draw_z(
     temperature: float = 1.0,
     top_p: float = 1.0,
 ) -> list[str]:
-    """Draw one z for each seed from the prior, as text that always parses.
+    """Sample one z per seed from the prior, as text that always parses.
 
     Args:
-        prior: The prior; `kinds` are among its own.
+        prior: The prior.
         caption: Encoder states of one caption, (1, length, width).
-        kinds: Kinds of z in order; each later one is drawn given the earlier ones.
-        seeds: One seed a row; a row depends on its own seed only.
-        temperature: Divides the logits; 1 samples the model as it is.
-        top_p: Nucleus sampling (arXiv 1904.09751): the smallest set of tokens whose mass reaches
-            this, of the legal ones. 1 keeps all.
+        kinds: Kinds of z in order, among the prior's; each is drawn given the earlier ones.
+        seeds: One seed per row; a row depends on its own seed only.
+        temperature: Divides the logits; 1 samples from the model's distribution.
+        top_p: Nucleus sampling (arXiv 1904.09751) among the legal tokens: keeps the smallest set
+            whose mass reaches this. 1 keeps all.
 
     Returns:
-        As many texts as seeds.
+        One text per seed.
 
     Raises:
         KaleidoError: If the prior was not trained on a kind, or a number is out of range.
@@ -58,7 +58,8 @@ def draw_z(
     if temperature <= 0.0 or not 0.0 < top_p <= 1.0:
         raise KaleidoError(
             f"temperature {temperature:g}, top_p {top_p:g}",
-            "a temperature is above 0 and top_p in (0, 1].",
+            "temperature must be above 0, and top_p in (0, 1].",
+            code="bad-setting",
         )
     grammar = prior.grammar(kinds)
     texts: list[str] = []
@@ -94,7 +95,7 @@ def _decode(
             use_cache=True,
             **{CACHE: cache},
         )
-        # A pretrained T5's output layer may be wider than its tokenizer.
+        # The head of a pretrained T5 may have more rows than its tokenizer has tokens.
         last = output.logits[:, -1, : grammar.vocab_size]
         logits = last.float().cpu().double().numpy() / temperature
         legal = grammar.mask(states)
@@ -111,10 +112,10 @@ def _decode(
 
 
 def _choose(logits: np.ndarray, legal: np.ndarray, rng: np.random.Generator, top_p: float) -> int:
-    """Draw one legal token by the Gumbel-max trick.
+    """Sample one legal token with the Gumbel-max trick.
 
-    Noise for the whole vocabulary is drawn each time, so that a row's random stream does not
-    depend on what was legal.
+    Noise is drawn for the whole vocabulary each time, so that a row's random stream does not depend
+    on which tokens were legal.
     """
     gumbel = rng.gumbel(size=len(logits))
     scores = np.where(legal, logits, -np.inf)

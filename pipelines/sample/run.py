@@ -1,4 +1,4 @@
-"""`kaleido sample`: samples of captions as PNG files, a contact sheet and a list."""
+"""`kaleido sample`: writes samples of captions as PNG files, with a contact sheet and a list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -35,20 +36,23 @@ SHOWN_LOSSES = 5
 """Values left out of z that are named; the rest is counted."""
 
 SHEET_SAMPLES = 64
-"""Samples of each of them, at most."""
+"""Samples of each caption that the contact sheet shows, at most."""
+
+SHOWN_CHARACTERS = 80
+"""Characters shown of the part of a caption that is not read."""
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was written.
+    """The outcome of a run.
 
     Attributes:
-        folder: Where.
+        folder: The folder of the samples.
         model: ``kaleido`` or ``baseline``.
         source: ``workspace`` or ``embedded``.
         captions: Number of captions.
         samples: Number of images.
-        sheet: The contact sheet.
+        sheet: The contact sheet's file.
     """
 
     folder: Path
@@ -85,15 +89,18 @@ def sample(
 ) -> SampleSummary:
     """Draw samples of captions into ``samples/NAME``.
 
+    ``samples.jsonl`` there lists each sample's file, caption, z, model and settings.
+    `pipelines.sample.draw.draw_from_z` draws from such a z, as it is or edited.
+
     Args:
-        workspace: Holds the models, or none, and then the embedded ones serve.
-        captions: What to draw; None takes held-out captions of the workspace's data.
-        settings: How to draw; the workspace's if None.
+        workspace: The workspace; without models of its own it is sampled with the embedded ones.
+        captions: The captions; None takes held-out captions of the workspace's data.
+        settings: Sampler, guidance and number of samples; None takes the workspace's settings.
         name: The folder's name in ``samples``, or the path of another folder; None makes a name
             from the first caption.
         baseline: Use the model without z.
-        z_kinds: Kinds of z to draw; None for those that it usually draws.
-        progress: Listener.
+        z_kinds: Kinds of z to draw; None for the model's usual ones.
+        progress: Receives messages and progress.
 
     Raises:
         InputMissing: If no caption is given and the workspace has no held-out record.
@@ -166,6 +173,7 @@ def _write(
     progress: Progress,
 ) -> SampleSummary:
     """Draw groups of samples into a new folder, with their list and contact sheet."""
+    _warn_of_long_captions(bundle, [group.caption for group in groups], progress)
     with new_folder(workspace.samples, name, default_name, progress) as folder:
         shown = _write_samples(folder, bundle, groups, settings, progress)
         sheet = folder / "sheet.png"
@@ -186,7 +194,7 @@ def _write_samples(
     settings: SampleSettings,
     progress: Progress,
 ) -> list[tuple[str, list[np.ndarray]]]:
-    """Write pictures and their list; return what the contact sheet shows of them."""
+    """Draw samples into a folder and list them; return those that the contact sheet shows."""
     shown: list[tuple[str, list[np.ndarray]]] = []
     with (
         (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
@@ -203,12 +211,22 @@ def _write_samples(
                 advance(1)
             if number < SHEET_CAPTIONS:
                 shown.append((group.caption, pictures))
-            lines.flush()  # what is drawn stays listed if the run is stopped
+            lines.flush()  # so that a stopped run has listed its samples
     return shown
 
 
+def _warn_of_long_captions(bundle: Bundle, captions: Sequence[str], progress: Progress) -> None:
+    unread = [part for part in map(bundle.prior.unread_part, captions) if part]
+    if unread:
+        more = f" The ends of {len(unread) - 1:,} more captions are cut off." * (len(unread) > 1)
+        progress.message(
+            f"The prior reads at most {bundle.prior.max_caption_tokens} tokens of a caption. Not "
+            f"read: {shorten(unread[0], SHOWN_CHARACTERS, placeholder=' …')!r}.{more}"
+        )
+
+
 def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:
-    """The first different captions of the held-out split, in data order.
+    """Return the first distinct captions of the held-out split, in data order.
 
     Raises:
         InputMissing: If there are none.
@@ -217,14 +235,14 @@ def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:
     if not found:
         raise InputMissing(
             "captions",
-            "none was given, and the workspace has no held-out records.",
+            "none is given, and the workspace has no held-out records.",
             'Give one: `kaleido sample "two circles and a star"`.',
         )
     return found
 
 
 def _some_captions(workspace: Workspace, progress: Progress) -> list[str]:
-    """Held-out captions, or those of training records where a small set holds none out."""
+    """Return held-out captions, or those of training records if a small data set has none."""
     if _first_captions(workspace, "heldout", 1) or not (
         seen := _first_captions(workspace, "train", 16)
     ):

@@ -62,12 +62,15 @@ def test_incremental_decoding_equals_a_whole_pass(tiny_prior, encoded) -> None:
 
 
 def test_unknown_kinds_and_bad_numbers_are_refused(tiny_prior, encoded) -> None:
-    with pytest.raises(KaleidoError, match="boxes, palette only"):
+    with pytest.raises(KaleidoError) as caught:
         draw_z(tiny_prior, encoded, ("blobs",), [0])
-    with pytest.raises(KaleidoError, match="temperature"):
+    assert caught.value.code == "model-mismatch"
+    with pytest.raises(KaleidoError) as caught:
         draw_z(tiny_prior, encoded, KINDS, [0], temperature=0.0)
-    with pytest.raises(KaleidoError, match="top_p"):
+    assert caught.value.code == "bad-setting"
+    with pytest.raises(KaleidoError) as caught:
         draw_z(tiny_prior, encoded, KINDS, [0], top_p=1.5)
+    assert caught.value.code == "bad-setting"
 
 
 def _shares(logits: np.ndarray, legal: np.ndarray, top_p: float) -> np.ndarray:
