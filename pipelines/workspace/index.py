@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.workspace.manifest import read_manifest
-from pipelines.workspace.shards import damaged, split_name
+from pipelines.workspace.shards import damaged, open_shard, split_name
 from pipelines.workspace.statistics import CACHE
 from pipelines.workspace.workspace import Workspace
 
@@ -78,7 +78,7 @@ class ShardIndex:
 def _build(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
     members: dict[str, dict[str, tuple[int, int]]] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_shard(path) as tar:
             for member in tar:
                 key, extension = split_name(path, member)
                 members.setdefault(key, {})[extension] = (member.offset_data, member.size)

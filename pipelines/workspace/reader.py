@@ -1,4 +1,4 @@
-"""Reading data and latents together, joined by key."""
+"""Read data and latents together, joined by key."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read_joined(
 ) -> Iterator[Record]:
     """Read a data shard's records with their latents.
 
-    Latent shards hold a subset of the data shard's keys in the same order, so this is a merge: one
-    row of each kind is in memory at a time.
+    Latent shards contain a subset of the data shard's keys in the same order, so merging them keeps
+    one row of each kind in memory.
 
     Args:
-        workspace: Where the latents lie.
+        workspace: The workspace of the latents.
         data_shard: One of `Workspace.data_shards`.
         kinds: Kinds to join; `LAYOUTS` joins annotations, as bytes. A record that lacks a kind has
             no such entry in ``latents``.
@@ -34,7 +34,7 @@ def read_joined(
 
     Raises:
         InputMissing: If a kind was not extracted from this shard, or from older data.
-        KaleidoError: If a shard is damaged, or holds latents of records that are not in the data.
+        KaleidoError: If a shard is damaged, or has latents of records that are not in the data.
     """
     for kind in kinds:
         latent_manifest(workspace, data_shard, kind)
@@ -51,7 +51,7 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     """Return the manifest of the latents of a data shard.
 
     Raises:
-        InputMissing: If there are none, or they were made from other data; names the command.
+        InputMissing: If there are none, or the data have changed; names the command to run.
     """
     path = workspace.latents(kind) / data_shard.name
     manifest, data = read_manifest(path), read_manifest(data_shard)
@@ -59,25 +59,25 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     if manifest is None:
         raise InputMissing(str(path), f"the {kind} of this shard are not extracted.", command)
     if data is None or manifest.inputs.get("data") != data.sha256:
-        raise InputMissing(str(path), f"the data changed after the {kind} were made.", command)
+        raise InputMissing(str(path), f"the data changed after the {kind} were extracted.", command)
     return manifest
 
 
 def token_makers(shards: Iterable[Path]) -> set[str]:
-    """Gather which visual tokenizers wrote shards of tokens.
+    """Collect the visual tokenizers that wrote shards of tokens.
 
     Args:
-        shards: Of one workspace's ``latents/tokens``; unfinished and missing ones are passed over.
+        shards: Shards of ``latents/tokens``; unfinished and missing ones are skipped.
 
     Returns:
-        The tokenizers' hashes; an empty text stands for shards that name none.
+        The hashes of the tokenizers; "" stands for shards that name none.
     """
     made = (read_manifest(path) for path in shards)
     return {str(manifest.options.get("tokenizer", "")) for manifest in made if manifest}
 
 
 class _Latents:
-    """One kind's rows of one shard, given out in the order of the data."""
+    """The rows of one kind's shard, taken in the order of the data."""
 
     def __init__(self, workspace: Workspace, data_shard: Path, kind: str) -> None:
         self._kind = kind
@@ -98,14 +98,15 @@ class _Latents:
 
     def finish(self) -> None:
         if self._next is not None:
-            raise self._error(f"row {self._next[0]!r} is not in the data, or out of order.")
+            raise self._error(f"row {self._next[0]!r} is not in the data, or is out of order.")
 
     def _error(self, why: str) -> KaleidoError:
-        return KaleidoError(str(self._path), why, f"Run `{input_command(self._kind)}` again.")
+        hint = f"Run `{input_command(self._kind)}` again."
+        return KaleidoError(str(self._path), why, hint, "bad-data")
 
 
 def latent_extension(kind: str) -> str:
-    """Return a latent's extension in a shard: webdataset's reader sees a field of this name."""
+    """Return a latent's extension in a shard; webdataset's reader names the field so."""
     return "z.json" if kind == LAYOUTS else f"{kind}.json"
 
 

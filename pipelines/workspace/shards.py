@@ -1,8 +1,8 @@
-"""Shards: tar files of rows, in webdataset's layout, written and read with the standard library.
+"""Shards: tar files of rows in webdataset's layout, written and read with the standard library.
 
-A row is a group of members ``KEY.EXT``. We do not use webdataset itself here: importing it imports
-torch (seconds), and its reader returns part of a row, without an error, where a tar is cut off.
-Files are plain USTAR with fixed owners, modes and times, so equal rows give equal bytes.
+A row is a group of members ``KEY.EXT``. webdataset itself is not used: importing it imports torch,
+which takes seconds, and its reader silently returns partial rows from truncated tars. Files are
+plain USTAR with fixed owners, modes and times, so equal rows give equal bytes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Self
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.files import replacing, sha256_file
 from pipelines.core.record import Record
 
 MAX_MEMBER = 256 * 2**20
-"""Largest accepted member, in bytes."""
+"""The largest member, in bytes."""
 
 IMAGE_EXTENSIONS = ("png", "jpg", "webp")
 
@@ -32,7 +33,7 @@ _EXTENSION = re.compile(r"(?=.{1,27}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What `write_shard` wrote: the number of rows and the file's SHA-256."""
+    """The number of rows that `write_shard` wrote, and the SHA-256 of the file."""
 
     count: int
     sha256: str
@@ -49,10 +50,10 @@ def check_key(key: str) -> None:
 
 
 def write_shard(path: Path, rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> ShardInfo:
-    """Write rows to a tar in one step; equal rows give equal bytes.
+    """Write rows to a tar atomically; equal rows give equal bytes.
 
-    The manifest of an older shard of this name is removed first, so a shard that has a manifest is
-    always the shard that the manifest describes.
+    The manifest of an older shard of this name is removed first, so a manifest always describes the
+    shard beside it.
 
     Args:
         path: The ``.tar`` file.
@@ -62,8 +63,8 @@ def write_shard(path: Path, rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> 
         The number of rows and the file's SHA-256.
 
     Raises:
-        BadRecord: If a key or an extension may not be used.
-        KaleidoError: If a key comes twice.
+        BadRecord: If a key or an extension is invalid.
+        KaleidoError: If a key occurs twice.
     """
     seen: set[str] = set()
     with replacing(path) as temporary:
@@ -71,7 +72,9 @@ def write_shard(path: Path, rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> 
             for key, fields in rows:
                 check_key(key)
                 if key in seen:
-                    raise KaleidoError(f"key {key!r}", f"it comes twice in {path}.")
+                    raise KaleidoError(
+                        f"key {key!r}", f"it occurs twice in {path}.", code="bad-data"
+                    )
                 seen.add(key)
                 for extension in sorted(fields):
                     _add(tar, key, extension, fields[extension])
@@ -82,7 +85,7 @@ def write_shard(path: Path, rows: Iterable[tuple[str, Mapping[str, bytes]]]) -> 
 
 def _add(tar: tarfile.TarFile, key: str, extension: str, data: bytes) -> None:
     if not _EXTENSION.fullmatch(extension):
-        raise BadRecord(f"{key}.{extension}", "the extension may not be used in a shard.")
+        raise BadRecord(f"{key}.{extension}", "the extension is invalid.")
     if len(data) > MAX_MEMBER:
         raise BadRecord(f"{key}.{extension}", f"it has {len(data):,} bytes, over {MAX_MEMBER:,}.")
     member = tarfile.TarInfo(f"{key}.{extension}")
@@ -94,19 +97,19 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Read the rows of a tar, in order.
 
     Args:
-        path: A tar that `write_shard` or webdataset wrote.
+        path: A tar that `write_shard` wrote.
 
     Yields:
         The key and the row's fields, extension (after the first dot) to bytes.
 
     Raises:
-        KaleidoError: If the file is missing, cut off or damaged, or holds anything but plain files
-            named ``KEY.EXT`` of at most `MAX_MEMBER` bytes whose rows are unique.
+        KaleidoError: If the file is missing, truncated or damaged, or contains anything but plain
+            files named ``KEY.EXT`` of at most `MAX_MEMBER` bytes in unique rows (``bad-data``).
     """
     try:
         yield from _rows(path)
     except FileNotFoundError as error:
-        raise KaleidoError(str(path), "the shard does not exist.") from error
+        raise damaged(path, "the shard does not exist.") from error
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise damaged(path, f"the tar cannot be read ({error}).") from error
 
@@ -115,18 +118,18 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     seen: set[str] = set()
     current, end = "", 0
     row: dict[str, bytes] = {}
-    with tarfile.open(path, "r:") as tar:
+    with open_shard(path) as tar:
         for member in tar:
             key, extension = split_name(path, member)
             if key != current:
                 if row:
                     yield current, row
                 if key in seen:
-                    raise damaged(path, f"the rows of key {key!r} are not together.")
+                    raise damaged(path, f"the members of row {key!r} are not adjacent.")
                 seen.add(key)
                 current, row = key, {}
             if extension in row:
-                raise damaged(path, f"{member.name!r} comes twice.")
+                raise damaged(path, f"{member.name!r} occurs twice.")
             content = tar.extractfile(member)
             row[extension] = content.read() if content else b""
             end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
@@ -135,16 +138,39 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield current, row
 
 
+class _Header(tarfile.TarInfo):
+    """The header of a plain file; tarfile processes no other kind.
+
+    We write plain files only. PAX, GNU and sparse headers can take minutes and gigabytes.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Parse a header and check kind and size."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise tarfile.ReadError(f"{header.name!r} is not a plain file")
+        if not 0 <= header.size <= MAX_MEMBER:
+            raise tarfile.ReadError(f"{header.name!r} has {header.size:,} bytes")
+        return header
+
+
+def open_shard(path: Path) -> tarfile.TarFile:
+    """Open a shard for reading.
+
+    Raises:
+        tarfile.TarError, OSError, ValueError, EOFError: If it is not a tar of plain files; so does
+            iterating over its members.
+    """
+    return tarfile.open(path, "r:", tarinfo=_Header)
+
+
 def split_name(path: Path, member: tarfile.TarInfo) -> tuple[str, str]:
     """Split a member's name into key and extension.
 
     Raises:
-        KaleidoError: If it is no plain file named ``KEY.EXT``, or larger than `MAX_MEMBER`.
+        KaleidoError: If the name does not have the form ``KEY.EXT`` (``bad-data``).
     """
-    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
-        raise damaged(path, f"{member.name!r} is not a plain file.")
-    if not 0 <= member.size <= MAX_MEMBER:
-        raise damaged(path, f"{member.name!r} has {member.size:,} bytes, over {MAX_MEMBER:,}.")
     key, _, extension = member.name.partition(".")
     if not (_KEY.fullmatch(key) and _EXTENSION.fullmatch(extension)):
         raise damaged(path, f"{member.name!r} is not a name of the form KEY.EXT.")
@@ -154,18 +180,19 @@ def split_name(path: Path, member: tarfile.TarInfo) -> tuple[str, str]:
 def _check_end(path: Path, end: int) -> None:
     """Check that two blocks of zeros end the tar.
 
-    tarfile stops without an error where a tar is cut between members or a later header is damaged.
+    tarfile stops silently where a tar is truncated between members or a later header is damaged.
     """
     with path.open("rb") as file:
         file.seek(end)
         tail = file.read(2 * tarfile.BLOCKSIZE)
     if tail != bytes(2 * tarfile.BLOCKSIZE):
-        raise damaged(path, "the tar is cut off or damaged.")
+        raise damaged(path, "the tar is truncated or damaged.")
 
 
 def damaged(path: Path, why: str) -> KaleidoError:
     """Return the error of a shard that cannot be used."""
-    return KaleidoError(str(path), why, "Delete it and run the command that makes it again.")
+    hint = "Delete it and run the command that makes it again."
+    return KaleidoError(str(path), why, hint, "bad-data")
 
 
 def image_extension(image: bytes) -> str | None:
@@ -180,7 +207,7 @@ def image_extension(image: bytes) -> str | None:
 
 
 def record_row(record: Record) -> tuple[str, dict[str, bytes]]:
-    """Return a record as a row: the image, and ``json`` with the caption and the meta values.
+    """Return a record as a row: the image, and ``json`` with caption and metadata.
 
     Raises:
         BadRecord: If the image is not PNG, JPEG or WebP, or a value cannot be written as JSON.
@@ -189,7 +216,7 @@ def record_row(record: Record) -> tuple[str, dict[str, bytes]]:
     if extension is None:
         raise BadRecord(record.key, "the image is not PNG, JPEG or WebP.", "Convert it.")
     if "caption" in record.meta:
-        raise BadRecord(record.key, "meta may not hold `caption`; the record has its own.")
+        raise BadRecord(record.key, "its meta must not contain `caption`.")
     values = {"caption": record.caption, **record.meta}
     try:
         text = json.dumps(values, ensure_ascii=False, allow_nan=False, sort_keys=True)
@@ -199,7 +226,7 @@ def record_row(record: Record) -> tuple[str, dict[str, bytes]]:
 
 
 def records_of(shards: Iterable[Path]) -> Iterator[Record]:
-    """Read the records of data shards, one shard after another; see `read_records`."""
+    """Read the records of several data shards in order; see `read_records`."""
     return chain.from_iterable(map(read_records, shards))
 
 
@@ -207,12 +234,12 @@ def read_records(path: Path) -> Iterator[Record]:
     """Read the records of a data shard, in order.
 
     Raises:
-        KaleidoError: If the shard is damaged or a row is not one that `record_row` makes.
+        KaleidoError: If the shard is damaged, or a row was not written by `record_row`.
     """
     for key, row in read_shard(path):
         images = [row[extension] for extension in IMAGE_EXTENSIONS if extension in row]
         if len(images) != 1:
-            raise damaged(path, f"row {key!r} has {len(images)} images in place of one.")
+            raise damaged(path, f"row {key!r} has {len(images)} images instead of one.")
         yield make_record(path, key, row.get("json", b""), images[0])
 
 

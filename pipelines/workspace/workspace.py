@@ -52,9 +52,11 @@ class Workspace:
         """
         root = path.resolve()
         if (root / SETTINGS_FILE).exists():
-            raise KaleidoError(str(root), "it is a workspace already.", "Use it as it is.")
+            why = "it is a workspace already."
+            raise KaleidoError(str(root), why, "Use it as it is.", "would-overwrite")
         if root.exists() and not root.is_dir():
-            raise KaleidoError(str(root), "it is not a folder.", "Choose another path.")
+            why = "it is not a folder."
+            raise KaleidoError(str(root), why, "Choose another path.", "bad-option")
         atomic_write(root / SETTINGS_FILE, write_toml(settings or Settings()).encode())
         return cls.find(explicit=root)
 
@@ -91,6 +93,7 @@ class Workspace:
             str(first),
             f"no {SETTINGS_FILE} is {where}.",
             "Run `kaleido init PATH` to make a workspace, or name one with --workspace.",
+            "input-missing",
         )
 
     @property
@@ -142,6 +145,7 @@ class Workspace:
                 f"name {name!r} for {folder}/",
                 "a name is 1 to 100 letters, digits, '-', '_' or '.', not beginning with '.'.",
                 "Choose another name.",
+                "bad-option",
             )
         return self.root / folder / name
 

@@ -63,15 +63,6 @@ def test_webdataset_reads_our_shards(tmp_path, records):
     assert {row["boxes.json"] for row in seen} == {b"[1]"}
 
 
-def test_we_read_webdatasets_shards(tmp_path):
-    webdataset = pytest.importorskip("webdataset")
-    path = tmp_path / "000000.tar"
-    with path.open("wb") as file, webdataset.TarWriter(file, encoder=False) as writer:
-        for key, fields in ROWS:
-            writer.write({"__key__": key, **fields})
-    assert list(read_shard(path)) == ROWS
-
-
 def test_a_cut_tar_is_an_error_wherever_it_is_cut(tmp_path):
     whole, cut = tmp_path / "whole.tar", tmp_path / "cut.tar"
     write_shard(whole, ROWS)
@@ -79,8 +70,9 @@ def test_a_cut_tar_is_an_error_wherever_it_is_cut(tmp_path):
     content = len(data.rstrip(b"\0"))
     for length in [*range(0, content + 512, 97), *range(0, content, 512)]:
         cut.write_bytes(data[:length])
-        with pytest.raises(KaleidoError, match=r"cut\.tar"):
+        with pytest.raises(KaleidoError) as caught:
             list(read_shard(cut))
+        assert caught.value.code == "bad-data" and caught.value.what == str(cut)
 
 
 def test_a_cut_between_members_yields_no_partial_row(tmp_path):
@@ -88,7 +80,7 @@ def test_a_cut_between_members_yields_no_partial_row(tmp_path):
     write_shard(path, [("a", {"json": b"{}", "png": b"p"})])
     path.write_bytes(path.read_bytes()[:1024])  # the json member, whole
     rows = read_shard(path)
-    with pytest.raises(KaleidoError, match="cut off"):
+    with pytest.raises(KaleidoError, match="truncated"):
         next(rows)
 
 
@@ -98,8 +90,9 @@ def test_a_damaged_later_header_is_an_error(tmp_path):
     data = bytearray(path.read_bytes())
     data[1024 + 150] ^= 0xFF  # in the checksum of the second header
     path.write_bytes(data)
-    with pytest.raises(KaleidoError, match="damaged"):
+    with pytest.raises(KaleidoError) as caught:
         list(read_shard(path))
+    assert caught.value.code == "bad-data"
 
 
 @given(st.data())
@@ -119,8 +112,9 @@ def test_damage_of_any_kind_never_escapes_as_another_error(tmp_path_factory, dat
 
 
 def test_a_missing_shard_is_named(tmp_path):
-    with pytest.raises(KaleidoError, match="does not exist"):
+    with pytest.raises(KaleidoError) as caught:
         list(read_shard(tmp_path / "none.tar"))
+    assert caught.value.code == "bad-data"
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "a/b", "../a", "é", "a b", "a\n", "x" * 73, "."])
@@ -145,13 +139,15 @@ def test_the_longest_names_fit(tmp_path):
 
 
 def test_a_key_that_comes_twice_is_refused(tmp_path):
-    with pytest.raises(KaleidoError, match="twice"):
+    with pytest.raises(KaleidoError) as caught:
         write_shard(tmp_path / "s.tar", [("a", {"x": b""}), ("b", {"x": b""}), ("a", {"y": b""})])
+    assert caught.value.code == "bad-data"
 
 
 def test_a_member_over_the_limit_is_refused(tmp_path):
-    with pytest.raises(BadRecord, match="over"):
+    with pytest.raises(BadRecord) as caught:
         write_shard(tmp_path / "s.tar", [("a", {"x": bytes(MAX_MEMBER + 1)})])
+    assert caught.value.code == "bad-record"
 
 
 def test_a_new_tar_is_not_described_by_the_old_manifest(tmp_path):
@@ -169,18 +165,18 @@ def test_records_come_back(tmp_path, records):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "name"),
     [
-        ({"image": b"BM" + bytes(60)}, "not PNG, JPEG or WebP"),
-        ({"caption": "\ud800"}, "cannot be written"),
-        ({"meta": {"truth": float("nan")}}, "cannot be written"),
-        ({"meta": {"truth": object()}}, "cannot be written"),
-        ({"meta": {"caption": "x"}}, "may not hold"),
+        ({"image": b"BM" + bytes(60)}, "PNG, JPEG or WebP"),
+        ({"caption": "\ud800"}, "JSON"),
+        ({"meta": {"truth": float("nan")}}, "JSON"),
+        ({"meta": {"truth": object()}}, "JSON"),
+        ({"meta": {"caption": "x"}}, "`caption`"),
     ],
 )
-def test_a_record_that_cannot_be_stored_says_why(records, change, message):
+def test_a_record_that_cannot_be_stored_says_why(records, change, name):
     values = {"key": "k", "image": records[0].image, "caption": "c", "meta": {}} | change
-    with pytest.raises(BadRecord, match=message):
+    with pytest.raises(BadRecord, match=name):
         record_row(Record(**values))
 
 

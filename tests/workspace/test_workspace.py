@@ -12,8 +12,9 @@ def test_init_writes_the_settings_once(tmp_path):
     workspace = Workspace.init(tmp_path / "new" / "ws")
     assert workspace.settings == Settings()
     assert (workspace.root / "kaleido.toml").read_text() == write_toml(Settings())
-    with pytest.raises(KaleidoError, match="already"):
+    with pytest.raises(KaleidoError) as caught:
         Workspace.init(workspace.root)
+    assert caught.value.code == "would-overwrite"
 
 
 def test_init_keeps_what_a_folder_holds(tmp_path):
@@ -24,8 +25,9 @@ def test_init_keeps_what_a_folder_holds(tmp_path):
 
 def test_init_on_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(KaleidoError, match="not a folder"):
+    with pytest.raises(KaleidoError) as caught:
         Workspace.init(tmp_path / "file")
+    assert caught.value.code == "bad-option"
 
 
 def test_find_looks_upward(tmp_path, monkeypatch):
@@ -48,13 +50,15 @@ def test_an_explicit_workspace_is_taken_as_named(tmp_path):
     workspace = Workspace.init(tmp_path / "ws")
     assert Workspace.find(explicit=workspace.root) == workspace
     (workspace.root / "a").mkdir()
-    with pytest.raises(KaleidoError, match="kaleido init"):
+    with pytest.raises(KaleidoError) as caught:
         Workspace.find(explicit=workspace.root / "a")
+    assert caught.value.code == "input-missing" and "kaleido init" in caught.value.hint
 
 
 def test_no_workspace_names_the_command(tmp_path):
-    with pytest.raises(KaleidoError, match="kaleido init"):
+    with pytest.raises(KaleidoError) as caught:
         Workspace.find(start=tmp_path)
+    assert caught.value.code == "input-missing" and "kaleido init" in caught.value.hint
 
 
 def test_places(workspace):
@@ -70,8 +74,9 @@ def test_places(workspace):
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\\b", "a\n"])
 def test_a_name_cannot_leave_its_folder(workspace, name):
     for place in (workspace.latents, workspace.models, workspace.samples, workspace.reports):
-        with pytest.raises(KaleidoError, match="Choose another name"):
+        with pytest.raises(KaleidoError) as caught:
             place(name)
+        assert caught.value.code == "bad-option"
 
 
 def test_data_shards_are_the_finished_ones_in_order(workspace, write_data, records):
