@@ -3,6 +3,7 @@ import pytest
 
 from pipelines.evaluate.metrics.statistics import (
     Estimate,
+    Interval,
     combine,
     difference_of_differences,
     jackknife,
@@ -156,3 +157,14 @@ def test_a_single_known_cell_is_the_mean():
     alone = np.full((3, 2), np.nan)
     alone[1, 0] = 7.0
     assert Estimate.mean_of(alone).value == 7.0
+
+
+def test_two_captions_give_an_interval_and_half_an_interval_is_none():
+    assert Estimate.mean_of(np.array([[0.0], [1.0]])).interval().known
+    assert not Interval(1.0, float("nan"), 2.0).known
+    assert not Interval(1.0, 0.0, float("nan")).known
+
+
+def test_a_ratio_to_a_negative_number_is_undefined():
+    rows = table(-9.0)
+    assert np.isnan(ratio(Estimate.mean_of(rows), Estimate.mean_of(rows)).value)
