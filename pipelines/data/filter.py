@@ -47,7 +47,10 @@ def write_filtered(
     """
     if target.resolve() == workspace.root:
         raise KaleidoError(
-            str(target), "these are the data that were checked.", "Name another folder."
+            str(target),
+            "these are the data that were checked.",
+            "Name another folder.",
+            "bad-option",
         )
     unknown = sorted(set(licences or ()) - set(found.licences))
     if unknown:
@@ -55,6 +58,7 @@ def write_filtered(
             ", ".join(unknown),
             "no record has this licence.",
             f"The data have: {', '.join(found.licences)}.",
+            "bad-option",
         )
     manifests = {path: read_manifest(path) for path in workspace.data_shards()}
     shards = {path: manifest for path, manifest in manifests.items() if manifest}

@@ -128,6 +128,7 @@ def _explained(name: str) -> Iterator[None]:
             f"the dataset cannot be read: {reason}.",
             "Check its name, --split, --config and --revision, and the connection; what was "
             "written stays, and the same command goes on.",
+            "bad-data",
         ) from error
 
 

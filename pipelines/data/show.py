@@ -115,7 +115,7 @@ def choose_records(
         unknown = sorted(set(keys) - {key for _, key in rows})
         if unknown:
             raise KaleidoError(
-                ", ".join(unknown), "no record has this key.", f"One is {rows[0][1]}."
+                ", ".join(unknown), "no record has this key.", f"One is {rows[0][1]}.", "bad-option"
             )
         rows = [row for row in rows if row[1] in keys]
     else:

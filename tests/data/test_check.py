@@ -145,5 +145,6 @@ def test_captions_and_licences_are_counted(checked):
 
 
 def test_without_data_it_names_the_command(workspace):
-    with pytest.raises(InputMissing, match="kaleido data"):
+    with pytest.raises(InputMissing) as caught:
         check_data(workspace)
+    assert caught.value.code == "input-missing"

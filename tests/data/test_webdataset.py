@@ -217,14 +217,18 @@ def test_a_member_that_comes_twice_and_files_beside_are_told_apart(workspace, tm
 @pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])
 def test_what_is_no_tar_is_refused_before_anything_is_written(workspace, tmp_path, data):
     (tmp_path / "one.tar").write_bytes(data)
-    with pytest.raises(KaleidoError, match=r"one\.tar.*not a readable tar"):
+    with pytest.raises(KaleidoError) as caught:
         write_webdataset(workspace, tmp_path / "one.tar")
+    assert caught.value.code == "bad-data"
+    assert "one.tar" in caught.value.what
     assert not workspace.data_shards()
 
 
 def test_a_path_without_shards_and_the_workspaces_own_are_named(workspace, shards, tmp_path):
-    with pytest.raises(KaleidoError, match=r"there is no \.tar here"):
+    with pytest.raises(KaleidoError) as caught:
         write_webdataset(workspace, tmp_path / "nowhere")
+    assert caught.value.code == "bad-data"
     write_webdataset(workspace, shards)
-    with pytest.raises(KaleidoError, match="the workspace's own shards"):
+    with pytest.raises(KaleidoError) as caught:
         write_webdataset(workspace, workspace.data)
+    assert caught.value.code == "bad-data"

@@ -60,9 +60,8 @@ def fetch(package: Package, folder: Path) -> Path:
     if path.is_file():
         _check(package, path)
     else:
-        with (
-            tempfile.TemporaryDirectory() as place
-        ):  # outside of any project, so that no .npmrc applies
+        # Outside of any project, so that no .npmrc applies.
+        with tempfile.TemporaryDirectory() as place:
             _pack(package, Path(place))
             fresh = Path(place) / package.file
             _check(package, fresh)

@@ -82,7 +82,7 @@ def _choose(names: Sequence[str], known: Sequence[Style]) -> list[Style]:
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise KaleidoError(
-            ", ".join(unknown), "no such style.", f"Choose among {', '.join(by_name)}."
+            ", ".join(unknown), "there is no such style.", f"Choose among {', '.join(by_name)}."
         )
     return [style for style in known if not names or style.name in names]
 
