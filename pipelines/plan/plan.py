@@ -15,7 +15,7 @@ from pipelines.models.prior import Prior
 from pipelines.plan.spread import choose, effective_number, similarity
 from pipelines.sample.decode import draw_z
 from pipelines.sample.draw import seeds_of
-from pipelines.sample.likelihood import z_nats
+from pipelines.sample.likelihood import structure_nats, z_nats
 from pipelines.workspace.settings import SampleSettings
 
 
@@ -29,12 +29,14 @@ class Plan:
             this z.
         z: The latent as text.
         nats: Mean cross-entropy of its tokens under the prior; lower is likelier.
+        structure: Nats of its labels, separators and ends together, see `structure_nats`.
     """
 
     caption: str
     index: int
     z: str
     nats: float
+    structure: float
 
     def document(self, side: int | None = None) -> Document:
         """Write it as a z document."""
@@ -87,7 +89,8 @@ def plan(
     if pool is None:
         return plans, None
     kernel = similarity([z_from_text(each.z) for each in plans])
-    chosen = choose(kernel, settings.n)
+    # Slips differ from everything else, so spread alone would prefer them.
+    chosen = choose(kernel, settings.n, -np.array([each.structure for each in plans]))
     first = list(range(settings.n))
     nats = np.array([each.nats for each in plans])
     gain = Gain(
@@ -107,8 +110,8 @@ def _drawn(
         encoded = prior.encode([caption])
     seeds = seeds_of(settings, "z", caption, range(count))
     texts = draw_z(prior, encoded, kinds, seeds, settings.temperature, settings.top_p)
-    nats = [np.nan if each is None else each.mean() for each in z_nats(prior, caption, texts)]
     return [
-        Plan(caption, index, text, float(value))
-        for index, (text, value) in enumerate(zip(texts, nats, strict=True))
+        Plan(caption, index, text, float(nats.mean()), structure_nats(prior, text, nats))
+        for index, (text, nats) in enumerate(zip(texts, z_nats(prior, caption, texts), strict=True))
+        if nats is not None  # every drawn z can be written by the grammar that drew it
     ]
