@@ -24,6 +24,9 @@ def main() -> None:
         os.environ.setdefault(name, value)
     try:
         fit_terminal()
+        from pipelines.core.compute import prepare_threads
+
+        prepare_threads()
         from kaleido_cli.app import app
 
         app(prog_name="kaleido")

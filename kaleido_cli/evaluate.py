@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.completion import complete_models, complete_reports
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     JsonOption,
@@ -28,7 +29,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    cls=settings_of("evaluate.*"),
+    cls=settings_of("evaluate.*", "compute.*"),
     epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first",
 )
 def evaluate(
@@ -38,6 +39,7 @@ def evaluate(
         typer.Option(
             metavar="MODELS",
             help="baseline, kaleido, or both, with a comma; one alone is compared with nothing.",
+            autocompletion=complete_models,
         ),
     ] = None,
     z: ZOption = None,
@@ -62,7 +64,9 @@ def evaluate(
             help="Draw the paper's toy into reports/toy instead: two classes of two modes.",
         ),
     ] = False,
-    name: Annotated[str, typer.Option(help="Folder under reports/.")] = "evaluation",
+    name: Annotated[
+        str, typer.Option(help="Folder under reports/.", autocompletion=complete_reports)
+    ] = "evaluation",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

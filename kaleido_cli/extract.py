@@ -168,7 +168,10 @@ for _name, _command in COMMANDS.items():
     app.command(
         _name,
         cls=settings_of(
-            *(f"extract.{pattern}" for pattern in _command.settings), *COMMON, short=_command.short
+            *(f"extract.{pattern}" for pattern in _command.settings),
+            *COMMON,
+            *["compute.device"] * (_name != "palette"),  # no network
+            short=_command.short,
         ),
         help=_command.help,
         epilog=f"Example: kaleido extract {_command.example}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import make_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperCommand
 
+from kaleido_cli.completion import complete_kinds
 from pipelines.core.errors import KaleidoError
 from pipelines.workspace.config import describe, find_setting, parse
 from pipelines.workspace.settings import SETTINGS, Setting
@@ -96,9 +98,24 @@ def _field(item: Setting, short: str) -> tuple[str, Any, Any]:
         show_default=_shown(item.default),
         rich_help_panel=PANEL,
         callback=_flag,
+        autocompletion=_completion(item),
     )
     kind = str if is_list else item.type
     return item.name.replace(".", _DOT), Annotated[kind | None, option], None
+
+
+def _completion(item: Setting) -> Callable[[str], list[str]] | None:
+    """Return what completes the value of a flag, if there is anything to choose from."""
+    if item.key == "z_kinds":
+        return complete_kinds
+    choices = item.declared.choices
+    if not choices:
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
 
 
 def _shown(value: Any) -> str | bool:

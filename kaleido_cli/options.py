@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaleido_cli.completion import complete_kinds
 from kaleido_cli.flags import changes_of
+from pipelines.core.compute import choose_device
 from pipelines.core.errors import KaleidoError
 from pipelines.workspace.config import override
 
@@ -32,7 +34,12 @@ JsonOption = Annotated[
 ]
 ZOption = Annotated[
     str | None,
-    typer.Option("--z", metavar="KINDS", help="Kinds of latents, with commas: boxes,palette."),
+    typer.Option(
+        "--z",
+        metavar="KINDS",
+        help="Kinds of latents, with commas: boxes,palette.",
+        autocompletion=complete_kinds,
+    ),
 ]
 
 
@@ -52,7 +59,9 @@ def open_workspace(
         require_local(path)
     workspace = Workspace.find(explicit=path)
     changes = changes_of(context) | dict(more or {})
-    return replace(workspace, settings=override(workspace.settings, changes))
+    settings = override(workspace.settings, changes)
+    choose_device(settings.compute.device)
+    return replace(workspace, settings=settings)
 
 
 def require_local(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.completion import complete_samples
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     JsonOption,
@@ -24,6 +25,7 @@ from kaleido_cli.options import (
     require_local,
     split_names,
 )
+from pipelines.core.compute import choose_device
 from pipelines.core.errors import InputMissing
 from pipelines.models.registry import uses_own_models
 from pipelines.sample.folder import require_new
@@ -43,7 +45,7 @@ WAIT_SECONDS = 1.0
 
 
 @app.command(
-    cls=settings_of("sample.*"),
+    cls=settings_of("sample.*", "compute.*"),
     epilog='Example: kaleido sample "two circles and a star" --n 16 --seed 7 --name stars',
 )
 def sample(
@@ -73,7 +75,10 @@ def sample(
     z: ZOption = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Folder under samples/; by default from the caption."),
+        typer.Option(
+            help="Folder under samples/; by default from the caption.",
+            autocompletion=complete_samples,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -144,7 +149,9 @@ def open_for_captions(context: typer.Context, path: Path | None, has_captions: b
                 'Give a caption for the embedded models, `kaleido sample "two circles and a '
                 'star"`, or run `kaleido init PATH` to make a workspace.',
             ) from error
-    return Workspace(Path.cwd(), override(Settings(), changes_of(context)))
+    settings = override(Settings(), changes_of(context))
+    choose_device(settings.compute.device)
+    return Workspace(Path.cwd(), settings)
 
 
 def _warn_of_unknown_words(captions: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ YesOption = Annotated[
 
 
 @app.command(
-    cls=settings_of("tokenizer.*"),
+    cls=settings_of("tokenizer.*", "compute.*"),
     epilog="Example: kaleido train tokenizer --steps 2000 --batch-size 64",
 )
 def tokenizer(
@@ -57,7 +57,9 @@ def tokenizer(
     show_next_step(opened, as_json)
 
 
-@app.command(cls=settings_of("prior.*"), epilog="Example: kaleido train prior --steps 2000")
+@app.command(
+    cls=settings_of("prior.*", "compute.*"), epilog="Example: kaleido train prior --steps 2000"
+)
 def prior(
     context: typer.Context,
     restart: RestartOption = False,
@@ -77,7 +79,7 @@ def prior(
 
 
 @app.command(
-    cls=settings_of("diffusion.*"),
+    cls=settings_of("diffusion.*", "compute.*"),
     epilog="Example: kaleido train diffusion --steps 2000 --batch-size 16",
 )
 def diffusion(

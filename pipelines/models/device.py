@@ -7,14 +7,38 @@ from contextlib import contextmanager
 
 import torch
 
+from pipelines.core.compute import chosen_device
+from pipelines.core.errors import KaleidoError
 from pipelines.core.processes import worker_number
 
 
 def compute_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU; worker processes share out several GPUs."""
+    """Return the chosen device, or else the GPU if there is one.
+
+    Of several GPUs each worker process takes its own.
+
+    Raises:
+        KaleidoError: If the chosen device does not exist.
+    """
+    if (name := chosen_device()) != "auto":
+        return _require_device(name)
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", worker_number() % torch.cuda.device_count())
+
+
+def _require_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise KaleidoError(
+            f"device {name!r}",
+            f"torch cannot use it ({str(error).strip().splitlines()[0]}).",
+            "`kaleido doctor` lists the devices.",
+            code="bad-setting",
+        ) from error
+    return device
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import nn
 from pipelines.core.memory import is_out_of_memory, out_of_memory
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
+from pipelines.models.device import compute_device
 from pipelines.train.checkpoint import RunState, restore_run, save_run
 from pipelines.train.ema import Ema, buffers, trainable
 from pipelines.train.fetch import fetch
@@ -120,6 +121,7 @@ class _Run:
     ) -> None:
         self._task, self._options, self._name = task, options, name
         self._checkpoint, self._settings = checkpoint, settings
+        compute_device()  # a chosen device that does not exist has an error of its own
         self._accelerator = Accelerator()
         self.device = self._accelerator.device
         task.to(self.device)

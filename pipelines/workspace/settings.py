@@ -324,6 +324,15 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class ComputeSettings:
+    """Where networks compute."""
+
+    device: str = setting(
+        "auto", "auto takes a GPU if there is one; otherwise cpu, cuda, cuda:1, mps and so on."
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole file, a section per field."""
 
@@ -334,6 +343,7 @@ class Settings:
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pipelines.core.errors import KaleidoError
 from pipelines.models.device import compute_device, in_fp32
 
 
@@ -21,6 +22,21 @@ def test_workers_share_the_gpus_evenly(monkeypatch, gpus, worker, expected) -> N
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr("pipelines.models.device.worker_number", lambda: worker)
     assert compute_device() == torch.device(expected)
+
+
+def test_a_chosen_device_is_taken(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("KALEIDO_DEVICE", "cpu")
+    assert compute_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["quantum", "cuda:99", "mps:7"])
+def test_a_device_that_does_not_exist_is_named(monkeypatch, name) -> None:
+    monkeypatch.setenv("KALEIDO_DEVICE", name)
+    with pytest.raises(KaleidoError) as caught:
+        compute_device()
+    assert caught.value.code == "bad-setting"
+    assert name in caught.value.what
 
 
 def test_the_users_precision_comes_back() -> None:
