@@ -13,6 +13,7 @@ from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.frechet import frechet_by_caption
 from pipelines.evaluate.metrics.kernels import clip_gaussian, mmd_across_captions, mmd_by_caption
 from pipelines.evaluate.metrics.manifolds import Balls, prdc
+from pipelines.evaluate.metrics.plain_features import split
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed
 
@@ -63,9 +64,9 @@ def feature_metrics(
         texts: As in `feature_distances`.
 
     Returns:
-        Estimates by metric: ``vendi``, ``vendi.infinity`` and ``mss``, where a caption has two
-        pictures, ``edges``, and `adherence`. ``clip``: 100 times the cosine of picture and
-        caption, where that is positive (CLIPScore, 2104.08718, without its factor of 2.5).
+        Estimates by metric: ``vendi``, ``vendi.infinity``, ``mss`` and `plain_diversity`, where a
+        caption has two pictures, ``edges``, and `adherence`. ``clip``: 100 times the cosine of
+        picture and caption, where positive (CLIPScore, 2104.08718, without its factor of 2.5).
     """
     estimates = {"edges": edge_ratio(seen, reference)}
     if texts is not None:
@@ -74,6 +75,7 @@ def feature_metrics(
     if seen.features.shape[2] >= LEAST_VALID:
         for name, score in DIVERSITY.items():
             estimates[name] = by_groups(seen, score)
+        estimates |= plain_diversity(seen)
     return estimates | adherence(seen)
 
 
@@ -105,6 +107,23 @@ def set_metrics(seen: Observed, reference: Observed) -> dict[str, Estimate]:
         name: Estimate.mean_of(points.reshape(captions, seeds, -1).mean(2))
         for name, points in shares.items()
     }
+
+
+def plain_diversity(seen: Observed) -> dict[str, Estimate]:
+    """Measure diversity in feature spaces without a network, see `plain_features`.
+
+    Returns:
+        ``vendi.SPACE`` and ``mss.SPACE`` for each space; nothing where a caption has one picture.
+    """
+    if seen.plain.shape[2] < LEAST_VALID:
+        return {}
+    values = {}
+    for space, rows in split(seen.plain).items():
+        for name, score in (("vendi", vendi), ("mss", mss)):
+            values[f"{name}.{space}"] = Estimate.mean_of(
+                np.array([[score(group) for group in by_seed] for by_seed in rows])
+            )
+    return values
 
 
 def by_groups(seen: Observed, score: Callable[[np.ndarray], float]) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipelines.evaluate.adherence.palettes import palette_fits
 from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.metrics.edges import edge_energy
 from pipelines.evaluate.metrics.feature_set import FeatureSet
+from pipelines.evaluate.metrics.plain_features import plain_features
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observations import Verdict
 from pipelines.latents.base import Latent
@@ -33,6 +34,10 @@ SHOWN = (6, 8)
 """Captions in the report's grids, and pictures of each."""
 
 
+def _no_features() -> np.ndarray:
+    return np.zeros((0, 0, 0, 0), np.float32)
+
+
 @dataclass(frozen=True)
 class Cell:
     """What was seen of one source's pictures under one seed.
@@ -47,6 +52,7 @@ class Cell:
             has no tokens, or nothing reads them.
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
             the report's grids. They are not chosen.
+        plain: Features without a network, float32 (captions, n, d), see `plain_features`.
     """
 
     features: np.ndarray
@@ -56,6 +62,7 @@ class Cell:
     colours: np.ndarray
     ids: np.ndarray
     shown: np.ndarray
+    plain: np.ndarray = field(default_factory=_no_features)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Observed:
         colours: As in `Cell`, (captions, seeds, n, 6).
         ids: As in `Cell`, int32 (captions, seeds, n, 2, cells).
         shown: Of the first seed, as in `Cell`.
+        plain: As in `Cell`, float32 (captions, seeds, n, d).
     """
 
     features: np.ndarray
@@ -79,6 +87,7 @@ class Observed:
     colours: np.ndarray
     ids: np.ndarray
     shown: np.ndarray
+    plain: np.ndarray = field(default_factory=_no_features)
 
     @property
     def texts(self) -> list[str]:
@@ -128,7 +137,7 @@ def observe(
         advance: Told of each finished caption.
         tokenizer: Reads the tokens of pictures whose z has some.
     """
-    features, verdicts, edges, colours, ids = [], [], [], [], []
+    features, verdicts, edges, colours, ids, plain = [], [], [], [], [], []
     texts: list[list[str]] = []
     shown: list[np.ndarray] = []
     for caption in captions:
@@ -137,6 +146,7 @@ def observe(
         features.append(rows)
         verdicts.append(judged)
         edges.append(edge_energy(images))
+        plain.append(plain_features(images))
         colours.append(palette_fits(z, images, texts[-1] if texts else ()))
         if tokenizer and _has(z, Tokens):
             ids.append(tokenizer.read(images, z))
@@ -146,7 +156,7 @@ def observe(
         if len(shown) < SHOWN[0]:
             shown.append(images[: SHOWN[1]].copy())
         advance(1)
-    arrays = (np.array(values) for values in (edges, colours, ids, shown))
+    arrays = (np.array(values) for values in (edges, colours, ids, shown, plain))
     return Cell(np.array(features), verdicts, texts, *arrays)
 
 
@@ -164,6 +174,7 @@ def join(cells: Sequence[Cell]) -> Observed:
         np.stack([cell.colours for cell in cells], axis=1),
         np.stack([cell.ids for cell in cells], axis=1),
         cells[0].shown,
+        np.stack([cell.plain for cell in cells], axis=1),
     )
 
 

@@ -18,6 +18,7 @@ from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.measure import edge_ratio, feature_distances, feature_metrics
 from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.memorization import digest, training_pictures
+from pipelines.evaluate.metrics.plain_features import SPACES
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
@@ -28,6 +29,8 @@ from pipelines.models.hub import model_folder
 from pipelines.models.pixels import reduced_pixels
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
+
+PLAIN_VENDI = tuple(f"vendi.{space}" for space in SPACES)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class DataProtocol:
         )
         # Vendi scores and Fréchet distances depend on how many pictures there are.
         settings = workspace.settings.evaluate
-        self._unlike = {"vendi", "vendi.infinity"} if each != settings.n else set()
+        self._unlike = {"vendi", "vendi.infinity", *PLAIN_VENDI} if each != settings.n else set()
         self._unlike |= {"frechet"} if each != settings.n * len(settings.seeds) else set()
 
     def real(self, n: int, side: int) -> dict[str, PictureSource]:

@@ -17,10 +17,18 @@ from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.cache import CellStore
 from pipelines.evaluate.metrics.calibration import calibration
-from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, MODELS, aims, changes, parity
+from pipelines.evaluate.metrics.compare import (
+    BASELINE,
+    KALEIDO,
+    MODELS,
+    RIVAL,
+    aims,
+    changes,
+    parity,
+)
 from pipelines.evaluate.metrics.memorization import copies
 from pipelines.evaluate.metrics.perplexity import perplexity
-from pipelines.evaluate.metrics.statistics import Estimate
+from pipelines.evaluate.metrics.statistics import Estimate, clustered
 from pipelines.evaluate.metrics.variance_explained import explained
 from pipelines.evaluate.observe import SHOWN, Observed
 from pipelines.evaluate.protocol import Compared, EvaluationProtocol, ProtocolChoice
@@ -29,7 +37,7 @@ from pipelines.evaluate.report.markdown import markdown
 from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import report_json, rows_of
 from pipelines.evaluate.report.track import require_tracker, track
-from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep
+from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.workspace.settings import ExtractSettings
@@ -208,11 +216,9 @@ def _compare(
 ) -> Report:
     pictures, reference = seen.pictures, seen.pictures["reference", 0.0]
     estimates = {
-        key: protocol.measure(value, reference)
-        for key, value in pictures.items()
-        if key[0] in bundles
+        key: protocol.measure(pictures[key], reference) for key in drawn_sources(plan, bundles)
     }
-    data = protocol.measure_real(pictures.get(("data", 0.0)), reference)
+    data = clustered(protocol.measure_real(pictures.get(("data", 0.0)), reference), protocol.groups)
     for key, values in _of_prior(plan, bundles, pictures).items():
         estimates[key] |= values
     if seen.training is not None:
@@ -220,26 +226,32 @@ def _compare(
             values["copies"] = copies(pictures[key], reference, seen.training)
     for key, cell in seen.twins.items():
         estimates[key]["explained"] = explained(pictures[key], cell)
+    estimates = {key: clustered(values, protocol.groups) for key, values in estimates.items()}
+    found = list(dict.fromkeys(source for source, _ in estimates))
     both, notes = len(bundles) > 1, protocol.notes
     return Report(
         plan=asdict(plan),
         features=protocol.name,
         tokenizer=protocol.truth.tokenizer.name if protocol.truth.tokenizer else "",
         notes=notes,
-        sources={model: bundle.source for model, bundle in bundles.items()},
-        images_seen=_images_seen(bundles),
-        z_kinds={model: bundle.z_kinds for model, bundle in bundles.items()},
-        parity=parity(estimates, protocol.notes.parity_unknown, protocol.notes.parity_entropies)
-        if both
-        else None,
+        sources={name: _model_of(name, bundles).source for name in found},
+        images_seen={name: _model_of(name, bundles).diffusion.images_seen for name in found},
+        z_kinds={name: _model_of(name, bundles).z_kinds for name in found},
+        parity=parity(estimates, notes.parity_unknown, notes.parity_entropies) if both else None,
         changes=changes(estimates, notes.headlines) if both else [],
         aims=aims(estimates) if both else [],
         estimates=estimates,
         data=data,
         real=(plan.seeds[: reference.features.shape[1]], reference.features.shape[2]),
-        grids=_grids(plan, tuple(bundles), pictures),
+        clusters=protocol.groups,
+        grids=_grids(plan, found, pictures),
         command=command,
     )
+
+
+def _model_of(source: str, bundles: Mapping[str, Bundle]) -> Bundle:
+    """Return the model that draws a source: the rival is the baseline, guided otherwise."""
+    return bundles[BASELINE if source == RIVAL else source]
 
 
 def _of_prior(
@@ -261,6 +273,7 @@ def _of_prior(
 def _grids(plan: Plan, models: Sequence[str], seen: Mapping[Key, Observed]) -> list[Grid]:
     ends = sorted({plan.cfg[0], plan.cfg[-1]}, reverse=True)
     rows = [("reference", 0.0), *((model, cfg) for cfg in ends for model in models)]
+    rows = [row for row in rows if row in seen]
     return [
         Grid(caption, [(*row, seen[row].shown[number]) for row in rows])
         for number, caption in enumerate(plan.captions[: SHOWN[0]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.core.progress import Advance, Progress
 from pipelines.evaluate.cache import CellStore, bundle_hash
+from pipelines.evaluate.metrics.compare import BASELINE, MODELS, PARITY_CFG, RIVAL, WINDOW
 from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, PictureSource, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
@@ -39,16 +40,17 @@ class Plan:
     cfg_end: float
     training: int
 
-    def options(self, scale: float) -> SampleSettings:
-        """How to draw at a scale; each repetition has its own seed."""
+    def options(self, source: str, scale: float) -> SampleSettings:
+        """How a source draws at a scale; each repetition has its own seed."""
+        begin, end = WINDOW if source == RIVAL else (self.cfg_begin, self.cfg_end)
         return SampleSettings(
             n=self.n,
             cfg=scale,
             steps=self.steps,
             temperature=self.temperature,
             top_p=self.top_p,
-            cfg_begin=self.cfg_begin,
-            cfg_end=self.cfg_end,
+            cfg_begin=begin,
+            cfg_end=end,
             batch_size=min(self.n, MOST_AT_ONCE),
         )
 
@@ -98,12 +100,13 @@ class Sweep:
 
     def _pictures(self) -> dict[Key, Observed]:
         sources, real = self._sources(), self._plan.seeds[: self._protocol.real_seeds]
-        seeds = {key: self._plan.seeds if key[0] in self._bundles else real for key in sources}
+        drawn = drawn_sources(self._plan, self._bundles)
+        seeds = {key: self._plan.seeds if key in drawn else real for key in sources}
         total = sum(map(len, seeds.values())) * len(self._plan.captions)
         seen = {}
         with self._progress.task("evaluate", total, "caption") as advance:
             for (model, cfg), (source, metadata) in sources.items():
-                label = f"{model} CFG {cfg:g}" if model in self._bundles else model
+                label = f"{model} CFG {cfg:g}" if (model, cfg) in drawn else model
                 noted = _noting(advance, label)
                 cells = [
                     self._cell(f"{label} seed {seed}", source, metadata, seed, noted)
@@ -135,17 +138,17 @@ class Sweep:
             (purpose, 0.0): (source, {"real": purpose, "z": self._protocol.truth.metadata})
             for purpose, source in self._protocol.real(self._plan.n, self._side).items()
         }
-        for model, bundle in self._bundles.items():
-            for scale in self._plan.cfg:
-                source = samples_of(bundle, self._plan.options(scale))
-                sources[model, scale] = source, self._metadata(bundle, scale)
+        for (name, scale), model in drawn_sources(self._plan, self._bundles).items():
+            options = self._plan.options(name, scale)
+            source = samples_of(self._bundles[model], options)
+            sources[name, scale] = source, self._metadata(self._bundles[model], options)
         return sources
 
-    def _metadata(self, bundle: Bundle, scale: float) -> dict[str, Any]:
+    def _metadata(self, bundle: Bundle, options: SampleSettings) -> dict[str, Any]:
         tokenizer = self._protocol.truth.tokenizer
         return {
             "model": bundle_hash(bundle),
-            "options": asdict(self._plan.options(scale)),
+            "options": asdict(options),
             "tokenizer": tokenizer.name if tokenizer and bundle.z_kinds else "",
         }
 
@@ -160,8 +163,9 @@ class Sweep:
                 drawn = pictures[model, scale].z
                 z = {text: drawn[index][0] for index, text in enumerate(plan.captions)}
                 bundle, label = self._bundles[model], f"{model} CFG {scale:g}"
-                source = twins_of(bundle, plan.options(scale), z)
-                metadata = self._metadata(bundle, scale) | {"twins": TWINS}
+                options = plan.options(model, scale)
+                source = twins_of(bundle, options, z)
+                metadata = self._metadata(bundle, options) | {"twins": TWINS}
                 noted = _noting(advance, label)
                 twins[model, scale] = self._cell(f"{label} twins", source, metadata, seed, noted)
         return twins
@@ -179,6 +183,26 @@ class Sweep:
         if not cell.features.size:  # all records are held out
             return None
         return cell.features.reshape(-1, cell.features.shape[-1])
+
+
+def drawn_sources(plan: Plan, models: Container[str]) -> dict[Key, str]:
+    """List what is drawn: each model at each scale, and the rival where two models are compared.
+
+    The rival is the baseline with other guidance. Without guidance they are one, so it is not
+    drawn there.
+
+    Returns:
+        Source and guidance scale -> the model that draws it.
+    """
+    drawn: dict[Key, str] = {}
+    for model in MODELS:
+        if model in models:
+            drawn |= {(model, scale): model for scale in plan.cfg}
+        if model == BASELINE and all(each in models for each in MODELS):
+            guided = [scale for scale in plan.cfg if scale != PARITY_CFG]
+            if (plan.cfg_begin, plan.cfg_end) != WINDOW:
+                drawn |= {(RIVAL, scale): BASELINE for scale in guided}
+    return drawn
 
 
 def _noting(advance: Advance, label: str) -> Advance:

@@ -14,6 +14,7 @@ from pipelines.evaluate.measure import (
     LEAST_VALID,
     by_groups,
     edge_ratio,
+    plain_diversity,
     set_metrics,
 )
 from pipelines.evaluate.metrics.statistics import Estimate, combine
@@ -50,9 +51,9 @@ def measure(
     Returns:
         Estimates by metric. Over all pictures together: ``frechet``, ``mmd``, ``precision``,
         ``recall``, ``density``, ``coverage.real``. Over the n pictures of a caption under one
-        seed: ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy over that of real
-        pictures) and ``caption`` (share that shows exactly the captioned objects, in the colours
-        that the caption states: the valid ones). Over the valid ones among them: ``vendi.valid``
+        seed: `plain_diversity`, ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy over
+        that of real pictures) and ``caption`` (share of valid pictures: those that show exactly
+        the captioned objects, in the colours that are stated). Over valid pictures: ``vendi.valid``
         and the like, ``entropy.FACTOR`` (nats), ``entropy.FACTOR.real`` (what as many real
         pictures have) and ``coverage.FACTOR``; these say how many pictures they used and skip
         groups with too few. Of z, where there is one: see `adherence`, `text_metrics` and
@@ -65,6 +66,7 @@ def measure(
     values["caption"] = Estimate.mean_of(valid.mean(2))
     for name, score in DIVERSITY.items():
         values |= _diversity(seen, valid, name, score)
+    values |= plain_diversity(seen)
     for factor in FACTORS:
         values |= _modes(seen, drawn, real, asked, factor)
     values |= adherence(seen, {"description": description_adherence})

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 
 from pipelines.core.files import atomic_write
+from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.evaluate.report.contents import NAMES
-from pipelines.evaluate.report.document import document, section, table
+from pipelines.evaluate.report.document import render_template
 from pipelines.scenes.toy import CLASSES, MODES, Drawn, draw_toy
 from pipelines.workspace.workspace import Workspace
 
@@ -87,33 +89,22 @@ def render_toy(drawn: Sequence[Drawn], rows: Sequence[dict[str, Any]]) -> str:
         for model in dict.fromkeys(each.model for each in drawn)
     ]
     strongest = scales[-1]
-    left, kept = (
-        _value(rows, model, strongest, "entropy.mode") for model in ("baseline", "kaleido")
-    )
-    return document(
-        "Kaleido: the toy",
-        [
-            "<header><h1>Guidance alone picks one mode; a latent keeps both</h1>"
-            '<p class="lead">Two classes of two modes. The baseline knows the class. Kaleido draws '
-            "the mode freely first, and is then guided as strongly. Both denoisers are exact, so "
-            f"training plays no part. At CFG {strongest:g} the modes of a class have an entropy of "
-            f"{left:.2f} nats without a latent and {kept:.2f} with one; {math.log(2):.2f} is all "
-            "there is.</p></header>",
-            section("Samples", _figure(drawn, scales)),
-            section("Numbers", table(header, numbers) + _caveat()),
-        ],
+    left, kept = (_value(rows, model, strongest, "entropy.mode") for model in (BASELINE, KALEIDO))
+    return render_template(
+        "toy.html",
+        "pipelines.scenes",
+        title="Kaleido: the toy",
+        strongest=strongest,
+        left=left,
+        kept=kept,
+        most=math.log(2),
+        figure=_figure(drawn, scales),
+        header=header,
+        rows=numbers,
     )
 
 
-def _caveat() -> str:
-    return (
-        "<p>What a latent does not cure: strong guidance also pushes samples away from the other "
-        "class, beyond where data lie, with a latent as without. Means of three seeds, 500 samples "
-        "of each class; <code>kaleido evaluate --toy</code> makes this page again.</p>"
-    )
-
-
-def _figure(drawn: Sequence[Drawn], scales: Sequence[float]) -> str:
+def _figure(drawn: Sequence[Drawn], scales: Sequence[float]) -> Markup:
     panels = []
     for each in drawn:
         column, row = scales.index(each.scale), int(each.model == "kaleido")
@@ -122,7 +113,7 @@ def _figure(drawn: Sequence[Drawn], scales: Sequence[float]) -> str:
         "Samples in the plane, baseline above Kaleido, guidance growing to the right. The "
         "baseline's gather at the outer mode of each class; Kaleido's stay at both."
     )
-    return (
+    return Markup(  # of numbers and our own words
         f'<figure><svg viewBox="0 0 {SIDE * len(scales)} {2 * SIDE}" role="img" '
         f'aria-label="{spoken}">{"".join(panels)}</svg>'
         "<figcaption>Crosses are the modes. Above p(x|c), below p(z|c) p(x|z,c).</figcaption>"

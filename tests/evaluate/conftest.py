@@ -185,6 +185,7 @@ def report(data, reference) -> Report:
         estimates=estimates,
         data=real,
         real=((0, 1), 12),
+        clusters=("two hearts", "a star"),
         grids=[Grid(HOSTILE, [("reference", 0.0, pictures), ("baseline", 7.5, pictures)])],
         command="kaleido evaluate --name x",
     )

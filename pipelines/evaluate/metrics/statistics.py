@@ -1,10 +1,10 @@
-"""Intervals: what the numbers would be with other captions and other seeds."""
+"""Intervals over captions and seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,12 +38,16 @@ class Estimate:
             the value, or near it for pseudo-values of a number that is no average.
         pictures: How many it was computed from; None for all.
         skipped: Groups, each a caption under a seed, that gave no value to the mean.
+        clusters: For each caption, the name of its cluster. Captions of one cluster, such as
+            wordings of one combination of objects, are resampled together. Empty if each caption
+            is a cluster of its own.
     """
 
     value: float
     table: np.ndarray
     pictures: int | None = None
     skipped: int = 0
+    clusters: tuple[str, ...] = ()
 
     @classmethod
     def mean_of(cls, table: np.ndarray, counts: np.ndarray | None = None) -> Estimate:
@@ -70,9 +74,17 @@ class Estimate:
         return cls(value, np.repeat(pseudo[:, None], seeds, axis=1))
 
     def interval(self) -> Interval:
-        """Bootstrap over captions and seeds, see `resample`; none for fewer than two captions."""
-        draws = self.value + _means(resample(self.table)) - _means(self.table[None])[0]
-        return _percentiles(self.value, draws, self.table)
+        """Bootstrap over clusters of captions and seeds; none for fewer than two clusters."""
+        return _percentiles(self.value, self.draws(), self.table, self.clusters)
+
+    def draws(self) -> np.ndarray:
+        """Return the values of `RESAMPLES` resamples, see `resampled_means`."""
+        return self.value + resampled_means(self.table, self.clusters) - _means(self.table[None])[0]
+
+
+def clustered(values: Mapping[str, Estimate], clusters: Sequence[str]) -> dict[str, Estimate]:
+    """Tell estimates which captions belong together, see `Estimate.clusters`."""
+    return {name: replace(value, clusters=tuple(clusters)) for name, value in values.items()}
 
 
 def jackknife(
@@ -97,26 +109,50 @@ def jackknife(
     return whole, pseudo
 
 
-def resample(table: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Resample a table's rows and columns, captions and seeds as crossed factors.
+def resampled_means(
+    table: np.ndarray, clusters: Sequence[str] = (), count: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """Average a table over resampled captions and seeds, which are crossed factors.
 
-    Both are drawn with replacement, independently: a resample holds all its captions under all its
-    seeds (Owen's pigeonhole bootstrap, 2007). Tables of equal shape are resampled alike, so two
-    models are compared on the same captions and seeds.
+    Clusters of captions and seeds are drawn with replacement, independently: a resample holds all
+    captions of its clusters under all its seeds (Owen's pigeonhole bootstrap, 2007). Tables of
+    equal shape and clusters are resampled alike, so that models are compared on the same captions
+    and seeds.
 
     Args:
-        table: (captions, seeds).
+        table: (captions, seeds); cells that are not finite are left out.
+        clusters: For each caption, the name of its cluster; empty if each is one.
         count: Number of resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
-        (count, captions, seeds).
+        (count,), NaN where a resample has no finite cell.
     """
     captions, seeds = table.shape
-    rng = generator(seed, "bootstrap", f"{captions}x{seeds}")
-    rows = rng.integers(captions, size=(count, captions, 1))
-    columns = rng.integers(seeds, size=(count, 1, seeds))
-    return table[rows, columns]
+    indices = _cluster_indices(captions, clusters)
+    number = int(indices.max()) + 1
+    rng = generator(seed, "bootstrap", f"{number}x{seeds}")
+    rows = _times(rng.integers(number, size=(count, number)), number)[:, indices]
+    columns = _times(rng.integers(seeds, size=(count, seeds)), seeds)
+    known = np.isfinite(table)
+    totals = np.einsum("rc,cs,rs->r", rows, np.where(known, table, 0.0), columns)
+    weights = np.einsum("rc,cs,rs->r", rows, known.astype(float), columns)
+    return np.where(weights > 0, totals / np.maximum(weights, 1), np.nan)
+
+
+def _cluster_indices(captions: int, clusters: Sequence[str]) -> np.ndarray:
+    """Number the clusters in the order of their first captions: int (captions,)."""
+    if not clusters:
+        return np.arange(captions)
+    numbers = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    return np.array([numbers[name] for name in clusters])
+
+
+def _times(chosen: np.ndarray, number: int) -> np.ndarray:
+    """How often each of `number` indices occurs in each row: (count, k) -> (count, number)."""
+    counts = np.zeros((len(chosen), number))
+    np.add.at(counts, (np.arange(len(chosen))[:, None], chosen), 1.0)
+    return counts
 
 
 def combine(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
@@ -124,6 +160,7 @@ def combine(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
     return Estimate(
         sum(weight * part.value for weight, part in parts),
         sum((weight * part.table for weight, part in parts), np.zeros_like(parts[0][1].table)),
+        clusters=parts[0][1].clusters,
     )
 
 
@@ -142,21 +179,23 @@ def difference_of_differences(
 
 def ratio(above: Estimate, below: Estimate) -> Interval:
     """Interval of a quotient, both resampled alike; NaN where the denominator is not positive."""
-    draws = [
-        part.value + _means(resample(part.table)) - _means(part.table[None])[0]
-        for part in (above, below)
-    ]
+    draws = [part.draws() for part in (above, below)]
     if not below.value > 0.0:
         return Interval(float("nan"), float("nan"), float("nan"))
     sound = draws[1] > 0.0
     quotients = draws[0][sound] / draws[1][sound]
-    return _percentiles(above.value / below.value, quotients, above.table + below.table)
+    return _percentiles(
+        above.value / below.value, quotients, above.table + below.table, above.clusters
+    )
 
 
-def _percentiles(value: float, draws: np.ndarray, table: np.ndarray) -> Interval:
+def _percentiles(
+    value: float, draws: np.ndarray, table: np.ndarray, clusters: Sequence[str] = ()
+) -> Interval:
     finite = draws[np.isfinite(draws)]
-    # One caption shows nothing of how captions differ: every resample of it is itself.
-    if not finite.size or np.isfinite(table).any(axis=1).sum() < 2:
+    known = np.unique(_cluster_indices(len(table), clusters)[np.isfinite(table).any(axis=1)])
+    # A single cluster tells nothing about how clusters differ: every resample of it is itself.
+    if not finite.size or len(known) < 2:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(finite, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
     return Interval(value, float(low), float(high))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup, escape
 
 from pipelines.evaluate.metrics.statistics import Interval
 
@@ -25,7 +26,7 @@ class Line:
 
 def line_chart(
     title: str, y_label: str, lines: Sequence[Line], reference: float | None = None
-) -> str:
+) -> Markup:
     """Draw values over the guidance scale, with whiskers for intervals.
 
     Args:
@@ -46,7 +47,7 @@ def line_chart(
     ]
     known = [v for v in (*values, reference) if v is not None and math.isfinite(v)]
     if not scales or not known:
-        return ""
+        return Markup("")
     high = max(known)
     ticks = nice_ticks(min(*known, high - _LEAST_SPAN * abs(high)), high)
     frame = _Frame(scales[0], scales[-1], ticks[0], ticks[-1])
@@ -60,8 +61,8 @@ def line_chart(
     parts += [
         _curve(frame, line, (index - middle) * 2.0 * _OFFSET) for index, line in enumerate(lines)
     ]
-    spoken = escape(f"{title}: {_words(lines)}", quote=True)
-    return (
+    spoken = escape(f"{title}: {_words(lines)}")
+    return Markup(  # of numbers and escaped text
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{spoken}">'
         f"{''.join(parts)}</svg>"
     )
@@ -134,7 +135,7 @@ def _curve(frame: _Frame, line: Line, offset: float) -> str:
                 f'V{high:.1f}M{centre - 3:.1f} {high:.1f}h6"/>'
             )
         parts.append(f'<circle cx="{centre:.1f}" cy="{y:.1f}" r="3.6"/>')
-    return f'<g class="curve {escape(line.name, quote=True)}">{"".join(parts)}</g>'
+    return f'<g class="curve {escape(line.name)}">{"".join(parts)}</g>'
 
 
 def _words(lines: Sequence[Line]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from pipelines.evaluate.metrics.compare import (
     BASELINE,
     KALEIDO,
     PARITY_CFG,
+    RIVAL,
+    WINDOW,
     Change,
     Check,
     Estimates,
@@ -23,7 +25,13 @@ from pipelines.evaluate.metrics.statistics import Interval
 from pipelines.evaluate.protocol import ProtocolNotes
 from pipelines.evaluate.report.titles import TITLES
 
-NAMES = {BASELINE: "Baseline", KALEIDO: "Kaleido", "data": "Real pictures", "reference": "Real"}
+NAMES = {
+    BASELINE: "Baseline",
+    RIVAL: "Baseline, guided window",
+    KALEIDO: "Kaleido",
+    "data": "Real pictures",
+    "reference": "Real",
+}
 
 SEEDS = 3
 """With fewer, the verdict says that it has fewer."""
@@ -46,15 +54,17 @@ class Report:
         features: Name of the feature space.
         tokenizer: Name of what reads tokens in pictures; empty if nothing does.
         notes: What the protocol tells about itself.
-        sources: Model -> ``workspace`` or ``embedded``.
-        images_seen: Model -> images that it was trained on, repetitions counted.
-        z_kinds: Model -> kinds of z that it draws.
+        sources: Source, in the order of the tables -> where its model comes from, ``workspace`` or
+            ``embedded``.
+        images_seen: Source -> images that its model was trained on, repetitions counted.
+        z_kinds: Source -> kinds of z that it draws.
         parity: Whether the comparison is sound; None if one model alone is measured.
         changes: From CFG 1 to the highest guidance.
         aims: At CFG 7.5.
         estimates: Of the models.
         data: Of real pictures, a second set against the reference.
         real: Seeds and number of the real pictures of each caption.
+        clusters: For each caption, the name of its cluster, see `Estimate.clusters`.
         grids: Pictures, not chosen: the first of each caption.
         command: What makes this page again.
     """
@@ -72,6 +82,7 @@ class Report:
     estimates: Results
     data: Estimates
     real: tuple[Sequence[int], int]
+    clusters: Sequence[str]
     grids: Sequence[Grid]
     command: str
 
@@ -87,8 +98,14 @@ class Report:
 
     @property
     def void(self) -> str:
-        """Why the comparison is void; empty if it is sound, or nothing is compared."""
+        """Why the comparison shows nothing; empty if it is sound, or nothing is compared."""
         return "" if self.parity is None or self.parity.sound else self.parity.reason
+
+    @property
+    def columns(self) -> list[tuple[str, float]]:
+        """Sources and scales in the order of the tables: by scale, then as in `sources`."""
+        order = list(self.sources)
+        return sorted(self.estimates, key=lambda key: (key[1], order.index(key[0])))
 
     @property
     def question(self) -> str:
@@ -106,27 +123,55 @@ def verdict(report: Report) -> str:
             "`kaleido evaluate` without --models compares it."
         )
     if report.void:
-        return "It cannot be said from this run: the comparison is void."
+        return f"No verdict: {report.void}"
     changes = {change.metric: change for change in report.changes}
     if "vendi" not in changes:
-        return "It cannot be said from this run: it needs CFG 1 and a larger one."
+        return "No verdict: it needs CFG 1 and a larger scale."
     vendi = changes["vendi"]
     captions, seeds = len(report.plan["captions"]), len(report.plan["seeds"])
     met, sure = sum(check.passed for check in report.aims), sum(c.sure for c in report.aims)
     sentences = [
-        f"The comparison is fair: at CFG {PARITY_CFG:g} both models fit the data alike"
-        f"{_unsure(report.parity)}.",
-        _answer(vendi.difference),
-        f"From CFG {PARITY_CFG:g} to {report.highest:g} the baseline's Vendi score changes by "
-        f"{number(vendi.baseline.value, '+')}, Kaleido's by {number(vendi.kaleido.value, '+')}; "
-        f"the difference is {_words(vendi.difference)}, over {_count(captions, 'caption')} and "
-        f"{_count(seeds, 'seed')}.{_over_valid(changes)}",
-        f"{met} of {len(report.aims)} aims are met, {sure} of them with their whole intervals."
+        _answer(vendi),
+        f"From CFG {PARITY_CFG:g} to {report.highest:g} the Vendi score changes by "
+        f"{number(vendi.baseline.value, '+')} for the baseline"
+        + (f", {number(vendi.rival.value, '+')} with a guided window" if vendi.rival else "")
+        + f", and {number(vendi.kaleido.value, '+')} for Kaleido. Kaleido minus baseline: "
+        f"{_words(vendi.difference)}"
+        + (f"; minus the guided window: {_words(vendi.over_rival)}" if vendi.over_rival else "")
+        + f"; over {_count(captions, 'caption')} in {_count(len(set(report.clusters)), 'cluster')} "
+        f"and {_count(seeds, 'seed')}.{_over_valid(changes)}",
+        f"At CFG {PARITY_CFG:g} both models fit the data alike{_unsure(report.parity)}.",
+        f"{met} of {len(report.aims)} aims are met against the better rival, {sure} of them with "
+        "their whole intervals."
         if report.aims
         else "",
-        f"{SEEDS} seeds are the rule; this run has fewer." if seeds < SEEDS else "",
+        f"At least {SEEDS} seeds are recommended; this run has fewer." if seeds < SEEDS else "",
     ]
     return " ".join(filter(None, sentences))
+
+
+def change_columns(report: Report) -> list[str]:
+    """Name the columns of the table of changes; the rival's are there if it was drawn."""
+    if any(change.rival for change in report.changes):
+        names = [NAMES[source] for source in (BASELINE, RIVAL, KALEIDO)]
+        return [*names, "Kaleido minus baseline", "Kaleido minus window"]
+    return [NAMES[BASELINE], NAMES[KALEIDO], "Kaleido minus baseline"]
+
+
+def change_rows(report: Report) -> Iterator[tuple[str, list[Interval | None]]]:
+    """List the title and intervals of each change, as in `change_columns`."""
+    with_rival = any(change.rival for change in report.changes)
+    for change in report.changes:
+        cells: list[Interval | None] = [change.baseline, change.kaleido, change.difference]
+        if with_rival:
+            cells = [change.baseline, change.rival, *cells[1:], change.over_rival]
+        yield report.titles[change.metric][0], cells
+
+
+def guidance_of(plan: Mapping[str, Any], source: str) -> str:
+    """Write the noise levels at which a source is guided."""
+    begin, end = WINDOW if source == RIVAL else (plan["cfg_begin"], plan["cfg_end"])
+    return f"{begin:g} down to {end:g}"
 
 
 def _unsure(parity: Parity) -> str:
@@ -150,14 +195,22 @@ def _over_valid(changes: Mapping[str, Change]) -> str:
     return f" Over valid pictures alone it is {_words(changes['vendi.valid'].difference)}."
 
 
-def _answer(gap: Interval) -> str:
+def _answer(change: Change) -> str:
+    """Claim only what holds against every rival that was drawn."""
+    gap, rival = change.difference, change.over_rival
     if not gap.known:
         return "Not shown: an interval needs two captions or more."
-    if gap.low > 0.0:
-        return "Yes: Kaleido loses less diversity than the baseline does."
-    if gap.high < 0.0:
-        return "No: Kaleido loses more diversity than the baseline does."
-    return "Not shown: the interval on the difference holds zero."
+    if gap.high < 0.0 or (rival is not None and rival.high < 0.0):
+        beaten = "baseline" if gap.high < 0.0 else "baseline with a guided window"
+        return f"No: Kaleido loses more diversity than the {beaten}."
+    if gap.low <= 0.0:
+        return "Not shown: the interval of the difference contains zero."
+    if rival is not None and not rival.low > 0.0:
+        return (
+            "Only against plain guidance: Kaleido loses less diversity than the baseline, but not "
+            "measurably less than the baseline guided in a window alone."
+        )
+    return "Yes: Kaleido loses less diversity than its rivals do."
 
 
 def _words(interval: Interval) -> str:
@@ -190,7 +243,7 @@ def searched(training: int) -> str:
 
 
 def compared_models(report: Report) -> list[str]:
-    """Say of each model where it comes from, what it saw and which z it draws."""
+    """Describe each source: where its model comes from, what it saw, and which z it draws."""
     return [
         f"{NAMES[model]} ({source}, {report.images_seen[model]:,} images seen, "
         f"z: {', '.join(report.z_kinds[model]) or 'none'})"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO, Check
+from pipelines.evaluate.metrics.compare import Check
 from pipelines.evaluate.metrics.statistics import Interval
 from pipelines.evaluate.report.contents import (
     NAMES,
     Report,
     bound,
+    change_columns,
+    change_rows,
     compared_models,
     number,
     outcome,
@@ -20,14 +23,17 @@ from pipelines.evaluate.report.contents import (
 
 
 def markdown(report: Report) -> str:
-    """Write ``report.md``; captions are data, so what Markdown would read in them is escaped."""
+    """Write ``report.md``; captions are data and are escaped."""
     return "\n\n".join(_blocks(report)) + "\n"
 
 
 def _blocks(report: Report) -> Iterator[str]:
     yield f"# {report.question}"
     if report.void:
-        yield f"**VOID: this comparison proves nothing.** {report.void}"
+        if report.parity and report.parity.failed:
+            yield f"**This comparison shows nothing:** {report.void}"
+        else:
+            yield f"This run is too small for a verdict: {report.void}"
     for text in report.notes.warnings:
         yield f"> {text}"
     yield verdict(report)
@@ -37,13 +43,10 @@ def _blocks(report: Report) -> Iterator[str]:
     if report.changes:
         yield f"## From CFG 1 to {report.highest:g}"
         rows = (
-            (
-                report.titles[c.metric][0],
-                *(_spread(i, "+") for i in (c.baseline, c.kaleido, c.difference)),
-            )
-            for c in report.changes
+            (title, *("" if i is None else _spread(i, "+") for i in intervals))
+            for title, intervals in change_rows(report)
         )
-        yield _table(("", NAMES[BASELINE], NAMES[KALEIDO], "Kaleido minus baseline"), rows)
+        yield _table(("", *change_columns(report)), rows)
     if report.aims:
         yield "## Aims"
         yield _checks(report.aims, not report.void)
@@ -55,7 +58,7 @@ def _blocks(report: Report) -> Iterator[str]:
 
 
 def _numbers(report: Report) -> str:
-    columns = sorted(report.estimates, key=lambda key: (key[1], key[0]))
+    columns = report.columns
     sets = [report.data, *(report.estimates[key] for key in columns)]
     rows = (
         (title, *(_spread(s[metric].interval()) if metric in s else "" for s in sets))
@@ -86,7 +89,7 @@ def _checks(checks: Iterable[Check], sound: bool) -> str:
             check.name,
             _spread(check.interval),
             bound(check),
-            outcome(check) if sound else "void",
+            outcome(check) if sound else "no verdict",
         )
         for check in checks
     )
@@ -106,4 +109,13 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>()#+.!|~-])", r"\\\1", " ".join(text.split()))
+    """Write text so that no Markdown reader finds markup, a mention or a link in it.
+
+    Control and format characters, which a terminal would obey, are written as escapes.
+    """
+    plain = "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf") else c
+        for c in " ".join(text.split())
+    )
+    escaped = re.sub(r"([\\`*_{}\[\]<>()#+.!|~:-])", r"\\\1", plain.replace("&", "&amp;"))
+    return escaped.replace("@", "&#64;")

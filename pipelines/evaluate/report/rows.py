@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.evaluate.metrics.compare import Estimates
+from pipelines.evaluate.metrics.compare import RIVAL, Estimates
+from pipelines.evaluate.metrics.plain_features import SPACES
 from pipelines.evaluate.report.contents import Report
 
-VERSION = 4
+VERSION = 5
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
                 {
                     "model": model,
                     "z_kinds": list(report.z_kinds.get(model, ())),
-                    "guidance": "cfg" if cfg is not None else "none",
+                    "guidance": _guidance(model, cfg),
                     "cfg": cfg,
                     "metric": full_name(metric, report.features, report.tokenizer),
                     "value": interval.value,
@@ -49,6 +50,12 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
+def _guidance(model: str, cfg: float | None) -> str:
+    if cfg is None:
+        return "none"
+    return "cfg in a window" if model == RIVAL else "cfg"
+
+
 def full_name(metric: str, features: str, tokenizer: str = "") -> str:
     """Name a metric with what it depends on: the features, and that it saw valid pictures only.
 
@@ -58,6 +65,9 @@ def full_name(metric: str, features: str, tokenizer: str = "") -> str:
         return metric
     if metric.split(".")[0] == "tokens":
         return f"{metric}[{tokenizer}]"
+    name, _, space = metric.rpartition(".")
+    if space in SPACES:
+        return f"{name}[{SPACES[space]}]"
     name, valid, _ = metric.partition(".valid")
     return f"{name}[{features}, valid]" if valid else f"{name}[{features}]"
 
@@ -67,6 +77,7 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
     content = {
         "version": VERSION,
         "plan": report.plan,
+        "clusters": report.clusters,
         "features": report.features,
         "ceiling": report.notes.ceiling,
         "warnings": report.notes.warnings,

@@ -1,14 +1,17 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
 from pipelines.evaluate.metrics.statistics import (
     Estimate,
     Interval,
+    clustered,
     combine,
     difference_of_differences,
     jackknife,
     ratio,
-    resample,
+    resampled_means,
 )
 
 
@@ -104,16 +107,6 @@ def test_a_ratio_of_proportional_tables_is_exact_and_of_zero_undefined():
     assert np.isnan(ratio(below, Estimate.mean_of(np.zeros((40, 3)))).value)
 
 
-def test_resampling_is_repeatable_and_keeps_whole_captions_and_seeds():
-    rows = np.arange(12.0).reshape(4, 3)
-    draws = resample(rows, 50)
-    assert draws.shape == (50, 4, 3)
-    np.testing.assert_array_equal(draws, resample(rows, 50))
-    captions, seeds = draws // 3, draws % 3
-    assert (captions == captions[:, :, :1]).all()
-    assert (seeds == seeds[:, :1, :]).all()
-
-
 def test_pseudo_values_of_a_mean_are_its_parts():
     parts = np.array([2.0, 3.0, 7.0, 9.0])
     whole, pseudo = jackknife(lambda used: float(parts[used].mean()), 4)
@@ -149,7 +142,7 @@ def test_a_ratio_is_centred_on_its_value_and_leaves_out_resamples_without_a_deno
 def test_the_ends_of_an_interval_leave_out_equal_tails():
     rows = table(captions=6, seeds=1)
     got = Estimate.mean_of(rows).interval()
-    ends = np.quantile(resample(rows).mean((1, 2)), [0.025, 0.975])
+    ends = np.quantile(resampled_means(rows), [0.025, 0.975])
     assert (got.low, got.high) == pytest.approx(tuple(ends))
 
 
@@ -168,3 +161,36 @@ def test_two_captions_give_an_interval_and_half_an_interval_is_none():
 def test_a_ratio_to_a_negative_number_is_undefined():
     rows = table(-9.0)
     assert np.isnan(ratio(Estimate.mean_of(rows), Estimate.mean_of(rows)).value)
+
+
+def test_resamples_average_whole_captions_and_seeds_and_are_repeatable():
+    rows, columns = np.array([0.0, 1.0, 10.0]), np.array([0.0, 100.0])
+    draws = resampled_means(rows[:, None] + columns)
+    np.testing.assert_array_equal(draws, resampled_means(rows[:, None] + columns))
+    possible = {
+        round(np.mean([rows[list(r)].mean() + columns[list(c)].mean()]), 6)
+        for r in product(range(3), repeat=3)
+        for c in product(range(2), repeat=2)
+    }
+    assert {round(value, 6) for value in draws} <= possible and len(set(draws)) > 20
+
+
+def test_missing_cells_are_left_out_of_a_resample():
+    rows = np.array([[1.0, np.nan], [3.0, 3.0]])
+    found = resampled_means(rows)
+    assert set(found[np.isfinite(found)].round(6)) == {1.0, 3.0, 2.0, round(7 / 3, 6)}
+
+
+def test_captions_of_one_cluster_are_resampled_together():
+    cluster_means = np.random.default_rng(0).normal(size=(10, 1))
+    rows = cluster_means.repeat(8, axis=0)  # eight wordings of each of ten contents
+    names = [str(index // 8) for index in range(80)]
+    apart = Estimate.mean_of(rows).interval()
+    together = clustered({"x": Estimate.mean_of(rows)}, names)["x"].interval()
+    of_ten = Estimate.mean_of(cluster_means).interval()
+    assert (together.low, together.high) == pytest.approx((of_ten.low, of_ten.high))
+    assert together.high - together.low > 2.0 * (apart.high - apart.low)
+    one = clustered({"x": Estimate.mean_of(rows)}, ["same"] * 80)["x"]
+    assert not one.interval().known
+    both = combine([(1.0, one), (-1.0, one)])
+    assert both.clusters == one.clusters

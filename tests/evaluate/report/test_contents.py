@@ -2,11 +2,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
 from pipelines.evaluate.metrics.compare import aims, changes
 from pipelines.evaluate.metrics.statistics import Estimate, Interval
 from pipelines.evaluate.report.contents import number, verdict
 from pipelines.evaluate.report.page import render
+from pipelines.evaluate.report.rows import rows_of
 from tests.evaluate.conftest import HOSTILE
 
 
@@ -62,35 +64,55 @@ def test_the_page_needs_nothing_besides_itself(report):
 
 
 def test_it_answers_the_question_from_the_numbers(report):
-    assert verdict(report).startswith("The comparison is fair: at CFG 1")
-    assert "Yes: Kaleido loses less diversity" in verdict(report)
-    assert "over 2 captions and 2 seeds. Over valid pictures alone" in verdict(report)
-    assert "3 seeds are the rule; this run has fewer." in verdict(report)
-    assert "VOID" not in render(report)
+    assert verdict(report).startswith("Yes: Kaleido loses less diversity than its rivals do.")
+    assert "over 2 captions in 2 clusters and 2 seeds. Over valid pictures alone" in verdict(report)
+    assert "At least 3 seeds are recommended; this run has fewer." in verdict(report)
+    assert "too small for a verdict" not in render(report)
     reverse = {("baseline", c): report.estimates["kaleido", c] for c in (1.0, 7.5)} | {
         ("kaleido", c): report.estimates["baseline", c] for c in (1.0, 7.5)
     }
-    assert " No: Kaleido" in verdict(replace(report, changes=changes(reverse)))
+    assert "No: Kaleido" in verdict(replace(report, changes=changes(reverse)))
     alike = {(m, c): report.data for m in ("baseline", "kaleido") for c in (1.0, 7.5)}
     assert "Not shown: the interval" in verdict(replace(report, changes=changes(alike)))
-    assert "needs CFG 1 and a larger one" in verdict(replace(report, changes=[]))
+    assert "needs CFG 1 and a larger scale" in verdict(replace(report, changes=[]))
 
 
-def test_parity_comes_first_then_the_change_then_the_aims_with_their_outcomes(report):
+def test_pictures_come_first_then_parity_the_change_and_the_aims_with_their_outcomes(report):
     words = parsed(render(report)).words
-    parity, change, targets, pictures = (
-        words.index(title)
-        for title in (
-            *("Was the comparison fair?", "What strong guidance changes", "Aims", "Pictures"),
-        )
-    )
-    assert parity < change < targets < pictures
+    titles = ("Pictures", "Was the comparison fair?", "What strong guidance changes", "Aims")
+    pictures, parity, change, targets = (words.index(title) for title in titles)
+    end = words.index("From weak to strong guidance")
+    assert pictures < parity < change < targets < end
     assert "Kaleido minus baseline" in words[change:targets]
-    outcomes = [word for word in words[targets:pictures] if word in ("met", "not met")]
+    outcomes = [word for word in words[targets:end] if word in ("met", "not met")]
     assert len(outcomes) == len(report.aims) == 5
     assert outcomes.count("met") == sum(check.passed for check in report.aims)
     assert words[parity:change].count("met") == len(report.parity.checks)
     assert "Not measured: they need CFG 1 and CFG 7.5." in render(replace(report, aims=[]))
+
+
+def test_the_rival_has_a_column_of_its_own_and_the_claim_is_only_what_remains(report):
+    low, high = report.estimates["baseline", 7.5], report.estimates["kaleido", 7.5]
+    for rival, answer in ((high, "Only against plain guidance"), (low, "Yes: Kaleido")):
+        estimates = {**report.estimates, ("window", 7.5): rival}
+        sources = {"baseline": "embedded", "window": "embedded", "kaleido": "embedded"}
+        other = replace(
+            report,
+            sources=sources,
+            images_seen=report.images_seen | {"window": 2000},
+            z_kinds=report.z_kinds | {"window": ()},
+            estimates=estimates,
+            changes=changes(estimates, report.notes.headlines),
+            aims=aims(estimates),
+        )
+        assert verdict(other).startswith(answer)
+        words = parsed(render(other)).words
+        assert "Kaleido minus window" in words and "Baseline, guided window, CFG 7.5" in words
+        rows = {(row["model"], row["cfg"]) for row in rows_of(other)}
+        assert ("window", 7.5) in rows and ("window", 1.0) not in rows
+    better = next(check for check in aims({**report.estimates, ("window", 7.5): high}))
+    assert better.name == "Vendi at CFG 7.5, Kaleido over baseline with a guided window"
+    assert better.interval.value == 1.0 and not better.passed
 
 
 def test_one_caption_has_no_interval_and_the_page_says_so(report):
@@ -102,27 +124,29 @@ def test_one_caption_has_no_interval_and_the_page_says_so(report):
     assert "Not shown: an interval needs two captions" in verdict(other)
     words = parsed(render(other)).words
     assert words.count("–") > 50
-    assert not [
-        word for word in words[words.index("Aims") : words.index("Pictures")] if " to " in word
-    ]
+    end = words.index("From weak to strong guidance")
+    assert not [word for word in words[words.index("Aims") : end] if " to " in word]
 
 
-def test_a_void_comparison_says_so_first_and_large(report):
-    unsound = replace(report.parity, sound=False, reason="<b>undertrained</b>")
-    page = render(replace(report, parity=unsound))
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_run_without_a_verdict_says_so_in_one_line_at_the_top(report, failed):
+    check = replace(report.parity.checks[0], passed=not failed)
+    parity = replace(report.parity, sound=False, reason="<b>few</b>", checks=(check,))
+    page = render(replace(report, parity=parity))
     words = parsed(page).words
-    body = words[words.index("VOID") :]
-    assert body[1].startswith("This comparison proves nothing: <b>undertrained</b>")
-    assert page.index("VOID") < page.index("<h1>")
-    assert "cannot be said" in verdict(replace(report, parity=unsound))
-    targets = words[words.index("Aims") : words.index("Pictures")]
-    assert targets.count("void") == len(report.aims) and "met" not in targets
+    start = "This comparison shows nothing: " if failed else "This run is too small for a verdict: "
+    assert len([word for word in words if word.startswith(start + "<b>few</b>")]) == 1
+    assert page.index(start) < page.index("<h2>Pictures</h2>")
+    assert "VOID" not in page and ('role="alert"' in page) == failed
+    assert "No verdict: <b>few</b>" in verdict(replace(report, parity=parity))
+    targets = words[words.index("Aims") : words.index("From weak to strong guidance")]
+    assert targets.count("no verdict") == len(report.aims) and "met" not in targets
 
 
 def test_every_metric_stands_in_the_table_with_its_interval(report):
     page = render(report)
     for metric in report.estimates["kaleido", 7.5]:
-        assert report.titles[metric][0].replace("'", "&#x27;") in page
+        assert report.titles[metric][0].replace("'", "&#39;") in page
     used = report.data["vendi.valid"]
     assert f"{used.pictures}<small>skipped {used.skipped} of " in page
     assert "Kaleido (embedded, 1,000 images seen, z: boxes)" in page

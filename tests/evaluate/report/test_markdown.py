@@ -37,12 +37,22 @@ def test_captions_are_data(report):
     assert HOSTILE not in text and "\\<script\\>" in text
 
 
-def test_a_void_comparison_says_so_first_and_warnings_follow(report):
+def test_mentions_controls_and_markup_of_captions_are_escaped(report):
+    caption = "\x1b[31m @someone &lt;b&gt; https://example.org \u202e *x* | y"
+    plan = {**report.plan, "captions": (caption, "a star")}
+    text = markdown(replace(report, plan=plan))
+    (line,) = [line for line in text.splitlines() if line.startswith("1. ")]
+    assert not {"\x1b", "\u202e", "@"} & set(line)
+    assert "&#64;someone" in line and "&amp;lt;b&amp;gt;" in line and "https\\:" in line
+    assert "\\*x\\* \\| y" in line
+
+
+def test_a_run_without_a_verdict_says_so_first_and_warnings_follow(report):
     void = Parity(False, "at CFG 1 they differ.", report.parity.checks)
     warned = replace(report.notes, warnings=("Few pictures.",))
     text = markdown(replace(report, parity=void, notes=warned))
     title, first, second = text.split("\n\n")[:3]
-    assert first == "**VOID: this comparison proves nothing.** at CFG 1 they differ."
+    assert first == "This run is too small for a verdict: at CFG 1 they differ."
     assert second == "> Few pictures."
     aims = text[text.index("## Aims") : text.index("## All numbers")]
-    assert "| void |" in aims and "met |" not in aims
+    assert "| no verdict |" in aims and "met |" not in aims

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -25,7 +26,7 @@ def test_tensorboard_reads_back_each_models_curve(tmp_path):
     for _ in range(2):  # a second report takes the place of the first
         track("tensorboard", ROWS, tmp_path, "first")
     found = {}
-    for run in sorted((tmp_path / "tensorboard").iterdir()):
+    for run in filter(Path.is_dir, sorted((tmp_path / "tensorboard").iterdir())):
         events = EventAccumulator(str(run)).Reload()
         found[run.name] = {
             tag: [(event.step, round(event.value, 6)) for event in events.Scalars(tag)]
