@@ -29,14 +29,13 @@ def markdown(report: Report) -> str:
 
 def _blocks(report: Report) -> Iterator[str]:
     yield f"# {report.question}"
-    if report.void:
-        if report.parity and report.parity.failed:
-            yield f"**This comparison shows nothing:** {report.void}"
-        else:
-            yield f"This run is too small for a verdict: {report.void}"
+    failed = report.parity is not None and report.parity.failed
+    if failed:
+        yield f"**This comparison shows nothing:** {report.void}"
+    else:
+        yield verdict(report)
     for text in report.notes.warnings:
         yield f"> {text}"
-    yield verdict(report)
     if report.parity and report.parity.checks:
         yield "## Was the comparison fair?"
         yield _checks(report.parity.checks, sound=True)

@@ -52,7 +52,7 @@ def test_a_run_without_a_verdict_says_so_first_and_warnings_follow(report):
     warned = replace(report.notes, warnings=("Few pictures.",))
     text = markdown(replace(report, parity=void, notes=warned))
     title, first, second = text.split("\n\n")[:3]
-    assert first == "This run is too small for a verdict: at CFG 1 they differ."
+    assert first == "No verdict: at CFG 1 they differ."
     assert second == "> Few pictures."
     aims = text[text.index("## Aims") : text.index("## All numbers")]
     assert "| no verdict |" in aims and "met |" not in aims
