@@ -10,6 +10,7 @@ from pipelines.core.progress import SILENT
 from pipelines.data.folder import write_folder
 from pipelines.evaluate.adherence.truth import WITHOUT
 from pipelines.evaluate.metrics.memorization import digest
+from pipelines.evaluate.metrics.plain_features import SPACES
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataProtocol
 from pipelines.workspace import shards
@@ -59,7 +60,10 @@ def test_models_are_measured_on_any_data(own, network, request):
     for model, scale in (("baseline", 1.0), ("kaleido", 7.5)):
         mine = {key[2] for key in rows if key[:2] == (model, scale)}
         wanted = metrics | ({"explained"} if model == "kaleido" else set())
-        assert {m for m in mine if not m.startswith("z.")} == {f"{m}[{name}]" for m in wanted}
+        assert {m for m in mine if not m.startswith("z.")} == {
+            *(f"{m}[{name}]" for m in wanted),
+            *(f"{m}[{space}]" for m in ("vendi", "mss") for space in SPACES.values()),
+        }
     row = rows["kaleido", 7.5, f"vendi[{name}]"]
     assert row["value"] == pytest.approx(1.0, abs=0.1)  # untrained, they draw all alike
     assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9
@@ -73,7 +77,7 @@ def test_models_are_measured_on_any_data(own, network, request):
     assert "1 held-out picture of each caption" in page and "The judge" not in page
     assert "valid only" not in page
     again = evaluate(small(own, captions=6, n=3, features=str(folder)), name="own")
-    assert again.reused == again.cells == 13
+    assert again.reused == again.cells == 15
     assert json.dumps(again.rows) == json.dumps(summary.rows)  # NaN is no NaN's equal
 
 
