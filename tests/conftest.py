@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures shared by several folders of tests."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WriteData = Callable[[Sequence[Record], int], None]
 
 
 class Told(Progress):
-    """A listener that keeps what it is told."""
+    """A listener that records messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
     def message(self, text: str) -> None:
-        """Keep a message."""
+        """Record a message."""
         self.said.append(text)
 
 
@@ -50,7 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def no_gpu(monkeypatch) -> Callable[[], AbstractContextManager[None]]:
-    """Return a context in which this process sees no GPU."""
+    """Return a context manager that hides the GPU from this process."""
     import torch
 
     @contextmanager
@@ -63,7 +63,7 @@ def no_gpu(monkeypatch) -> Callable[[], AbstractContextManager[None]]:
 
 
 class Said(NamedTuple):
-    """What a command wrote to stdout and stderr."""
+    """The output of a command on stdout and stderr."""
 
     out: str
     err: str
@@ -132,7 +132,7 @@ def workspace(tmp_path) -> Workspace:
 
 @pytest.fixture
 def records() -> list[Record]:
-    """Return ten real PNG images of 16 x 16 pixels, each of one colour with a little noise."""
+    """Return ten records with PNG images of 16 x 16 pixels: one colour each, and a little noise."""
     return [_record(index) for index in range(10)]
 
 
