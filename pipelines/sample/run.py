@@ -205,7 +205,7 @@ def _write_samples(
             for place, item in enumerate(group.draw()):
                 file = f"{number:04d}-{place:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
-                lines.write(_line(file, item, settings, bundle))
+                lines.write(sample_line(file, item, settings, bundle))
                 if len(pictures) < SHEET_SAMPLES:
                     pictures.append(item.pixels)
                 advance(1)
@@ -261,7 +261,8 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     return list(captions)
 
 
-def _line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> str:
+def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> str:
+    """Return a sample's line of ``samples.jsonl``."""
     row: dict[str, Any] = {
         "file": file,
         "caption": item.caption,

@@ -1,0 +1,159 @@
+"""Changing a sample: its z is edited, and the picture is drawn again from the same noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.core.contact_sheet import contact_sheet
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.images import decode_image, encode_png
+from pipelines.core.progress import SILENT, Progress
+from pipelines.documents.document import Document
+from pipelines.documents.edit import find
+from pipelines.documents.projection import document_of, z_of
+from pipelines.latents.sequence import z_from_text, z_to_text
+from pipelines.sample.bundle import load_bundle
+from pipelines.sample.draw import draw_from_z
+from pipelines.sample.folder import new_folder
+from pipelines.sample.run import sample_line
+from pipelines.workspace.settings import SampleSettings
+from pipelines.workspace.workspace import Workspace
+
+LIST = "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class DrawnSample:
+    """A sample that was written by `kaleido sample`.
+
+    Attributes:
+        path: Its picture.
+        row: Its line of ``samples.jsonl``.
+        pixels: uint8 (side, side, 3).
+    """
+
+    path: Path
+    row: dict[str, Any]
+    pixels: np.ndarray
+
+    @property
+    def document(self) -> Document:
+        """Its z as a document."""
+        z = z_from_text(self.row["z"])
+        return document_of(z, self.row["caption"], self.pixels.shape[0])
+
+    def colour_of(self, name: str) -> str:
+        """Return the colour of an element in the picture, ``#RRGGBB``.
+
+        It is the median of the middle of the element's box, where the element itself is seen.
+
+        Raises:
+            KaleidoError: If the document has no such element, or it has no box.
+        """
+        box = find(self.document, name).box
+        if box is None:
+            raise KaleidoError(
+                name, "it has no box, so its colour is not known.", code="bad-option"
+            )
+        height, width = self.pixels.shape[:2]
+        x, y = (box[0] + box[2]) / 2 * width, (box[1] + box[3]) / 2 * height
+        across, down = (box[2] - box[0]) / 6 * width, (box[3] - box[1]) / 6 * height
+        left, top = max(0, int(x - across)), max(0, int(y - down))
+        middle = self.pixels[top : int(y + down) + 1, left : int(x + across) + 1]
+        red, green, blue = np.median(middle.reshape(-1, 3), axis=0).astype(int).tolist()
+        return f"#{red:02X}{green:02X}{blue:02X}"
+
+
+@dataclass(frozen=True)
+class EditSummary:
+    """What was written.
+
+    Attributes:
+        folder: Where: the list, before and after, and both side by side.
+        sheet: Both side by side.
+        document: The edited document.
+        lost: What the kinds of z cannot hold of it.
+    """
+
+    folder: Path
+    sheet: Path
+    document: Path
+    lost: list[str]
+
+
+def find_sample(workspace: Workspace, name: str) -> DrawnSample:
+    """Find a sample by the path of its picture, or as ``NAME/FILE`` under ``samples``.
+
+    Raises:
+        InputMissing: If there is no such picture, or no list beside it.
+        KaleidoError: If the sample has no z, because a baseline drew it.
+    """
+    path = Path(name)
+    if not path.is_file():
+        folder, _, file = name.rpartition("/")
+        path = workspace.root / "samples" / folder / f"{file.removesuffix('.png')}.png"
+    listed = path.with_name(LIST)
+    if not path.is_file() or not listed.is_file():
+        why = "there is no such sample." if not path.is_file() else f"there is no {LIST} beside it."
+        raise InputMissing(name, why, "Name a picture that `kaleido sample` has written.")
+    rows = [json.loads(line) for line in listed.read_text("utf-8").splitlines() if line.strip()]
+    row = next((row for row in rows if row.get("file") == path.name), None)
+    if row is None:
+        raise InputMissing(name, f"{listed} does not list it.", "Draw it again.")
+    if not row.get("z"):
+        raise KaleidoError(name, "it has no z: a baseline drew it.", code="model-mismatch")
+    return DrawnSample(path, row, decode_image(path.read_bytes(), path.name))
+
+
+def edit_sample(
+    workspace: Workspace,
+    sample: DrawnSample,
+    changes: Sequence[Callable[[Document], Document]],
+    name: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> EditSummary:
+    """Apply changes to a sample's document and draw it again, with the noise that it had.
+
+    Args:
+        workspace: Holds the models that have drawn it, or none for the embedded ones.
+        sample: What to change.
+        changes: See `pipelines.documents.edit`; applied one after the other.
+        name: The folder's name under ``samples``, or another folder; None makes one.
+        progress: Listener.
+
+    Raises:
+        KaleidoError: If a change cannot be made, or other models would draw than those that drew
+            the sample.
+    """
+    document = sample.document
+    for change in changes:
+        document = change(document)
+    before = z_from_text(sample.row["z"])
+    z, losses = z_of(document, tuple(before))
+    bundle = load_bundle(workspace, embedded=sample.row["source"] == "embedded")
+    settings = settings_of(sample.row["settings"])
+    caption, index = str(sample.row["caption"]), int(sample.row["index"])
+    with new_folder(workspace.samples, name, f"{sample.path.stem}-edit", progress) as folder:
+        (after,) = draw_from_z(bundle, caption, [z_to_text(z)], settings, [index])
+        atomic_write(folder / "before.png", encode_png(sample.pixels))
+        atomic_write(folder / "after.png", encode_png(after.pixels))
+        line = sample_line("after.png", after, settings, bundle)
+        atomic_write(folder / LIST, line.encode())
+        atomic_write(folder / "after.z.json", f"{document.to_json()}\n".encode())
+        sheet = contact_sheet([("before, after", [sample.pixels, after.pixels])])
+        atomic_write(folder / "sheet.png", encode_png(sheet))
+    lost = [f"{loss.path}: {loss.why}" for loss in losses]
+    return EditSummary(folder, folder / "sheet.png", folder / "after.z.json", lost)
+
+
+def settings_of(row: dict[str, Any]) -> SampleSettings:
+    """Return the settings of a listed sample; those that the list lacks have their defaults."""
+    known = {item.name for item in fields(SampleSettings)}
+    return replace(SampleSettings(), **{key: row[key] for key in row if key in known})
