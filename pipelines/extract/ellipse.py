@@ -1,8 +1,8 @@
-"""Masks to ellipses: moments first, then a climb to the greatest IoU, for many masks at once.
+"""Ellipses of masks: from moments, then by gradient ascent on the IoU, for many masks at once.
 
 BlobGEN (2405.08246) fits a blob's ellipse by maximising its IoU with the mask. Here an ellipse is
 the unit circle under an affine map of homogeneous coordinates, (x, y, 1) = map @ (u, v, 1). A mask
-is sampled in the coordinates where the ellipse known so far is that circle.
+is sampled in the coordinates in which the current ellipse is that circle.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ SAMPLES = 640
 """Points at which a mask is sampled."""
 
 REACH = 1.5
-"""They reach so many times the half-axes of the ellipse known so far: to the tips of a triangle,
-which lie at 1.41 of its moments' ellipse."""
+"""Extent of the samples in half-axes of the current ellipse: to the corners of a triangle, at 1.41
+half-axes of the ellipse of its moments."""
 
 SHARPNESS = 3.0
-"""Slope of a sampled mask at its outline, in 1/pixel. A gentler one blurs masks of few pixels; of a
-steeper one the samples see little."""
+"""Slope of a sampled mask at its outline, in 1/pixel. A smaller one blurs masks of few pixels; a
+larger one leaves few samples with a gradient."""
 
 FAR, NEAR = (0.4,) * 8, tuple(np.linspace(0.4, 0.08, 8).tolist())
-"""How far to either side of the ellipse each round of the two climbs looks, in half-axes; the last
-about as far as from one sample to the next."""
+"""Width of the band around the ellipse in each round of the two ascents, in half-axes; the last is
+about the distance between samples."""
 
 STEP = 2.0
-"""A round's step, in its width. No ellipse shrinks to nothing while their product is below 0.82."""
+"""Step of a round, in widths. No ellipse shrinks to nothing while their product is below 0.82."""
 
 TOGETHER = 80
-"""Masks that climb at once. Fewer pay for more calls of NumPy; of more, OpenBLAS would spread the
-products over threads, which takes ten times as long where these have to wait for a core."""
+"""Masks per batch. Smaller batches cost more calls of NumPy; for larger ones OpenBLAS would use
+threads, which takes ten times as long where these have to wait for a core."""
 
 
 def fit_ellipses(masks: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def fit_ellipses(masks: np.ndarray) -> np.ndarray:
 
 
 def moment_ellipses(masks: np.ndarray) -> np.ndarray:
-    """The ellipse with the same centroid and second moments as each mask.
+    """Return the ellipse with the same centroid and second moments as each mask.
 
     Args:
         masks: bool (n, h, w), none of them empty.
@@ -75,7 +75,7 @@ def moment_ellipses(masks: np.ndarray) -> np.ndarray:
 
 
 def draw_ellipses(ellipses: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Antialiased ellipses: float (n, h, w), the share of each pixel that is covered.
+    """Draw antialiased ellipses: float (n, h, w), the covered share of each pixel.
 
     With f = |(u, v)|, which is 1 on the ellipse, (1 - f) / |grad f| is the distance to it to first
     order.
@@ -104,7 +104,7 @@ def overlap(ellipses: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def _powers(count: int) -> np.ndarray:
-    """Powers 0, 1, 2 of the pixels' distances to the middle: float32 (count, 3)."""
+    """Return powers 0, 1, 2 of the pixels' distances to the middle: float32 (count, 3)."""
     return np.vander(np.arange(count) + 0.5 - count / 2.0, 3, increasing=True).astype(np.float32)
 
 
@@ -127,10 +127,10 @@ def _maps(ellipses: np.ndarray) -> np.ndarray:
 
 
 def _ellipses(maps: np.ndarray) -> np.ndarray:
-    """Undo `_maps`, with theta in degrees in [0, 180)."""
+    """Invert `_maps`, with theta in degrees in [0, 180)."""
     moments = maps[:, :2, :2] @ maps[:, :2, :2].mT / 4.0
     major, minor, theta = _axes(moments[:, 0, 0], moments[:, 1, 1], moments[:, 0, 1])
-    # Adding 180 to less than nothing gives 180 itself.
+    # The second modulo: adding 180 to a tiny negative angle gives 180 itself.
     degrees = np.rad2deg(theta) % 180.0 % 180.0
     return np.stack([maps[:, 0, 2], maps[:, 1, 2], major, minor, degrees], axis=1)
 
@@ -139,8 +139,8 @@ def _ellipses(maps: np.ndarray) -> np.ndarray:
 def _points() -> np.ndarray:
     """The samples in homogeneous coordinates: float32 (3, SAMPLES).
 
-    They lie as the seeds of a sunflower (Vogel 1979): evenly, and in no rows, of which an outline
-    would have all samples on one side.
+    They are arranged like the seeds of a sunflower (Vogel 1979): evenly, and not in rows, because
+    an outline along a row would have all its samples on one side.
     """
     seeds = np.arange(SAMPLES) + 0.5
     radius, angle = REACH * np.sqrt(seeds / SAMPLES), seeds * np.pi * (3.0 - np.sqrt(5.0))
@@ -150,12 +150,12 @@ def _points() -> np.ndarray:
 
 @cache
 def _products() -> np.ndarray:
-    """All products of two coordinates of a sample: float32 (9, SAMPLES)."""
+    """Return all products of two coordinates of each sample: float32 (9, SAMPLES)."""
     return (_points()[:, None] * _points()).reshape(9, -1)
 
 
 def _sample(masks: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Masks at the mapped samples, interpolated and cut at 0.5: float32 (n, SAMPLES)."""
+    """Return masks at the mapped samples, interpolated and thresholded: float32 (n, SAMPLES)."""
     n, height, width = masks.shape
     row = width + 2
     pixels = np.pad(masks, ((0, 0), (1, 1), (1, 1))).ravel()
@@ -180,7 +180,7 @@ def _sample(masks: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def _between(one: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Interpolate, in place of `other`: new arrays cost more here than what is computed."""
+    """Interpolate in place, into `other`: allocating arrays costs more here than the arithmetic."""
     other -= one
     other *= share
     other += one
@@ -188,7 +188,7 @@ def _between(one: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarra
 
 
 def _climb(targets: np.ndarray, widths: Sequence[float]) -> np.ndarray:
-    """Move, stretch and turn the unit circle towards the greatest IoU with each sampled mask.
+    """Transform the unit circle towards the greatest IoU with each sampled mask.
 
     Where the mask is m and the outline moves outwards by d, the intersection I grows by m d and the
     union U by (1 - m) d. So the IoU grows where m exceeds I / (I + U). It is greatest where this
@@ -196,7 +196,7 @@ def _climb(targets: np.ndarray, widths: Sequence[float]) -> np.ndarray:
 
     Args:
         targets: Sampled masks (n, SAMPLES).
-        widths: One a round, in half-axes.
+        widths: One per round, in half-axes.
 
     Returns:
         Maps (n, 3, 3) from the unit circle to the ellipses found.
@@ -221,7 +221,7 @@ def _climb(targets: np.ndarray, widths: Sequence[float]) -> np.ndarray:
 
 
 def _covered(inverse: np.ndarray, width: float) -> np.ndarray:
-    """How far samples lie inside ellipses: float32 (n, SAMPLES), from 0 to 1.
+    """Return how far samples lie inside ellipses: float32 (n, SAMPLES), from 0 to 1.
 
     Args:
         inverse: Maps (n, 3, 3) from the ellipses to the unit circle.

@@ -1,7 +1,7 @@
 """Palette: an image's main colours, as clusters in OKLab.
 
-The camera-ready paper names colour clusters without a recipe, so this one is ours. Nothing in it
-is random: the first centres are chosen as k-means++ would, but by the greatest chance.
+The camera-ready paper names colour clusters without a recipe, so this one is ours. It is
+deterministic: the first centres are those of k-means++ with the highest probability.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pipelines.latents.oklab import srgb_to_oklab
 from pipelines.latents.palette import Palette
 
 MAX_PIXELS = 128 * 128
-"""Larger images are thinned out to about so many pixels; shares then err by less than 0.5 %."""
+"""Larger images are subsampled to about this many pixels; shares then err by less than 0.5 %."""
 
 LEVELS = 16
-"""Colours are first gathered in cells of so many levels a channel; a cluster is made of cells."""
+"""Levels per channel of the cells in which colours are gathered; clusters consist of cells."""
 
 ROUNDS = 30
 MIN_SHARE = 0.01
-"""A smaller cluster joins its nearest: antialiased edges are no colour of the picture."""
+"""A smaller cluster joins its nearest: antialiased edges are not colours of the picture."""
 
 MIN_DISTANCE = 0.05
-"""Clusters nearer than this in OKLab become one; 0.02 is about a just noticeable difference."""
+"""Clusters nearer than this in OKLab are merged; 0.02 is about a just noticeable difference."""
 
 
 class PaletteStage(Stage):
@@ -44,7 +44,7 @@ class PaletteStage(Stage):
 
 
 LIGHTNESS = 0.5
-"""Differences of lightness count by so much, so that shading does not use up the colours."""
+"""Weight of lightness differences, below 1 so that shading does not use up the colours."""
 
 
 def find_palette(pixels: np.ndarray, colours: int) -> Palette:
@@ -52,7 +52,7 @@ def find_palette(pixels: np.ndarray, colours: int) -> Palette:
 
     Args:
         pixels: uint8 (h, w, 3), RGB.
-        colours: At most so many clusters, from 1 to `Palette.max_items`.
+        colours: Most clusters, from 1 to `Palette.max_items`.
     """
     lab, weights = gather_colours(pixels)
     scale = np.array([LIGHTNESS, 1.0, 1.0])
@@ -61,7 +61,7 @@ def find_palette(pixels: np.ndarray, colours: int) -> Palette:
 
 
 def gather_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gather like pixels: mean OKLab (m, 3) and share of the image (m,), sums to 1."""
+    """Gather similar pixels: mean OKLab (m, 3) and share of the image (m,), which sums to 1."""
     step = max(1, round((pixels.shape[0] * pixels.shape[1] / MAX_PIXELS) ** 0.5))
     rgb = pixels[step // 2 :: step, step // 2 :: step].reshape(-1, 3)
     cells = (rgb.astype(np.int64) * LEVELS // 256) @ np.array([LEVELS * LEVELS, LEVELS, 1])
@@ -72,12 +72,12 @@ def gather_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted k-means, then small and near clusters are joined.
+    """Cluster by weighted k-means, then merge small and near clusters.
 
     Args:
         points: (m, 3).
         weights: (m,), positive, sum to 1.
-        count: At most so many clusters.
+        count: Most clusters.
 
     Returns:
         Centres (k, 3) and their weights (k,), 1 <= k <= count.
@@ -95,7 +95,7 @@ def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.nda
 
 
 def _first_centres(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """The heaviest point, then again and again that of the greatest √weight times distance²."""
+    """Take the heaviest point, then repeatedly the one of the greatest √weight times distance²."""
     chosen = [int(weights.argmax())]
     nearest = _distances(points, points[chosen])[:, 0]
     while len(chosen) < count and nearest.max() > MIN_DISTANCE**2:
@@ -115,7 +115,7 @@ def _means(points: np.ndarray, weights: np.ndarray, owner: np.ndarray) -> np.nda
 
 
 def _join(centres: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join the lightest cluster to its nearest while it is too small, or too near another."""
+    """Merge the lightest cluster into its nearest while it is too small or too near another."""
     while len(centres) > 1:
         gaps = np.sqrt(_distances(centres, centres))
         np.fill_diagonal(gaps, np.inf)

@@ -1,4 +1,4 @@
-"""Noun phrases of a caption, by spaCy: what an open-vocabulary detector is asked for."""
+"""Noun phrases of a caption, by spaCy: the prompts of an open-vocabulary detector."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 
 MODELS = "en_core_web"
-"""How the names of spaCy's English models begin."""
+"""Prefix of the names of spaCy's English models."""
 
 _UNNAMED = ("DET", "PRON", "NUM", "PUNCT", "SPACE")
-"""Parts of speech that say which or how many, not what."""
+"""Parts of speech that tell which or how many, not which object."""
 
 
 def installed_parser() -> tuple[str, str]:
-    """Name and version of the installed English model; of several, the first by name.
+    """Return name and version of the installed English model; of several, the first by name.
 
     Raises:
         KaleidoError: If there is none.
@@ -25,15 +25,16 @@ def installed_parser() -> tuple[str, str]:
     if not found:
         raise KaleidoError(
             "spaCy's English model",
-            "it is not installed, and finds the phrases that the detector looks for.",
+            "it is not installed; it finds the phrases that the detector searches for.",
             "Type: pip install 'kaleido-diffusion[spacy]' && python -m spacy download "
-            f"{MODELS}_sm; or say what to look for with --find.",
+            f"{MODELS}_sm; or name the objects with --find.",
+            code="not-installed",
         )
     return found[0]
 
 
 class NounPhrases:
-    """Finds what a caption names: "two red dogs" gives "red dog".
+    """Finds the objects in a caption: "two red dogs" gives "red dog".
 
     Raises:
         KaleidoError: If spaCy or its English model is not installed.

@@ -26,5 +26,6 @@ def test_phrases_say_what_and_not_how_many():
 
 def test_without_a_model_the_mend_is_named(monkeypatch):
     monkeypatch.setattr(phrases, "distributions", list)
-    with pytest.raises(KaleidoError, match="--find"):
+    with pytest.raises(KaleidoError) as caught:
         installed_parser()
+    assert caught.value.code == "not-installed" and "--find" in caught.value.hint

@@ -74,8 +74,9 @@ def test_every_stage_makes_a_known_kind():
 
 
 def test_an_unknown_kind_is_answered_with_the_nearest(workspace):
-    with pytest.raises(KaleidoError, match="boxes"):
+    with pytest.raises(KaleidoError) as caught:
         extract(workspace, ["boxs"])
+    assert caught.value.code == "bad-option" and "'boxes'" in caught.value.hint
 
 
 def test_missing_data_are_named(workspace):
@@ -99,8 +100,9 @@ def test_a_detector_of_ones_own(workspace, write_data, rtdetr):
     assert read_manifest(workspace.latents("boxes") / shard.name).stage == "boxes-detection"
     assert extract(own, ["boxes"])[0].skipped == 2
     assert extract(workspace, ["boxes"])[0].skipped == 0  # another detector, other latents
-    with pytest.raises(KaleidoError, match="boxes without masks"):
+    with pytest.raises(KaleidoError) as caught:
         extract(own, ["blobs"])
+    assert caught.value.code == "model-mismatch"
 
 
 def test_blobs_of_another_networks_masks(workspace, write_data, mask2former):

@@ -1,4 +1,4 @@
-"""Language models of transformers, asked to make a description of a caption alone."""
+"""Language models of transformers that write a description from the caption alone."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from pipelines.extract.captioners.base import (
 from pipelines.models.hub import GGUF, load_model
 
 ROWS = 8
-"""Rows written together, always: matrix products of another height round differently, and one other
+"""Rows per batch, always: matrix products of another height round differently, and one different
 word changes all that follow. Missing rows repeat the last one."""
 
 STEP = 64
-"""Questions are padded to a multiple of so many tokens, for the same reason: a row's width must not
-come from its neighbours."""
+"""Questions are padded to a multiple of this many tokens, for the same reason: the width of a row
+must not depend on the others."""
 
 
 class Expander:
     """A causal language model with its tokenizer; no code of its own is run.
 
-    One with a chat template is asked in a chat; another goes on with the prompt.
+    A model with a chat template is asked in a chat; another continues the prompt.
 
     Args:
-        path: The folder that ``save_pretrained`` wrote of both, or a GGUF file.
-        prompt: Question, with ``{caption}`` where the caption belongs.
+        path: The folder of both, as ``save_pretrained`` writes it, or a GGUF file.
+        prompt: The question, with ``{caption}`` where the caption belongs.
         wording: How words are chosen.
 
     Raises:
@@ -50,6 +50,7 @@ class Expander:
                 "--prompt",
                 "a model that sees no picture needs the caption.",
                 "Write {caption} where it belongs.",
+                code="bad-option",
             )
         self._prompt, self._wording = prompt, wording
         if path.suffix == GGUF:

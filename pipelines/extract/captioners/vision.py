@@ -22,11 +22,11 @@ from pipelines.models.hub import load_model
 class Recaptioner:
     """A model for image and text to text, with its processor; no code of its own is run.
 
-    One with a chat template is asked by a prompt; another, BLIP say, begins from the picture.
+    A model with a chat template gets the prompt; another, such as BLIP, gets the picture only.
 
     Args:
-        folder: What ``save_pretrained`` wrote of both.
-        prompt: Question, with ``{caption}`` where the caption belongs.
+        folder: The folder of both, as ``save_pretrained`` writes it.
+        prompt: The question, with ``{caption}`` where the caption belongs.
         wording: How words are chosen.
 
     Raises:
@@ -49,11 +49,11 @@ class Recaptioner:
         tokenizer = self._processor.tokenizer
         marks = {*tokenizer.all_special_tokens, getattr(self._processor, "image_token", None)}
         self._marks = [mark for mark in marks if mark]
-        # A batch's answers begin at one place only if shorter questions are padded before.
+        # With padding on the left, all answers of a batch begin at the same position.
         tokenizer.padding_side = "left"
 
     def describe(self, records: Sequence[Record]) -> list[Answer]:
-        """Describe the records' pictures, see `Describer`; captions are quoted, not followed."""
+        """Describe the records' pictures, see `Describer`; captions are quoted as data."""
         import torch
         from PIL import Image
 
@@ -89,5 +89,5 @@ class Recaptioner:
         )
 
     def _ask(self, caption: str) -> str:
-        """The prompt about a caption, whose words cannot end the user's turn or name a picture."""
+        """Fill the prompt with a caption, which cannot end the user's turn or name a picture."""
         return fill_prompt(self._prompt, caption, self._marks)

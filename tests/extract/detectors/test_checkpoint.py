@@ -176,8 +176,9 @@ def test_the_command_takes_a_checkpoint(harmful, workspace, write_data, invoke):
 
 @pytest.mark.parametrize("checkpoint", ["detect"], indirect=True)
 def test_what_it_cannot_do_is_said_before_it_is_loaded(checkpoint):
-    with pytest.raises(KaleidoError, match="finds the classes that it was trained on"):
+    with pytest.raises(KaleidoError) as caught:
         find_detector(str(checkpoint), ["a zebra"])
+    assert caught.value.code == "bad-option" and caught.value.what == "--find"
     assert not find_segmenter(str(checkpoint)).has_masks
 
 
