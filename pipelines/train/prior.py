@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,11 +18,17 @@ from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
 from pipelines.latents.sequence import order_kinds, z_to_text
 from pipelines.latents.text import SEPARATOR, escape, marker
-from pipelines.latents.vocabulary import encode_z, number_ids, train_tokenizer
+from pipelines.latents.vocabulary import (
+    encode_z,
+    number_ids,
+    plain_caption,
+    train_tokenizer,
+)
 from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.prior import Prior, build_prior, load_pretrained
 from pipelines.train.checkpoint import drop_checkpoint
+from pipelines.train.finished import finished_run, note_finished
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.processes import require_one_process
@@ -166,23 +172,20 @@ def train_prior(
         if restart:
             drop_checkpoint(checkpoint)
         stream = RecordStream(workspace, kinds, settings.seed, images=False)
+        kept = weight_settings(settings) | {"data": stream.identity}
+        if settings.pretrained:  # the weights count, not the path
+            kept["pretrained"] = model_identity(model_folder(settings.pretrained))
+        options, folder = TrainOptions.of(settings), workspace.models("prior")
+        if finished := finished_run(checkpoint, folder, kept, options):
+            return finished
         if stream.gaps:
             progress.message(stream.gaps)
-        present = tuple(kind for kind in kinds if stream.found[kind])
-        prior = _fresh_prior(settings, present, stream, progress)
-        prior.absent_kinds = tuple(kind for kind in kinds if kind not in present)
-        if len(stream.token_shapes) == 1:
-            (prior.token_shape,) = stream.token_shapes
-        prior.codebook = stream.codebook
-        _widen_grammar(prior, stream)
-        kept = weight_settings(settings) | {"data": stream.identity}
-        if settings.pretrained:  # the weights count, not where they lie
-            kept["pretrained"] = model_identity(model_folder(settings.pretrained))
+        prior = _new_prior(settings, stream, progress)
         dropout_records = settings.dropout_steps * settings.batch_size
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
-        options = TrainOptions.of(settings)
         summary = train(task, options, checkpoint, kept, "prior", progress)
-        prior.save(workspace.models("prior"))
+        prior.save(folder)
+        note_finished(checkpoint, folder, summary)
     return summary
 
 
@@ -195,18 +198,48 @@ def _check_width(settings: PriorSettings) -> None:
         )
 
 
-def _fresh_prior(
-    settings: PriorSettings, kinds: Sequence[str], stream: RecordStream, progress: Progress
-) -> Prior:
-    # Many different labels are free text, which z may then write as well.
+def _new_prior(settings: PriorSettings, stream: RecordStream, progress: Progress) -> Prior:
+    """Build the prior that the data need: vocabulary, labels, and limits of its grammar."""
+    present = tuple(kind for kind in settings.z_kinds if stream.found[kind])
+    # Very many labels are free text; then z may contain any label.
     labels = sorted(stream.labels) if len(stream.labels) <= MOST_LABELS else ()
-    settings = replace(settings, z_kinds=tuple(kinds))
+    absent = tuple(kind for kind in settings.z_kinds if kind not in present)
+    settings = replace(settings, z_kinds=present)
+    progress.message("reading captions")
+    captions, texts = _texts(stream, present)
     torch.manual_seed(derive(settings.seed, "prior weights"))
     if settings.pretrained:
-        return load_pretrained(settings, labels)
-    progress.message("learning the vocabulary")
-    tokenizer = train_tokenizer(_texts(stream, kinds), settings.vocab_size, kinds)
-    return build_prior(settings, tokenizer, labels)
+        prior = load_pretrained(settings, labels)
+    else:
+        tokenizer = train_tokenizer(texts, settings.vocab_size, present)
+        prior = build_prior(settings, tokenizer, labels)
+    prior.absent_kinds = absent
+    if len(stream.token_shapes) == 1:
+        (prior.token_shape,) = stream.token_shapes
+    prior.codebook = stream.codebook
+    _widen_grammar(prior, stream)
+    if line := long_captions(prior, captions, stream.size):
+        progress.message(line)
+    return prior
+
+
+def long_captions(prior: Prior, captions: Sequence[str], size: int) -> str:
+    """Return a sentence about captions that the prior cuts; empty if there are none.
+
+    Args:
+        prior: Cuts captions beyond `Prior.max_caption_tokens`.
+        captions: Those that were read.
+        size: Number of training records, of which they are the first ones.
+    """
+    encoded = prior.tokenizer([plain_caption(caption) for caption in captions]).input_ids
+    cut = sum(len(ids) > prior.max_caption_tokens for ids in encoded)
+    if not cut:
+        return ""
+    which = "" if len(captions) == size else "first "
+    return (
+        f"{cut:,} of the {which}{len(captions):,} captions are longer than "
+        f"{prior.max_caption_tokens} tokens and are cut; see prior.max_caption_tokens."
+    )
 
 
 def _widen_grammar(prior: Prior, stream: RecordStream) -> None:
@@ -225,10 +258,14 @@ def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:
     return max((len(encode_z(prior.tokenizer, text)) - 1 for text in texts), default=0)
 
 
-def _texts(stream: RecordStream, kinds: Sequence[str]) -> Iterator[str]:
+def _texts(stream: RecordStream, kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Read the first records: their captions, and the texts from which a vocabulary is learned."""
+    captions: list[str] = []
+    texts: list[str] = []
     for position in range(min(stream.size, TOKENIZER_RECORDS)):
         (record,) = stream.batch(position, 1)
-        yield record.caption
         z = z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
+        captions.append(record.caption)
         # The tokens of z, numbers above all, are in the vocabulary anyway.
-        yield _TOKEN.sub(" ", z)
+        texts += [record.caption, _TOKEN.sub(" ", z)]
+    return captions, texts

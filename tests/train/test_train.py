@@ -124,6 +124,38 @@ def test_an_interrupted_run_gives_the_same_weights(workspace, tmp_path, monkeypa
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_finished_run_reads_no_record_and_no_weights(workspace, monkeypatch) -> None:
+    train_prior(workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordStream, "batch", None)
+        patch.setattr("pipelines.train.checkpoint.load_file", None)
+        assert train_prior(workspace).resumed_at == 12
+    before = load_file(workspace.models("prior") / "model.safetensors")
+    shutil.rmtree(workspace.models("prior"))
+    assert train_prior(workspace).resumed_at == 12  # from the checkpoint
+    after = load_file(workspace.models("prior") / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert train_prior(_with(workspace, prior__steps=13)).resumed_at == 12
+
+
+def test_captions_that_are_cut_are_counted(workspace) -> None:
+    heard: list[str] = []
+
+    class Listener(Progress):
+        def message(self, text: str) -> None:
+            heard.append(text)
+
+    train_prior(workspace, progress=Listener())
+    assert not [text for text in heard if "cut" in text]
+    train_prior(_with(workspace, prior__max_caption_tokens=4), restart=True, progress=Listener())
+    size = RecordStream(workspace, ("palette",), 0).size
+    (told,) = [text for text in heard if "cut" in text]
+    prior = Prior.load(workspace.models("prior"))
+    records = RecordStream(workspace, ("palette",), 0).batch(0, size)
+    cut = sum(len(prior.tokenizer(record.caption).input_ids) > 4 for record in records)
+    assert told.startswith(f"{cut:,} of the {size:,} captions are longer than 4 tokens")
+
+
 def test_several_processes_write_nothing(workspace, monkeypatch) -> None:
     train_prior(workspace)
     before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}

@@ -1,0 +1,163 @@
+"""Caption, z and picture of a batch belong to the same record, and models learn the pairing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.core.images import encode_png
+from pipelines.core.record import Record
+from pipelines.data.writer import ShardPlan, Source, write_data
+from pipelines.extract.run import extract
+from pipelines.models.diffusion import Diffusion, build_diffusion
+from pipelines.models.pixels import to_tensor
+from pipelines.models.prior import Prior
+from pipelines.train.diffusion import DiffusionTask
+from pipelines.train.loop import train
+from pipelines.train.options import TrainOptions
+from pipelines.train.prior import Batch, PriorTask, train_prior
+from pipelines.train.stream import RecordStream
+from pipelines.workspace.config import override
+from pipelines.workspace.workspace import Workspace
+from tests.train.conftest import SETTINGS
+
+COLOURS = {
+    "blue": (20, 20, 230),
+    "yellow": (240, 230, 30),
+    "white": (250, 250, 250),
+    "black": (5, 5, 5),
+}
+"""A bijection: the caption names a colour, the picture is of it, and so is the palette."""
+
+SHORT = {
+    "prior.steps": 80,
+    "prior.learning_rate": 5e-3,
+    "prior.dropout_steps": 0,
+    "diffusion.image_size": 8,
+}
+
+OPTIONS = TrainOptions(steps=400, batch_size=8, learning_rate=4e-3, warmup=30, seed=0, ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    """Eight plain pictures of each colour, and a trained prior."""
+    workspace = Workspace.init(tmp_path_factory.mktemp("pairing") / "workspace")
+    settings = override(workspace.settings, {**SETTINGS, **SHORT})
+    workspace = replace(workspace, settings=settings)
+    records = [
+        Record(f"{name}-{copy}", encode_png(np.full((8, 8, 3), colour, np.uint8)), f"all {name}")
+        for copy in range(8)
+        for name, colour in COLOURS.items()
+    ]
+    plans = [ShardPlan(at, 16, lambda at=at: records[at : at + 16]) for at in (0, 16)]
+    write_data(workspace, Source("colours", 1, {}), plans, 32)
+    extract(workspace, ("palette",))
+    train_prior(workspace)
+    return workspace
+
+
+@pytest.fixture
+def prior(workspace) -> Prior:
+    """The trained prior."""
+    return Prior.load(workspace.models("prior"))
+
+
+@pytest.fixture
+def stream(workspace) -> RecordStream:
+    """The records."""
+    return RecordStream(workspace, ("palette",), 0)
+
+
+def _one_of_each(stream: RecordStream) -> list[Record]:
+    found = {record.key.split("-")[0]: record for record in stream.batch(0, stream.size)}
+    return [found[name] for name in COLOURS]
+
+
+def _z(record: Record) -> str:
+    return f"<palette> {record.latents['palette'].to_text()}"
+
+
+def test_batches_pair_what_belongs_to_a_record(workspace, prior, stream) -> None:
+    model = build_diffusion(workspace.settings.diffusion, prior, ("palette",))
+    records = stream.batch(5, 8)
+    assert len({record.caption for record in records}) > 1
+
+    def texts(ids: torch.Tensor) -> list[str]:
+        decoded = prior.tokenizer.batch_decode(ids)
+        return [text.replace("<pad>", "").replace("</s>", "").strip() for text in decoded]
+
+    task = PriorTask(prior, stream, 0)
+    batch = task.batch(5, 8)
+    assert task.keys(5, 8) == [record.key for record in records]
+    assert texts(batch.caption_ids) == [record.caption for record in records]
+    written = prior.tokenize_z([_z(record) for record in records])
+    assert len({*map(_z, records)}) == len({record.caption for record in records})
+    assert torch.equal(batch.z_ids, written[0]) and torch.equal(batch.z_mask, written[1])
+
+    task = DiffusionTask(model, prior, stream, 0.1, 1, 1.0, 0)
+    drawn = task.batch(5, 8)
+    assert task.keys(5, 8) == [record.key for record in records]
+    assert texts(drawn.caption_ids) == [record.caption for record in records]
+    for z in (drawn.z, drawn.known):
+        assert torch.equal(z.ids, batch.z_ids)
+    for image, record in zip(drawn.images, records, strict=True):
+        wanted = torch.tensor(COLOURS[record.caption.removeprefix("all ")]) / 127.5 - 1.0
+        torch.testing.assert_close(image.mean((1, 2)), wanted, atol=0.01, rtol=0.0)
+
+
+def test_the_prior_learns_which_z_belongs_to_a_caption(prior, stream) -> None:
+    task, records = PriorTask(prior, stream, 0), _one_of_each(stream)
+    captions = [record.caption for record in records]
+    z_ids, z_mask = prior.tokenize_z([_z(record) for record in records])
+
+    def loss(captions: list[str]) -> float:
+        batch = Batch(*prior.tokenize(captions), z_ids, z_mask, dropout=False)
+        with torch.inference_mode():
+            return task.loss(batch, torch.Generator()).item()
+
+    right = loss(captions)
+    assert all(right < 0.5 * loss(captions[at:] + captions[:at]) for at in range(1, len(COLOURS)))
+
+
+class OneCaption(RecordStream):
+    """The records with one caption for all, so that only z tells their pictures apart."""
+
+    def batch(self, start: int, count: int) -> list[Record]:
+        return [replace(record, caption="all") for record in super().batch(start, count)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "kinds", "options"),
+    [
+        ("z", ("palette",), OPTIONS),
+        ("caption", (), replace(OPTIONS, steps=120, learning_rate=1e-2)),
+    ],
+)
+def test_the_denoiser_learns_which_picture_belongs_to_its_condition(
+    workspace, prior, tmp_path, monkeypatch, condition, kinds, options
+) -> None:
+    # At lower noise levels the colour of a plain picture shows through the noise.
+    monkeypatch.setattr(Diffusion, "shift", lambda self, level: 0.98 + 0.0199 * level)
+    stream = (OneCaption if condition == "z" else RecordStream)(workspace, ("palette",), 0)
+    torch.manual_seed(0)
+    model = build_diffusion(workspace.settings.diffusion, prior, kinds)
+    task, records = DiffusionTask(model, prior, stream, 0.0, 2, 0.0, 0), _one_of_each(stream)
+    train(task, options, tmp_path / "checkpoint", {}, "denoiser")
+    images = to_tensor(np.stack([record.pixels for record in records]))
+
+    def loss(shift: int) -> float:
+        moved = records[shift:] + records[:shift]
+        z = prior.read_z([_z(record) for record in moved]) if kinds else None
+        captions = prior.tokenize([record.caption for record in moved])
+        batch = task.batch(0, 1)._replace(
+            images=images, caption_ids=captions[0], caption_mask=captions[1], z=z
+        )
+        with torch.inference_mode():
+            return task.loss(batch, torch.Generator().manual_seed(0)).item()
+
+    right = loss(0)
+    assert all(right < 0.5 * loss(at) for at in range(1, len(COLOURS)))
