@@ -129,3 +129,17 @@ def test_the_colour_of_a_token_reaches_the_context() -> None:
         context(caption, States(z.values, z.mask, colours=tints)).tokens for tints in (blue, red)
     )
     assert not torch.allclose(first, second)
+
+
+@torch.no_grad()
+def test_each_segment_marks_its_own_tokens() -> None:
+    torch.manual_seed(0)
+    # Without refining layers tokens meet in no other way.
+    conditioner = Conditioner(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
+    caption, z = _states(3, 16, 1, 3), _states(4, 32, 2, 4)
+    before = conditioner(caption, z).tokens
+    for segment, marked in ((0, [0, 1, 2]), (1, [3, 4, 5, 6])):
+        conditioner.segment[segment] += torch.randn(24)
+        after = conditioner(caption, z).tokens
+        assert (before != after).any(-1)[0].nonzero().flatten().tolist() == marked
+        before = after

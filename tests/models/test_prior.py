@@ -272,3 +272,15 @@ def test_a_t5_that_lacks_weights_is_refused(prior, tmp_path) -> None:
     with pytest.raises(KaleidoError) as caught:
         _load(tmp_path)
     assert caught.value.code == "bad-model"
+
+
+@torch.no_grad()
+def test_the_state_of_a_token_of_z_has_read_it_and_those_before(prior) -> None:
+    caption = prior.encode(["a red circle"])
+    texts = [f"<boxes> circle <120><330><{right}><620>" for right in (410, 510)]
+    one, other = (prior.z_states(caption, prior.read_z([text])).values[0] for text in texts)
+    ids = [prior.tokenize_z([text])[0][0] for text in texts]
+    changed = int((ids[0] != ids[1]).nonzero())
+    hidden = (one != other)[:, : prior.width].any(-1)
+    assert not hidden[:changed].any()
+    assert hidden[changed]
