@@ -73,7 +73,7 @@ def evaluate(
     """Compare Kaleido with the baseline at several guidance scales, and write a report.
 
     The defaults are the workspace's settings under evaluate. An HTML page and report.json go to
-    reports/NAME. An interrupted run goes on where it was. A judge looks at scenes; other data are
+    reports/NAME. An interrupted run continues where it was. A judge scores scenes; other data are
     compared with held-out pictures, in the features of a network that --features names.
     """
     if toy:
@@ -138,7 +138,7 @@ def _render(summary: Any) -> None:
     if summary.reused:
         console.line(f"{summary.reused} of {summary.cells} cells were finished by an earlier run.")
     if summary.void:
-        console.line(f"The comparison is void: {summary.void}")
+        console.line(f"No verdict: {summary.void}")
     console.line(f"Report: {summary.report}")
 
 
