@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.evaluate.run import evaluate
     from pipelines.extract.run import extract
     from pipelines.latents.sequence import z_from_text, z_to_text
+    from pipelines.protocols import choose_protocol
     from pipelines.sample.bundle import Bundle, load_bundle
     from pipelines.sample.draw import Sample, draw, draw_from_z
     from pipelines.sample.run import sample
@@ -39,6 +40,7 @@ _MODULES = {
     "pipelines.evaluate.run": ("evaluate",),
     "pipelines.extract.run": ("extract",),
     "pipelines.latents.sequence": ("z_from_text", "z_to_text"),
+    "pipelines.protocols": ("choose_protocol",),
     "pipelines.sample.bundle": ("Bundle", "load_bundle"),
     "pipelines.sample.draw": ("Sample", "draw", "draw_from_z"),
     "pipelines.sample.run": ("sample",),
@@ -63,6 +65,7 @@ __all__ = [
     "SampleSettings",
     "Settings",
     "Workspace",
+    "choose_protocol",
     "draw",
     "draw_from_z",
     "evaluate",

@@ -54,10 +54,10 @@ class DemoSummary:
 def demo(
     path: Path, progress: Progress = SILENT, changes: Mapping[str, Any] | None = None
 ) -> DemoSummary:
-    """Make scenes, extract, train briefly, then compare the embedded models.
+    """Draw scenes, extract, train briefly, then compare the embedded models.
 
-    Where this version ships none, the models just trained are compared; the report then says, in
-    its first lines, that they are not fit for it.
+    If this version ships none, the models just trained are compared, and the report says that they
+    were trained too briefly.
 
     Args:
         path: A new folder for the workspace.
@@ -81,17 +81,17 @@ def demo(
         seconds[name] = round(monotonic() - began, 1)
         progress.message(f"  {name}: {seconds[name]:.0f} s")
 
-    with step("data", f"1. Drawing {SCENES} captioned scenes."):
+    with step("data", f"1 of 4: draw {SCENES} captioned scenes."):
         write_scenes(workspace, SCENES, seed=1, progress=progress)
-    with step("extract", "2. Extracting boxes, blobs and palettes from the pixels."):
+    with step("extract", "2 of 4: extract boxes, blobs and palettes from the pixels."):
         extract(workspace, READY, progress=progress)
-    with step("train", "3. Training the models from scratch, briefly: to show that it works."):
+    with step("train", "3 of 4: train the models for a few steps, to show how it works."):
         train_prior(workspace, progress=progress)
         train_diffusion(workspace, progress=progress)
         train_diffusion(workspace, baseline=True, progress=progress)
     embedded = ships("prior", "diffusion", "baseline")
-    which = "embedded models" if embedded else "models just trained (far too briefly to be good)"
-    with step("evaluate", f"4. Comparing the {which}, baseline against Kaleido."):
+    which = "embedded models" if embedded else "models just trained, though too briefly,"
+    with step("evaluate", f"4 of 4: compare the {which} with their baseline; this takes longest."):
         protocol = choose_protocol(workspace, embedded)
         summary = evaluate(workspace, protocol, embedded=embedded, name="demo", progress=progress)
     return DemoSummary(workspace.root, summary.report, seconds)

@@ -1,4 +1,4 @@
-"""What this installation can do: versions, devices, packages, embedded models."""
+"""Describe an installation: versions, devices, packages, embedded models, plug-ins."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _embedded(name: str) -> str:
 
 def _plugin(group: str, name: str) -> str:
     if group in (LATENTS, STAGES) and name in KINDS:
-        return "not used: Kaleido has a kind of this name itself"
+        return "unused: Kaleido has a kind of this name"
     try:
         if group == LATENTS:
             latent_class(name)
