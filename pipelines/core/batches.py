@@ -1,4 +1,4 @@
-"""Cutting a stream into lists."""
+"""Batches of a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ItemT = TypeVar("ItemT")
 
 
 def in_batches(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
-    """Cut a stream into lists of `size`; the last one may be shorter."""
+    """Yield lists of `size` items; the last one may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

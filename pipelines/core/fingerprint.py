@@ -1,4 +1,4 @@
-"""Fingerprint: a hash of everything that a result depends on."""
+"""Fingerprints: hashes of everything that a result depends on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
-    """Hash JSON values to 64 hexadecimal digits; the order of an object's keys does not matter.
+    """Return the SHA-256 of JSON values as 64 hexadecimal digits, whatever the order of keys.
 
     Raises:
         TypeError: If a part is not a JSON value.

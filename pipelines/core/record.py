@@ -1,4 +1,4 @@
-"""Record: one row of data. A sample is something else, namely an image that we drew."""
+"""Record: one row of data. A sample, by contrast, is an image that a model generated."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """A captioned image and what is known of it.
+    """A captioned image with its metadata and latents.
 
     Attributes:
-        key: Unique name within the workspace: letters, digits, ``-`` and ``_``. No dots, because
-            webdataset cuts a file name at its first dot.
+        key: Unique name within the workspace: letters, digits, ``-`` and ``_``. It has no dots,
+            because webdataset splits file names at the first dot.
         image: The encoded image (PNG, JPEG or WebP), as stored in the shard.
         caption: The caption c, UTF-8 text.
         meta: JSON values: ``source``, ``licence``, ``split`` and, if known, ``truth``.
-        latents: Extracted latents by kind; a kind is absent where extraction did not succeed.
+        latents: Extracted latents by kind, without those whose extraction did not succeed.
     """
 
     key: str
@@ -34,12 +34,12 @@ class Record:
 
     @property
     def split(self) -> str:
-        """``train`` or ``heldout``; a record that does not say is for training."""
+        """``train`` or ``heldout``; ``train`` if the metadata do not say."""
         return str(self.meta.get("split", "train"))
 
     @property
     def heldout(self) -> bool:
-        """Whether it is of the held-out split, which training never sees."""
+        """Whether the record is held out, so that training never sees it."""
         return self.split == "heldout"
 
     @cached_property
@@ -47,6 +47,6 @@ class Record:
         """The decoded image: uint8, (height, width, 3), RGB.
 
         Raises:
-            BadRecord: If the bytes are not an image that we accept.
+            BadRecord: If the bytes are not a valid image.
         """
         return decode_image(self.image, name=self.key)

@@ -1,4 +1,4 @@
-"""Seeds derived from (seed, purpose, key), so that no draw depends on the order of the work."""
+"""Seeds derived from (seed, purpose, key), so that results do not depend on execution order."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def derive(seed: int, purpose: str, key: str | int = "") -> int:
 
     Args:
         seed: The user's seed, any integer.
-        purpose: What the draw is for, for example ``"noise"`` or ``"palette"``.
-        key: Which one of them, for example a record's key or a sample's number.
+        purpose: The use of the random numbers, for example ``"noise"`` or ``"palette"``.
+        key: The item, for example a record's key or a sample's number.
 
     Returns:
-        An integer in [0, 2**63), equal for equal arguments on every machine.
+        An integer in [0, 2**63), the same on every machine.
     """
     message = f"{seed}\x1f{purpose}\x1f{key}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "big") >> 1

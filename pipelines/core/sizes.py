@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def bytes_in(path: Path, follow_links: bool) -> int:
-    """Add up the bytes of a file, or of all files in a folder.
+def bytes_in(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder; 0 if there is nothing.
 
-    Args:
-        path: The file or folder; nothing there counts 0.
-        follow_links: Whether a link to a file counts as the file that it names, or as what the
-            link itself takes.
+    Links count as themselves, not as their targets: removing a link frees no more.
     """
     return sum(
-        file.stat(follow_symlinks=follow_links).st_size
+        file.stat(follow_symlinks=False).st_size
         for file in (path, *path.rglob("*"))
-        if file.is_file() or (file.is_symlink() and not follow_links)
+        if file.is_symlink() or file.is_file()
     )

@@ -161,7 +161,7 @@ def _without_data(workspace: Workspace) -> Iterator[Leftover]:
 
 
 def _leftover(path: Path, reason: str) -> Leftover:
-    return Leftover(path, bytes_in(path, follow_links=False), reason)
+    return Leftover(path, bytes_in(path), reason)
 
 
 def _remove(leftovers: tuple[Leftover, ...]) -> None:
