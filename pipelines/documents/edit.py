@@ -11,6 +11,26 @@ from pipelines.documents.document import Box, Document, Element, Ellipse, Swatch
 from pipelines.latents.oklab import hex_to_oklab
 from pipelines.latents.text import GRID
 
+COLOUR_WORDS = {
+    "black": "#101010",
+    "grey": "#909090",
+    "gray": "#909090",
+    "white": "#F8F8F8",
+    "red": "#E02020",
+    "orange": "#F08020",
+    "yellow": "#F8D020",
+    "green": "#30A040",
+    "teal": "#20A0A0",
+    "blue": "#2858D8",
+    "purple": "#8030B0",
+    "pink": "#F070B0",
+    "brown": "#8B5A2B",
+}
+"""English colour words and what they usually mean."""
+
+ALIKE = 0.2
+"""OKLab distance within which a word may mean a colour."""
+
 _ADDED = re.compile(r"\s*(?P<label>[^()]+?)\s*\((?P<numbers>[^()]*)\)\s*")
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
@@ -112,7 +132,10 @@ def add(document: Document, text: str) -> Document:
 
 
 def recolour(document: Document, name: str, colour: str, present: str | None = None) -> Document:
-    """Give an element a colour; the palette's colour that it has now changes with it.
+    """Give an element a colour; the palette and the description change with it.
+
+    In the palette it is the colour nearest to the present one that changes; in the description the
+    word of that colour which stands nearest to the element's label.
 
     Args:
         document: The document.
@@ -128,7 +151,12 @@ def recolour(document: Document, name: str, colour: str, present: str | None = N
     element = find(document, name)
     before = present or (element.colours[0] if element.colours else None)
     changed = _change(document, name, lambda e: e.model_copy(update={"colours": (colour.upper(),)}))
-    if before is None or not document.palette:
+    if before is None:
+        return changed
+    if document.description and element.label:
+        text = _reworded(document.description, element.label, before, colour)
+        changed = changed.model_copy(update={"description": text})
+    if not document.palette:
         return changed
     index = _nearest(document.palette, before)
     swatch = document.palette[index].model_copy(update={"hex": colour.upper(), "grid": None})
@@ -208,11 +236,26 @@ def _inside(box: Box) -> Ellipse:
     )
 
 
+def _reworded(text: str, label: str, before: str, after: str) -> str:
+    """Replace the word of a colour that stands nearest to a label, if there is one."""
+    place = re.search(rf"\b{re.escape(label)}", text, re.IGNORECASE)
+    words = list(re.finditer(rf"\b({'|'.join(COLOUR_WORDS)})\b", text, re.IGNORECASE))
+    alike = [w for w in words if _distance(COLOUR_WORDS[w.group().lower()], before) < ALIKE]
+    if place is None or not alike:
+        return text
+    word = min(alike, key=lambda w: abs(w.start() - place.start()))
+    name = min(COLOUR_WORDS, key=lambda name: _distance(COLOUR_WORDS[name], after))
+    return text[: word.start()] + name + text[word.end() :]
+
+
+def _distance(first: str, second: str) -> float:
+    """Return the distance of two colours in OKLab."""
+    return float(((hex_to_oklab(first) - hex_to_oklab(second)) ** 2).sum() ** 0.5)
+
+
 def _nearest(palette: Sequence[Swatch], colour: str) -> int:
     """Return the index of the palette's colour that is nearest in OKLab."""
-    wanted = hex_to_oklab(colour)
-    distances = [float(((hex_to_oklab(s.hex) - wanted) ** 2).sum()) for s in palette]
-    return distances.index(min(distances))
+    return min(range(len(palette)), key=lambda index: _distance(palette[index].hex, colour))
 
 
 def _bad(what: str, why: str, hint: str = "") -> KaleidoError:

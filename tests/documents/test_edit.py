@@ -76,6 +76,16 @@ def test_recolouring_changes_the_palettes_nearest_colour():
     assert unknown.palette == DOCUMENT.palette, "which of its colours the star has is not known"
 
 
+def test_recolouring_changes_the_word_beside_the_label():
+    words = "A red circle, a red star and a blue sky."
+    document = DOCUMENT.model_copy(update={"description": words})
+    blue = recolour(document, "star", "#2050d0", present="#D02818")
+    assert blue.description == "A red circle, a blue star and a blue sky."
+    green = recolour(document, "star", "#30A030", present="#30A0E0")
+    assert green.description == "A red circle, a red star and a green sky.", "of that colour"
+    assert recolour(document, "star", "#30A030", present="#808000").description == words
+
+
 def test_describing():
     assert describe(DOCUMENT, "Night.").description == "Night."
 
