@@ -276,6 +276,7 @@ def test_a_t5_that_lacks_weights_is_refused(prior, tmp_path) -> None:
 
 @torch.no_grad()
 def test_the_state_of_a_token_of_z_has_read_it_and_those_before(prior) -> None:
+    prior.model.eval()
     caption = prior.encode(["a red circle"])
     texts = [f"<boxes> circle <120><330><{right}><620>" for right in (410, 510)]
     one, other = (prior.z_states(caption, prior.read_z([text])).values[0] for text in texts)
