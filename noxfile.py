@@ -8,8 +8,10 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -117,32 +119,32 @@ def mutate(session: nox.Session) -> None:
         shutil.copytree(ROOT, copy, ignore=ignored)
         with session.chdir(copy):
             for module in modules:
-                tests = Path("tests", *Path(module).parts[1:])
-                own = tests.with_name(f"test_{tests.name}")
-                command = [
-                    python,
-                    "-m",
-                    "pytest",
-                    "-x",
-                    "-q",
-                    str(own if own.is_file() else own.parent),
-                ]
-                Path("mutate.toml").write_text(
-                    f"[cosmic-ray]\nmodule-path = {json.dumps(module)}\ntimeout = 600.0\n"
-                    f"excluded-modules = []\ntest-command = {json.dumps(shlex.join(command))}\n"
-                    "[cosmic-ray.distributor]\nname = 'local'\n"
-                    "[cosmic-ray.filters.operators-filter]\n"
-                    f"exclude-operators = {json.dumps(UNCHANGED)}\n"
-                )
-                done = str(Path(f"{Path(module).stem}.sqlite"))
-                environment = ENVIRONMENT | {"PYTHONPATH": str(copy)}
-                session.run("cosmic-ray", "init", "mutate.toml", done, silent=True)
-                session.run("cr-filter-operators", done, "mutate.toml", silent=True)
-                session.run("cosmic-ray", "baseline", "mutate.toml", env=environment)
-                session.run("cosmic-ray", "exec", "mutate.toml", done, env=environment)
-                session.run("cr-report", done, "--surviving-only", "--show-diff")
-                session.log(f"{module}: share of changes that survive, in %")
-                session.run("cr-rate", done)
+                mutate_module(session, python, module)
+
+
+def mutate_module(session: nox.Session, python: str, module: str) -> None:
+    """Change one module of the current folder, run its tests for every change, and report."""
+    tests = Path("tests", *Path(module).parts[1:])
+    own = tests.with_name(f"test_{tests.name}")
+    command = [python, "-m", "pytest", "-x", "-q", str(own if own.is_file() else own.parent)]
+    Path("mutate.toml").write_text(
+        f"[cosmic-ray]\nmodule-path = {json.dumps(module)}\ntimeout = 600.0\n"
+        f"excluded-modules = []\ntest-command = {json.dumps(shlex.join(command))}\n"
+        "[cosmic-ray.distributor]\nname = 'local'\n"
+        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(UNCHANGED)}\n"
+    )
+    done = f"{module.replace('/', '.')}.sqlite"
+    environment = ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())}
+    session.run("cosmic-ray", "init", "mutate.toml", done, silent=True)
+    session.run("cr-filter-operators", done, "mutate.toml", silent=True)
+    session.run("cosmic-ray", "baseline", "mutate.toml", env=environment)
+    session.run("cosmic-ray", "exec", "mutate.toml", done, env=environment)
+    session.run("cr-report", done, "--surviving-only", "--show-diff")
+    query = "select test_outcome = 'SURVIVED', count(*) from work_results group by 1"
+    with closing(sqlite3.connect(done)) as base:  # changes that were left out have no outcome
+        counts = dict(base.execute(query).fetchall())
+    noticed, survived = counts.get(0, 0), counts.get(1, 0)
+    session.log(f"{module}: {noticed} of {noticed + survived} changes were noticed")
 
 
 @nox.session(venv_backend="none")
