@@ -73,7 +73,7 @@ def test_the_recipe_runs_and_writes_a_card(tmp_path, monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0.0 <= found["F1 of all"] <= 1.0
     assert "4 held-out scenes: F1 of all" in (out / "README.md").read_text("utf-8")
-    assert {path.name for path in tmp_path.iterdir()} == {"captioner"}
+    assert {path.name for path in tmp_path.iterdir()} == {"captioner", "log.jsonl"}
     Captioner.load(out)
 
 
