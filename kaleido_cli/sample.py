@@ -27,8 +27,8 @@ from kaleido_cli.options import (
 )
 from pipelines.core.compute import choose_device
 from pipelines.core.errors import InputMissing
+from pipelines.core.files import require_new
 from pipelines.models.registry import uses_own_models
-from pipelines.sample.folder import require_new
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import Settings
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.options import JsonOption, read_class_names, split_names
+from kaleido_cli.completion import complete_kinds
+from kaleido_cli.flags import settings_of
+from kaleido_cli.options import (
+    JsonOption,
+    WorkspaceOption,
+    open_workspace,
+    read_class_names,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from pipelines.documents.dialects.base import Context
@@ -37,6 +45,13 @@ WidthOption = Annotated[
 HeightOption = Annotated[
     int | None,
     typer.Option(help="Height of the pictures, for answers that count pixels.", show_default=False),
+]
+ToOption = Annotated[
+    str, typer.Option("--to", metavar="FORMAT", help="The format to write; `kaleido z formats`.")
+]
+LossOption = Annotated[
+    str | None,
+    typer.Option("--allow-loss", metavar="LOSSES", help="Losses to accept, with commas, or all."),
 ]
 NamesOption = Annotated[
     Path | None,
@@ -86,17 +101,12 @@ def verify(
 @app.command(epilog="Example: kaleido z convert instances.json --from coco --to yolo --out labels")
 def convert(
     paths: PathsArgument,
-    target: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write.")],
+    target: ToOption,
     source: FromOption = "kaleido.z",
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the new files.")
     ] = Path("converted"),
-    allow_loss: Annotated[
-        str | None,
-        typer.Option(
-            "--allow-loss", metavar="KINDS", help="Losses to accept, with commas, or all."
-        ),
-    ] = None,
+    allow_loss: LossOption = None,
     width: WidthOption = None,
     height: HeightOption = None,
     names: NamesOption = None,
@@ -108,6 +118,58 @@ def convert(
     allowed = split_names(allow_loss) or ()
     result = run(paths, source, target, out, allowed, _context(width, height, names))
     console.show(result, as_json, _render_conversion)
+
+
+@app.command(
+    cls=settings_of(),
+    epilog="Example: kaleido z export --to coco --out annotations --kinds boxes",
+)
+def export(
+    context: typer.Context,
+    target: ToOption,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder for the files.")
+    ],
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="A samples.jsonl; without one, the latents of the workspace.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_loss: LossOption = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="Kinds of latents, with commas; by default all that are extracted.",
+            autocompletion=complete_kinds,
+        ),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what was extracted or drawn for other tools.
+
+    Each record with latents, or each sample, becomes a document with its key, caption and size.
+    What the format cannot hold must be allowed by name.
+    """
+    allowed = split_names(allow_loss) or ()
+    if path is not None:
+        if kinds is not None or workspace is not None:
+            raise typer.BadParameter("--kinds and --workspace go without FILE.")
+        from pipelines.documents.convert import convert as run
+
+        result = run([path], "kaleido.z", target, out, allowed)
+        console.show(result, as_json, _render_conversion)
+        return
+    from pipelines.data.export import export as write
+
+    opened = open_workspace(context, workspace)
+    progress = console.ConsoleProgress()
+    summary = write(opened, target, out, split_names(kinds), allowed, progress)
+    console.show(summary, as_json, _render_export)
 
 
 @app.command(epilog="Example: kaleido z show cat.z.json --picture cat-layout.png")
@@ -200,6 +262,16 @@ def _render_conversion(result: Any) -> None:
         console.line(f"lost: {kind}, {count:,} times")
     where = result.files[0] if len(result.files) == 1 else f"{len(result.files):,} files"
     console.line(f"{result.documents:,} documents written: {where}")
+
+
+def _render_export(summary: Any) -> None:
+    for kind, count in summary.lost.items():
+        console.line(f"lost: {kind}, {count:,} times")
+    console.line(
+        f"{summary.documents:,} documents of {', '.join(summary.kinds)}; "
+        f"{summary.without:,} records have none of these"
+    )
+    console.line(f"{summary.dialect}: {summary.files:,} files in {summary.folder}")
 
 
 def _render_documents(documents: list[Document]) -> None:

@@ -138,6 +138,42 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+@contextmanager
+def making_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; it becomes `path` on success, and is removed otherwise.
+
+    Raises:
+        KaleidoError: If `path` exists and is not empty (``would-overwrite``), or the disk is full
+            (``no-space``).
+    """
+    require_new(path)
+    temporary = temporary_path(path)
+    try:
+        with no_space_errors(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                path.rmdir()  # an empty folder, which not every system replaces
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """Check that a folder does not exist, or is empty.
+
+    Raises:
+        KaleidoError: If the folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise KaleidoError(
+            str(folder),
+            "it exists already.",
+            "Choose another --name or --out, or delete it.",
+            code="would-overwrite",
+        )
+
+
 def remove_folder(path: Path) -> None:
     """Remove the files that `replacing_folder` wrote, and the folder if nothing else is in it.
 

@@ -14,10 +14,9 @@ from pipelines.core.images import encode_png
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.latents.base import Latent
-from pipelines.latents.registry import is_kind
 from pipelines.latents.sequence import order_kinds
-from pipelines.workspace.manifest import read_manifest, read_rows
-from pipelines.workspace.reader import read_joined
+from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.reader import extracted_kinds, read_joined
 from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def show(
         KaleidoError: If no record has a key.
     """
     chosen = choose_records(workspace, count, keys)
-    asked = _extracted(workspace, list(chosen)) if kinds is None else order_kinds(kinds)
+    asked = extracted_kinds(workspace, list(chosen)) if kinds is None else order_kinds(kinds)
     records = list(read_chosen(workspace, chosen, asked))
     sheet = workspace.logs / "show.png"
     atomic_write(sheet, encode_png(sheet_of(records, asked)))
@@ -159,12 +158,3 @@ def describe(record: Record) -> ShownRecord:
     """Return a record's caption, split and latents as text."""
     latents = {kind: latent.to_text() for kind, latent in record.latents.items()}
     return ShownRecord(record.key, record.caption, record.split, latents)
-
-
-def _extracted(workspace: Workspace, shards: Sequence[Path]) -> tuple[str, ...]:
-    folders = [path.name for path in (workspace.root / "latents").glob("*") if path.is_dir()]
-    return tuple(
-        kind
-        for kind in order_kinds(filter(is_kind, folders))
-        if all(read_manifest(workspace.latents(kind) / path.name) for path in shards)
-    )

@@ -29,11 +29,14 @@ VERSION: Literal[1] = 1
 MAX_ELEMENTS = 256
 """Elements of one picture; the most crowded pictures of COCO have 93."""
 
+MAX_TEXT = 4000
+"""Characters of a caption, a description and any other text."""
+
 MAX_SIDE = 1_000_000
 """Pixels of the longer side of a picture."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Text = Annotated[str, StringConstraints(max_length=4000)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Hex = Annotated[str, StringConstraints(pattern=r"^#[0-9A-F]{6}$")]
 Box = tuple[Fraction, Fraction, Fraction, Fraction]
 

@@ -42,7 +42,7 @@ def document_of(
     """Write z as a document. Boxes and blobs of one object become one element.
 
     Args:
-        z: Latents by kind; kinds of plug-ins have no place in a document and are left out.
+        z: Latents by kind; kinds that are not in `DOCUMENT_KINDS` are left out.
         caption: What the picture was drawn for.
         side: Width and height of the picture in pixels.
     """
@@ -218,6 +218,9 @@ _PROJECTIONS: dict[str, Callable[[Document, list[Loss]], Latent | None]] = {
     "tokens": _tokens,
     "palette": _palette,
 }
+
+DOCUMENT_KINDS = tuple(_PROJECTIONS)
+"""Kinds that documents have a place for."""
 
 
 def _elements(boxes: Sequence[Box], blobs: Sequence[Blob]) -> tuple[Element, ...]:

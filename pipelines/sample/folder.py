@@ -8,23 +8,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from pipelines.core.errors import KaleidoError
+from pipelines.core.files import require_new
 from pipelines.core.progress import Progress
-
-
-def require_new(folder: Path) -> None:
-    """Check that nothing stands where samples shall go.
-
-    Raises:
-        KaleidoError: If the folder exists and is not empty.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise KaleidoError(
-            str(folder),
-            "it exists already.",
-            "Choose another --name or --out, or delete it.",
-            code="would-overwrite",
-        )
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.record import Record
 from pipelines.latents.base import Latent
-from pipelines.latents.registry import extract_command, latent_class
+from pipelines.latents.registry import extract_command, is_kind, latent_class
+from pipelines.latents.sequence import order_kinds
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.shards import read_records, read_shard
 from pipelines.workspace.workspace import LAYOUTS, Workspace
@@ -61,6 +62,16 @@ def latent_manifest(workspace: Workspace, data_shard: Path, kind: str) -> Manife
     if data is None or manifest.inputs.get("data") != data.sha256:
         raise InputMissing(str(path), f"the data changed after the {kind} were extracted.", command)
     return manifest
+
+
+def extracted_kinds(workspace: Workspace, shards: Sequence[Path]) -> tuple[str, ...]:
+    """Return the kinds that are extracted from every one of these data shards, in order."""
+    folders = [path.name for path in (workspace.root / "latents").glob("*") if path.is_dir()]
+    return tuple(
+        kind
+        for kind in order_kinds(filter(is_kind, folders))
+        if all(read_manifest(workspace.latents(kind) / path.name) for path in shards)
+    )
 
 
 def token_makers(shards: Iterable[Path]) -> set[str]:

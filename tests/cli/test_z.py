@@ -71,3 +71,46 @@ def test_formats_schema_and_unknown_names(invoke):
     assert json.loads(invoke("z", "schema").out)["additionalProperties"] is False
     assert "ideogram4" in invoke("z", "verify", KITE, "--from", "ideogram", code=1).err
     assert "only be read" in invoke("z", "convert", KITE, "--to", "gbc", code=1).err
+
+
+def sample_list(folder, *files):
+    """Write a samples.jsonl of the kite, under these names."""
+    form = json.loads(Path(KITE).read_text())
+    rows = [{"file": name, "document": form} for name in files]
+    path = folder / "samples.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_list_of_samples_is_read_and_exported(invoke, tmp_path):
+    listed = sample_list(tmp_path, "0000-0000.png", "0000-0001.png")
+    assert "0000-0001: " in invoke("z", "show", listed).out
+    assert "1 files, 2 documents; 0 files" in invoke("z", "verify", listed).out
+    out = tmp_path / "fibo"
+    export = ("z", "export", listed, "--to", "fibo", "--out", str(out))
+    assert "--allow-loss" in invoke(*export, code=1).err and not out.exists()
+    invoke(*export, "--allow-loss", "all")
+    assert sorted(path.name for path in out.iterdir()) == ["0000-0000.json", "0000-0001.json"]
+    assert "--kinds" in invoke(*export, "--kinds", "boxes", code=2).err
+
+
+def test_latents_of_the_workspace_are_exported(invoke, workspace, records, write_data, tmp_path):
+    write_data(records, 4)
+    named = ("-w", str(workspace.root))
+    target = ("--to", "kaleido.z", "--out", str(tmp_path / "out"))
+    assert "extract" in invoke("z", "export", *target, *named, code=1).err
+    invoke("extract", "palette", *named)
+    out, _ = invoke("z", "export", *target, *named, "--kinds", "palette", "--json")
+    found = json.loads(out)
+    assert (found["documents"], found["without"], found["kinds"]) == (10, 0, ["palette"])
+    assert len((tmp_path / "out" / "documents.z.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_key_of_a_file_cannot_write_outside_of_the_folder(invoke, tmp_path):
+    form = json.loads(Path(KITE).read_text())
+    for number, key in enumerate(("../evil", "/evil", "a\\b", ".hidden", "c:x")):
+        path = tmp_path / f"{number}.z.json"
+        path.write_text(json.dumps(form | {"key": key}))
+        target = ("--to", "fibo", "--allow-loss", "all", "--out", str(tmp_path / "in" / "out"))
+        assert "key" in invoke("z", "convert", str(path), *target, code=1).err
+    assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "in").exists()

@@ -15,11 +15,13 @@ from pipelines.core.files import (
     TEMPORARY,
     atomic_write,
     check_replaceable,
+    making_folder,
     recover_folder,
     remove_folder,
     remove_leftovers,
     replacing,
     replacing_folder,
+    require_new,
     sha256_file,
     temporary_path,
 )
@@ -259,3 +261,25 @@ def test_a_full_disk_is_an_error_with_the_path(tmp_path, error):
     assert names(tmp_path) == ["b.bin", "model"]
     with pytest.raises(PermissionError), replacing(path):
         raise PermissionError
+
+
+def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        with making_folder(tmp_path / name) as folder:
+            (folder / "a").write_text("a")
+            assert not (tmp_path / name / "a").exists()
+        assert names(tmp_path / name) == ["a"]
+    with pytest.raises(ValueError), making_folder(tmp_path / "stopped") as folder:
+        (folder / "a").write_text("a")
+        raise ValueError
+    assert names(tmp_path) == ["empty", "new"]
+
+
+def test_a_folder_with_content_is_not_new(tmp_path):
+    (tmp_path / "file").write_text("")
+    for taken in (tmp_path, tmp_path / "file"):
+        with pytest.raises(KaleidoError) as caught, making_folder(taken):
+            pass
+        assert caught.value.code == "would-overwrite"
+    require_new(tmp_path / "new")

@@ -79,7 +79,14 @@ class Dialect(Protocol):
 
 @runtime_checkable
 class WritableDialect(Dialect, Protocol):
-    """A format that can also be written."""
+    """A format that can also be written.
+
+    Attributes:
+        per_picture: Whether each document has a file of its own, which does not depend on the
+            others, so that many documents can be written part by part.
+    """
+
+    per_picture: bool
 
     def write(self, documents: Sequence[Document]) -> Written:
         """Write documents; each has a key. What the format cannot hold is listed as lost."""

@@ -20,6 +20,7 @@ class BboxSidecar:
 
     name = "bbox"
     suffix = ".bbox"
+    per_picture = True
     title = "SimpleTuner .bbox and GLIGEN: labels and boxes x1 y1 x2 y2 as fractions"
 
     def read(self, data: bytes, context: Context) -> Reading:

@@ -21,6 +21,7 @@ class Coco:
 
     name = "coco"
     suffix = ".json"
+    per_picture = False
     title = "COCO: one file for all pictures, boxes x y w h in pixels, polygons or RLE"
 
     def read(self, data: bytes, context: Context) -> Reading:

@@ -55,6 +55,7 @@ class Fibo:
 
     name = "fibo"
     suffix = ".json"
+    per_picture = True
     title = "FIBO: JSON captions in words"
 
     def read(self, data: bytes, context: Context) -> Reading:

@@ -39,6 +39,7 @@ class Ideogram4:
 
     name = "ideogram4"
     suffix = ".json"
+    per_picture = True
     title = "Ideogram 4 and 4.5: JSON captions, boxes y1 x1 y2 x2 from 0 to 1000"
 
     def read(self, data: bytes, context: Context) -> Reading:

@@ -18,6 +18,7 @@ class LabelMe:
 
     name = "labelme"
     suffix = ".json"
+    per_picture = True
     title = "LabelMe: shapes in pixels, with labels and free descriptions"
 
     def read(self, data: bytes, context: Context) -> Reading:

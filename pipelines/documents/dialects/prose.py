@@ -35,6 +35,7 @@ class Prose:
 
     name = "prose"
     suffix = ".txt"
+    per_picture = True
     title = "Grounded prose: a phrase, then (x1, y1, x2, y2) or an ellipse from 0 to 1000"
 
     def read(self, data: bytes, context: Context) -> Reading:

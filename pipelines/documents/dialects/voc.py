@@ -24,6 +24,7 @@ class Voc:
     """
 
     suffix = ".xml"
+    per_picture = True
 
     def __init__(self, original: bool = False) -> None:
         self._shift = 1 if original else 0

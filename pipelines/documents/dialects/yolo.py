@@ -24,6 +24,7 @@ class Yolo:
     """
 
     suffix = ".txt"
+    per_picture = False
 
     def __init__(self, task: str) -> None:
         self._task = task
