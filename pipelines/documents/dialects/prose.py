@@ -23,6 +23,7 @@ from pipelines.documents.problems import Loss, Problem, errors_of
 
 SCALE = 1000
 _PLACE = re.compile(r"\(\s*(\d{1,4}(?:\s*,\s*\d{1,4}){3,4})\s*\)")
+_AROUND = " ,;.:|\n"
 _LEAD = re.compile(
     r"^(?:\W*\b(?:and|with|of|in|on|at|by|under|over|near|beside|behind|above|below|next|to|from|a|an"
     r"|the|some|is|are|there|stands?|sits?|lies|lie|hangs?|flies|fly)\b)*\W*",
@@ -50,7 +51,9 @@ class Prose:
         problems: list[Problem] = []
         last = 0
         for match in _PLACE.finditer(text):
-            phrase = _LEAD.sub("", text[last : match.start()]).strip(" ,;.:|\n")
+            before = text[last : match.start()].strip(_AROUND)
+            # A label that is itself such a word, "a" or "in", is all that there is.
+            phrase = _LEAD.sub("", before).strip(_AROUND) or before
             last = match.end()
             path = f"character {match.start()}"
             values = [int(part) for part in match.group(1).split(",")]
