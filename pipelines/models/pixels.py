@@ -1,4 +1,4 @@
-"""Between pictures of bytes and the tensors that the networks read and write."""
+"""Convert between 8-bit images and the tensors of the networks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pipelines.core.images import open_image
 from pipelines.core.record import Record
 
 PADDING = 114 / 255
-"""The grey beside pictures that are no squares, as ultralytics pads them."""
+"""The grey that pads images to squares, as in ultralytics."""
 
 
 def reduced_pixels(record: Record, side: int) -> np.ndarray:
-    """Decode a record's square image and reduce it to `side` pixels, by a whole factor.
+    """Decode a record's square image and reduce it to `side` pixels by an integer factor.
 
     Raises:
-        KaleidoError: If the image is not square, or smaller.
+        KaleidoError: If the image is not square, or is smaller than `side`.
     """
-    # Not `record.pixels`, which would keep the decoded image as long as the record.
+    # `record.pixels` would keep the decoded image in memory as long as the record.
     image = open_image(record.image, record.key)
     if image.width != image.height or image.width < side:
         raise KaleidoError(
             record.key,
-            f"the picture has {image.width} x {image.height} pixels; training reads squares of at "
-            f"least {side} pixels.",
+            f"the picture has {image.width} x {image.height} pixels, but training needs squares "
+            f"of at least {side} pixels.",
             'Write the data again with data.fit = "pad" or "crop".',
             "bad-data",
         )
@@ -34,19 +34,19 @@ def reduced_pixels(record: Record, side: int) -> np.ndarray:
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """Turn uint8 (n, height, width, 3) into float (n, 3, height, width) in [-1, 1]."""
-    # A copy, since torch warns of arrays that may not be written to.
+    """Convert uint8 (n, height, width, 3) to float (n, 3, height, width) in [-1, 1]."""
+    # Copy, because torch warns about read-only arrays.
     return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:
-    """Turn (n, 3, height, width), clamped to [-1, 1], into uint8 (n, height, width, 3)."""
+    """Convert (n, 3, height, width), clamped to [-1, 1], to uint8 (n, height, width, 3)."""
     pixels = ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_square_tensor(images: np.ndarray, size: int) -> torch.Tensor:
-    """Turn uint8 (n, height, width, 3) into float (n, 3, size, size) in [-1, 1], resized."""
+    """Convert uint8 (n, height, width, 3) to float (n, 3, size, size) in [-1, 1] and resize."""
     x = to_tensor(images)
     if x.shape[-2:] != (size, size):
         x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
@@ -54,7 +54,7 @@ def to_square_tensor(images: np.ndarray, size: int) -> torch.Tensor:
 
 
 def fit_square(image: np.ndarray, side: int) -> torch.Tensor:
-    """Scale uint8 (h, w, 3) to a square, padded at the right or below.
+    """Scale uint8 (h, w, 3) to a square, padded at the right or at the bottom.
 
     Returns:
         Float (3, side, side) in [0, 1].

@@ -1,4 +1,4 @@
-"""Captions of scenes: several wordings that leave most factors open, and how to read them back."""
+"""Write and parse captions of scenes, which leave most factors open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.scenes.factors import COLOURS, SHAPES, Scene
 
 P_COLOUR_STATED = 0.15
-"""Probability that a caption names the colour of one group of like shapes."""
+"""Probability that a caption names the colour of one group of equal shapes."""
 
 WORDINGS = (
     "{list}",
@@ -25,10 +25,10 @@ _COUNTS = {word: count for count, word in NUMBERS.items()} | {"an": 1, "one": 1}
 
 
 def caption_scene(scene: Scene, rng: np.random.Generator) -> str:
-    """Word a caption: the shapes and their number always, one colour sometimes, the rest never.
+    """Write a caption that states shapes and counts, sometimes one colour, and nothing else.
 
     Args:
-        scene: The scene, of at most six objects.
+        scene: A scene with at most six objects.
         rng: Chooses the order of the groups, the wording, and whether a colour is named.
     """
     groups = Counter(item.shape for item in scene.objects)
@@ -44,10 +44,10 @@ def caption_scene(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def read_caption(caption: str) -> Counter[str] | None:
-    """Count the shapes that a caption asks for.
+    """Count the shapes that a caption names.
 
     Returns:
-        Shape -> count, or None if the caption names no shape that we know.
+        Shape -> count, or None if the caption names no known shape.
     """
     found: Counter[str] = Counter()
     colours = "|".join(COLOURS)
@@ -60,9 +60,9 @@ def read_caption(caption: str) -> Counter[str] | None:
 
 
 def unknown_words(caption: str) -> list[str]:
-    """Return the words of a caption that no caption of scenes has, in their order, each once.
+    """Return the words of a caption that captions of scenes never use, in order, each once.
 
-    Models that were trained on scenes ignore them, or take them for something else.
+    Models trained on scenes ignore or misread these words.
     """
     shapes = (f"{shape}{end}" for shape in SHAPES for end in ("", "s", "es"))
     wordings = re.findall(r"[a-z]+", " ".join(WORDINGS).replace("{list}", "and"))

@@ -1,4 +1,4 @@
-"""Whether a picture shows what z's description says of it, as the judge sees it."""
+"""Measure how many facts of z's description the judge finds in the picture."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipelines.scenes.factors import SIZES
 from pipelines.scenes.oracle import PLACES, arrangements, of_objects
 
 FACTORS = ("shape", "colour", "texture", "size", "place", "arrangement", "background")
-"""What a description of a scene says; an object's attributes are said of its shape."""
+"""Kinds of facts in a description of a scene; attributes are stated together with the shape."""
 
 Facts = Counter[tuple[str, ...]]
 
 
 def facts_seen(verdict: Verdict) -> Facts:
-    """List what the judge sees, in the form of `read_description`."""
+    """List the facts that the judge sees, in the form of `read_description`."""
     facts: Facts = Counter()
     sizes, places = (of_objects(verdict.objects, factor) for factor in ("size", "place"))
     for item, size, place in zip(verdict.objects, sizes, places, strict=True):
@@ -35,13 +35,13 @@ def facts_seen(verdict: Verdict) -> Facts:
 
 
 def description_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Measure pictures, text i being the z that picture i was drawn from.
+    """Compare descriptions with pictures; picture i was drawn from text i.
 
     Returns:
-        ``description``, the share of all stated facts that the picture shows;
-        ``description.FACT``, that of each kind of fact; ``description.count``, the share of
-        pictures with as many objects as are stated. NaN where nothing is stated, as in free
-        wording, which is not read.
+        ``description``, the share of stated facts that the pictures show; ``description.FACT``,
+        the same for each kind of fact; ``description.count``, the share of pictures with the
+        stated number of objects. NaN where no facts are stated, for example because the
+        description is free text that `read_description` cannot parse.
     """
     stated: Facts = Counter()
     shown: Facts = Counter()

@@ -1,4 +1,4 @@
-"""Descriptions of scenes: everything that captions leave open, in several wordings, and back."""
+"""Write and parse descriptions of scenes, which state everything that captions leave open."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FRAMES = (
     "On {background}, arranged as {arrangement}: {objects}.",
     "{number} on {background}: {objects}; arranged as {arrangement}.",
 )
-"""Wordings; the first ones are the truth's."""
+"""Wordings; the ground truth uses the first of each."""
 
 _ARRANGEMENTS = tuple(dict.fromkeys(name for table in ARRANGEMENTS.values() for name in table))
 _CHOICES = {
@@ -50,9 +50,9 @@ def describe_scene(scene: Scene, rng: np.random.Generator | None = None) -> str:
     """Describe everything about a scene.
 
     Args:
-        scene: Of at most six objects.
-        rng: Chooses the wordings; the objects then stand in reading order, which a captioner can
-            know from the picture. Without it the wordings are the first, the order the scene's.
+        scene: A scene with at most six objects.
+        rng: Chooses the wordings and puts the objects in reading order, which a captioner can
+            infer from the picture. None takes the first wordings and the scene's own order.
     """
     items: Sequence[SceneObject] = scene.objects
     frame, wordings = FRAMES[0], [OBJECTS[0]] * len(items)
@@ -84,7 +84,7 @@ def _place(item: SceneObject) -> tuple[int, int]:
 
 
 def read_description(text: str) -> Counter[tuple[str, ...]]:
-    """List what a description states, whatever its wording.
+    """List the facts that a description states, independently of its wording.
 
     Returns:
         How often each fact is stated: ``("shape", "star")``, ``("colour", "star", "red")``, and so

@@ -1,4 +1,4 @@
-"""Drawing a scene: antialiased by four-fold supersampling, at any size."""
+"""Draw scenes at any size, antialiased by four-fold supersampling."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Drawing:
 
     Attributes:
         pixels: uint8 (size, size, 3), RGB.
-        masks: bool (n, size, size): what is visible of each object.
-        visible: (n,): visible share of each object's whole area, from 0 to 1.
+        masks: bool (n, size, size), the visible pixels of each object.
+        visible: (n,), the visible share of each object's area, from 0 to 1.
     """
 
     pixels: np.ndarray
@@ -41,7 +41,7 @@ class Drawing:
 
 
 def draw_scene(scene: Scene, size: int = 64) -> Drawing:
-    """Draw a scene of `size` by `size` pixels."""
+    """Draw a scene at `size` by `size` pixels."""
     side = size * SUPERSAMPLE
     canvas = background_pixels(scene.background, side).copy()
     layers = np.empty((len(scene.objects), side, side), dtype=bool)
@@ -59,14 +59,14 @@ def draw_scene(scene: Scene, size: int = 64) -> Drawing:
 
 
 def outline(item: SceneObject) -> np.ndarray:
-    """The object's outline as a polygon: (k, 2), fractions of the side."""
+    """Return the object's outline as a polygon: (k, 2), fractions of the side."""
     angle = np.deg2rad(item.rotation)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return _unit_outline(item.shape) @ turn * item.radius + (item.x, item.y)
 
 
 def ellipse_truth(item: SceneObject) -> tuple[float, float, float, float, float] | None:
-    """(xc, yc, r_major, r_minor, theta in degrees) where the shape is an ellipse, else None."""
+    """Return (xc, yc, r_major, r_minor, degrees) if the shape is an ellipse, or None."""
     if item.shape == "circle":
         return item.x, item.y, item.radius, item.radius, 0.0
     if item.shape == "oval":
@@ -76,7 +76,7 @@ def ellipse_truth(item: SceneObject) -> tuple[float, float, float, float, float]
 
 @lru_cache(maxsize=32)
 def _unit_outline(shape: str) -> np.ndarray:
-    """The outline at radius 1, upright, centred; y points down."""
+    """Return the upright, centred outline at radius 1; y points down."""
     t = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
     if shape == "circle":
         return np.stack([np.cos(t), np.sin(t)], 1)
@@ -119,13 +119,13 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, item: SceneObject, side: int) -
 
 
 def pale(colour: np.ndarray) -> np.ndarray:
-    """The light stripes of a colour, (3,) from 0 to 255."""
+    """Return the colour of the light stripes, (3,) from 0 to 255."""
     return 0.4 * colour + 0.6 * 255.0
 
 
 @lru_cache(maxsize=16)
 def background_pixels(name: str, side: int) -> np.ndarray:
-    """A background alone: uint8 (side, side, 3)."""
+    """Draw a background without objects: uint8 (side, side, 3)."""
     y, x = np.mgrid[0:side, 0:side] / side
     if name == "paper":
         values = np.broadcast_to(np.array((250.0, 246.0, 236.0)), (side, side, 3))
@@ -141,4 +141,6 @@ def background_pixels(name: str, side: int) -> np.ndarray:
 
 def _shrink_masks(masks: np.ndarray, size: int) -> np.ndarray:
     blocks = masks.reshape(len(masks), size, SUPERSAMPLE, size, SUPERSAMPLE)
-    return blocks.mean((2, 4), dtype=np.float32) > 0.5  # never two objects in one pixel
+    return (
+        blocks.mean((2, 4), dtype=np.float32) > 0.5
+    )  # above half, so that no pixel has two objects

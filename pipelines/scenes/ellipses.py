@@ -1,9 +1,9 @@
-"""The ellipses of the objects that the judge found.
+"""Fit ellipses to the objects that the judge found.
 
-The judge says where an object stands, of which colour it is, and on which background. Within its
-box a pixel is the object's if it is nearer to the object's colours than to those of the background
-and of other objects there. The ellipse of greatest IoU with these pixels is the object's, as that
-with a detector's mask is a blob of z.
+The judge predicts each object's box and colour, and the background. Within the box, a pixel
+belongs to the object if it is nearer to the object's colours than to those of the background and
+of other objects. The ellipse with the greatest IoU with these pixels is fitted, as a blob of z is
+fitted to a detector's mask.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pipelines.models.pixels import to_pixels, to_square_tensor
 from pipelines.scenes.draw import RGB, background_pixels, pale
 
 SIDE = 64
-"""Pixels a side on which objects are cut out: the judge's own."""
+"""Side in pixels at which objects are segmented: the judge's input size."""
 
 MARGIN = 30
-"""Grid units, two pixels: so far may an object reach beyond the judge's box."""
+"""How far an object may extend beyond the judge's box, in grid units (two pixels)."""
 
 
 def with_ellipses(images: np.ndarray, verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -31,7 +31,7 @@ def with_ellipses(images: np.ndarray, verdicts: Sequence[Verdict]) -> list[Verdi
 
     Args:
         images: uint8 (n, height, width, 3).
-        verdicts: The judge's, one a picture.
+        verdicts: One verdict per picture.
     """
     pictures = to_pixels(to_square_tensor(images, SIDE)).astype(np.float32)
     masks = [_masks(*pair) for pair in zip(pictures, verdicts, strict=True)]
@@ -50,11 +50,11 @@ def with_ellipses(images: np.ndarray, verdicts: Sequence[Verdict]) -> list[Verdi
 
 
 def _masks(pixels: np.ndarray, verdict: Verdict) -> np.ndarray:
-    """The pixels of each object: bool (objects, SIDE, SIDE), none in two of them.
+    """Segment the objects into disjoint masks: bool (objects, SIDE, SIDE).
 
     Args:
         pixels: float32 (SIDE, SIDE, 3), from 0 to 255.
-        verdict: The judge's.
+        verdict: The judge's verdict on the picture.
     """
     distances = [np.square(pixels - background_pixels(verdict.background, SIDE)).sum(-1)]
     distances += [_distances(pixels, item) for item in verdict.objects]
@@ -63,7 +63,7 @@ def _masks(pixels: np.ndarray, verdict: Verdict) -> np.ndarray:
 
 
 def _distances(pixels: np.ndarray, item: FoundObject) -> np.ndarray:
-    """Squared distance of each pixel (SIDE, SIDE) to the object's nearest colour, or infinity."""
+    """Return each pixel's squared distance to the object's nearest colour; outside, infinity."""
     colour = np.array(RGB[item.attributes["colour"]], np.float32)
     colours = [colour, pale(colour)] if item.attributes["texture"] == "striped" else [colour]
     nearest = np.min([np.square(pixels - each).sum(-1) for each in colours], axis=0)
@@ -72,11 +72,11 @@ def _distances(pixels: np.ndarray, item: FoundObject) -> np.ndarray:
     across = np.abs(2.0 * places - x1 - x2) / (x2 - x1 + 2.0 * MARGIN)
     down = np.abs(2.0 * places - y1 - y2) / (y2 - y1 + 2.0 * MARGIN)
     reach = np.maximum(across, down[:, None])
-    # Of two objects of one colour, a pixel is that one's whose middle is nearer.
+    # Adding the reach assigns a pixel between two objects of one colour to the nearer centre.
     return np.where(reach <= 1.0, nearest + reach, np.inf)
 
 
 def _on_grid(ellipse: Sequence[float]) -> tuple[float, ...]:
-    """Bring an ellipse of `fit_ellipses` in pixels to grid units, rounded to a tenth."""
+    """Convert an ellipse of `fit_ellipses` from pixels to grid units, rounded to a tenth."""
     lengths = [value * GRID / SIDE for value in ellipse[:4]]
     return tuple(round(value, 1) for value in (*lengths, ellipse[4]))

@@ -1,10 +1,10 @@
-"""The factors of a scene and their joint distribution, as tables that anyone can read.
+"""The factors of a scene and their joint distribution, as plain tables.
 
-Two groups of factors, because guidance should treat them differently (docs/explanation):
+There are two groups of factors, which guidance is expected to treat differently:
 
-* correlated with the caption's words: colour and texture depend on the shape, arrangement on the
-  count. Strong guidance is expected to collapse these;
-* independent of the caption: size, rotation, background. It should leave these alone.
+* correlated with the caption: colour and texture depend on the shape, arrangement on the count.
+  Strong guidance should collapse these;
+* independent of the caption: size, rotation and background. Guidance should leave these unchanged.
 
 The joint is p(count) · Π p(shape) · p(arrangement | count) · p(background)
 · Π p(colour | shape) p(texture | shape) p(size) p(rotation).
@@ -26,8 +26,8 @@ TEXTURES = ("plain", "striped")
 BACKGROUNDS = ("paper", "slate", "fog", "check")
 
 P_SHAPE = (0.28, 0.21, 0.17, 0.13, 0.0, 0.11, 0.10)
-"""p(shape), in the order of SHAPES. Hexagons are left to hard scenes: at 32 pixels half a dozen
-pixels tell one from a circle or a turned square."""
+"""p(shape), in the order of SHAPES. Hexagons occur in hard scenes only: at 32 pixels, a hexagon
+differs from a circle or a rotated square in about six pixels."""
 
 P_SHAPE_HARD = (0.26, 0.19, 0.16, 0.12, 0.11, 0.09, 0.07)
 """p(shape) in hard scenes."""
@@ -40,7 +40,7 @@ P_STRIPED = (0.1, 0.6, 0.2, 0.15, 0.7, 0.1, 0.5)
 _FAVOURITES = (0, 5, 3, 2, 6, 7, 1)
 _RANKED = (0.40, 0.20, 0.12, 0.08, 0.06, 0.05, 0.05, 0.04)
 P_COLOUR = np.array([[_RANKED[(c - f) % 8] for c in range(8)] for f in _FAVOURITES])
-"""p(colour | shape): (7, 8); each shape has its own favourite colour and a long tail."""
+"""p(colour | shape), (7, 8): every shape has its own most likely colour and a long tail."""
 
 ARRANGEMENTS: dict[int, dict[str, tuple[float, tuple[tuple[float, float], ...]]]] = {
     1: {
@@ -61,7 +61,7 @@ ARRANGEMENTS: dict[int, dict[str, tuple[float, tuple[tuple[float, float], ...]]]
         "diagonal": (0.20, ((0.22, 0.22), (0.5, 0.5), (0.78, 0.78))),
     },
 }
-"""By count: name -> (p(arrangement | count), anchors as fractions of the image's side)."""
+"""Count -> name -> (p(arrangement | count), anchors as fractions of the image's side)."""
 
 SIZES = {"small": (0.5, 0.145), "medium": (0.33, 0.18), "large": (0.17, 0.22)}
 """Name -> (probability, radius as a fraction of the image's side)."""
@@ -69,13 +69,13 @@ SIZES = {"small": (0.5, 0.145), "medium": (0.33, 0.18), "large": (0.17, 0.22)}
 PLACE_JITTER = 0.045
 SIZE_JITTER = 0.08
 MAX_ROTATION = 15.0
-"""In degrees. The mean of a square or a star over 30 either way is nearly a disc, and such means
-are what a denoiser draws first."""
+"""Degrees in either direction. At 30 degrees the mean of a square or a star is nearly a disc, and
+a denoiser learns such means first."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One shape: place and radius in fractions of the side, rotation in degrees clockwise."""
+    """A shape; position and radius are fractions of the side, rotation is in degrees, clockwise."""
 
     shape: str
     colour: str
@@ -89,7 +89,7 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is in a picture; later objects lie over earlier ones."""
+    """The contents of a picture; later objects cover earlier ones."""
 
     objects: tuple[SceneObject, ...]
     arrangement: str
@@ -97,12 +97,12 @@ class Scene:
 
     @property
     def combination(self) -> tuple[str, ...]:
-        """The sorted shapes: the unit of the held-out split."""
+        """The sorted shapes. The held-out split is made of whole combinations."""
         return tuple(sorted(item.shape for item in self.objects))
 
     @property
     def split(self) -> str:
-        """``heldout`` for about a quarter of the combinations of two or three shapes."""
+        """``heldout`` for about a quarter of the combinations of 2 or 3 shapes, else ``train``."""
         if len(self.objects) == 1:
             return "train"
         return "heldout" if derive(0, "split", " ".join(self.combination)) % 4 == 0 else "train"
@@ -113,7 +113,7 @@ def sample_scene(rng: np.random.Generator, hard: bool = False) -> Scene:
 
     Args:
         rng: The source of all randomness.
-        hard: More of everything: up to six freely placed objects, all shapes and any rotation.
+        hard: Allow up to six freely placed objects, all shapes and any rotation.
     """
     count = int(rng.integers(1, 7)) if hard else int(rng.choice(3, p=list(P_COUNT.values()))) + 1
     if hard:
@@ -150,13 +150,13 @@ def _sample_object(
 
 
 def nearest_arrangements(centres: np.ndarray) -> list[str]:
-    """Name the arrangements whose anchors lie nearest to the centres of each scene's objects.
+    """Return the arrangement whose anchors are nearest to the object centres of each scene.
 
     Args:
         centres: (scenes, n, 2), x and y as fractions of the side, n from 1 to 3, in any order.
 
     Returns:
-        A key of ``ARRANGEMENTS[n]`` a scene.
+        One key of ``ARRANGEMENTS[n]`` per scene.
     """
     count = centres.shape[1]
     names, places = [], []
@@ -169,16 +169,16 @@ def nearest_arrangements(centres: np.ndarray) -> list[str]:
 
 
 def colour_distribution(shapes: tuple[str, ...]) -> np.ndarray:
-    """p(colour) of one object drawn at random among the given shapes: (8,), sums to 1."""
+    """Return p(colour) of an object drawn at random from the given shapes: (8,), summing to 1."""
     return np.mean([P_COLOUR[SHAPES.index(shape)] for shape in shapes], axis=0)
 
 
 def texture_distribution(shapes: tuple[str, ...]) -> np.ndarray:
-    """p(plain), p(striped) of one object drawn at random among the given shapes: (2,)."""
+    """Return p(plain) and p(striped) of an object drawn at random from the given shapes: (2,)."""
     striped = float(np.mean([P_STRIPED[SHAPES.index(shape)] for shape in shapes]))
     return np.array([1.0 - striped, striped])
 
 
 def arrangement_distribution(count: int) -> dict[str, float]:
-    """p(arrangement | count)."""
+    """Return p(arrangement | count)."""
     return {name: p for name, (p, _) in ARRANGEMENTS[count].items()}

@@ -1,4 +1,4 @@
-"""Scenes as records, and as data shards."""
+"""Write scenes as records and as data shards."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from pipelines.workspace.workspace import Workspace
 
 LICENCE = "CC0-1.0"
 VERSION = 2
-"""Raised when equal options give other scenes."""
+"""Incremented when the same options produce different scenes."""
 
 TASK = 10
-"""Scenes that a worker draws at a time: some 40 ms, so that few wait at a shard's end."""
+"""Scenes per worker task: about 40 ms of work, so that few workers idle at the end of a shard."""
 
 
 def scene_of(seed: int, index: int, hard: bool = False) -> tuple[Scene, str]:
-    """Scene number `index` of a seed and its caption; independent of all other numbers."""
+    """Draw scene number `index` of a seed, and its caption, independently of all other scenes."""
     rng = generator(seed, "scene-hard" if hard else "scene", index)
     scene = sample_scene(rng, hard)
     return scene, caption_scene(scene, rng)
 
 
 def make_record(seed: int, index: int, size: int = 64, hard: bool = False) -> Record:
-    """Draw one captioned scene as a record, with its truth in ``meta``.
+    """Draw one captioned scene as a record, with its ground truth in ``meta``.
 
-    The truth is for tests and for judging; no extractor reads it.
+    The ground truth is for tests and evaluation; no extractor reads it.
     """
     scene, caption = scene_of(seed, index, hard)
     drawing = draw_scene(scene, size)
@@ -55,7 +55,7 @@ def make_record(seed: int, index: int, size: int = 64, hard: bool = False) -> Re
 def make_records(
     n: int, seed: int, size: int = 64, hard: bool = False, start: int = 0
 ) -> Iterator[Record]:
-    """Draw scenes `start` to ``start + n``."""
+    """Draw scenes `start` to ``start + n - 1``."""
     for index in range(start, start + n):
         yield make_record(seed, index, size, hard)
 
@@ -71,7 +71,7 @@ def write_scenes(
     workers: int = 1,
     progress: Progress = SILENT,
 ) -> DataSummary:
-    """Fill ``data/`` with scenes 0 to `n` of a seed, both splits together.
+    """Write scenes 0 to ``n - 1`` of a seed to ``data/``, both splits together.
 
     Args:
         workspace: Where to write.
@@ -79,10 +79,10 @@ def write_scenes(
         seed: None takes ``data.seed``.
         shard_size: Records in a shard; None takes ``data.shard_size``.
         size: Side in pixels; None takes ``data.image_size``.
-        hard: Up to six freely placed objects.
+        hard: Draw up to six freely placed objects.
         overwrite: Replace data of another source or other options.
-        workers: Local processes that draw; 1 draws in this process. Shards do not depend on it.
-        progress: Listener.
+        workers: Local processes; 1 draws in this process. The shards do not depend on it.
+        progress: Receives progress and messages.
 
     Raises:
         KaleidoError: If ``data/`` holds other data and `overwrite` is false, or a worker dies.
@@ -105,7 +105,7 @@ def write_scenes(
 
 
 def _draw(pool: Workers, n: int, seed: int, size: int, hard: bool, start: int) -> Iterator[Record]:
-    """`make_records`, drawn by a pool."""
+    """Yield the same records as `make_records`, drawn by a pool of workers."""
     end = start + n
     tasks = ((min(TASK, end - at), seed, size, hard, at) for at in range(start, end, TASK))
     for records in pool.in_order(_make_list, tasks):
@@ -136,7 +136,7 @@ def _truth(scene: Scene, drawing: Drawing) -> dict[str, object]:
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """Row-major run lengths of a mask, beginning with the count of zeros (as COCO counts)."""
+    """Return row-major run lengths of a mask, starting with the zeros (COCO's uncompressed RLE)."""
     flat = np.concatenate([[0], mask.ravel().astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(flat))
     runs = np.diff(np.concatenate([[0], edges, [mask.size]]))
@@ -144,6 +144,6 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 
 def mask_from_runs(runs: list[int], size: int) -> np.ndarray:
-    """Undo `run_lengths`: bool (size, size)."""
+    """Decode `run_lengths`: bool (size, size)."""
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(size, size)

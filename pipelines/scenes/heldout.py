@@ -1,4 +1,4 @@
-"""Held-out captions of scenes, whose modes are known."""
+"""Choose held-out captions of scenes, whose modes are known."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.workspace import Workspace
 
 FRESH_SCENES = 50_000
-"""Scenes that are searched for captions."""
+"""Number of scenes searched for captions."""
 
 _HINT = (
-    "Name a network to measure in, of transformers, by folder or name: --features "
-    "facebook/dinov2-base. Or compare the embedded models: --embedded."
+    "Choose a transformers vision model by folder or name, such as --features "
+    "facebook/dinov2-base, or compare the embedded models with --embedded."
 )
 
 
 def require_scenes(workspace: Workspace) -> None:
-    """Check that the workspace's data, if it has any, are scenes of the normal variant.
+    """Check that the workspace's data, if any, are scenes of the normal variant.
 
     Raises:
-        KaleidoError: If they are not: the judge and the data's distribution would not fit.
+        KaleidoError: If they are not, because judge and reference distribution would not match.
     """
     for path in workspace.data_shards():
         manifest = read_manifest(path)
@@ -31,24 +31,23 @@ def require_scenes(workspace: Workspace) -> None:
         if manifest.stage != "scenes":
             raise KaleidoError(
                 str(workspace.data),
-                f"it holds data of `{manifest.stage}`, and the judge knows scenes only: no "
-                "other objects, and its reference pictures are drawn from the scenes' "
-                "distribution.",
+                f"it holds data of `{manifest.stage}`, but the judge recognises only the shapes of "
+                "scenes, and the reference pictures are drawn from the distribution of scenes.",
                 _HINT,
                 code="not-comparable",
             )
         if manifest.options.get("hard"):
             raise KaleidoError(
                 str(workspace.data),
-                "it holds hard scenes (--hard), and the reference pictures of the evaluation are "
-                "drawn from the normal variant's distribution: one to three objects, arranged.",
+                "it holds hard scenes (--hard), but the reference pictures are drawn from the "
+                "normal variant: one to three arranged objects.",
                 _HINT,
                 code="not-comparable",
             )
 
 
 def captions_of(workspace: Workspace, number: int) -> list[str]:
-    """Different captions of the workspace's held-out records, `number` or as many as there are.
+    """Return up to `number` distinct captions of the workspace's held-out records.
 
     Raises:
         InputMissing: If there are none.
@@ -59,15 +58,15 @@ def captions_of(workspace: Workspace, number: int) -> list[str]:
         raise InputMissing(
             "captions",
             "the workspace has no held-out records.",
-            "Make some with `kaleido data scenes`, or evaluate the embedded models: --embedded.",
+            "Draw some with `kaleido data scenes`, or compare the embedded models with --embedded.",
         ) from error
 
 
 def fresh_captions(number: int) -> list[str]:
-    """Captions of new held-out scenes, for models that were trained elsewhere.
+    """Return captions of new held-out scenes, for models that were trained elsewhere.
 
     Raises:
-        KaleidoError: If there are not so many different ones among `FRESH_SCENES` scenes.
+        KaleidoError: If `FRESH_SCENES` scenes have fewer distinct captions.
     """
     captions: dict[str, None] = {}
     seed = derive(0, "evaluate", "captions")
@@ -79,7 +78,7 @@ def fresh_captions(number: int) -> list[str]:
             return list(captions)
     raise KaleidoError(
         f"captions = {number:,}",
-        f"held-out scenes have {len(captions):,} different ones that are not too rare.",
-        "Use fewer: --captions.",
+        f"only {len(captions):,} distinct captions occur in {FRESH_SCENES:,} scenes.",
+        "Set a smaller number with --captions.",
         code="not-comparable",
     )

@@ -1,8 +1,9 @@
-"""Judge: a second detector that scores pictures, of another architecture than the one that labels.
+"""Judge: a detector that scores pictures, independent of the one that labels training data.
 
-A small fully convolutional network in the manner of CenterNet (1904.07850): a heatmap a shape, and
-at every cell the distances to the box's four sides, the colour and the texture; the background is
-read from the whole picture. It never saw an output of the detector that makes training latents.
+A small fully convolutional network like CenterNet (1904.07850) with one heatmap per shape. Each
+cell predicts the distances to the box's four sides, the colour and the texture; the background is
+predicted from the whole picture. Architecture and training data differ from those of the detector
+that extracts latents, and the judge was never trained on that detector's output.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from pipelines.models.pixels import to_square_tensor
 from pipelines.scenes.ellipses import with_ellipses
 
 STRIDE = 4
-_SAME = 0.7  # intersection over union of two peaks' boxes that are one object
+_SAME = 0.7  # peaks whose boxes have at least this IoU are one object
 _LEVELS = ((32, 4), (64, 4), (128, 2))  # channels and pooled side of each level in the features
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """What is written beside the weights.
+    """The configuration stored beside the weights.
 
     Attributes:
         shapes: Names of the heatmaps, in order; likewise `colours`, `textures`, `backgrounds`.
-        size: Pixels a side that the network sees.
+        size: Side of the network's input in pixels.
         threshold: Peaks below this score are not reported.
-        features: Dimensions of `Judge.features`.
-        ceiling: The judge's own accuracy on held-out renders, by name, in [0, 1].
+        features: Number of dimensions of `Judge.features`.
+        ceiling: The judge's accuracy on held-out renders by name, in [0, 1].
     """
 
     shapes: tuple[str, ...]
@@ -139,12 +140,12 @@ class JudgeNetwork(nn.Module):
 
 
 class Judge:
-    """The network with its names, ready to look at pictures.
+    """The network and its class names, ready for inference.
 
     Attributes:
         config: Names, threshold and ceiling.
-        name: ``scenes-judge@`` and the first 8 hexadecimal digits of the weights' sha256; it stands
-            in the name of every metric on its features.
+        name: ``scenes-judge@`` and the first 8 hexadecimal digits of the weights' SHA-256. It is
+            part of the name of every metric that uses its features.
     """
 
     def __init__(self, network: JudgeNetwork, config: JudgeConfig, digest: str = "unsaved") -> None:
@@ -168,8 +169,8 @@ class Judge:
         if not config_file.is_file() or not weights_file.is_file():
             raise InputMissing(
                 str(folder),
-                "there is no judge here (config.json and model.safetensors).",
-                "Make one: python -m recipes.train_judge --out FOLDER",
+                "the folder has no judge (config.json and model.safetensors).",
+                "Train one with `python -m recipes.train_judge --out FOLDER`.",
             )
         try:
             values: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
@@ -178,9 +179,12 @@ class Judge:
             data = weights_file.read_bytes()
             network = JudgeNetwork(config)
             network.load_state_dict(load(data))
-        except Exception as error:  # json, safetensors and torch raise many kinds
+        except Exception as error:  # json, safetensors and torch raise many types
             raise KaleidoError(
-                str(folder), f"the judge cannot be loaded: {error}", "Train it again."
+                str(folder),
+                f"the judge cannot be loaded: {error}",
+                "Train it again.",
+                code="bad-model",
             ) from error
         return cls(network, config, hashlib.sha256(data).hexdigest())
 
@@ -192,13 +196,13 @@ class Judge:
             yield to_square_tensor(images[start : start + batch], self.config.size).to(self._device)
 
     def __call__(self, images: np.ndarray) -> list[Verdict]:
-        """Look at images.
+        """Detect the objects and the background of images.
 
         Args:
-            images: uint8 (n, height, width, 3); other sizes than the network's are resized.
+            images: uint8 (n, height, width, 3), resized to the network's input size.
 
         Returns:
-            One verdict an image.
+            One verdict per image.
         """
         return self.inspect(images)[1]
 
@@ -211,7 +215,7 @@ class Judge:
 
         Args:
             images: As for `__call__`.
-            texts: Their z. Where one has blobs, an ellipse is fitted to each object found.
+            texts: Their z. If any has blobs, an ellipse is fitted to each object found.
         """
         rows, verdicts = [torch.zeros(0, self.config.features)], []
         for x in self._batches(images):
@@ -225,12 +229,12 @@ class Judge:
     @torch.inference_mode()
     @in_fp32()
     def features(self, images: np.ndarray) -> np.ndarray:
-        """Map images into the feature space that fidelity and diversity are measured in.
+        """Map images into the feature space of the fidelity and diversity metrics.
 
-        All three levels of the network are pooled to coarse grids (4x4, 4x4, 2x2), so that the same
-        object elsewhere is another point, and projected on the leading principal components of
-        training renders, centred there: two unrelated scenes have a cosine near 0. The components
-        are few, so that a covariance of a few hundred images has full rank.
+        All three levels of the network are pooled to coarse grids (4x4, 4x4, 2x2), which keeps
+        positions, then centred and projected on the leading principal components of training
+        renders, so that unrelated scenes have a cosine near 0. There are few components, so that
+        the covariance of a few hundred images has full rank.
 
         Args:
             images: As for `__call__`.
@@ -247,7 +251,7 @@ def _features(rows: Sequence[Tensor]) -> np.ndarray:
 
 
 def save_judge(folder: Path, network: JudgeNetwork, config: JudgeConfig) -> Judge:
-    """Write config.json and model.safetensors (fp16); return the judge as it will load."""
+    """Write config.json and model.safetensors (fp16); return the judge with the saved weights."""
     from dataclasses import asdict
 
     from safetensors.torch import save
@@ -267,7 +271,7 @@ def save_judge(folder: Path, network: JudgeNetwork, config: JudgeConfig) -> Judg
 
 
 def _decode(outputs: Mapping[str, Tensor], config: JudgeConfig) -> list[Verdict]:
-    """Read the heads of several images: at a peak of the heat an object is found."""
+    """Decode the heads of several images: every peak of a heatmap is an object."""
     heat = outputs["heat"].amax(1)
     highest = functional.max_pool2d(heat, 3, stride=1, padding=1)
     least = float(np.log(config.threshold / (1.0 - config.threshold)))
@@ -288,7 +292,7 @@ def _decode(outputs: Mapping[str, Tensor], config: JudgeConfig) -> list[Verdict]
 def _found(
     outputs: Mapping[str, Tensor], cells: tuple[Tensor, Tensor, Tensor], config: JudgeConfig
 ) -> Iterator[FoundObject]:
-    """The objects at (image, row, column), each of the three (k,)."""
+    """Decode the objects at the cells (image, row, column), each (k,)."""
     image, y, x = cells
     heads = {k: outputs[k][image, :, y, x] for k in ("heat", "box", "colour", "texture")}
     centres = (torch.stack([x, y], dim=1) + 0.5) * STRIDE

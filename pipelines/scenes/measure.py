@@ -1,4 +1,4 @@
-"""All metrics of one source of pictures of scenes against real renders."""
+"""Compute all metrics of a set of scene pictures against real renders."""
 
 from __future__ import annotations
 
@@ -34,30 +34,33 @@ from pipelines.scenes.oracle import FactorValues, factor_values, known_values
 from pipelines.scenes.reference import Asked
 
 Groups = Sequence[Sequence[Sequence[Verdict]]]
-"""Verdicts by caption and seed."""
+"""Verdicts indexed by caption and seed."""
 
 
 def measure(
     seen: Observed, reference: Observed, asked: Sequence[Asked], ceiling: float
 ) -> dict[str, Estimate]:
-    """Measure pictures.
+    """Compute all metrics.
 
     Args:
-        seen: The pictures, n of each caption under each seed, n of 2 or more.
-        reference: Real ones, as many.
-        asked: What each caption asks for.
+        seen: The pictures: n per caption and seed, n >= 2.
+        reference: The same number of real pictures.
+        asked: The objects that each caption asks for.
         ceiling: Share of real boxes that the judge finds with the right shape, above 0.
 
     Returns:
-        Estimates by metric. Over all pictures together: ``frechet``, ``mmd``, ``precision``,
-        ``recall``, ``density``, ``coverage.real``. Over the n pictures of a caption under one
-        seed: `plain_diversity`, ``vendi``, ``vendi.infinity``, ``mss``, ``edges`` (edge energy over
-        that of real pictures) and ``caption`` (share of valid pictures: those that show exactly
-        the captioned objects, in the colours that are stated). Over valid pictures: ``vendi.valid``
-        and the like, ``entropy.FACTOR`` (nats), ``entropy.FACTOR.real`` (what as many real
-        pictures have) and ``coverage.FACTOR``; these say how many pictures they used and skip
-        groups with too few. Of z, where there is one: see `adherence`, `text_metrics` and
-        `_z_metrics`; ``boxes.of_ceiling`` is a share of what the judge finds in real pictures.
+        Estimates by metric:
+
+        * over all pictures: ``frechet``, ``mmd``, ``precision``, ``recall``, ``density`` and
+          ``coverage.real``;
+        * over the n pictures of a caption and seed: `plain_diversity`, ``vendi``,
+          ``vendi.infinity``, ``mss``, ``edges`` (edge energy relative to real pictures) and
+          ``caption`` (share of valid pictures: exactly the captioned objects, in stated colours);
+        * over valid pictures: ``vendi.valid`` and so on, ``entropy.FACTOR`` (nats),
+          ``entropy.FACTOR.real`` (for the same number of real pictures) and ``coverage.FACTOR``.
+          These record how many pictures they used and skip groups with too few;
+        * of z, if any: see `adherence`, `text_metrics` and `_z_metrics`. ``boxes.of_ceiling`` is
+          relative to the judge's accuracy on real pictures.
     """
     valid = _matching(seen, asked)
     drawn, real = _kept(seen, valid), _kept(reference, _matching(reference, asked))
@@ -77,13 +80,13 @@ def measure(
 
 
 def _matching(seen: Observed, asked: Sequence[Asked]) -> np.ndarray:
-    """Which pictures show what was asked for: bool (captions, seeds, n)."""
+    """Return which pictures match their captions: bool (captions, seeds, n)."""
     groups = zip(seen.verdicts, asked, strict=True)
     return np.array([[[matches(v, a) for v in g] for g in by_seed] for by_seed, a in groups])
 
 
 def _kept(seen: Observed, which: np.ndarray) -> Groups:
-    """The verdicts of those pictures, by caption and seed."""
+    """Return the verdicts on valid pictures, indexed by caption and seed."""
     return [
         [
             [verdict for verdict, keep in zip(group, kept, strict=True) if keep]
@@ -111,7 +114,7 @@ def _diversity(
 def _modes(
     seen: Observed, drawn: Groups, real: Groups, asked: Sequence[Asked], factor: str
 ) -> dict[str, Estimate]:
-    """Measure a factor among valid pictures, drawn and real ones."""
+    """Measure a factor in valid pictures, both drawn and real."""
     counts = np.array([[len(group) for group in by_seed] for by_seed in drawn])
     ours, theirs = (_factor_values(side, asked, factor) for side in (drawn, real))
     known = [known_values(factor, a.shapes.total()) for a in asked]
@@ -131,11 +134,11 @@ def _factor_values(groups: Groups, asked: Sequence[Asked], factor: str) -> list[
 
 
 def _z_metrics(seen: Observed, asked: Sequence[Asked]) -> dict[str, Estimate]:
-    """Measure whether z says what the caption says.
+    """Measure whether the boxes of z agree with the caption.
 
     Returns:
-        ``z.count``, ``z.shapes`` and ``z.agrees`` (both, and each shape's number); nothing where
-        no z has boxes.
+        ``z.count``, ``z.shapes`` and ``z.agrees`` (shapes and their counts); empty if no z has
+        boxes.
     """
     if not any(marker("boxes") in z for z in seen.texts):
         return {}

@@ -1,10 +1,9 @@
-"""Known modes: how much of what a caption leaves open is still drawn, as the judge sees it.
+"""Known modes: the variety of the factors that a caption leaves open, as the judge sees it.
 
-Only valid pictures count, in which the judge finds exactly the captioned objects, in the colours
-that the caption states; otherwise noise would pass for variety. Every factor is measured given
-what the caption fixes: an object's factors given its shape, the picture's given the caption.
-Rotation is a factor of the data that the judge cannot see. Real pictures go through the same judge,
-so that its mistakes fall on both sides.
+Only valid pictures count: those in which the judge finds exactly the captioned objects in the
+stated colours. Otherwise noise would count as variety. Each factor is conditioned on what the
+caption fixes: an object's factors on its shape, the picture's factors on the caption. The judge
+cannot see rotation. Real pictures go through the same judge, so its errors affect both sides.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from pipelines.scenes.oracle import FactorValues
 from pipelines.scenes.reference import Asked
 
 CORRELATED = ("colour", "texture", "place", "arrangement")
-"""Factors that tell something about the caption: theory expects guidance to collapse these."""
+"""Factors that are informative about the caption: guidance is expected to collapse these."""
 
 INDEPENDENT = ("size", "background")
-"""Factors that tell nothing about the caption, and should survive guidance."""
+"""Factors that are independent of the caption, which guidance should preserve."""
 
 FACTORS = (*CORRELATED, *INDEPENDENT)
 DRAWS = 8
-"""Coverage is the expected share of modes among this many draws, whatever n is."""
+"""Coverage is the expected share of modes in this many draws, for any n."""
 SUBSETS = 50
-"""Random choices of as many real pictures as a model has valid ones."""
+"""Random subsets of the real pictures, each as large as the model's set of valid pictures."""
 
 
 def matches(verdict: Verdict, asked: Asked) -> bool:
-    """Whether the judge finds the captioned objects alone, in the colours that are stated."""
+    """Return whether the judge finds exactly the captioned objects, in the stated colours."""
     found = Counter(item.label for item in verdict.objects)
     return found == asked.shapes and all(
         item.attributes["colour"] == asked.colours.get(item.label, item.attributes["colour"])
@@ -42,10 +41,10 @@ def matches(verdict: Verdict, asked: Asked) -> bool:
 
 
 def mode_entropy(values: FactorValues) -> float:
-    """Entropy of a factor among one caption's samples, in nats.
+    """Return the entropy of a factor over one caption's samples, in nats.
 
     Args:
-        values: Of the valid samples, those that show what was asked.
+        values: The factor's values in the valid samples.
 
     Returns:
         The mean over the captioned shapes, weighted by their counts (or the picture's entropy);
@@ -55,18 +54,18 @@ def mode_entropy(values: FactorValues) -> float:
 
 
 def entropy_of_as_many(count: int, real: FactorValues) -> float:
-    """Entropy of a factor that real pictures would show if they were as few as the valid samples.
+    """Return the entropy of a factor in as many real pictures as there are valid samples.
 
-    No estimate from four pictures equals one from forty, so a share of the data's entropy is taken
-    at equal numbers: rarefaction again, by random choice, since a picture shows several objects.
+    Entropy estimates depend on sample size, so both sides are compared at equal numbers. This is
+    rarefaction by random subsets, because a picture shows several objects.
 
     Args:
-        count: How many samples of the caption are valid.
+        count: Number of valid samples of the caption.
         real: Values of the valid real pictures of the caption.
 
     Returns:
-        The mean over `SUBSETS` choices, NaN where `mode_entropy` of the samples is. Where no more
-        real pictures are valid than samples, that of all real ones.
+        The mean over `SUBSETS` subsets; NaN where `mode_entropy` of the samples is NaN. With at
+        most `count` valid real pictures, the entropy of all of them.
     """
     known = len(real[0][0]) if real else 0
     if count >= known:
@@ -81,9 +80,9 @@ def entropy_of_as_many(count: int, real: FactorValues) -> float:
 
 
 def mode_coverage(values: FactorValues, known: int) -> float:
-    """Expected share of a factor's known modes seen in `DRAWS` draws, from 0 to 1.
+    """Return the expected share of a factor's known modes in `DRAWS` draws, from 0 to 1.
 
-    Rarefaction (Hurlbert, 1971) makes it comparable between sets of different size.
+    Rarefaction (Hurlbert, 1971) makes sets of different sizes comparable.
 
     Args:
         values: As for `mode_entropy`.
@@ -98,32 +97,32 @@ def mode_coverage(values: FactorValues, known: int) -> float:
 def entropy(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     """Estimate entropies in nats from few draws (Chao and Shen, 2003).
 
-    The plain estimate is too low by about (modes - 1) / 2n, which would punish whichever model has
-    fewer valid pictures. This one weighs modes by the chance to have been seen at all.
+    The plug-in estimate is biased low by about (modes - 1) / 2n, which would penalise the model
+    with fewer valid pictures. This estimator weights each mode by its chance of being observed.
 
     Args:
         counts: How often each mode was drawn, (..., modes).
 
     Returns:
-        (...), the estimates, NaN for fewer than two draws.
+        (...), the estimates; NaN for fewer than two draws.
     """
     counts = np.asarray(counts, dtype=np.float64)
     n = counts.sum(-1, keepdims=True)
     enough = np.maximum(n, 2.0)
-    # All different would leave a coverage of zero.
+    # If all draws differ, the estimated coverage would be zero.
     singles = np.minimum((counts == 1).sum(-1, keepdims=True), enough - 1)
     p = (1.0 - singles / enough) * counts / enough
-    seen = np.where(p > 0.0, p, 1.0)  # whose logarithm is zero, as is the limit of p log p
+    seen = np.where(p > 0.0, p, 1.0)  # log 1 = 0 is the limit of p log p
     terms = seen * np.log(seen) / (1.0 - (1.0 - seen) ** enough)
     return np.where(n[..., 0] < 2, np.nan, -terms.sum(-1))
 
 
 def rarefied(counts: Sequence[int] | np.ndarray, draws: int = DRAWS) -> float:
-    """Expected number of different modes in `draws` draws without replacement, or NaN.
+    """Return the expected number of distinct modes in `draws` draws without replacement, or NaN.
 
     Args:
         counts: How often each mode was drawn, (modes,).
-        draws: How many draws.
+        draws: Number of draws.
     """
     counts = np.asarray(counts)
     n = counts.sum()
@@ -135,7 +134,7 @@ def rarefied(counts: Sequence[int] | np.ndarray, draws: int = DRAWS) -> float:
 
 
 def _tally(values: np.ndarray, modes: int = 0) -> np.ndarray:
-    """How often each number occurs: (modes,), or up to the greatest."""
+    """Count each number: (modes,), or up to the greatest number."""
     return np.bincount(values.ravel(), minlength=modes)
 
 

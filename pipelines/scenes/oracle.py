@@ -1,4 +1,4 @@
-"""What the judge's verdicts say of the factors that scenes are made of."""
+"""Read the factors of scenes from the judge's verdicts."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from pipelines.scenes.factors import (
 from pipelines.scenes.reference import Asked
 
 PLACES = 3
-"""Columns and rows of the grid that an object's place is told in."""
+"""Columns and rows of the grid of object places."""
 
 UNARRANGED = "free"
-"""The arrangement of objects whose number has none with a name."""
+"""The arrangement of pictures whose number of objects has no named arrangement."""
 
 _SIZE_EDGES = [
     ((1.0 + SIZE_JITTER) * smaller + (1.0 - SIZE_JITTER) * larger) / 2.0
     for (_, smaller), (_, larger) in pairwise(SIZES.values())
 ]
-"""Radii half-way between one size's greatest and the next one's least."""
+"""Radii half-way between the greatest of one size and the least of the next."""
 
 FactorValues = Sequence[tuple[np.ndarray, int]]
-"""What a caption's pictures show of a factor: for each captioned shape, or once for the picture,
-the numbers of the values, int (pictures, objects), and the weight of their score. Empty where the
-caption leaves nothing open: it states all colours."""
+"""A factor in the pictures of one caption: for each captioned shape, or once per picture, the value
+indices, int (pictures, objects), and a weight. Empty if the caption fixes the factor, as when it
+states all colours."""
 
 
 def factor_values(valid: Sequence[Verdict], asked: Asked, factor: str) -> FactorValues:
-    """Read a factor off one caption's pictures.
+    """Read a factor from one caption's pictures.
 
     Args:
-        valid: What the judge sees in those pictures that show exactly what was asked.
-        asked: What the caption asks for; the shapes' counts are the weights.
-        factor: One of an object's, see `of_objects`, or ``background`` or ``arrangement``.
+        valid: Verdicts on the pictures that show exactly the captioned objects.
+        asked: The captioned objects; the counts of the shapes are the weights.
+        factor: A factor of objects (see `of_objects`), ``background`` or ``arrangement``.
     """
     if factor == "background":
         return [(_numbered([verdict.background for verdict in valid], BACKGROUNDS)[:, None], 1)]
@@ -65,12 +65,12 @@ def factor_values(valid: Sequence[Verdict], asked: Asked, factor: str) -> Factor
 
 
 def of_objects(objects: Sequence[FoundObject], factor: str) -> np.ndarray:
-    """Number the values of an object's factor: int (objects,).
+    """Return the value index of a factor for each object: int (objects,).
 
     Args:
-        objects: What the judge found.
-        factor: ``colour`` or ``texture``, numbered as the data list them; ``size``, from the
-            smallest; or ``place``, by rows of `PLACES` from the upper left.
+        objects: Objects that the judge found.
+        factor: ``colour`` or ``texture``, indexed as in `factors`; ``size``, from the smallest;
+            or ``place``, row by row in a grid of `PLACES` from the upper left.
     """
     if factor == "colour":
         return _numbered([item.attributes["colour"] for item in objects], COLOURS)
@@ -85,7 +85,7 @@ def of_objects(objects: Sequence[FoundObject], factor: str) -> np.ndarray:
 
 
 def arrangements(verdicts: Sequence[Verdict]) -> list[str]:
-    """Name the arrangement of each picture's objects."""
+    """Return the arrangement of each picture's objects."""
     names = [UNARRANGED] * len(verdicts)
     for count in ARRANGEMENTS:
         numbers = [i for i, verdict in enumerate(verdicts) if len(verdict.objects) == count]
@@ -97,7 +97,7 @@ def arrangements(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def known_values(factor: str, count: int) -> int:
-    """Number of values that a factor can take in a picture of `count` objects."""
+    """Return the number of values that a factor can take in a picture of `count` objects."""
     sizes = {
         "colour": len(COLOURS),
         "texture": len(TEXTURES),
@@ -111,7 +111,7 @@ def known_values(factor: str, count: int) -> int:
 
 @cache
 def _side_of_unit(shape: str) -> float:
-    """Side of the box of a shape of radius 1, on average over rotations: a star's is larger."""
+    """Return the mean box side of a shape of radius 1 over all rotations."""
     sides = []
     for turn in np.linspace(-MAX_ROTATION, MAX_ROTATION, 31):
         points = outline(SceneObject(shape, "", "", "", x=0.0, y=0.0, radius=1.0, rotation=turn))
@@ -124,7 +124,7 @@ def _numbered(names: Sequence[str], known: Sequence[str]) -> np.ndarray:
 
 
 def _boxes(objects: Sequence[FoundObject]) -> np.ndarray:
-    """Boxes as fractions of the side: (objects, 4)."""
+    """Return boxes as fractions of the side: (objects, 4)."""
     return np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4) / GRID
 
 

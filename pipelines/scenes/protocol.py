@@ -1,4 +1,4 @@
-"""The protocol for scenes: a judge that knows their objects, and fresh renders to compare with."""
+"""The evaluation protocol for scenes: a judge that detects their objects, and fresh renders."""
 
 from __future__ import annotations
 
@@ -33,17 +33,16 @@ class Scenes:
     """Choose `ScenesProtocol`.
 
     Attributes:
-        captions: What to draw; None for held-out captions, of the workspace's data for its own
-            models, of new scenes for the embedded ones.
-        embedded: Whether the embedded models are compared whatever the workspace holds; its data
-            do not matter then.
+        captions: Captions to draw. None takes held-out captions: from the workspace's data for its
+            own models, from new scenes for the embedded ones.
+        embedded: Compare the embedded models and ignore the workspace's models and data.
     """
 
     captions: Sequence[str] | None = None
     embedded: bool = False
 
     def check(self, workspace: Workspace) -> None:
-        """Require data of scenes, of the normal variant, if the workspace has any."""
+        """Check that the workspace's data, if any, are scenes of the normal variant."""
         if not self.embedded:
             require_scenes(workspace)
 
@@ -65,7 +64,7 @@ class Scenes:
         wanted = compared.workspace.settings.evaluate.captions
         if compared.embedded:
             compared.progress.message(
-                "The embedded models are measured, on captions of new held-out scenes."
+                "Evaluating the embedded models on captions of new held-out scenes."
             )
             return fresh_captions(wanted)
         return _of_data(compared.workspace, wanted, compared.progress)
@@ -75,14 +74,14 @@ class ScenesProtocol:
     """A `pipelines.evaluate.protocol.EvaluationProtocol` for captions of scenes.
 
     Args:
-        judge: Provides the feature space, and tells what a picture shows.
-        captions: What is drawn.
-        pictures: Pictures of a caption, over all seeds.
+        judge: Provides the feature space and detects the objects of a picture.
+        captions: Captions to draw.
+        pictures: Pictures per caption, over all seeds.
         training: Pictures that the models were trained on.
         truth: Writes the z of real pictures.
 
     Raises:
-        KaleidoError: If a caption is not one of scenes, or the pictures are too few.
+        KaleidoError: If a caption is not a caption of scenes, or there are too few pictures.
     """
 
     real_seeds: int | None = None
@@ -99,8 +98,8 @@ class ScenesProtocol:
         if len(self.captions) * pictures <= NEIGHBOURS:
             raise KaleidoError(
                 "captions, n and seeds",
-                f"precision and recall need more than {NEIGHBOURS} pictures of a model.",
-                "Use a larger --captions, --n, or more --seeds.",
+                f"precision and recall need more than {NEIGHBOURS} pictures per model.",
+                "Increase --captions or --n, or use more --seeds.",
                 code="not-comparable",
             )
         self._asked = [Asked.by(caption) for caption in self.captions]
@@ -108,9 +107,9 @@ class ScenesProtocol:
         self._judge, self.name = judge, judge.name
         self.metadata = {"judge": [judge.name, asdict(judge.config)]}
         self.notes = ProtocolNotes(
-            "as many real renders, drawn from the data's distribution given each caption; “real "
-            "pictures” are a second such set",
-            f"{judge.name}: three levels of the judge pooled to coarse grids, projected on the "
+            "the same number of real renders, drawn from the data's distribution given each "
+            "caption; “real pictures” are a second such set",
+            f"{judge.name}: three levels of the judge, pooled to coarse grids and projected on the "
             "principal components of renders",
             "rotation",
             ceiling=dict(judge.config.ceiling),
@@ -121,7 +120,7 @@ class ScenesProtocol:
         )
 
     def real(self, n: int, side: int) -> dict[str, PictureSource]:
-        """Draw fresh renders, different ones under each seed; the second set has its z."""
+        """Draw fresh renders that differ between seeds; the second set comes with z."""
         return {
             "reference": real_of(n, "reference", side),
             "data": real_of(n, "data", side, self.truth),
@@ -138,7 +137,7 @@ class ScenesProtocol:
         return measure(seen, reference, self._asked, self._judge.config.ceiling["adherence"])
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
-        """Measure the second set as a model's pictures."""
+        """Measure the second set like a model's pictures."""
         return {} if data is None else self.measure(data, reference)
 
 
@@ -146,9 +145,9 @@ def real_of(n: int, purpose: str, side: int = 64, truth: TrueZ = WITHOUT) -> Pic
     """Draw real pictures of `side` pixels.
 
     Args:
-        n: Pictures of a caption and seed.
+        n: Pictures per caption and seed.
         purpose: ``reference``, or ``data`` for an independent second set.
-        side: Pixels a side.
+        side: Side in pixels.
         truth: Writes their z.
     """
 
@@ -163,12 +162,12 @@ def real_of(n: int, purpose: str, side: int = 64, truth: TrueZ = WITHOUT) -> Pic
 def _of_data(workspace: Workspace, wanted: int, progress: Progress) -> list[str]:
     found = captions_of(workspace, wanted)
     if len(found) < wanted:
-        progress.message(f"The data hold out {len(found)} captions; {wanted} were asked for.")
+        progress.message(f"The data have {len(found)} held-out captions; {wanted} were requested.")
     return found
 
 
 def _combination(asked: Asked) -> str:
-    """Name the shapes and their numbers: captions that share them differ in wording alone."""
+    """Return the shapes and their counts; captions that share them differ only in wording."""
     return ", ".join(f"{count} {shape}" for shape, count in sorted(asked.shapes.items()))
 
 
@@ -176,5 +175,5 @@ def _require_different(captions: Sequence[str]) -> None:
     repeated = [caption for caption, times in Counter(captions).items() if times > 1]
     if repeated:
         raise KaleidoError(
-            "captions", f"{repeated[0]!r} occurs twice.", "Name each one once.", code="bad-option"
+            "captions", f"{repeated[0]!r} occurs twice.", "List each one once.", code="bad-option"
         )

@@ -1,4 +1,4 @@
-"""Real pictures to compare with: fresh scenes that the same captions could have described."""
+"""Draw reference pictures: fresh scenes from the data's distribution given a caption."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from pipelines.scenes.factors import (
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caption asks for.
+    """The objects that a caption asks for.
 
     Attributes:
-        shapes: With their counts.
-        colours: Of the shapes whose colour it states.
+        shapes: Shape -> count.
+        colours: Shape -> colour, for shapes whose colour the caption states.
     """
 
     shapes: Counter[str]
@@ -39,10 +39,10 @@ class Asked:
 
     @classmethod
     def by(cls, caption: str) -> Asked:
-        """Read a caption.
+        """Parse a caption.
 
         Raises:
-            KaleidoError: As `asked_shapes`.
+            KaleidoError: See `asked_shapes`.
         """
         return cls(asked_shapes(caption), stated_colours(caption))
 
@@ -51,15 +51,15 @@ def asked_shapes(caption: str) -> Counter[str]:
     """Return the shapes that a caption asks for, with their counts.
 
     Raises:
-        KaleidoError: If it names none, or more objects than a scene has: this form of the
-            evaluation knows the modes of scenes only.
+        KaleidoError: If it names no shapes, or more objects than a scene can have.
     """
     asked = read_caption(caption)
     if asked is None or sum(asked.values()) > max(P_COUNT):
         raise KaleidoError(
             f"caption {caption[:60]!r}",
-            f"it does not ask for one to {max(P_COUNT)} of the shapes that the judge knows.",
-            f"Evaluate captions of scenes. Known shapes: {', '.join(SHAPES)}.",
+            f"it does not ask for one to {max(P_COUNT)} of the judge's shapes.",
+            f"Use captions of scenes. Known shapes: {', '.join(SHAPES)}.",
+            code="not-comparable",
         )
     return asked
 
@@ -73,11 +73,12 @@ def stated_colours(caption: str) -> dict[str, str]:
 def scene_for(caption: str, rng: np.random.Generator) -> Scene:
     """Draw a scene from the data's distribution given a caption.
 
-    Objects are independent given their number, so the conditional is exact: a scene of that many
-    objects, the captioned shapes in random order, colour and texture drawn again given the shape.
+    Objects are independent given their number, so the conditional is exact: sample a scene with
+    that many objects, assign the captioned shapes in random order, and resample colour and texture
+    given the shape.
 
     Raises:
-        KaleidoError: As `asked_shapes`.
+        KaleidoError: See `asked_shapes`.
     """
     asked = Asked.by(caption)
     shapes = rng.permutation(sorted(asked.shapes.elements()))
@@ -104,17 +105,17 @@ def reference_scenes(caption: str, n: int, seed: int, purpose: str) -> list[Scen
     """Draw `n` scenes for a caption.
 
     Args:
-        caption: What they could be captioned.
-        n: How many.
-        seed: With caption and purpose it decides the scenes.
-        purpose: ``reference``, or ``data`` for the second set that shows what real pictures score.
+        caption: The caption to condition on.
+        n: Number of scenes.
+        seed: Determines the scenes, together with caption and purpose.
+        purpose: ``reference``, or ``data`` for the second set, which is scored like a model's.
     """
     rng = generator(seed, purpose, caption)
     return [scene_for(caption, rng) for _ in range(n)]
 
 
 def reference_images(caption: str, n: int, seed: int, purpose: str, size: int = 64) -> np.ndarray:
-    """Draw `n` real pictures for a caption, those of `reference_scenes`.
+    """Draw the pictures of `reference_scenes`.
 
     Returns:
         uint8 (n, size, size, 3).

@@ -1,4 +1,4 @@
-"""The scenes that the shipped models were trained on: anybody can draw them again."""
+"""Redraw the scenes that the shipped models were trained on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SEED = 20_240_521
 
 
 DATA_NAME = f"scenes {SEED}"
-"""Tells these scenes from others."""
+"""Identifies these scenes, for example in the evaluation cache."""
 
 
 def training_scenes(most: int) -> Iterator[Record]:
-    """The first `most` scenes of the training split."""
+    """Return the first `most` scenes of the training split."""
     return islice((record for record in _scenes() if not record.heldout), most)
 
 
 def heldout_scenes(most: int) -> Iterator[Record]:
-    """The first `most` scenes of the held-out split."""
+    """Return the first `most` scenes of the held-out split."""
     return islice((record for record in _scenes() if record.heldout), most)
 
 

@@ -1,4 +1,4 @@
-"""What the report of an evaluation of scenes shows besides the general metrics."""
+"""Titles of the metrics that only an evaluation of scenes reports."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ CURVES = (
 )
 
 _CEILING = {
-    "box": "boxes found at IoU of 0.5 or more",
+    "box": "boxes found at an IoU of at least 0.5",
     "adherence": "boxes found with the right shape",
     "count": "pictures with the right number of objects",
-    "shape": "shapes right, of boxes found",
-    "colour": "colours right, of boxes found",
-    "texture": "textures right, of boxes found",
-    "background": "backgrounds right",
+    "shape": "right shapes among boxes found",
+    "colour": "right colours among boxes found",
+    "texture": "right textures among boxes found",
+    "background": "right backgrounds",
 }
 """Name of an accuracy in the judge's config -> its title."""
 
 TITLES = {
     **{f"ceiling.{name}": (title, "") for name, title in _CEILING.items()},
     "vendi.valid": ("Vendi score, valid only", "over pictures with exactly the captioned objects"),
-    "vendi.infinity.valid": ("Vendi, order ∞, valid only", "the same over such pictures"),
+    "vendi.infinity.valid": (
+        "Vendi, order ∞, valid only",
+        "over pictures with exactly the captioned objects",
+    ),
     "mss.valid": ("Similarity, valid only", "over pictures with exactly the captioned objects"),
     "caption": (
         "Caption kept",
-        "share of pictures with exactly the captioned objects, in the colours that are stated",
+        "share of pictures with exactly the captioned objects, in the stated colours",
     ),
-    "description": ("Description kept", "share of its facts that the judge sees in the picture"),
+    "description": ("Description kept", "share of its facts that the judge finds in the picture"),
     **controls("description", "facts"),
     **{
         f"description.{name}": (f"Description: {words}", f"share of the {words} stated")
@@ -48,9 +51,9 @@ TITLES = {
             "background": "backgrounds",
         }.items()
     },
-    "z.count": ("z has the captioned count", "share with as many boxes as captioned objects"),
-    "z.shapes": ("z has the captioned shapes", "share with these shapes, in any number"),
-    "z.agrees": ("z agrees with the caption", "share with exactly the captioned objects"),
+    "z.count": ("z has the captioned count", "share of z with as many boxes as captioned objects"),
+    "z.shapes": ("z has the captioned shapes", "share of z with these shapes, in any number"),
+    "z.agrees": ("z agrees with the caption", "share of z with exactly the captioned objects"),
     "entropy.colour": ("Colour entropy", "nats, given the shape; depends on the caption"),
     "entropy.texture": ("Texture entropy", "nats, given the shape; depends on the caption"),
     "entropy.place": ("Place entropy", "nats over a 3 by 3 grid, given the shape"),
@@ -59,8 +62,8 @@ TITLES = {
     "entropy.background": ("Background entropy", "nats; independent of the caption"),
     **{
         f"entropy.{factor}.real": (
-            f"{factor.capitalize()} entropy of as many real pictures",
-            "nats, over as many real pictures as the model has valid ones",
+            f"{factor.capitalize()} entropy of real pictures",
+            "nats, over as many real pictures as the model has valid pictures",
         )
         for factor in FACTORS
     },
@@ -76,4 +79,4 @@ TITLES = {
         }.items()
     },
 }
-"""Metric, or accuracy of the judge -> title and explanation."""
+"""Name of a metric or of a judge's accuracy -> its title and explanation."""

@@ -1,7 +1,7 @@
-"""The paper's toy: two classes of two modes each, drawn with ever stronger guidance.
+"""The paper's toy example: two classes with two modes each, sampled at increasing guidance.
 
-Every distribution is a mixture of equal Gaussians in the plane, so the best possible denoiser is
-known in closed form and nothing is trained: what collapses here collapses by guidance alone.
+Every distribution is a mixture of equal Gaussians in the plane, so the optimal denoiser has a
+closed form and nothing is trained: any collapse is caused by guidance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.sample.sampler import guide
 
 CLASSES = ("left", "right")
 MODES = torch.tensor([[[-2.0, 0.9], [-0.7, -0.9]], [[2.0, 0.9], [0.7, -0.9]]], dtype=torch.float64)
-"""(class, mode, 2). The lower modes lie near each other, so they tell less about the class."""
+"""(class, mode, 2). The lower modes are close together and so less informative of the class."""
 
 SPREAD = 0.3
 """Standard deviation of a mode."""
@@ -34,7 +34,7 @@ class Drawn:
     Attributes:
         model: ``baseline``, p(x|c), or ``kaleido``, p(z|c) p(x|z,c), z being the mode.
         scale: Guidance scale.
-        points: By seed and class, (n, 2).
+        points: Samples by seed and class, each (n, 2).
     """
 
     model: str
@@ -42,14 +42,14 @@ class Drawn:
     points: Sequence[Sequence[torch.Tensor]]
 
     def entropies(self) -> list[float]:
-        """Entropy of the modes of a class in nats, by seed; log 2 if both are drawn alike."""
+        """Return the mode entropy of a class in nats for each seed; log 2 if modes are balanced."""
         return [
             sum(_entropy(_nearest(points, c)) for c, points in enumerate(by_class)) / len(CLASSES)
             for by_class in self.points
         ]
 
     def distances(self) -> list[float]:
-        """Mean distance from the nearest mode of the class in its standard deviations, by seed."""
+        """Return the mean distance to the class's nearest mode for each seed, in modes' SDs."""
         return [
             sum(_distance(points, c) for c, points in enumerate(by_class)) / len(CLASSES)
             for by_class in self.points
@@ -59,11 +59,11 @@ class Drawn:
 def draw_toy(
     n: int = 500, seeds: Sequence[int] = (0, 1, 2), scales: Sequence[float] = SCALES
 ) -> list[Drawn]:
-    """Draw both models at all scales.
+    """Sample from both models at all guidance scales.
 
     Args:
-        n: Samples a class and seed.
-        seeds: Of noise and z.
+        n: Samples per class and seed.
+        seeds: Seeds of the noise and z.
         scales: Guidance scales.
     """
     return [
@@ -89,7 +89,7 @@ def clean_estimate(x: torch.Tensor, sigma: float, weights: torch.Tensor) -> torc
     Args:
         x: x_σ, (n, 2).
         sigma: Noise level in (0, 1].
-        weights: (n, classes, modes), each row's weights of the modes.
+        weights: (n, classes, modes), the mixture weights of each row.
 
     Returns:
         (n, 2).

@@ -1,4 +1,4 @@
-"""The toy's figure and numbers as a page, and the command behind ``kaleido evaluate --toy``."""
+"""Render the toy example as a page, for ``kaleido evaluate --toy``."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from pipelines.scenes.toy import CLASSES, MODES, Drawn, draw_toy
 from pipelines.workspace.workspace import Workspace
 
 SIDE = 200
-"""Of a panel in pixels; it shows the plane from -REACH to REACH."""
+"""Side of a panel in pixels; it shows the plane from -REACH to REACH."""
 
 REACH = 4.5
 SHOWN = 150
-"""Points a class in a panel."""
+"""Points per class in a panel."""
 
 METRICS = {
-    "entropy.mode": "Entropy of the two modes of a class, in nats (log 2 = 0.693: both alike)",
-    "distance": "Mean distance from the nearest mode of the class, in its standard deviations",
+    "entropy.mode": "Entropy of the two modes of a class, in nats (balanced: log 2 = 0.693)",
+    "distance": "Mean distance from the nearest mode of the class, in standard deviations",
 }
 
 
 @dataclass(frozen=True)
 class ToySummary:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         report: The HTML page.
         json: The same numbers for programs.
-        rows: As in ``report.json``.
+        rows: The rows of ``report.json``.
     """
 
     report: Path
@@ -59,7 +59,7 @@ def evaluate_toy(workspace: Workspace) -> ToySummary:
 
 
 def toy_rows(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
-    """List the numbers: the mean over seeds, and their range."""
+    """List mean and range over the seeds of every number."""
     return [
         {
             "model": each.model,
@@ -76,7 +76,7 @@ def toy_rows(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
 
 
 def render_toy(drawn: Sequence[Drawn], rows: Sequence[dict[str, Any]]) -> str:
-    """Write the page."""
+    """Render the page."""
     scales = sorted({each.scale for each in drawn})
     header = ("Metric", "Model", *(f"CFG {scale:g}" for scale in scales))
     numbers = [
@@ -110,13 +110,13 @@ def _figure(drawn: Sequence[Drawn], scales: Sequence[float]) -> Markup:
         column, row = scales.index(each.scale), int(each.model == "kaleido")
         panels.append(_panel(each, column * SIDE, row * SIDE))
     spoken = (
-        "Samples in the plane, baseline above Kaleido, guidance growing to the right. The "
-        "baseline's gather at the outer mode of each class; Kaleido's stay at both."
+        "Samples in the plane, baseline above Kaleido, guidance increasing to the right. The "
+        "baseline's samples gather at the outer mode of each class; Kaleido's stay at both modes."
     )
-    return Markup(  # of numbers and our own words
+    return Markup(  # only numbers and constant strings
         f'<figure><svg viewBox="0 0 {SIDE * len(scales)} {2 * SIDE}" role="img" '
         f'aria-label="{spoken}">{"".join(panels)}</svg>'
-        "<figcaption>Crosses are the modes. Above p(x|c), below p(z|c) p(x|z,c).</figcaption>"
+        "<figcaption>Crosses mark the modes. Top: p(x|c); bottom: p(z|c) p(x|z,c).</figcaption>"
         "</figure>"
     )
 
@@ -142,7 +142,7 @@ def _panel(each: Drawn, x: int, y: int) -> str:
 
 
 def _place(points: torch.Tensor, x: int, y: int) -> list[tuple[float, float]]:
-    """Pixels of the points that lie within the panel."""
+    """Return the pixel positions of the points inside the panel."""
     scaled = (points * torch.tensor([1.0, -1.0]) / REACH + 1.0) * SIDE / 2.0
     inside = ((scaled > 3.0) & (scaled < SIDE - 3.0)).all(1)
     return [(x + a, y + b) for a, b in scaled[inside].tolist()]

@@ -1,4 +1,4 @@
-"""The true z of a scene: its description, boxes and blobs are known, not detected."""
+"""Write the ground-truth z of a scene: its description, boxes and blobs are known, not detected."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pipelines.scenes.draw import Drawing, draw_scene
 from pipelines.scenes.factors import Scene
 
 SIDE = 64
-"""Pixels a side that scenes are drawn at for their z, as `kaleido data scenes` draws them."""
+"""Side in pixels at which scenes are drawn for their z, as in `kaleido data scenes`."""
 
 
 def z_of_scene(truth: TrueZ, scene: Scene, caption: str) -> str:
-    """Write the z of a scene that was drawn for a caption; empty where the models draw none."""
+    """Write the z of a scene drawn for a caption; empty if the models use no z."""
     if not truth.kinds:
         return ""
     drawing = draw_scene(scene, SIDE)
@@ -41,7 +41,7 @@ def z_of_scene(truth: TrueZ, scene: Scene, caption: str) -> str:
 
 
 def _found(scene: Scene, drawing: Drawing) -> Detections:
-    """The visible objects of a scene, as a perfect detector finds them."""
+    """Return the visible objects of a scene, as a perfect detector would."""
     seen = [index for index, mask in enumerate(drawing.masks) if mask.any()]
     masks = drawing.masks[seen]
     return Detections(

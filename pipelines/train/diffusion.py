@@ -1,4 +1,4 @@
-"""Training p(x|z,c) by flow matching (L_DM of the paper), on a frozen prior's states."""
+"""Train p(x|z,c) with flow matching (L_DM of the paper), conditioned on a frozen prior's states."""
 
 from __future__ import annotations
 
@@ -36,19 +36,18 @@ from pipelines.workspace.settings import DiffusionSettings
 from pipelines.workspace.workspace import Workspace
 
 MIN_SIGMA = 0.05
-"""Noise levels below this are weighted as this one: the weight 1/σ would explode."""
+"""Lower bound of σ in the loss weight 1/σ, which diverges at 0."""
 
 
 class Batch(NamedTuple):
-    """Records of a step.
+    """The records of a training step.
 
     Attributes:
-        images: In [-1, 1], (n, 3, side, side).
+        images: (n, 3, side, side), in [-1, 1].
         caption_ids: c, (n, length).
         caption_mask: bool (n, length).
-        z: What the model reads of z; None for a baseline.
-        known: The whole z of each record, of which it learns what stands where; None if it is not
-            to learn that.
+        z: The kinds of z that condition the model; None for a baseline.
+        known: The whole z of each record, the targets of the word loss; None without that loss.
     """
 
     images: torch.Tensor
@@ -59,15 +58,15 @@ class Batch(NamedTuple):
 
 
 class DiffusionTask(Task):
-    """What the denoiser brings to the loop.
+    """The denoiser's task for the training loop.
 
     Args:
-        model: Context and denoiser; without kinds it is a baseline of p(x|c).
-        prior: Frozen; its encoder reads c and its decoder reads z.
-        stream: Records.
+        model: Conditioner and denoiser; without kinds of z, a baseline p(x|c).
+        prior: The frozen prior, which encodes c with its encoder and z with its decoder.
+        stream: The training records.
         drop_condition: Probability that c and z are dropped together.
-        noise_draws: Noisy images made of each record.
-        naming_weight: Of the naming loss, see `pipelines.models.word_loss`.
+        noise_draws: Number of noise levels drawn per record.
+        naming_weight: Weight of the word loss, see `pipelines.models.word_loss`.
         seed: The run's seed.
     """
 
@@ -87,16 +86,16 @@ class DiffusionTask(Task):
         self._naming_weight = naming_weight
 
     def to(self, device: torch.device) -> None:
-        """Move the model and the frozen prior."""
+        """Move the model and the frozen prior to a device."""
         super().to(device)
         self._prior.model.to(device)
 
     def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of records `start` to ``start + count`` of the stream."""
+        """Return the keys of `count` records of the stream from `start` on."""
         return self._stream.keys(start, count)
 
     def batch(self, start: int, count: int) -> Batch:
-        """Records `start` to ``start + count`` of the stream."""
+        """Make a batch of `count` records of the stream from `start` on."""
         records = self._stream.batch(start, count)
         pixels = np.stack([reduced_pixels(record, self.model.image_size) for record in records])
         z = known = None
@@ -113,14 +112,14 @@ class DiffusionTask(Task):
         return Batch(to_tensor(pixels), *captions, z, known)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        """Error of the velocity that follows from x̂, and of the names that patches are given.
+        """Compute the velocity loss of the prediction x̂, plus the word loss of the patches.
 
-        With x_σ = (1 − σ) x + σ ε the velocity is ε − x = (x_σ − x) / σ, so its error is that of
-        x̂ divided by σ (flow matching, arXiv 2210.02747; in this form arXiv 2511.13720, eq. 6).
-        Its square is weighted by σ √(1 − σ): unweighted, levels near pure noise, where most of the
-        error cannot be helped, make most of the gradient. What remains after training was close to
-        1 / (σ (1 − σ)); a weight that evens this out exactly, as EDM2 learns it (arXiv 2312.02696,
-        eq. 16), left too little for the levels above 0.7, where shapes are decided.
+        With x_σ = (1 − σ) x + σ ε, the velocity is ε − x = (x_σ − x) / σ, so its error is the error
+        of x̂ divided by σ (flow matching, arXiv 2210.02747; in this form arXiv 2511.13720, eq. 6).
+        The squared error is weighted by σ √(1 − σ), because otherwise levels near pure noise, whose
+        error is mostly irreducible, dominate the gradient. The error after training was close to
+        1 / (σ (1 − σ)); a weight that equalises this, as learned by EDM2 (arXiv 2312.02696, eq.
+        16), left too little weight for levels above 0.7, which decide the shapes.
         """
         images, device = batch.images, batch.images.device
         with torch.no_grad():
@@ -129,7 +128,7 @@ class DiffusionTask(Task):
         drop = torch.rand(len(images), generator=rng, device=device) < self._drop
         prepared = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
-        # One level from each of n equal parts of the range: their mean loss swings less.
+        # Stratified levels, one from each of n equal parts of the range, reduce the variance.
         part = torch.arange(len(images), device=device)
         offset = torch.rand(len(images), generator=rng, device=device)
         sigma = self.model.shift((part + offset) / len(images))
@@ -156,18 +155,18 @@ def train_diffusion(
     restart: bool = False,
     progress: Progress = SILENT,
 ) -> TrainSummary:
-    """Train ``models/diffusion`` (or ``models/baseline``) by the settings of ``[diffusion]``.
+    """Train ``models/diffusion`` or ``models/baseline`` with the settings of ``[diffusion]``.
 
     Args:
-        workspace: With data, latents and a trained prior.
+        workspace: A workspace with data, latents and a trained prior.
         baseline: Train p(x|c), the same network without z, on the same images.
-        restart: Forget an unfinished run instead of going on with it.
-        progress: Listener.
+        restart: Discard an unfinished run instead of resuming it.
+        progress: Receives progress and messages.
 
     Raises:
         InputMissing: If data, latents or the prior are missing.
-        KaleidoError: If an unfinished run has other settings, the prior lacks a kind or learned
-            the tokens of another visual tokenizer, or ``pretrained`` is a model of other sizes.
+        KaleidoError: If an unfinished run has other settings, the prior lacks a kind or was trained
+            on the tokens of another visual tokenizer, or ``pretrained`` has other sizes.
     """
     settings = workspace.settings.diffusion
     settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
@@ -180,7 +179,7 @@ def train_diffusion(
         check_replaceable(workspace.models(name))
         if restart:
             drop_checkpoint(checkpoint)
-        # The baseline sees the very records that have a z, in the same order.
+        # The baseline trains on the records with z, in the same order.
         stream = RecordStream(workspace, settings.z_kinds, settings.seed)
         _check_codebook(prior, stream)
         model = _fresh_model(settings, stream, prior, kinds)
@@ -196,8 +195,8 @@ def train_diffusion(
         kept = weight_settings(settings) | {"prior": prior.identity, "data": stream.identity}
         kept["noise_shift"] = model.noise_shift
         if model.noise_shift == unrecorded_noise_shift(model.image_size):
-            del kept["noise_shift"]  # checkpoints from before it was a setting go on
-        if settings.pretrained:  # the weights count, not where they lie
+            del kept["noise_shift"]  # absent from checkpoints of versions without this setting
+        if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = weights_id(Path(settings.pretrained))
         summary = train(task, TrainOptions.of(settings), checkpoint, kept, name, progress)
         model.images_seen += summary.images_seen
@@ -206,23 +205,23 @@ def train_diffusion(
 
 
 def _check_codebook(prior: Prior, stream: RecordStream) -> None:
-    # Priors of older versions do not say whose tokens they learned.
+    # Priors of older versions do not record the visual tokenizer of their data.
     if stream.codebook and prior.codebook and stream.codebook != prior.codebook:
         raise KaleidoError(
             "tokens",
-            "the prior learned those of another visual tokenizer, whose ids mean other things.",
-            "Run `kaleido train prior` again, or `kaleido extract tokens` with the former one.",
+            "the prior was trained on those of another visual tokenizer, with another codebook.",
+            "Run `kaleido train prior` again, or `kaleido extract tokens` with the old tokenizer.",
         )
 
 
 def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
-    """The asked kinds that the prior draws; one that the data did not have is left out."""
+    """Return the requested kinds that the prior draws, without kinds that its data did not have."""
     unknown = [kind for kind in asked if kind not in prior.z_kinds + prior.absent_kinds]
     if unknown:
         raise KaleidoError(
             ", ".join(unknown),
-            f"the prior was trained on {', '.join(prior.z_kinds)} only.",
-            "Choose among those with --z, or train the prior again.",
+            f"the prior was trained only on {', '.join(prior.z_kinds)}.",
+            "Choose among these with --z, or train the prior again.",
         )
     return tuple(kind for kind in prior.z_kinds if kind in asked)
 
@@ -248,8 +247,7 @@ def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
     if height != width or height % side:
         raise KaleidoError(
             f"images of {width} x {height} pixels",
-            f"the denoiser draws squares of {side} pixels, so it needs squares of that side or of "
-            "a multiple of it.",
+            f"the denoiser needs square images whose side is {side} pixels or a multiple of it.",
             "Set diffusion.image_size, or data.image_size and write the data again.",
         )
     if patch % 2 or side % patch:
@@ -272,11 +270,11 @@ def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
 
 
 def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
-    """Give a model the weights of a trained one; kinds and prior may be others."""
+    """Load the weights of a trained model, whose kinds and prior may differ."""
     if trained.config != model.config:
         raise KaleidoError(
             f"diffusion.pretrained = {name!r}",
-            f"it is a model of other sizes: {trained.config}, where the settings ask for "
+            f"the model has other sizes: {trained.config}, where the settings require "
             f"{model.config}.",
             "Set the same sizes under [diffusion], or train from scratch.",
         )

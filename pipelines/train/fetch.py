@@ -1,4 +1,4 @@
-"""Batches of the steps to come, made by worker processes while a GPU computes."""
+"""Prepare the batches of the next steps in worker processes while a GPU computes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipelines.train.signals import ignore_stop_signals
 BatchT = TypeVar("BatchT")
 
 MOST_WORKERS = 16
-"""Processes that make batches. Each reads data that are not kept in memory for itself."""
+"""Number of worker processes. Each reads its own copy of data that are not kept in memory."""
 
 AHEAD = 2
-"""Batches that each of them makes ahead."""
+"""Batches that each worker prepares ahead."""
 
 
 class _Steps(Dataset[BatchT | KaleidoError]):
-    """The batches of a task, by step; an error for the user is handed over like a batch."""
+    """The batches of a task by step; a user error is returned like a batch."""
 
     def __init__(self, batch: Callable[[int, int], BatchT], size: int) -> None:
         self._batch, self._size = batch, size
@@ -33,32 +33,32 @@ class _Steps(Dataset[BatchT | KaleidoError]):
     def __getitem__(self, step: int) -> BatchT | KaleidoError:
         try:
             return self._batch(step * self._size, self._size)
-        except KaleidoError as error:  # DataLoader would make it again, from one text, and fail
+        except KaleidoError as error:  # DataLoader cannot reconstruct its type from one message
             return error
 
 
 def fetch(
     batch: Callable[[int, int], BatchT], size: int, steps: range, device: torch.device
 ) -> Iterator[BatchT]:
-    """Make the batches of steps in their order, on a device.
+    """Yield the batches of consecutive steps on a device.
 
-    Beside a GPU all but one of the processor's cores make them ahead, from pinned memory; on a CPU,
-    which has to compute as well, they are made when they are asked for.
+    With a GPU, worker processes on all CPU cores but one prepare batches ahead, in pinned memory.
+    On a CPU, which also computes the steps, batches are made on demand.
 
     Args:
-        batch: A task's: makes records `start` to ``start + count`` on the CPU alone, since a forked
+        batch: Makes a batch of `count` records from `start` on, on the CPU, because a forked
             process cannot use CUDA.
-        size: Records a step.
-        steps: Which steps.
-        device: Where the tensors go.
+        size: Records per step.
+        steps: The steps.
+        device: Device of the tensors.
 
     Raises:
-        KaleidoError: If `batch` does, in whichever process.
-        RuntimeError: If a worker was killed; DataLoader says by which signal.
+        KaleidoError: If `batch` raises it, in any process.
+        RuntimeError: If a worker was killed; DataLoader names the signal.
     """
     on_gpu = device.type == "cuda"
     workers = _workers() if on_gpu else 0
-    if workers:  # else tokenizers, which have been used before the fork, warn and do the same
+    if workers:  # tokenizers used before a fork warn and disable parallelism unless this is set
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     loader: DataLoader[BatchT | KaleidoError] = DataLoader(
         _Steps(batch, size),
@@ -77,7 +77,7 @@ def fetch(
 
 
 def _workers() -> int:
-    if "fork" not in multiprocessing.get_all_start_methods():  # what is forked need not be pickled
+    if "fork" not in multiprocessing.get_all_start_methods():  # forked objects need not be pickled
         return 0
     return min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS)
 
@@ -88,6 +88,6 @@ def _start_worker(index: int) -> None:
 
 def _forked(loader: DataLoader[BatchT | KaleidoError]) -> Iterator[BatchT | KaleidoError]:
     with warnings.catch_warnings():
-        # Python warns of every fork beside threads. The workers use none of the parent's locks.
+        # Python warns about forks in multi-threaded processes; workers use no lock of the parent.
         warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
         return iter(loader)

@@ -1,4 +1,4 @@
-"""The precision of training: bf16 where the hardware has units for it."""
+"""Precision of training: bf16 on hardware that supports it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipelines.workspace.settings import PRECISIONS
 
 
 def resolve_precision(asked: str, device: torch.device) -> str:
-    """Turn ``auto`` into ``bf16`` or ``fp32``: bf16 without units is far slower than fp32.
+    """Resolve ``auto`` to ``bf16`` or ``fp32``; emulated bf16 is far slower than fp32.
 
     Raises:
-        KaleidoError: If `asked` is none of `PRECISIONS`.
+        KaleidoError: If `asked` is not in `PRECISIONS`.
     """
     if asked not in PRECISIONS:
         raise KaleidoError(f"precision {asked!r}", "it is unknown.", nearest(asked, PRECISIONS))
@@ -31,11 +31,11 @@ def resolve_precision(asked: str, device: torch.device) -> str:
 
 @contextmanager
 def mixed_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute the forward pass in a precision; weights and their gradients stay in fp32.
+    """Run the forward pass in a precision; weights and gradients stay in fp32.
 
     Args:
         precision: ``bf16`` or ``fp32``.
-        device: Where the model is.
+        device: Device of the model.
     """
     if precision == "fp32":
         yield
@@ -44,7 +44,7 @@ def mixed_precision(precision: str, device: torch.device) -> Iterator[None]:
         if device.type != "cpu":
             yield
             return
-        # On CPUs the fused attention's backward pass in bf16 costs four times that in fp32.
+        # On CPUs, the backward pass of fused attention is four times slower in bf16 than in fp32.
         reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
         try:

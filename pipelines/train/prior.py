@@ -1,4 +1,4 @@
-"""Training the prior p(z|c): cross-entropy over z written as text (L_AR of the paper)."""
+"""Train the prior p(z|c) with cross-entropy over z written as text (L_AR of the paper)."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ from pipelines.workspace.settings import PriorSettings
 from pipelines.workspace.workspace import Workspace
 
 TOKENIZER_RECORDS = 20_000
-"""Records from which a vocabulary is learned."""
+"""Number of records from which the vocabulary is learned."""
 
 MOST_LABELS = 200
-"""Labels of boxes and blobs, up to which they count as a closed set."""
+"""Largest number of distinct labels of boxes and blobs that is treated as a closed set."""
 
 P_ALL_KINDS = 0.5
-"""Share of training rows that show every kind; the others show a random subset, so that one prior
-can be asked for any subset."""
+"""Share of training rows with every kind. The others have a random subset, so that one prior can
+draw any subset."""
 
 
 class Batch(NamedTuple):
-    """Records of a step.
+    """The records of a training step.
 
     Attributes:
         caption_ids: (n, length).
         caption_mask: bool (n, length).
         z_ids: (n, length), each row ending in the end token.
         z_mask: bool (n, length).
-        dropout: Whether they are seen with dropout.
+        dropout: Whether dropout is enabled in this step.
     """
 
     caption_ids: torch.Tensor
@@ -73,10 +73,10 @@ def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> st
     """Write a record's z, with a random subset of its kinds (`P_ALL_KINDS`).
 
     Args:
-        record: A record that has some of `kinds`.
+        record: A record with at least one of `kinds`.
         kinds: Kinds in order.
         seed: The run's seed.
-        position: Position in the stream, so that the subset differs from epoch to epoch.
+        position: Position in the stream, so that the subset differs between epochs.
     """
     rng = generator(seed, "kinds", position)
     shown = [kind for kind in kinds if kind in record.latents]
@@ -88,15 +88,15 @@ def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> st
 
 
 class PriorTask(Task):
-    """What the prior brings to the loop.
+    """The prior's task for the training loop.
 
     Args:
-        prior: It learns.
-        stream: Records.
+        prior: The prior to train.
+        stream: The training records.
         seed: The run's seed.
-        dropout_records: Records at the beginning that are seen with dropout ("early dropout",
-            arXiv 2303.01500).
-        structure_weight: Weight of the tokens that are no numbers, which have 1.
+        dropout_records: Number of records, from the start of training, with dropout enabled
+            ("early dropout", arXiv 2303.01500).
+        structure_weight: Loss weight of tokens other than numbers; numbers have weight 1.
     """
 
     def __init__(
@@ -113,16 +113,16 @@ class PriorTask(Task):
         self._weights[number_ids(prior.tokenizer)] = 1.0
 
     def to(self, device: torch.device) -> None:
-        """Move the prior and the weights of its loss."""
+        """Move the prior and its loss weights to a device."""
         super().to(device)
         self._weights = self._weights.to(device)
 
     def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of records `start` to ``start + count`` of the stream."""
+        """Return the keys of `count` records of the stream from `start` on."""
         return self._stream.keys(start, count)
 
     def batch(self, start: int, count: int) -> Batch:
-        """Records `start` to ``start + count`` of the stream."""
+        """Make a batch of `count` records of the stream from `start` on."""
         records = self._stream.batch(start, count)
         texts = [
             z_text(record, self.prior.z_kinds, self._seed, start + index)
@@ -133,11 +133,11 @@ class PriorTask(Task):
         return Batch(*captions, *self.prior.tokenize_z(texts), dropout)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        """Weighted mean of the cross-entropy of the tokens of z, in nats.
+        """Compute the weighted mean cross-entropy of the tokens of z, in nats.
 
-        Numbers are seven tokens in ten and carry most of the entropy; which objects there are, and
-        how many, is said by the others. What comes before a token tells whether it can be a number,
-        so weights by kind of token leave the distribution that is learned the same.
+        Numbers are about 70 % of the tokens and carry most of the entropy, while the other tokens
+        decide which objects there are and how many. The grammar determines from the prefix whether
+        a token is a number, so weighting by type does not change the optimal distribution.
         """
         self.model.train(batch.dropout)
         caption = self.prior.encode_ids(batch.caption_ids, batch.caption_mask)
@@ -150,12 +150,12 @@ class PriorTask(Task):
 def train_prior(
     workspace: Workspace, restart: bool = False, progress: Progress = SILENT
 ) -> TrainSummary:
-    """Train ``models/prior`` by the settings of ``[prior]``.
+    """Train ``models/prior`` with the settings of ``[prior]``.
 
     Args:
-        workspace: With data and the latents of ``prior.z_kinds``.
-        restart: Forget an unfinished run instead of going on with it.
-        progress: Listener.
+        workspace: A workspace with data and the latents of ``prior.z_kinds``.
+        restart: Discard an unfinished run instead of resuming it.
+        progress: Receives progress and messages.
 
     Raises:
         InputMissing: If data or latents are missing.
@@ -173,7 +173,7 @@ def train_prior(
             drop_checkpoint(checkpoint)
         stream = RecordStream(workspace, kinds, settings.seed, images=False)
         kept = weight_settings(settings) | {"data": stream.identity}
-        if settings.pretrained:  # the weights count, not the path
+        if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = model_identity(model_folder(settings.pretrained))
         options, folder = TrainOptions.of(settings), workspace.models("prior")
         if finished := finished_run(checkpoint, folder, kept, options):
@@ -193,15 +193,15 @@ def _check_width(settings: PriorSettings) -> None:
     if not settings.pretrained and settings.d_model % CONDITIONER_HEADS:
         raise KaleidoError(
             f"prior.d_model = {settings.d_model}",
-            f"the denoiser's context reads it with {CONDITIONER_HEADS} heads.",
+            f"the conditioner attends to it with {CONDITIONER_HEADS} heads.",
             f"Set a multiple of {CONDITIONER_HEADS}.",
         )
 
 
 def _new_prior(settings: PriorSettings, stream: RecordStream, progress: Progress) -> Prior:
-    """Build the prior that the data need: vocabulary, labels, and limits of its grammar."""
+    """Build a prior for the data: vocabulary, labels, and limits of the grammar."""
     present = tuple(kind for kind in settings.z_kinds if stream.found[kind])
-    # Very many labels are free text; then z may contain any label.
+    # More labels than this are treated as free text: z may then contain any label.
     labels = sorted(stream.labels) if len(stream.labels) <= MOST_LABELS else ()
     absent = tuple(kind for kind in settings.z_kinds if kind not in present)
     settings = replace(settings, z_kinds=present)
@@ -224,12 +224,12 @@ def _new_prior(settings: PriorSettings, stream: RecordStream, progress: Progress
 
 
 def long_captions(prior: Prior, captions: Sequence[str], size: int) -> str:
-    """Return a sentence about captions that the prior cuts; empty if there are none.
+    """Return a sentence about captions that the prior truncates; empty if there are none.
 
     Args:
-        prior: Cuts captions beyond `Prior.max_caption_tokens`.
-        captions: Those that were read.
-        size: Number of training records, of which they are the first ones.
+        prior: Truncates captions to `Prior.max_caption_tokens`.
+        captions: Captions of the first training records.
+        size: Number of all training records.
     """
     encoded = prior.tokenizer([plain_caption(caption) for caption in captions]).input_ids
     cut = sum(len(ids) > prior.max_caption_tokens for ids in encoded)
@@ -238,34 +238,34 @@ def long_captions(prior: Prior, captions: Sequence[str], size: int) -> str:
     which = "" if len(captions) == size else "first "
     return (
         f"{cut:,} of the {which}{len(captions):,} captions are longer than "
-        f"{prior.max_caption_tokens} tokens and are cut; see prior.max_caption_tokens."
+        f"{prior.max_caption_tokens} tokens and are truncated; see prior.max_caption_tokens."
     )
 
 
 def _widen_grammar(prior: Prior, stream: RecordStream) -> None:
-    """Let a prior draw labels and descriptions as long as those of its data."""
+    """Allow labels and descriptions as long as those of the training data."""
     if not prior.labels:
         labels = (f"{SEPARATOR} {escape(label)}" for label in stream.labels)
         prior.max_label_tokens = max(prior.max_label_tokens, _most_tokens(prior, labels))
     most = _most_tokens(prior, (f"{marker('description')} {text}" for text in stream.longest))
     if most > prior.max_description_tokens:
-        # The text with most characters of a shard need not be the one with most tokens.
+        # The text with the most characters need not be the one with the most tokens.
         prior.max_description_tokens = math.ceil(1.25 * most)
 
 
 def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:
-    """Return the most tokens of a text, without the one that opens it."""
+    """Return the largest number of tokens of a text, without the start token."""
     return max((len(encode_z(prior.tokenizer, text)) - 1 for text in texts), default=0)
 
 
 def _texts(stream: RecordStream, kinds: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Read the first records: their captions, and the texts from which a vocabulary is learned."""
+    """Read the first records: captions, and the texts from which the vocabulary is learned."""
     captions: list[str] = []
     texts: list[str] = []
     for position in range(min(stream.size, TOKENIZER_RECORDS)):
         (record,) = stream.batch(position, 1)
         z = z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
         captions.append(record.caption)
-        # The tokens of z, numbers above all, are in the vocabulary anyway.
+        # The tokens of z, such as numbers, are always in the vocabulary.
         texts += [record.caption, _TOKEN.sub(" ", z)]
     return captions, texts

@@ -1,4 +1,4 @@
-"""Training the visual tokenizer: reconstruction, commitment, and a codebook that is used."""
+"""Train the visual tokenizer: reconstruction, commitment, and revival of dead codebook entries."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from pipelines.workspace.settings import TokenizerSettings
 from pipelines.workspace.workspace import Workspace
 
 COMMITMENT = 0.25
-"""Weight β of the pull of the encoder towards the codebook (arXiv 1711.00937, eq. 3)."""
+"""Weight β of the commitment loss (arXiv 1711.00937, eq. 3)."""
 
 DECAY = 0.99
-"""Of the codebook's moving averages (arXiv 1711.00937, appendix A.1): a window of 100 steps."""
+"""Decay of the codebook's moving averages (arXiv 1711.00937, appendix A.1): about 100 steps."""
 
 WHOLE, DECODER = "tokenizer", "tokenizer-decoder"
-"""Folders of the logs for the two parts of the training."""
+"""Log folders of the two training phases."""
 
 DECODER_RATE = 0.5
-"""Of the learning rate, once the decoder learns alone."""
+"""Factor of the learning rate in the decoder-only phase."""
 
 DEAD = 0.1
-"""An entry that is chosen less often than this share of an equal share is dead."""
+"""An entry is dead if it is chosen less often than this fraction of a uniform share."""
 
 MEASURED = 512
-"""Pictures on which a trained tokenizer is measured."""
+"""Number of pictures on which a trained tokenizer is measured."""
 
 
 class Trainee(nn.Module):
-    """What is trained and checkpointed: the network, and how often each entry is chosen.
+    """The checkpointed module: the network, and how often each entry is chosen.
 
     The codebook is a parameter without a gradient: its entries are moving averages.
 
     Attributes:
-        share: (codebook_size,), the share of the tokens of recent steps that chose an entry.
+        share: (codebook_size,), the moving share of tokens that chose each entry.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -64,19 +64,19 @@ class Trainee(nn.Module):
 
     @property
     def dead(self) -> torch.Tensor:
-        """Which entries are dead, see `DEAD`: bool (codebook_size,)."""
+        """Return which entries are dead, see `DEAD`: bool (codebook_size,)."""
         return self.share < DEAD / len(self.share)
 
     @torch.no_grad()
     def revive(self, vectors: torch.Tensor, rng: torch.Generator) -> None:
-        """Move dead entries onto vectors that lie far from every living entry.
+        """Move dead entries to vectors that are far from every live entry.
 
-        They are seeded one after the other with probabilities proportional to the squared
-        distance from the nearest living entry (k-means++, Arthur and Vassilvitskii 2007). At the
-        first step every entry is dead, so the codebook is initialised this way too.
+        Vectors are chosen one after the other with probabilities proportional to the squared
+        distance to the nearest live entry (k-means++, Arthur and Vassilvitskii 2007). In the first
+        step every entry is dead, so this also initialises the codebook.
 
         Args:
-            vectors: The encoder's, (m, code_dim), fp32.
+            vectors: Output of the encoder, (m, code_dim), fp32.
             rng: The step's generator.
         """
         codebook, dead = self.network.quantize.embedding.weight, self.dead
@@ -85,7 +85,7 @@ class Trainee(nn.Module):
         if len(alive):
             weight = torch.cdist(vectors, alive).amin(1).square()
         for entry in dead.nonzero().flatten().tolist():
-            # Never all zero, nor NaN: the loop reports a run that diverged.
+            # Keep the weights positive and finite; the loop reports a run that diverged.
             odds = weight.nan_to_num(1.0, 1.0) + 1e-12
             chosen = vectors[torch.multinomial(odds, 1, generator=rng)]
             weight = torch.minimum(weight, (vectors - chosen).square().sum(1))
@@ -96,12 +96,12 @@ class Trainee(nn.Module):
     def follow(self, vectors: torch.Tensor, ids: torch.Tensor) -> None:
         """Move entries towards the mean of the vectors that chose them.
 
-        The moving average of the sum of those vectors over that of their number (arXiv
-        1711.00937, eq. 6 to 8).
+        An entry is the moving average of the sum of these vectors over that of their number
+        (arXiv 1711.00937, eq. 6 to 8).
 
         Args:
             vectors: (m, code_dim), fp32.
-            ids: int64, (m,), the entries that they chose.
+            ids: int64, (m,), the entries that the vectors chose.
         """
         codebook = self.network.quantize.embedding.weight
         share = torch.bincount(ids, minlength=len(codebook)) / len(ids)
@@ -113,7 +113,7 @@ class Trainee(nn.Module):
 
 
 class _ImageTask(Task):
-    """The batches of both parts of the training: images."""
+    """The image batches of both training phases."""
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
         self._tokenizer, self._stream = tokenizer, stream
@@ -123,12 +123,12 @@ class _ImageTask(Task):
         return _images(self._stream.batch(start, count))
 
     def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of records `start` to ``start + count`` of the stream."""
+        """Return the keys of `count` records of the stream from `start` on."""
         return self._stream.keys(start, count)
 
 
 class TokenizerTask(_ImageTask):
-    """Training of encoder, codebook and decoder."""
+    """First phase: train encoder, codebook and decoder."""
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
         super().__init__(tokenizer, stream)
@@ -143,10 +143,10 @@ class TokenizerTask(_ImageTask):
             self.model.revive(_vectors(states), rng)
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Error of the reconstruction and of its edges, plus the commitment.
+        """Compute the reconstruction and edge error plus the commitment loss.
 
-        The decoder reads codebook entries, but its gradient passes to the encoder as if they were
-        the encoder's own vectors (straight-through, arXiv 1711.00937, section 3.2).
+        The decoder reads codebook entries, while its gradient passes to the encoder's vectors
+        unchanged (straight-through estimator, arXiv 1711.00937, section 3.2).
         """
         states = self._tokenizer.states(batch)
         ids = self._tokenizer.quantize(states)
@@ -164,9 +164,9 @@ class TokenizerTask(_ImageTask):
 
 
 class DecoderTask(_ImageTask):
-    """Training of the decoder alone, for codes that no longer change.
+    """Second phase: train only the decoder, on fixed codes.
 
-    Before, it had to follow a codebook that moved. Every id keeps its meaning.
+    In the first phase the decoder had to follow a moving codebook. Ids keep their meaning.
     """
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
@@ -176,8 +176,10 @@ class DecoderTask(_ImageTask):
             part.requires_grad_(False)
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Error of the reconstruction and of its edges."""
-        with torch.autocast(batch.device.type, enabled=False):  # the ids that extraction writes
+        """Compute the reconstruction and edge error."""
+        with torch.autocast(
+            batch.device.type, enabled=False
+        ):  # the same ids that extraction writes
             entries = self._tokenizer.entries(self._tokenizer.encode(batch))
         return reconstruction_error(self._tokenizer.pictures(entries), batch)
 
@@ -188,7 +190,7 @@ def _vectors(states: torch.Tensor) -> torch.Tensor:
 
 
 def reconstruction_error(drawn: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """L1 + L2 of the pixels, + L1 of the differences of neighbours, which keeps edges crisp.
+    """Compute L1 + L2 of the pixels plus L1 of neighbour differences, which keeps edges sharp.
 
     Args:
         drawn: (n, 3, height, width).
@@ -201,14 +203,14 @@ def reconstruction_error(drawn: torch.Tensor, images: torch.Tensor) -> torch.Ten
 
 @dataclass(frozen=True)
 class TokenizerSummary(TrainSummary):
-    """What a run did, and what came of it on pictures that were not trained on.
+    """Summary of a run, with measurements on pictures that were not trained on.
 
     Attributes:
-        measured_on: ``heldout``, or ``train`` where no record is held out.
-        codebook_used: Share of the codebook's entries that occur, from 0 to 1.
-        perplexity: exp of the entropy of the entries: as many, used equally, would be as diverse.
-        psnr: In dB, of the mean squared error over all pixels; the range of values is the peak.
-        psnr_objects: The same inside the objects' boxes; None where none are known.
+        measured_on: ``heldout``, or ``train`` if no record is held out.
+        codebook_used: Share of codebook entries that occur, from 0 to 1.
+        perplexity: Exponential of the entropy of the entries: their effective number.
+        psnr: PSNR in dB, from the mean squared error over all pixels.
+        psnr_objects: The same inside the objects' boxes; None if no boxes are known.
     """
 
     measured_on: str
@@ -221,12 +223,12 @@ class TokenizerSummary(TrainSummary):
 def train_tokenizer(
     workspace: Workspace, restart: bool = False, progress: Progress = SILENT
 ) -> TokenizerSummary:
-    """Train ``models/tokenizer`` by the settings of ``[tokenizer]``.
+    """Train ``models/tokenizer`` with the settings of ``[tokenizer]``.
 
     Args:
-        workspace: With data; captions and latents are not looked at.
-        restart: Forget an unfinished run instead of going on with it.
-        progress: Listener.
+        workspace: A workspace with data; captions and latents are not used.
+        restart: Discard an unfinished run instead of resuming it.
+        progress: Receives progress and messages.
 
     Raises:
         InputMissing: If there are no data.
@@ -256,7 +258,7 @@ def _train(
     logs: Path,
     progress: Progress,
 ) -> TrainSummary:
-    """Train the whole, then its decoder alone, each with a checkpoint of its own in `logs`."""
+    """Train all parts, then only the decoder, each phase with its own checkpoint in `logs`."""
     options = TrainOptions.of(settings)
     kept = weight_settings(settings) | {"data": stream.identity}
     whole, decoder = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
@@ -265,7 +267,7 @@ def _train(
         return first
     state = load_state(decoder)
     if state is not None and state["settings"].get("tokenizer.steps") != first.steps:
-        drop_checkpoint(decoder)  # it belongs to other codes
+        drop_checkpoint(decoder)  # it was trained on other codes
     kept["tokenizer.steps"] = first.steps
     rate = DECODER_RATE * settings.learning_rate
     options = replace(options, steps=settings.decoder_steps, learning_rate=rate)
@@ -279,7 +281,7 @@ def _train(
 
 
 def measure(tokenizer: Tokenizer, records: Sequence[Record]) -> dict[str, Any]:
-    """Measure a tokenizer on records: `TokenizerSummary`'s last four fields, by name."""
+    """Measure a tokenizer on records; return the last four fields of `TokenizerSummary`."""
     uses = np.zeros(tokenizer.codebook_size, dtype=np.int64)
     errors, inside = [], []
     for start in range(0, len(records), 32):
@@ -306,7 +308,7 @@ def _fresh_tokenizer(settings: TokenizerSettings, stream: RecordStream) -> Token
     if height != width:
         raise KaleidoError(
             f"images of {width} x {height} pixels",
-            "the tokenizer needs squares.",
+            "the tokenizer needs square images.",
             "Set data.image_size and write the data again.",
         )
     torch.manual_seed(derive(settings.seed, "tokenizer weights"))
@@ -314,13 +316,13 @@ def _fresh_tokenizer(settings: TokenizerSettings, stream: RecordStream) -> Token
 
 
 def _images(records: Sequence[Record]) -> torch.Tensor:
-    # Not `record.pixels`, which would keep the decoded image as long as the record.
+    # `record.pixels` would keep the decoded image in memory as long as the record.
     images = [decode_image(record.image, record.key) for record in records]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise KaleidoError(
             ", ".join(f"{width} x {height}" for height, width, _ in sorted(shapes)),
-            "these pictures have several shapes, and training reads squares of one size.",
+            "these pictures differ in shape, but training needs squares of one size.",
             'Write the data again with data.fit = "pad" or "crop".',
             "bad-data",
         )
@@ -328,7 +330,7 @@ def _images(records: Sequence[Record]) -> torch.Tensor:
 
 
 def _boxes_mask(record: Record, side: int) -> np.ndarray:
-    """Where the record's true boxes lie: bool (side, side)."""
+    """Return the mask of the record's true boxes: bool (side, side)."""
     mask = np.zeros((side, side), dtype=bool)
     for item in record.meta.get("truth", {}).get("objects", ()):
         if item["box"] is not None:
@@ -338,5 +340,5 @@ def _boxes_mask(record: Record, side: int) -> np.ndarray:
 
 
 def _psnr(errors: np.ndarray) -> float:
-    # One 8-bit step at every fourth pixel is the floor: a perfect copy is 54 dB, not infinite.
+    # Floor the error at one 8-bit step per four pixels, so that a perfect copy has 54 dB.
     return float(-10.0 * np.log10(max(errors.mean(dtype=np.float64), (1 / 255) ** 2 / 4)))

@@ -1,8 +1,8 @@
-"""The journal of a folder of shards: which shards a run is replacing.
+"""The journal of a folder of shards, which lists the shards that a run is writing.
 
-A shard without a manifest may be what a killed run of ours has left, or a tar that somebody else
-put there. Only the journal tells them apart, so nothing is removed or replaced that neither a
-manifest nor the journal names.
+A shard without a manifest may be left over from a killed run, or a tar file of the user. Only the
+journal distinguishes them, so files that neither a manifest nor the journal lists are never removed
+or replaced.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _REQUIRED = {"stage", "version", "fingerprint", "counts", "sha256"}
 
 
 class Journal:
-    """Names the shards that are being written, on disk, so that it outlives a kill.
+    """A list on disk of the shards that are being written, which survives a kill.
 
-    Use it under the lock of the folder.
+    The caller must hold the lock of the folder.
 
     Args:
-        folder: Where the shards lie.
-        path: The journal's own file, outside of `folder`.
+        folder: The folder of the shards.
+        path: The journal file, outside of `folder`.
     """
 
     def __init__(self, folder: Path, path: Path) -> None:
@@ -42,14 +42,14 @@ class Journal:
         remove_leftovers(folder)
 
     def owns(self, shard: Path) -> bool:
-        """Return whether the files of a shard were written by us."""
+        """Return whether Kaleido wrote the files of a shard."""
         return shard.stem in self._open or is_claimed(shard)
 
     def begin(self, shards: Iterable[Path]) -> None:
-        """Note that shards are about to be written or removed.
+        """Record that shards are about to be written or removed.
 
         Raises:
-            KaleidoError: If a file in the way is not ours (``would-overwrite``).
+            KaleidoError: If a file of the user is in the way (``would-overwrite``).
         """
         shards = list(shards)
         foreign = [file for shard in shards if not self.owns(shard) for file in shard_files(shard)]
@@ -57,27 +57,27 @@ class Journal:
             names = ", ".join(file.name for file in foreign)
             raise KaleidoError(
                 str(self._folder),
-                f"it holds {names}, which no manifest of Kaleido names.",
-                "Move what is yours to another folder, and delete what an older version left.",
+                f"it contains {names}, which Kaleido has no record of writing.",
+                "Move your own files to another folder, and delete those of an older version.",
                 "would-overwrite",
             )
         self._open.update(shard.stem for shard in shards)
         self._write()
 
     def end(self, shard: Path) -> None:
-        """Note that a shard is finished: it has a manifest, or is gone."""
+        """Record that a shard is finished: it has a manifest or was removed."""
         self._open.discard(shard.stem)
         self._write()
 
     def remove(self, shard: Path) -> None:
-        """Remove a shard of ours."""
+        """Remove a shard that Kaleido wrote."""
         self.begin([shard])
         for file in shard_files(shard):
             file.unlink(missing_ok=True)
         self.end(shard)
 
     def unfinished(self) -> list[Path]:
-        """Return the shards that an earlier run began and did not finish."""
+        """Return the shards that an earlier run started but did not finish."""
         return _shards(self._folder, self._open)
 
     def _write(self) -> None:
@@ -88,12 +88,12 @@ class Journal:
 
 
 def unfinished_shards(folder: Path, path: Path) -> list[Path]:
-    """Return `Journal.unfinished` without touching anything."""
+    """Return `Journal.unfinished` without changing any file."""
     return _shards(folder, _read(path))
 
 
 def is_claimed(shard: Path) -> bool:
-    """Return whether a manifest of ours lies beside a shard, which itself may be missing."""
+    """Return whether a shard, which may be missing, has a manifest of Kaleido."""
     try:
         values = json.loads(shard.with_suffix(".json").read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -102,7 +102,7 @@ def is_claimed(shard: Path) -> bool:
 
 
 def shard_files(shard: Path) -> list[Path]:
-    """Return the files of a shard that exist, the manifest first."""
+    """Return the existing files of a shard, the manifest first."""
     files = (shard.with_suffix(suffix) for suffix in SUFFIXES)
     return [file for file in files if os.path.lexists(file)]
 
@@ -112,7 +112,7 @@ def _shards(folder: Path, stems: Iterable[str]) -> list[Path]:
 
 
 def _read(path: Path) -> set[str]:
-    """Read a journal; one that is damaged names nothing, so that nothing is removed."""
+    """Read a journal; a damaged one is treated as empty, so that nothing is removed."""
     try:
         return {stem for stem in json.loads(path.read_bytes()) if _STEM.fullmatch(stem)}
     except (OSError, ValueError, TypeError, RecursionError):

@@ -193,8 +193,9 @@ def test_scenes_are_drawn_by_several_processes(tmp_path, invoke) -> None:
 def test_writing_again_skips_and_other_options_are_refused(workspace) -> None:
     write_scenes(workspace, 20, seed=5, shard_size=10)
     assert write_scenes(workspace, 30, seed=5, shard_size=10).skipped == 2
-    with pytest.raises(KaleidoError, match="--overwrite"):
+    with pytest.raises(KaleidoError) as caught:
         write_scenes(workspace, 30, seed=6, shard_size=10)
+    assert caught.value.code == "would-overwrite"
     replaced = write_scenes(workspace, 30, seed=6, shard_size=10, overwrite=True)
     assert (replaced.shards, replaced.skipped) == (3, 0)
 

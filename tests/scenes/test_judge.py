@@ -89,18 +89,21 @@ def test_its_name_holds_the_hash_of_its_weights(judge):
 
 
 def test_a_missing_or_damaged_judge_is_an_error_that_says_so(judge, tmp_path):
-    with pytest.raises(InputMissing, match="train_judge"):
+    with pytest.raises(InputMissing) as caught:
         Judge.load(tmp_path / "nothing")
+    assert caught.value.what == str(tmp_path / "nothing")
     save_judge(tmp_path, judge.network, judge.config)
     weights = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[:1000])
-    with pytest.raises(KaleidoError, match="cannot be loaded"):
+    with pytest.raises(KaleidoError) as caught:
         Judge.load(tmp_path)
+    assert (caught.value.code, caught.value.what) == ("bad-model", str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(weights)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"shapes": ["circle"]}))
-    with pytest.raises(KaleidoError, match="cannot be loaded"):
+    with pytest.raises(KaleidoError) as caught:
         Judge.load(tmp_path)
+    assert (caught.value.code, caught.value.what) == ("bad-model", str(tmp_path))
 
 
 def test_pictures_of_another_form_are_refused(judge):

@@ -50,5 +50,7 @@ def test_pictures_follow_from_seed_caption_and_purpose():
 
 @pytest.mark.parametrize("caption", ["a dog in the rain", "six circles", ""])
 def test_captions_of_other_things_are_refused(caption):
-    with pytest.raises(KaleidoError, match="shapes that the judge knows"):
+    with pytest.raises(KaleidoError) as caught:
         asked_shapes(caption)
+    assert caught.value.code == "not-comparable"
+    assert caught.value.what == f"caption {caption!r}" and SHAPES[0] in caught.value.hint

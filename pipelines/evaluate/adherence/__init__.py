@@ -1,1 +1,1 @@
-"""How well a picture follows its z, kind by kind."""
+"""Measure how well a picture follows its z, for each kind of latent."""

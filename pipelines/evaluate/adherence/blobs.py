@@ -1,4 +1,4 @@
-"""Whether a picture shows the blobs of z: the ellipses of what the judge found beside them."""
+"""Measure whether a picture shows the blobs of z, by the ellipses of the objects found."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.text import GRID
 
 SIDE = 64
-"""Pixels a side on which ellipses are compared, antialiased."""
+"""Side in pixels of the antialiased masks by which ellipses are compared."""
 
 ELONGATED = 1.2
-"""The angle is compared where z's longer half-axis is at least so many times the shorter: a rounder
-ellipse has none to speak of."""
+"""Least ratio of the half-axes at which angles are compared; rounder ellipses have no meaningful
+angle."""
 
 
 def blob_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Measure pictures, text i being the z that picture i was drawn from.
+    """Compare blobs with pictures; picture i was drawn from text i.
 
     Args:
-        texts: z.
-        verdicts: With ellipses.
+        texts: The z of each picture.
+        verdicts: The verdict on each picture, with ellipses.
 
     Returns:
-        As `measures`; of the blobs found ``iou``; ``centre``, the distance of centres in
-        thousandths of the side; and ``angle``, the difference of angles in degrees, from 0 to 90
-        as an ellipse looks the same after half a turn, over blobs that are `ELONGATED`.
+        The metrics of `measures`, with ``iou``; ``centre``, the distance between centres in
+        thousandths of the side; and ``angle``, the difference in degrees from 0 to 90, since an
+        ellipse is symmetric under half a turn, over blobs that are `ELONGATED`.
     """
     latents = [latent_of(z, Blobs) for z in texts]
     parts = [
@@ -43,12 +43,11 @@ def blob_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[st
 
 
 def count_blobs(asked: Sequence[Blob], found: Sequence[FoundObject]) -> Kept:
-    """Match blobs of z with what the judge found, one to one, the greatest IoU first.
+    """Match the blobs of z with the objects found, one to one, by descending IoU.
 
     Args:
         asked: The blobs of z.
-        found: The judge's objects; the label must be equal too. One without an ellipse matches
-            nothing.
+        found: The judge's objects. Labels must match; objects without an ellipse never match.
     """
     wanted = np.array([(b.xc, b.yc, b.r_major, b.r_minor, b.theta) for b in asked], np.float64)
     seen = np.array([item.ellipse or (0.0, 0.0, 1.0, 1.0, 0.0) for item in found], np.float64)
@@ -62,7 +61,7 @@ def count_blobs(asked: Sequence[Blob], found: Sequence[FoundObject]) -> Kept:
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of all pairs of ellipses in grid units, (n, 5) and (m, 5): (n, m)."""
+    """Compute the IoU of all pairs of ellipses in grid units: (n, 5), (m, 5) -> (n, m)."""
     unit = np.array([SIDE / GRID] * 4 + [1.0])
     one, other = (draw_ellipses(each * unit, (SIDE, SIDE)) for each in (first, second))
     both = np.minimum(one[:, None], other).sum((2, 3))

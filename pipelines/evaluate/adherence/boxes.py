@@ -1,4 +1,4 @@
-"""Adherence: whether the picture shows the boxes of z, and whether z says what the caption says."""
+"""Measure whether a picture shows the boxes of z, and whether z agrees with the caption."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pipelines.latents.boxes import Box, Boxes
 
 
 def boxes_of(z: str) -> tuple[Box, ...]:
-    """Return the boxes in a z's text; none if it has no boxes or does not parse."""
+    """Return the boxes of z; none if z has no boxes or does not parse."""
     boxes = latent_of(z, Boxes)
     return boxes.items if boxes else ()
 
 
 def parses(z: str) -> bool:
-    """Whether z's text follows the grammar of its kinds."""
+    """Return whether z follows the grammar of its kinds."""
     return read_z(z) is not None
 
 
 def count_boxes(asked: Sequence[Box], found: Sequence[FoundObject]) -> Kept:
-    """Match boxes of z with what the judge found, one to one, the best overlap first.
+    """Match the boxes of z with the objects found, one to one, by descending IoU.
 
     Args:
         asked: The boxes of z.
-        found: The judge's objects, boxes on the same 0-1000 grid; the label must be equal too.
+        found: The judge's objects, with boxes on the same 0-1000 grid. Labels must match.
     """
     overlaps = np.zeros((len(asked), len(found)))
     for row, box in enumerate(asked):
@@ -42,7 +42,7 @@ def count_boxes(asked: Sequence[Box], found: Sequence[FoundObject]) -> Kept:
 
 
 def box_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Measure pictures, text i being the z that picture i was drawn from: see `measures`."""
+    """Compute `measures` of boxes; picture i was drawn from text i."""
     parts = [
         count_boxes(boxes, verdict.objects)
         for z, verdict in zip(texts, verdicts, strict=True)
@@ -52,15 +52,15 @@ def box_adherence(texts: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str
 
 
 def same_count(z: str, asked: Mapping[str, int]) -> bool:
-    """Whether z has as many boxes as the caption asks for objects."""
+    """Return whether z has as many boxes as the caption has objects."""
     return len(boxes_of(z)) == sum(asked.values())
 
 
 def same_shapes(z: str, asked: Mapping[str, int]) -> bool:
-    """Whether z's boxes are of the captioned shapes and no others, in whatever numbers."""
+    """Return whether the boxes of z have exactly the captioned shapes, in any number."""
     return {box.label for box in boxes_of(z)} == set(asked)
 
 
 def agrees(z: str, asked: Mapping[str, int]) -> bool:
-    """Whether z's boxes have the captioned shapes in the captioned numbers."""
+    """Return whether the boxes of z have the captioned shapes in the captioned numbers."""
     return Counter(box.label for box in boxes_of(z)) == Counter(asked)

@@ -1,4 +1,4 @@
-"""Whether pictures show what z says, kind by kind, with controls that need no model."""
+"""Measure whether pictures follow z, for each kind of latent, with controls that need no model."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from pipelines.evaluate.observations import Verdict
 from pipelines.evaluate.observe import Observed
 
 Score = Callable[[Sequence[str], int, int], dict[str, float]]
-"""(z of each picture, caption's index, seed's index) -> metrics of a kind, by name."""
+"""(z of each picture, caption index, seed index) -> metrics of a kind by name."""
 
 JudgedScore = Callable[[Sequence[str], Sequence[Verdict]], dict[str, float]]
-"""(z of each picture, its verdict) -> metrics of a kind, by name; one has the kind's own name."""
+"""(z of each picture, its verdict) -> metrics of a kind by name; one is named like the kind."""
 
 JUDGED: Mapping[str, JudgedScore] = {"boxes": box_adherence, "blobs": blob_adherence}
-"""Kinds that any judge of objects can check."""
+"""Kinds that every judge of objects can check."""
 
 
 def adherence(
     seen: Observed, judged: Mapping[str, JudgedScore] | None = None
 ) -> dict[str, Estimate]:
-    """Measure whether pictures show their z.
+    """Measure whether pictures follow their z.
 
     Args:
         seen: The pictures.
-        judged: Scores of kinds that only this judge can check, by kind, besides `JUDGED`.
+        judged: Scorers of further kinds that only this judge can check, by kind.
 
     Returns:
-        For each kind that z has and that something looks for: a metric of the kind's name, its
-        parts, ``KIND.PART`` (see `box_adherence` and the others), and two controls, the same
-        against a z that the picture was not drawn from. ``KIND.resampled``, of the caption's next
-        sample, is what heeding the caption alone would give; ``KIND.shuffled``, of the next
-        caption, is chance. Palettes: see `_palettes`. Of real pictures with their true z they are
-        the ceilings.
+        For each kind of z that can be checked: a metric named like the kind, its parts as
+        ``KIND.PART`` (see `box_adherence` and the others), and two controls, which score pictures
+        against the z of another picture. ``KIND.resampled`` uses the next sample of the same
+        caption: the score of a model that follows only the caption. ``KIND.shuffled`` uses the
+        next caption: the score by chance. For palettes see `_palettes`. The scores of real
+        pictures against their true z are the ceilings.
     """
 
     def by_verdict(score: JudgedScore) -> Score:
@@ -55,7 +55,7 @@ def adherence(
 
 
 def _with_controls(seen: Observed, kind: str, score: Score) -> dict[str, Estimate]:
-    """Metrics of one kind; none where no z has it, or nothing was looked for."""
+    """Compute the metrics of one kind; none if no z has the kind."""
     values = _tables(seen, score)
     if not np.isfinite(values[kind].value):
         return {}
@@ -70,7 +70,7 @@ def _with_controls(seen: Observed, kind: str, score: Score) -> dict[str, Estimat
 def _tables(
     seen: Observed, score: Score, captions_on: int = 0, samples_on: int = 0
 ) -> dict[str, Estimate]:
-    """Score each group against its own z, or against that of so many captions or samples on."""
+    """Score each group against its z, or against the z of a later caption or sample."""
     captions, seeds = seen.features.shape[:2]
 
     def of(c: int, s: int) -> dict[str, float]:
@@ -83,13 +83,13 @@ def _tables(
 
 
 def _palettes(seen: Observed) -> dict[str, Estimate]:
-    """Measure whether the pictures have the colours of z's palette, if it has one.
+    """Measure whether pictures have the colours of z's palette, if z has one.
 
     Returns:
-        ``palette`` (mean OKLab distance of a pixel to the nearest colour), ``palette.shares``
-        (total variation between weights and pixels), and as controls the same against the
-        palettes of the caption's next sample, ``palette.resampled``, and of the caption before,
-        ``palette.shuffled``, which the first caption does not have.
+        ``palette`` (mean OKLab distance from a pixel to the nearest colour), ``palette.shares``
+        (total variation between weights and pixel shares), and two controls: ``palette.resampled``
+        uses the palette of the caption's next sample, ``palette.shuffled`` that of the previous
+        caption and so excludes the first caption.
     """
     names = [
         f"palette{part}{control}"

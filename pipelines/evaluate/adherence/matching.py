@@ -1,4 +1,4 @@
-"""Objects that z asks for, beside those that the judge found in the picture."""
+"""Match the objects that z asks for with those that the judge found in the picture."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 IOU = 0.5
-"""Least intersection over union of two places that count as one."""
+"""Least IoU at which two positions match."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of the objects that z asks for.
+    """The result of matching the objects of z with those of a picture.
 
     Attributes:
-        asked: How many there are.
-        pairs: Of each one that was found: ``iou``, and other measures by name; NaN where one is
-            not defined.
-        extra: Objects of the picture that z does not ask for.
+        asked: Number of objects in z.
+        pairs: For each object found, ``iou`` and other measures by name; NaN where undefined.
+        extra: Number of objects in the picture that z does not ask for.
     """
 
     asked: int
@@ -28,17 +27,17 @@ class Kept:
 
     @property
     def found(self) -> int:
-        """How many were found."""
+        """Number of objects of z that were found."""
         return len(self.pairs)
 
     @property
     def share(self) -> float:
-        """Found as a share of asked; NaN if none was asked for."""
+        """Share of the objects of z that were found; NaN if z has no objects."""
         return self.found / self.asked if self.asked else float("nan")
 
 
 def total(parts: Sequence[Kept]) -> Kept:
-    """Add what became of the objects of several pictures."""
+    """Add up the results of several pictures."""
     return Kept(
         sum(part.asked for part in parts),
         tuple(pair for part in parts for pair in part.pairs),
@@ -47,7 +46,7 @@ def total(parts: Sequence[Kept]) -> Kept:
 
 
 def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Intersection over union of two (x1, y1, x2, y2) boxes; 0 where both are empty."""
+    """Compute the IoU of two (x1, y1, x2, y2) boxes; 0 if both are empty."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     inside = max(width, 0.0) * max(height, 0.0)
@@ -56,11 +55,11 @@ def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def best_pairs(overlaps: np.ndarray, least: float = IOU) -> list[tuple[int, int]]:
-    """Pair rows with columns, one to one, the greatest overlap first.
+    """Pair rows with columns, one to one, by descending overlap.
 
     Args:
-        overlaps: (rows, columns), 0 where two may not be paired.
-        least: Smaller overlaps are no pairs.
+        overlaps: (rows, columns), 0 for pairs that are not allowed.
+        least: Least overlap of a pair.
     """
     pairs: list[tuple[int, int]] = []
     rows, columns = set(range(overlaps.shape[0])), set(range(overlaps.shape[1]))
@@ -74,17 +73,17 @@ def best_pairs(overlaps: np.ndarray, least: float = IOU) -> list[tuple[int, int]
 
 
 def measures(kind: str, parts: Sequence[Kept], names: Sequence[str]) -> dict[str, float]:
-    """Metrics of a caption's pictures under one seed.
+    """Compute the metrics of a caption's pictures under one seed.
 
     Args:
-        kind: Of z.
-        parts: One a picture whose z has that kind.
-        names: Of the measures of a pair.
+        kind: Kind of latent.
+        parts: One result for each picture whose z has this kind.
+        names: Names of the measures of a pair.
 
     Returns:
         ``KIND``, the share of z's objects that were found; ``KIND.missing`` and ``KIND.extra``,
-        a picture's mean number; and the mean of each measure over those found. NaN where there is
-        nothing to average.
+        mean numbers per picture; and the mean of each measure over the objects found. NaN where
+        there is nothing to average.
     """
     kept, pictures = total(parts), len(parts) or float("nan")
     values = {

@@ -1,4 +1,4 @@
-"""Whether a picture has the colours of its palette. No judge is needed: pixels are colours."""
+"""Measure whether a picture has the colours of its palette, from pixels and without a judge."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipelines.latents.text import GRID
 
 
 class PaletteFit(NamedTuple):
-    """How far a picture is from a palette.
+    """The distance between a picture and a palette.
 
     Attributes:
-        distance: Mean OKLab distance of a pixel to the palette's nearest colour.
+        distance: Mean OKLab distance from a pixel to the palette's nearest colour.
         shares: Total variation, from 0 to 1, between the palette's weights and the shares of
-            pixels that are nearest to each of its colours.
+            pixels nearest to each of its colours.
     """
 
     distance: float
@@ -33,7 +33,7 @@ def palette_fit(palette: Palette, pixels: np.ndarray) -> PaletteFit:
     """Compare a palette with a picture.
 
     Args:
-        palette: Of one colour or more.
+        palette: A palette of at least one colour.
         pixels: uint8 (height, width, 3).
     """
     return _fit(palette, _oklab(pixels))
@@ -55,13 +55,13 @@ def palette_fits(texts: Sequence[str], images: np.ndarray, others: Sequence[str]
     """Compare pictures with the palettes of z.
 
     Args:
-        texts: The z of each picture; NaN stands where it has no palette.
+        texts: The z of each picture; results are NaN where z has no palette.
         images: uint8 (n, height, width, 3).
-        others: z of another caption, as many, or none.
+        others: As many z of another caption, or none.
 
     Returns:
-        float (n, 6): `PaletteFit` with the picture's own z and, as controls, with the z of the
-        next picture and with that of the other caption.
+        float (n, 6): `PaletteFit` for the picture's own z and, as controls, for the z of the next
+        picture and of the other caption.
     """
     own = [latent_of(text, Palette) for text in texts]
     following = [*own[1:], *own[:1]] if len(own) > 1 else [None]
@@ -71,6 +71,6 @@ def palette_fits(texts: Sequence[str], images: np.ndarray, others: Sequence[str]
         if any(palettes):
             lab = _oklab(image)
             rows.append([_fit(p, lab) if p else NOTHING for p in palettes])
-        else:  # a baseline's: its colours need not be converted
+        else:  # a baseline has no palettes: skip the colour conversion
             rows.append([NOTHING] * len(palettes))
     return np.array(rows).reshape(len(rows), -1)

@@ -1,4 +1,4 @@
-"""Whether a picture has the tokens of z: the workspace's tokenizer reads it again."""
+"""Measure whether a picture has the tokens of z, by encoding it with the workspace's tokenizer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pipelines.workspace.workspace import Workspace
 
 
 class Retokenizer:
-    """Read drawn pictures with the tokenizer of the workspace.
+    """Encode drawn pictures with the workspace's tokenizer.
 
     Attributes:
-        name: ``vq@`` and the first 8 hexadecimal digits of the tokenizer's hash; it stands in the
-            name of every metric of tokens.
+        name: ``vq@`` and the first 8 hexadecimal digits of the tokenizer's hash, part of the name
+            of every token metric.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -33,19 +33,20 @@ class Retokenizer:
         self.name = f"vq@{tokenizer.identity[:8]}"
 
     def tokens(self, image: np.ndarray) -> Tokens:
-        """Write a picture, uint8 (height, width, 3), as tokens."""
+        """Encode a picture, uint8 (height, width, 3), as tokens."""
         return Tokens.of_grid(self._ids(image[None])[0], self._tokenizer.codebook_size)
 
     def read(self, images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-        """Read pictures, and what the tokenizer itself would draw of their z.
+        """Encode pictures, and the tokenizer's own reconstructions of their z.
 
         Args:
-            images: uint8 (n, side, side, 3); another side than the tokenizer's is resized.
+            images: uint8 (n, side, side, 3), resized to the tokenizer's input size.
             texts: The z of each picture.
 
         Returns:
-            int32 (n, 2, cells): ids of each picture, and ids of the tokenizer's own picture of z
-            at the same size, which is the ceiling; there -1 where z has no tokens of this grid.
+            int32 (n, 2, cells): the ids of each picture, and the ids of z decoded and encoded by
+            the tokenizer at the same size, which are the ceiling. The latter are -1 where z has no
+            tokens of this grid.
         """
         drawn = self._ids(images)
         again = np.full_like(drawn, -1)
@@ -63,32 +64,33 @@ class Retokenizer:
 
 
 def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:
-    """The tokenizer of a workspace's tokens, or None, and a message, if it did not make them."""
+    """Load the tokenizer of the workspace's tokens; print a message and return None if unusable."""
     folder = tokenizer_folder(workspace)
     try:
         tokenizer = Tokenizer.load(folder)
     except InputMissing:
-        progress.message(f"Tokens of z are not looked for: {folder} holds no tokenizer.")
+        progress.message(f"Token adherence is not measured: {folder} has no tokenizer.")
         return None
     if token_makers(workspace.latents("tokens").glob("*.tar")) - {tokenizer.identity}:
         progress.message(
-            f"Tokens of z are not looked for: the tokenizer in {folder} has not made them, or was "
-            "trained again since. `kaleido extract tokens` makes them again."
+            f"Token adherence is not measured: the tokenizer in {folder} did not write these "
+            "tokens, or was trained again since. Run `kaleido extract tokens` to update them."
         )
         return None
     return Retokenizer(tokenizer)
 
 
 def token_adherence(texts: Sequence[str], ids: np.ndarray) -> dict[str, float]:
-    """Measure pictures, text i being the z that picture i was drawn from.
+    """Compare tokens with pictures; picture i was drawn from text i.
 
     Args:
-        texts: z.
-        ids: Of the pictures, as `Retokenizer.read`.
+        texts: The z of each picture.
+        ids: Ids of the pictures, from `Retokenizer.read`.
 
     Returns:
-        ``tokens``, the share of z's ids that stand at their places when the picture is tokenised,
-        and ``tokens.reconstructed``, that of the tokenizer's own picture of z. NaN without tokens.
+        ``tokens``, the share of z's ids that the encoded picture reproduces, and
+        ``tokens.reconstructed``, the same for the tokenizer's own reconstruction of z. NaN without
+        tokens.
     """
     shares = [
         (ids[i] == np.array(z.ids)).mean(1)

@@ -1,4 +1,4 @@
-"""Write z of real pictures: the ceiling of what adherence can reach."""
+"""Write the z of real pictures, which gives the ceiling of adherence."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipelines.latents.sequence import z_to_text
 
 @dataclass(frozen=True)
 class TrueZ:
-    """Write the z that extractors without errors would write of a real picture.
+    """Write the z that error-free extractors would produce for a real picture.
 
-    How far a judge agrees with the z of real pictures is the ceiling of adherence.
+    A judge's agreement with the z of real pictures is the ceiling of adherence.
 
     Attributes:
         kinds: Kinds of z that the models draw, in order.
-        colours: Most colours of a palette.
+        colours: Maximum number of colours in a palette.
         tokenizer: The workspace's tokenizer, if it has one.
     """
 
@@ -32,15 +32,15 @@ class TrueZ:
 
     @property
     def metadata(self) -> list[object]:
-        """Everything that decides z, as JSON values."""
+        """Everything that determines z, as JSON values."""
         return [list(self.kinds), self.colours, self.tokenizer and self.tokenizer.name]
 
     def of_pixels(self, image: Image, known: Mapping[str, Latent] | None = None) -> str:
-        """Write z of a real picture.
+        """Write the z of a real picture.
 
         Args:
-            image: The picture; its tokens and palette follow from its pixels.
-            known: Latents of other kinds, by kind, where the truth about the picture is known.
+            image: The picture, from which tokens and palette are computed.
+            known: Ground-truth latents of other kinds, by kind.
         """
         z = dict(known or {}) | self._of_pixels(np.asarray(image))
         return z_to_text({kind: z[kind] for kind in self.kinds if kind in z})

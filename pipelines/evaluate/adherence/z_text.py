@@ -1,4 +1,4 @@
-"""z's texts, read once each: many metrics ask for the same one."""
+"""Parse the texts of z once each, since many metrics need the same one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LatentT = TypeVar("LatentT", bound=Latent)
 
 @lru_cache(maxsize=1 << 12)
 def read_z(text: str) -> Mapping[str, Latent] | None:
-    """Read z, kind by kind; None if the text does not follow the grammar of its kinds."""
+    """Parse z into latents by kind; None if the text does not follow the grammar of its kinds."""
     try:
         return z_from_text(text)
     except LatentError:
@@ -23,6 +23,6 @@ def read_z(text: str) -> Mapping[str, Latent] | None:
 
 
 def latent_of(text: str, kind: type[LatentT]) -> LatentT | None:
-    """Return the latent of a kind in z's text; None if there is none, or z does not parse."""
+    """Return the latent of one kind; None if z has none or does not parse."""
     latent = (read_z(text) or {}).get(kind.kind)
     return latent if isinstance(latent, kind) else None

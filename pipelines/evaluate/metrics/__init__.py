@@ -1,1 +1,1 @@
-"""Metrics of sets of pictures and of drawn z, with their intervals."""
+"""Metrics of sets of pictures and of drawn z, with confidence intervals."""

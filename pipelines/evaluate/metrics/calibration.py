@@ -1,7 +1,7 @@
-"""Calibration: whether drawn z have the data's numbers, places, sizes and colours, as often.
+"""Calibration: whether drawn z match the data's distribution of counts, places, sizes and colours.
 
-A prior may write sound z and still prefer some: three objects, the middle, large ones. Such a
-preference is seen in the shares of all z together, beside those of real pictures' z.
+A prior may write valid z and still prefer some values, such as three objects, the centre, or large
+sizes. The shares over all drawn z, compared with those of real pictures, show such a bias.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from pipelines.latents.palette import Palette
 from pipelines.latents.text import GRID
 
 MOST_COUNTED = 20
-"""Larger numbers of objects count as this one."""
+"""Larger numbers of objects are counted as this number."""
 
 PLACES = 3
-"""Columns and rows of the grid that centres are counted in."""
+"""Columns and rows of the grid in which centres are counted."""
 
 SIZE_BINS = 16
-"""Of an object's size, the square root of its area, over the image's side."""
+"""Bins of an object's size: the square root of its area as a fraction of the side."""
 
 COLOUR_BINS = 6
-"""Of each of OKLab's axes as a palette has them."""
+"""Bins of each OKLab axis, in a palette's units."""
 
 SHUFFLES = 20
-"""Random deals of drawn and real z to two sides, for the floor."""
+"""Number of random splits of the pooled drawn and real z, for the floor."""
 
 
 def calibration(drawn: Observed, real: Observed) -> dict[str, Estimate]:
-    """Compare the shares that drawn z and real pictures' z give to each value.
+    """Compare the value shares of drawn z with those of real pictures' z.
 
     Args:
-        drawn: With z.
-        real: Real pictures of the same captions, with theirs.
+        drawn: Drawn pictures with z.
+        real: Real pictures of the same captions, with z.
 
     Returns:
-        ``z.calibration.FACTOR``: total variation, from 0 (equal shares) to 1, over all captions
-        together; ``z.calibration.FACTOR.floor``: what is left of it, on average, if each caption's
-        drawn and real z are mixed and dealt again, since finite numbers never agree. Factors:
-        ``count``, ``place`` and ``size`` of boxes, or of blobs where there are no boxes, and the
-        palette's ``colour``; those that both sides have, over captions where both have them.
+        ``z.calibration.FACTOR``: total variation over all captions together, from 0 (equal shares)
+        to 1; ``z.calibration.FACTOR.floor``: its mean when each caption's drawn and real z are
+        pooled and split at random, which is above 0 for finite samples. Factors: ``count``,
+        ``place`` and ``size`` of boxes, or of blobs if there are no boxes, and the palette's
+        ``colour``; each over the captions for which both sides have it.
     """
     values: dict[str, Estimate] = {}
     for factor, shares_of in FACTORS.items():
@@ -60,7 +60,7 @@ def calibration(drawn: Observed, real: Observed) -> dict[str, Estimate]:
 def _estimates(
     factor: str, drawn: Sequence[np.ndarray], real: Sequence[np.ndarray], seeds: int
 ) -> dict[str, Estimate]:
-    """Distances of one factor; by caption the shares of each z, (n, bins), n of 0 or more."""
+    """Compute one factor's distance and floor from the shares of each z by caption, (n, bins)."""
     rng = generator(0, "calibration", factor)
     known = [i for i, pair in enumerate(zip(drawn, real, strict=True)) if all(map(len, pair))]
     mixed = [np.concatenate([drawn[i], real[i]]) for i in known]
@@ -75,7 +75,7 @@ def _estimates(
     distance = jackknife(
         lambda kept: _distance([(drawn[i], real[i]) for i in kept]), len(drawn), known
     )
-    floor = float(np.mean(floors)), np.full(len(drawn), np.nan)  # of one mixture: no interval
+    floor = float(np.mean(floors)), np.full(len(drawn), np.nan)  # one pooled sample: no interval
     return {
         f"z.calibration.{factor}": Estimate.of_captions(*distance, seeds),
         f"z.calibration.{factor}.floor": Estimate.of_captions(*floor, seeds),
@@ -83,7 +83,7 @@ def _estimates(
 
 
 def _distance(sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Total variation of two sides' mean shares, all captions weighing alike."""
+    """Compute the total variation between mean shares, with equal weights for all captions."""
     p, q = np.mean([(a.mean(0), b.mean(0)) for a, b in sides], axis=0)
     return float(np.abs(p - q).sum() / 2.0)
 
@@ -91,13 +91,13 @@ def _distance(sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 def _rows(
     by_seed: Sequence[Sequence[str]], shares_of: Callable[[str], np.ndarray | None]
 ) -> np.ndarray:
-    """The shares of each z that has the factor: (n, bins), n of 0 or more."""
+    """Return the shares of each z that has the factor: (n, bins), n >= 0."""
     found = [shares_of(z) for group in by_seed for z in group]
     return np.array([shares for shares in found if shares is not None])
 
 
 def _objects(z: str) -> np.ndarray:
-    """Centre and size of each object, in units of the side: float (n, 3)."""
+    """Return centre and size of each object as fractions of the side: float (n, 3)."""
     found = [
         ((b.x1 + b.x2) / 2, (b.y1 + b.y2) / 2, ((b.x2 - b.x1) * (b.y2 - b.y1)) ** 0.5)
         for b in boxes_of(z)
@@ -133,12 +133,12 @@ def _colours(z: str) -> np.ndarray | None:
 
 
 def _bins(values: np.ndarray, count: int) -> np.ndarray:
-    """Numbers of equal bins of [0, 1]."""
+    """Return the indices of equal bins of [0, 1]."""
     return np.clip((values * count).astype(int), 0, count - 1)
 
 
 def _histogram(bins: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Share of each bin: float (count,), of sum 1."""
+    """Return the share of each bin: float (count,), summing to 1."""
     totals = np.bincount(bins, weights, count)
     return totals / totals.sum()
 
@@ -149,4 +149,4 @@ FACTORS: dict[str, Callable[[str], np.ndarray | None]] = {
     "size": _sizes,
     "colour": _colours,
 }
-"""Factor -> the share that a z gives to each value, or None if it does not say."""
+"""Factor -> function that returns the value shares of a z, or None if the z does not have it."""

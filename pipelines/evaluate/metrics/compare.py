@@ -1,4 +1,4 @@
-"""What the numbers mean: is the comparison fair, what does guidance change, are the aims met."""
+"""Interpret the numbers: whether the comparison is fair, the effect of guidance, and the aims."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Results = Mapping[tuple[str, float], Estimates]
 MODELS = BASELINE, KALEIDO = ("baseline", "kaleido")
 
 RIVAL = "window"
-"""The baseline guided only while the noise level lies in `WINDOW`: the same model and cost, and a
-remedy against lost diversity without any z (2404.07724). Kaleido has to be compared with it."""
+"""The baseline with guidance only at noise levels in `WINDOW`: a remedy for lost diversity that
+needs no z and has the same cost (2404.07724), so Kaleido has to be compared with it."""
 
 WINDOW = (0.8, 0.5)
-"""``cfg_begin`` and ``cfg_end`` of the rival, chosen on captions that no evaluation draws."""
+"""``cfg_begin`` and ``cfg_end`` of the rival, tuned on captions that no evaluation uses."""
 
 IN_WORDS = {BASELINE: "baseline", RIVAL: "baseline with a guided window"}
 
@@ -40,14 +40,14 @@ HEADLINES = (*("vendi", "vendi.valid", "mss", "mss.valid", "recall", "precision"
 
 @dataclass(frozen=True)
 class Check:
-    """One condition and whether it holds.
+    """A condition and whether it holds.
 
     Attributes:
         name: What is compared.
-        interval: Its value, with an interval where there is one.
+        interval: The value, with its interval if there is one.
         sign: ``>=`` or ``<=``.
         limit: The bound.
-        passed: Whether the value keeps it. A value that could not be measured does not.
+        passed: Whether the value satisfies the bound; False if it could not be measured.
     """
 
     name: str
@@ -58,24 +58,24 @@ class Check:
 
     @property
     def measured(self) -> bool:
-        """Whether it has a value."""
+        """Whether the value could be measured."""
         return math.isfinite(self.interval.value)
 
     @property
     def sure(self) -> bool:
-        """Whether the whole interval keeps the bound."""
+        """Whether the whole interval satisfies the bound."""
         low, high = self.interval.low, self.interval.high
         return low >= self.limit if self.sign == ">=" else high <= self.limit
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Whether the two models are equally trained, so that their difference means something.
+    """Whether both models are equally well trained, without which a comparison is meaningless.
 
     Attributes:
-        sound: False means that the comparison shows nothing.
-        reason: Why it shows nothing; empty if it is sound.
-        checks: What was compared.
+        sound: Whether the comparison is valid.
+        reason: Why it is not valid; empty if it is.
+        checks: The conditions that were checked.
     """
 
     sound: bool
@@ -84,21 +84,21 @@ class Parity:
 
     @property
     def failed(self) -> bool:
-        """Whether a measured condition does not hold, rather than the run being too small."""
+        """Whether a measured condition fails, as opposed to the run being too small."""
         return any(check.measured and not check.passed for check in self.checks)
 
 
 @dataclass(frozen=True)
 class Change:
-    """How a metric changes from CFG 1 to the highest guidance scale.
+    """The change of a metric from CFG 1 to the highest guidance scale.
 
     Attributes:
-        metric: Its name.
+        metric: Name of the metric.
         baseline: Change of the baseline.
         kaleido: Change of Kaleido.
         difference: Kaleido's change minus the baseline's.
-        rival: Change of the baseline with a guided window, from the baseline without guidance;
-            None if it was not drawn.
+        rival: Change of the baseline with a guided window, relative to the baseline without
+            guidance; None if it was not drawn.
         over_rival: Kaleido's change minus the rival's.
     """
 
@@ -113,25 +113,26 @@ class Change:
 def parity(results: Results, unknown: str = "", entropies: Sequence[str] = ()) -> Parity:
     """Check that both models fit the data equally well without guidance.
 
-    At CFG 1 both must reach 95 % of the data's entropies, where a judge knows the modes, and the
-    baseline's Fréchet distance must be at most 1.25 times Kaleido's. An undertrained baseline loses
-    every comparison. The data's entropy is taken over as many real pictures as the model has valid
-    ones: fewer pictures have a smaller entropy, which would count against the weaker model. With
-    fewer than eight captions or three seeds all this may hold by chance, and proves nothing.
+    At CFG 1, both must reach 95 % of the data's entropies if a judge knows the modes, and the
+    baseline's Fréchet distance must be at most 1.25 times Kaleido's, because an undertrained
+    baseline loses every comparison. The data's entropy is computed on as many real pictures as the
+    model has valid pictures; estimates on fewer pictures are smaller, which would penalise the
+    weaker model. With fewer than eight captions or three seeds, these conditions may hold by
+    chance.
 
     Args:
-        results: Of all models and scales.
-        unknown: Why the real pictures cannot tell; empty if they can.
-        entropies: Metrics of the modes, each to be compared with ``METRIC.real``.
+        results: Results of all models and scales.
+        unknown: Why real pictures cannot decide this; empty if they can.
+        entropies: Mode metrics, each compared with ``METRIC.real``.
     """
     missing = [model for model in (BASELINE, KALEIDO) if (model, PARITY_CFG) not in results]
     if missing:
-        reason = f"parity needs both models at CFG 1; missing: {', '.join(missing)}."
+        reason = f"parity requires both models at CFG 1; missing: {', '.join(missing)}."
         return Parity(False, reason, ())
     models = {model: results[model, PARITY_CFG] for model in (BASELINE, KALEIDO)}
     checks = [
         _check(
-            f"{model.capitalize()}: {name.partition('.')[2]} entropy, share of the data's",
+            f"{model.capitalize()}: {name.partition('.')[2]} entropy relative to the data",
             ratio(values[name], values[f"{name}.real"]),
             ">=",
             PARITY_ENTROPY,
@@ -148,10 +149,10 @@ def parity(results: Results, unknown: str = "", entropies: Sequence[str] = ()) -
 
 
 def _failed(checks: Sequence[Check]) -> str:
-    """Say which conditions do not hold, or else could not be measured; empty if all hold."""
+    """Name the conditions that fail, or those that could not be measured; empty if all hold."""
     failed = [check.name for check in checks if check.measured and not check.passed]
     if failed:
-        return f"at CFG 1 the models are not equally trained ({'; '.join(failed)})."
+        return f"at CFG 1 the models are not equally well trained ({'; '.join(failed)})."
     unmeasured = [check.name for check in checks if not check.measured]
     if unmeasured:
         return f"parity at CFG 1 could not be measured ({'; '.join(unmeasured)})."
@@ -159,12 +160,12 @@ def _failed(checks: Sequence[Check]) -> str:
 
 
 def _too_few(captions: int, seeds: int) -> str:
-    """Say that parity is not known of so few pictures; empty if they are enough."""
+    """Explain that there are too few pictures to establish parity; empty if there are enough."""
     if captions >= PARITY_CAPTIONS and seeds >= PARITY_SEEDS:
         return ""
     return (
-        "the run is too small to tell whether the models are equally trained (captions: "
-        f"{captions}, seeds: {seeds}; it takes {PARITY_CAPTIONS} and {PARITY_SEEDS})."
+        "the run is too small to tell whether the models are equally well trained (captions: "
+        f"{captions}, seeds: {seeds}; required: {PARITY_CAPTIONS} and {PARITY_SEEDS})."
     )
 
 
@@ -172,8 +173,8 @@ def changes(results: Results, headlines: Sequence[str] = ()) -> list[Change]:
     """Compare the models' changes from CFG 1 to the highest guidance scale that both have.
 
     Args:
-        results: Of all models and scales.
-        headlines: Metrics to compare besides `HEADLINES`.
+        results: Results of all models and scales.
+        headlines: Metrics to compare in addition to `HEADLINES`.
     """
     scales = _shared_scales(results)
     if PARITY_CFG not in scales or scales[-1] == PARITY_CFG:
@@ -188,16 +189,17 @@ def changes(results: Results, headlines: Sequence[str] = ()) -> list[Change]:
 
 
 def aims(results: Results) -> list[Check]:
-    """Check the aims, which are set at CFG 7.5, Kaleido against its best rival.
+    """Check the aims at CFG 7.5, for Kaleido against its best rival.
 
-    The rivals are the baseline and, where it was drawn, the baseline with a guided window; for
-    each metric the better of the two counts. Vendi at least 1.25 times, MSS at most 0.76 times,
-    Fréchet at most 0.6 times the rival's; recall at least 1.9 times, or, where the rival's exceeds
-    0.5, at least 90 % of Kaleido's own at CFG 1; and at least 90 % of z's boxes found, as a share
-    of the judge's ceiling.
+    The rivals are the baseline and, if drawn, the baseline with a guided window; each metric is
+    compared with the better one. Aims: Vendi at least 1.25 times, MSS at most 0.76 times and
+    Fréchet at most 0.6 times the rival's; recall at least 1.9 times the rival's or, if that exceeds
+    0.5, at least 90 % of Kaleido's own at CFG 1; and at least 90 % of z's boxes found, relative to
+    the judge's ceiling.
 
     Args:
-        results: Of all models and scales; without both models at CFG 1 and 7.5 nothing is checked.
+        results: Results of all models and scales. Nothing is checked without both models at CFG 1
+            and 7.5.
     """
     if not {PARITY_CFG, AIMS_CFG} <= set(_shared_scales(results)):
         return []
@@ -228,7 +230,7 @@ def aims(results: Results) -> list[Check]:
     checks.append(against("frechet", "Fréchet", "<=", 0.6))
     if "boxes.of_ceiling" in kaleido:
         share = kaleido["boxes.of_ceiling"].interval()
-        checks.append(_check(f"Boxes of z found {at}, share of the ceiling", share, ">=", 0.9))
+        checks.append(_check(f"Boxes of z found {at}, relative to the ceiling", share, ">=", 0.9))
     return checks
 
 
@@ -242,7 +244,7 @@ def _change(
     change = Change(metric, _own(plain), _own(ours), difference_of_differences(plain, ours))
     if rival is None or metric not in rival:
         return change
-    window = (plain[0], rival[metric])  # without guidance it is the baseline
+    window = (plain[0], rival[metric])  # without guidance, the rival is the baseline
     over = difference_of_differences(window, ours)
     return replace(change, rival=_own(window), over_rival=over)
 

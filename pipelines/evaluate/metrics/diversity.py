@@ -9,7 +9,7 @@ def unit(features: np.ndarray) -> np.ndarray:
     """Scale (..., d) to length 1, in float64.
 
     Raises:
-        ValueError: If a row is zero or not finite, where it has no direction.
+        ValueError: If a row is zero or not finite and so has no direction.
     """
     rows = np.asarray(features, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
@@ -19,10 +19,10 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 
 def cosine_matrix(features: np.ndarray) -> np.ndarray:
-    """Cosine similarity of every pair: (n, d) -> (n, n), float64; the diagonal is 1.
+    """Compute the cosine similarity of every pair: (n, d) -> (n, n), float64, with diagonal 1.
 
     Raises:
-        ValueError: If a row is zero or not finite, where a cosine has no meaning.
+        ValueError: If a row is zero or not finite.
     """
     rows = unit(features)
     matrix = np.clip(rows @ rows.T, -1.0, 1.0)
@@ -31,42 +31,41 @@ def cosine_matrix(features: np.ndarray) -> np.ndarray:
 
 
 def mss(features: np.ndarray) -> float:
-    """Mean similarity score of one caption's samples (after CADS, 2310.17347).
+    """Compute the mean similarity score of one caption's samples (after CADS, 2310.17347).
 
-    The mean of the cosine matrix *without its diagonal*, that is over all ordered pairs of two
-    different samples. So it does not depend on n; with the diagonal it would be
-    ``(1 + (n - 1) mss) / n``. Lower is more diverse; 1 means that all samples are alike.
+    The mean of the cosine matrix *without its diagonal*, over all ordered pairs of different
+    samples, so that it does not depend on n; with the diagonal it would be
+    ``(1 + (n - 1) mss) / n``. Lower is more diverse; 1 means that all samples are equal.
 
     Args:
-        features: (n, d), n of 2 or more.
+        features: (n, d), n >= 2.
 
     Raises:
         ValueError: For fewer than two samples, or features without a direction.
     """
     n = len(features)
     if n < 2:
-        raise ValueError(f"a similarity needs two samples or more, got {n}")
+        raise ValueError(f"a similarity needs at least two samples, got {n}")
     return float((cosine_matrix(features).sum() - n) / (n * (n - 1)))
 
 
 def vendi(features: np.ndarray, order: float = 1.0) -> float:
-    """Vendi score of one caption's samples (2210.02410): the effective number of different ones.
+    """Compute the Vendi score (2210.02410) of one caption's samples: their effective number.
 
-    exp of the Rényi entropy of K / n, K the cosine matrix; at order 1 the von Neumann entropy,
-    ``exp(-Σ λ log λ)``. It lies between 1 (all alike) and n (all orthogonal) and grows with n:
-    compare equal n only.
+    The exponential of the Rényi entropy of K / n, with K the cosine matrix; order 1 is the von
+    Neumann entropy, ``exp(-Σ λ log λ)``. It lies between 1 (all equal) and n (all orthogonal) and
+    grows with n, so compare only equal n.
 
     Args:
-        features: (n, d), n of 1 or more.
-        order: q of "cousins of the Vendi score" (2310.12952, eq. 3), 0 or more. A small one counts
-            what is rare nearly as much as what is common; infinity gives 1 over the share of the
-            most common.
+        features: (n, d), n >= 1.
+        order: q >= 0 of "Cousins of the Vendi score" (2310.12952, eq. 3). Small orders weigh rare
+            and common samples nearly equally; infinity gives 1 over the share of the most common.
 
     Raises:
-        ValueError: For no sample, or features without a direction.
+        ValueError: For no samples, or features without a direction.
     """
     if not len(features):
-        raise ValueError("a Vendi score needs a sample")
+        raise ValueError("a Vendi score needs at least one sample")
     values = np.linalg.eigvalsh(cosine_matrix(features) / len(features))
     values = values[values > 1e-12]
     if order == 1.0:

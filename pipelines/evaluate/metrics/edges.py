@@ -6,9 +6,9 @@ import numpy as np
 
 
 def edge_energy(images: np.ndarray) -> np.ndarray:
-    """Mean squared difference of neighbouring pixels: blur lowers it, noise raises it.
+    """Compute the mean squared difference of neighbouring pixels: blur lowers it, noise raises it.
 
-    A detector is made to overlook a slight blur, and so are its features; this number is not.
+    A detector and its features are robust to slight blur; this number is sensitive to it.
 
     Args:
         images: uint8 (n, height, width, 3).
@@ -20,7 +20,7 @@ def edge_energy(images: np.ndarray) -> np.ndarray:
 
 
 def _edge_energy(image: np.ndarray) -> float:
-    """Of one picture, (height, width, 3): its floats stay in the processor's cache."""
+    """Compute it for one picture, (height, width, 3): its floats fit into the CPU cache."""
     x = image.astype(np.float32) / 255.0
     steps = (np.diff(x, axis=axis).ravel() for axis in (0, 1))
     return sum(float(step @ step) / step.size for step in steps)

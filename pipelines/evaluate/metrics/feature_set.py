@@ -1,4 +1,4 @@
-"""What metrics must know of one set of pictures alone, whatever it is compared with."""
+"""Properties of one set of pictures that metrics compute once and reuse in every comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.evaluate.metrics.manifolds import Balls
 
 
 class FeatureSet:
-    """Features of captions' pictures; each property is computed when it is first asked for.
+    """Features of captions' pictures; each property is computed on first access.
 
     Args:
         features: (captions, n, d).
@@ -23,15 +23,15 @@ class FeatureSet:
 
     @cached_property
     def moments(self) -> list[Moments]:
-        """Of each caption's features."""
+        """Moments of each caption's features."""
         return [Moments.of(rows) for rows in self.features]
 
     @cached_property
     def balls(self) -> Balls:
-        """Around all features."""
+        """Balls around all features."""
         return Balls.around(self.features.reshape(-1, self.features.shape[-1]))
 
     @cached_property
     def kernel_means(self) -> KernelMeans:
-        """Of the captions' features."""
+        """Mean kernels between the captions' features."""
         return KernelMeans.of(self.features)

@@ -1,4 +1,4 @@
-"""Fréchet distance: how far drawn images lie from real ones, as Gaussians in a feature space."""
+"""Fréchet distance between drawn and real images, as Gaussians in a feature space."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipelines.evaluate.metrics.statistics import jackknife
 
 @dataclass
 class Moments:
-    """Running mean and covariance of features, in float64, so that no image need be kept.
+    """Running mean and covariance of features in float64, without keeping the images.
 
     Attributes:
-        n: Rows seen.
+        n: Number of rows.
         mean: (d,).
         scatter: (d, d), the sum of outer products of deviations from the mean.
     """
@@ -26,17 +26,17 @@ class Moments:
 
     @classmethod
     def empty(cls, d: int) -> Moments:
-        """Start with no rows of dimension `d`."""
+        """Return the moments of no rows, with `d` dimensions."""
         return cls(0, np.zeros(d), np.zeros((d, d)))
 
     @classmethod
     def of(cls, features: np.ndarray) -> Moments:
-        """Take the moments of (n, d) at once."""
+        """Compute the moments of (n, d) features."""
         return cls.empty(features.shape[1]).add(features)
 
     @classmethod
     def union(cls, parts: Sequence[Moments]) -> Moments:
-        """Return the moments of one or more disjoint sets together (Chan et al., 1979)."""
+        """Combine the moments of disjoint sets (Chan et al., 1979)."""
         counts = np.array([part.n for part in parts])
         means = np.array([part.mean for part in parts])
         n = max(int(counts.sum()), 1)
@@ -46,7 +46,7 @@ class Moments:
         return cls(int(counts.sum()), mean, scatter)
 
     def add(self, features: np.ndarray) -> Moments:
-        """Return the moments with (n, d) more rows, n of 0 or more."""
+        """Return the moments after adding (n, d) rows, n >= 0."""
         rows = np.asarray(features, dtype=np.float64)
         if not len(rows):
             return self
@@ -55,35 +55,35 @@ class Moments:
 
     @property
     def covariance(self) -> np.ndarray:
-        """(d, d), divided by n - 1.
+        """The sample covariance, (d, d), divided by n - 1.
 
         Raises:
-            ValueError: If fewer than two rows were seen.
+            ValueError: If there are fewer than two rows.
         """
         if self.n < 2:
-            raise ValueError(f"a covariance needs two rows or more, got {self.n}")
+            raise ValueError(f"a covariance needs at least two rows, got {self.n}")
         return self.scatter / (self.n - 1)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Squared Fréchet distance between two Gaussians (Dowson and Landau, 1982).
+    """Compute the squared Fréchet distance between two Gaussians (Dowson and Landau, 1982).
 
-    ``|mean_a - mean_b|² + tr(A) + tr(B) - 2 tr((A^½ B A^½)^½)``, by symmetric eigenvalues in
-    float64, which stays real and stable where a covariance is singular. On Inception's features
-    this is the FID; on any other it is not, and the features' name belongs beside the number.
+    ``|mean_a - mean_b|² + tr(A) + tr(B) - 2 tr((A^½ B A^½)^½)``, from symmetric eigenvalues in
+    float64, which stay real and stable if a covariance is singular. This is the FID only on
+    Inception features; on other features, report their name with the number.
 
     Args:
-        a: Moments of one set, of two rows or more.
-        b: Moments of the other.
+        a: Moments of one set, of at least two rows.
+        b: Moments of the other set.
 
     Returns:
-        The distance, at least 0, in squared units of the features. It is biased upwards for small
-        n: compare only sets of equal size against the same reference.
+        The distance, at least 0, in squared feature units. It is biased upwards for small n, so
+        compare only sets of equal size against the same reference.
     """
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     middle = root @ b.covariance @ root
-    # The roots' sum is the trace of the product's square root.
+    # The sum of the eigenvalues' roots is the trace of the matrix square root.
     cross = np.sqrt(np.clip(np.linalg.eigvalsh((middle + middle.T) / 2.0), 0.0, None)).sum()
     traces = np.trace(a.covariance) + np.trace(b.covariance)
     gap = a.mean - b.mean
@@ -93,14 +93,14 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 def frechet_by_caption(
     drawn: Sequence[Moments], real: Sequence[Moments]
 ) -> tuple[float, np.ndarray]:
-    """Fréchet distance of all captions together, with each caption's jackknife pseudo-value.
+    """Compute the Fréchet distance over all captions, with jackknife pseudo-values per caption.
 
     Args:
-        drawn: Moments of the drawn images of each caption.
-        real: Moments of the real images of each caption.
+        drawn: Moments of each caption's drawn images.
+        real: Moments of each caption's real images.
 
     Returns:
-        The distance and the pseudo-values, see `jackknife`; captions are left out on both sides.
+        The distance and the pseudo-values, see `jackknife`. A caption is left out on both sides.
     """
 
     def of(kept: np.ndarray) -> float:

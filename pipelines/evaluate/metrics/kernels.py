@@ -1,4 +1,4 @@
-"""Kernel distance: how far two sets of images lie apart, Gaussian or not."""
+"""Kernel distances between two sets of images, which need not be Gaussian."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pipelines.evaluate.metrics.manifolds import squared_distances
 from pipelines.evaluate.metrics.statistics import jackknife
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(n, d), (m, d) -> (n, m)."""
+"""A kernel of all pairs: (n, d), (m, d) -> (n, m)."""
 
 CLIP_BANDWIDTH = 10.0
 CLIP_SCALE = 1000.0
 
 
 def polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """KID's kernel, ``(x·y / d + 1)³`` (1801.01401, section 3), of all pairs: (n, d), (m, d)."""
+    """Compute KID's kernel, ``(x·y / d + 1)³`` (1801.01401, section 3), of all pairs."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     values = (a / a.shape[1]) @ b.T
     values += 1.0
-    return values * values * values  # a power of 3 takes ten times as long
+    return values * values * values  # `** 3` is ten times slower
 
 
 def clip_gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """CMMD's kernel (2401.09603, section 4): Gaussian of bandwidth 10, of features of length 1.
+    """Compute CMMD's kernel (2401.09603, section 4): Gaussian, bandwidth 10, on unit features.
 
-    As there, it is scaled by 1000, since its values are close to each other.
+    As in the paper, it is scaled by 1000, because its values are close together.
     """
     return CLIP_SCALE * np.exp(-squared_distances(a, b) / (2.0 * CLIP_BANDWIDTH**2))
 
@@ -36,18 +36,18 @@ def clip_gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def mmd_across_captions(
     drawn: np.ndarray, real: np.ndarray, kernel: Kernel = polynomial
 ) -> tuple[float, np.ndarray]:
-    """Squared maximum mean discrepancy where the captions are drawn as well as the images.
+    """Compute the squared MMD for captions that are themselves a random sample.
 
-    Only pairs of two captions count, so a caption needs one image only, and the estimate is
-    unbiased (the U-statistic of Gretton et al., 2012, eq. 4, with captions for the draws).
+    Only pairs of different captions count, so one image per caption is enough, and the estimate is
+    unbiased (the U-statistic of Gretton et al., 2012, eq. 4, with captions as samples).
 
     Args:
         drawn: (captions, n, d) features of drawn images.
         real: (captions, m, d) features of real images.
-        kernel: Of all pairs, symmetric.
+        kernel: A symmetric kernel.
 
     Returns:
-        As `mmd_by_caption`; both NaN for a single caption.
+        The same as `mmd_by_caption`; both NaN for a single caption.
     """
     between = _means_between(drawn, real, kernel)
     within = _means_within(drawn, kernel) + _means_within(real, kernel)
@@ -67,11 +67,11 @@ def mmd_across_captions(
 
 @dataclass(frozen=True, slots=True)
 class KernelMeans:
-    """Features of captions' images, with their mean `polynomial` by pairs of captions.
+    """Features of captions' images, with the mean `polynomial` kernel of each pair of captions.
 
     Attributes:
         features: (captions, n, d).
-        means: (captions, captions); on the diagonal over pairs of different images.
+        means: (captions, captions); the diagonal is the mean over pairs of different images.
     """
 
     features: np.ndarray
@@ -79,14 +79,14 @@ class KernelMeans:
 
     @classmethod
     def of(cls, features: np.ndarray) -> KernelMeans:
-        """Take the means of (captions, n, d).
+        """Compute the means for (captions, n, d) features.
 
         Raises:
-            ValueError: If n is less than two.
+            ValueError: If n < 2.
         """
         n = features.shape[1]
         if n < 2:
-            raise ValueError("an unbiased distance needs two images a caption or more")
+            raise ValueError("an unbiased distance needs at least two images per caption")
         means = _means_within(features, polynomial)
         selves = np.array([np.trace(polynomial(rows, rows)) for rows in features])
         own = (np.diag(means) * n * n - selves) / (n * (n - 1))
@@ -95,20 +95,20 @@ class KernelMeans:
 
 
 def mmd_by_caption(drawn: KernelMeans, real: KernelMeans) -> tuple[float, np.ndarray]:
-    """Squared maximum mean discrepancy under `polynomial`, with each caption's pseudo-value.
+    """Compute the squared MMD under `polynomial`, with jackknife pseudo-values per caption.
 
-    The captions are given, not drawn, so the images are independent only given their captions. The
-    estimate is unbiased for that: pairs of one caption (an image with itself left out, Gretton et
-    al., 2012, eq. 3) weigh as much as pairs of two. For equal distributions its expectation is 0
-    whatever the number of images, so it can be negative. On Inception's features it is the KID's
-    distance; on any other it is not.
+    The captions are fixed, so images are independent only given their captions. The estimate is
+    unbiased in this setting: pairs within a caption (without an image paired with itself; Gretton
+    et al., 2012, eq. 3) weigh as much as pairs across captions. For equal distributions the
+    expectation is 0 for any number of images, so the estimate can be negative. It is the KID only
+    on Inception features.
 
     Args:
-        drawn: Of drawn images.
-        real: Of real images of the same captions.
+        drawn: Features of drawn images.
+        real: Features of real images of the same captions.
 
     Returns:
-        The distance and the pseudo-values, see `jackknife`; captions are left out on both sides.
+        The distance and the pseudo-values, see `jackknife`. A caption is left out on both sides.
     """
     between = _means_between(drawn.features, real.features, polynomial)
     gaps = drawn.means + real.means - 2.0 * between
@@ -116,7 +116,7 @@ def mmd_by_caption(drawn: KernelMeans, real: KernelMeans) -> tuple[float, np.nda
 
 
 def _means_within(features: np.ndarray, kernel: Kernel) -> np.ndarray:
-    """`_means_between` a set and itself: each pair of captions is computed once."""
+    """Compute `_means_between` of a set with itself, each pair of captions once."""
     means = np.zeros((len(features), len(features)))
     for i in range(len(features)):
         means[i, i:] = _means_between(features[i : i + 1], features[i:], kernel)[0]
@@ -124,7 +124,7 @@ def _means_within(features: np.ndarray, kernel: Kernel) -> np.ndarray:
 
 
 def _means_between(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> np.ndarray:
-    """Mean kernel of each pair of captions: (c, n, d), (c, m, d) -> (c, c)."""
+    """Compute the mean kernel of each pair of captions: (c, n, d), (c, m, d) -> (c, c)."""
     rows = []
     for x in a:
         values = kernel(x, b.reshape(-1, b.shape[-1])).mean(0)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: whose neighbourhoods drawn and real images lie in."""
+"""Precision, recall, density and coverage from nearest-neighbour balls of drawn and real images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK = 64
-"""Rows of a distance matrix held at once."""
+"""Rows of a distance matrix that are in memory at the same time."""
 
 NEIGHBOURS = 3
 """k of precision, recall, density and coverage."""
@@ -15,12 +15,12 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True, slots=True)
 class Balls:
-    """Points with a ball around each, that reaches to its k-th nearest other.
+    """Points, each with a ball that reaches to its k-th nearest neighbour.
 
     Attributes:
         points: (n, d).
         reach: (n,), squared radii.
-        k: Neighbours.
+        k: Number of neighbours.
     """
 
     points: np.ndarray
@@ -29,10 +29,10 @@ class Balls:
 
     @classmethod
     def around(cls, points: np.ndarray, k: int = NEIGHBOURS) -> Balls:
-        """Find the balls of (n, d) features.
+        """Compute the balls of (n, d) features.
 
         Raises:
-            ValueError: If there are k points or fewer.
+            ValueError: If n <= k.
         """
         if len(points) <= k:
             raise ValueError(f"k = {k} neighbours need more than {k} images, got {len(points)}")
@@ -47,13 +47,14 @@ class Balls:
 
 @dataclass(frozen=True, slots=True)
 class Prdc:
-    """Precision, recall, density and coverage, before the mean over points is taken.
+    """Precision, recall, density and coverage of each point; the metrics are their means.
 
     Attributes:
-        precise: bool (m,), whether a drawn point lies in the real ones' manifold.
-        recalled: bool (n,), whether a real point lies in the drawn ones' manifold.
-        density: (m,), real balls around a drawn point, over k; the mean can exceed 1.
-        covered: bool (n,), whether a real point's ball holds a drawn one.
+        precise: bool (m,), whether a drawn point lies in the real manifold.
+        recalled: bool (n,), whether a real point lies in the drawn manifold.
+        density: (m,), number of real balls that contain a drawn point, over k; the mean can
+            exceed 1.
+        covered: bool (n,), whether a real point's ball contains a drawn point.
     """
 
     precise: np.ndarray
@@ -63,20 +64,20 @@ class Prdc:
 
 
 def prdc(real: Balls, drawn: Balls) -> Prdc:
-    """Compare two sets by the balls around their points.
+    """Compare two sets by the nearest-neighbour balls around their points.
 
     A set's manifold is the union of its balls (precision and recall: Kynkäänniemi et al.,
-    1904.06991). For density and coverage (Naeem et al., 2002.09797, eqs. 3 and 4) only the real
-    points' balls count, so an outlier among the drawn ones cannot reach far, as it can in recall;
-    and a drawn point counts once for every ball that it lies in.
+    1904.06991). Density and coverage (Naeem et al., 2002.09797, eqs. 3 and 4) use only the balls
+    of real points, so that a drawn outlier with a large ball has no effect, as it has on recall. A
+    drawn point counts once for every real ball that contains it.
 
     Args:
         real: Features of real images, (n, d).
-        drawn: Features of drawn images, (m, d). Recall depends on n and m, coverage grows with m:
-            keep them equal.
+        drawn: Features of drawn images, (m, d). Recall depends on n and m, and coverage grows with
+            m, so keep them equal.
 
     Returns:
-        The values of all points, each metric's mean being the metric.
+        The values of all points; a metric is the mean of its values.
     """
     m = len(drawn.points)
     precise, density = np.zeros(m, dtype=bool), np.zeros(m)
@@ -86,7 +87,7 @@ def prdc(real: Balls, drawn: Balls) -> Prdc:
         distances = squared_distances(drawn.points[block], real.points)
         precise[block] = (distances <= real.reach).any(1)
         recalled |= (distances <= drawn.reach[block, None]).any(0)
-        # Open balls here, as in the authors' code: a set against itself has a density of 1.
+        # Open balls, as in the authors' code, so that a set has density 1 against itself.
         inside = distances < real.reach
         density[block] = np.count_nonzero(inside, axis=1) / real.k
         covered |= inside.any(0)
@@ -94,9 +95,9 @@ def prdc(real: Balls, drawn: Balls) -> Prdc:
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances of all pairs, in float64: (n, d), (m, d) -> (n, m)."""
+    """Compute squared Euclidean distances in float64: (n, d), (m, d) -> (n, m)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     distances = (-2.0 * a) @ b.T
-    # First the two, so that a and b can change places: what lies on a ball's edge is equally far.
+    # Add the squared norms first, so that the result is symmetric in a and b to the last bit.
     distances += (a * a).sum(1)[:, None] + (b * b).sum(1)
     return np.maximum(distances, 0.0, out=distances)

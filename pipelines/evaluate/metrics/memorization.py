@@ -1,4 +1,4 @@
-"""Memorization: whether samples lie nearer to training pictures than new real pictures do."""
+"""Memorization: whether samples are nearer to training pictures than new real pictures are."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
 
 GROUP = 64
-"""Pictures that are seen together."""
+"""Pictures per group."""
 
 NEW = 0.95
-"""Share of the held-out pictures that must lie farther from training than a sample that counts."""
+"""A sample counts as copied if it is nearer to training than this share of held-out pictures."""
 
 
 class TrainingPictures:
-    """Training pictures in groups, to be seen as the samples of a caption are.
+    """Training pictures in groups, which are observed like the samples of a caption.
 
     Args:
-        records: They are kept, still encoded, and read when they are needed: pictures that were
-            seen before are not.
-        metadata: What decides the pictures; without, it is a hash of them.
+        records: The records. They stay encoded until needed; pictures whose observations are
+            cached are never decoded.
+        metadata: Identifies the pictures; None hashes them.
     """
 
     def __init__(self, records: Iterable[Record], metadata: str = "") -> None:
@@ -44,7 +44,7 @@ class TrainingPictures:
 
     @cached_property
     def _groups(self) -> dict[str, list[Record]]:
-        # All groups are of one size, so the last one begins among those of the one before.
+        # All groups have the same size, so the last group overlaps the one before.
         last = max(len(self._kept) - GROUP, 0)
         starts = [*range(0, last, GROUP), last] if self._kept else []
         return {
@@ -59,13 +59,13 @@ class TrainingPictures:
 
     @cached_property
     def metadata(self) -> str:
-        """What decides the pictures; empty if there are none."""
+        """Identity of the pictures; empty if there are none."""
         if self._metadata or not self._kept:
             return self._metadata
         return fingerprint([digest(record) for record in self._kept])
 
     def source(self, side: int) -> PictureSource:
-        """A source of the groups' pictures, reduced to `side` pixels; the seed does not matter."""
+        """Return a source of the groups' pictures at `side` pixels, the same for every seed."""
 
         def source(group: str, seed: int) -> tuple[list[str], np.ndarray]:
             pixels = [reduced_pixels(record, side) for record in self._groups[group]]
@@ -75,7 +75,7 @@ class TrainingPictures:
 
 
 def training_pictures(workspace: Workspace, most: int) -> TrainingPictures:
-    """Those of a workspace's data, see `training_records`; manifests know whether they changed."""
+    """Return the training pictures of a workspace, identified by its manifests."""
     shards = [made.sha256 for made in map(read_manifest, workspace.data_shards()) if made]
     metadata = fingerprint(shards, most) if shards else ""
     return TrainingPictures(training_records(workspace, most), metadata)
@@ -85,8 +85,8 @@ def training_records(workspace: Workspace, most: int) -> Iterator[Record]:
     """Training records of a workspace, spread evenly over its data.
 
     Args:
-        workspace: Whose data.
-        most: How many of the data are looked at, held-out records among them; 0 for all.
+        workspace: The workspace.
+        most: Number of records to examine, including held-out records; 0 for all.
     """
     manifests = filter(None, map(read_manifest, workspace.data_shards()))
     total = sum(manifest.counts["ok"] for manifest in manifests)
@@ -99,16 +99,16 @@ def training_records(workspace: Workspace, most: int) -> Iterator[Record]:
 
 
 def copies(drawn: Observed, reference: Observed, training: np.ndarray) -> Estimate:
-    """Share of samples nearer to a training picture than nearly all new real pictures are.
+    """Measure the share of samples that are suspiciously near to a training picture.
 
-    Nearness is the cosine to the nearest training picture; "nearly all" is `NEW` of the reference,
-    which the model never saw. A model that does not copy scores about 1 - `NEW`, or less. What it
-    copied of training pictures that are not given is not seen.
+    A sample counts if its cosine to the nearest training picture exceeds that of the share `NEW`
+    of the reference pictures, which the model never saw. A model that does not copy scores at most
+    about 1 - `NEW`. Copies of training pictures outside `training` are not detected.
 
     Args:
         drawn: The samples.
         reference: Held-out real pictures.
-        training: (t, d) features of training pictures, in the same space.
+        training: (t, d) features of training pictures in the same space.
     """
     limit = np.quantile(nearest(reference.features, training), NEW)
     near = nearest(drawn.features, training) > limit
@@ -116,12 +116,12 @@ def copies(drawn: Observed, reference: Observed, training: np.ndarray) -> Estima
 
 
 def nearest(features: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Cosine of each vector (..., d) to the nearest of (t, d): (...)."""
+    """Compute the cosine of each vector (..., d) to the nearest of (t, d): (...)."""
     rows, others = unit(features).reshape(-1, features.shape[-1]), unit(training)
     best = [(rows[start : start + BLOCK] @ others.T).max(1) for start in range(0, len(rows), BLOCK)]
     return np.concatenate(best).reshape(features.shape[:-1])
 
 
 def digest(record: Record) -> str:
-    """Hash of a record's encoded image."""
+    """Hash a record's encoded image."""
     return hashlib.sha256(record.image).hexdigest()

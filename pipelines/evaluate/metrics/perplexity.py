@@ -1,4 +1,4 @@
-"""Perplexity: how well a prior foresees the z of real pictures that it has not seen."""
+"""Perplexity: how well a prior predicts the z of held-out real pictures."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipelines.sample.likelihood import z_nats
 
 
 def perplexity(prior: Prior, captions: Sequence[str], real: Observed) -> dict[str, Estimate]:
-    """Measure a prior on the z of real pictures, as it would draw them at temperature 1.
+    """Measure a prior's perplexity on the z of real pictures, at temperature 1.
 
     Args:
         prior: The prior.
         captions: The captions of `real`.
-        real: Real pictures with their z, none of which the prior was trained on.
+        real: Real pictures with z that the prior was not trained on.
 
     Returns:
-        ``z.perplexity``: exp of the mean cross-entropy of a token, among those that the grammar
-        allows in its place; so many equally likely ones would be as hard to foresee. Of the kinds
-        that real z have. ``z.length``: tokens of a real z. ``z.writable``: share of real z that
-        the prior's grammar can write; one with a label that the prior's data did not have, say,
-        counts in neither of the others. Nothing where real pictures have no z.
+        ``z.perplexity``: exponential of the mean cross-entropy of a token among those that the
+        grammar allows at its position, over the kinds that real z have. ``z.length``: number of
+        tokens of a real z. ``z.writable``: share of real z that the prior's grammar can write;
+        others, for example with a label that is not in the prior's training data, are excluded
+        from the first two. Empty if real pictures have no z.
     """
     seeds = len(real.z[0])
     texts = [[z for group in by_seed for z in group if read_z(z)] for by_seed in real.z]

@@ -1,7 +1,7 @@
-"""Feature spaces that need no network: a colour histogram, and the picture at 8 by 8 pixels.
+"""Feature spaces without a network: a colour histogram, and the picture at 8 by 8 pixels.
 
-They know nothing of objects. A difference that holds in a network's features and in these does not
-come from the network alone.
+They do not represent objects. A difference that shows in a network's features and in these is not
+an artefact of the network.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from PIL import Image
 BINS = 4
 SIDE = 8
 SPACES = {"histogram": f"colour-histogram-{BINS}x{BINS}x{BINS}", "pixels": f"pixels-{SIDE}x{SIDE}"}
-"""Short name in a metric -> full name of the space."""
+"""Short name in metrics -> full name of the space."""
 
 _GREY = 127.3
-"""Middle of the pixels' range; no mean over whole pixels equals it, so no feature is zero."""
+"""Middle of the pixel range. No mean of integer pixels equals it, so no feature vector is zero."""
 
 
 def plain_features(images: np.ndarray) -> np.ndarray:
-    """Describe pictures without a network.
+    """Compute features of pictures without a network.
 
     Args:
         images: uint8 (n, height, width, 3).
 
     Returns:
         float32 (n, BINS³ + 3 SIDE²): square roots of the shares of RGB bins, whose inner product
-        is the Bhattacharyya coefficient, then the pixels of the picture reduced to SIDE by SIDE,
-        about -1 to 1. See `split`.
+        is the Bhattacharyya coefficient, then the pixels at SIDE by SIDE, about -1 to 1. See
+        `split`.
     """
     rows = [np.concatenate([_histogram(image), _thumbnail(image)]) for image in images]
     return np.array(rows, np.float32).reshape(len(images), BINS**3 + 3 * SIDE**2)

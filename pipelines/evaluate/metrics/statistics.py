@@ -1,4 +1,4 @@
-"""Intervals over captions and seeds."""
+"""Confidence intervals over captions and seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with the ends of its 95 % interval; the ends are NaN where none can be given."""
+    """A value with the bounds of its 95 % interval; the bounds are NaN if there is no interval."""
 
     value: float
     low: float
@@ -30,17 +30,16 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number and the parts that it averages over.
+    """A number and the contributions of captions and seeds.
 
     Attributes:
         value: The number.
-        table: (captions, seeds): each cell's contribution, NaN where there is none. Its mean is
-            the value, or near it for pseudo-values of a number that is no average.
-        pictures: How many it was computed from; None for all.
-        skipped: Groups, each a caption under a seed, that gave no value to the mean.
-        clusters: For each caption, the name of its cluster. Captions of one cluster, such as
-            wordings of one combination of objects, are resampled together. Empty if each caption
-            is a cluster of its own.
+        table: (captions, seeds), the contribution of each cell, NaN where missing. Its mean is
+            the value, or close to it for pseudo-values of a number that is not a mean.
+        pictures: Number of pictures that it was computed from; None for all.
+        skipped: Number of groups (a caption under a seed) without a value.
+        clusters: The cluster of each caption. Captions of one cluster, such as different wordings
+            for the same objects, are resampled together. Empty if every caption is a cluster.
     """
 
     value: float
@@ -51,11 +50,11 @@ class Estimate:
 
     @classmethod
     def mean_of(cls, table: np.ndarray, counts: np.ndarray | None = None) -> Estimate:
-        """Average a table; missing cells are left out.
+        """Average a table without its missing cells.
 
         Args:
             table: (captions, seeds).
-            counts: (captions, seeds), pictures behind each cell, where that is not all of them.
+            counts: (captions, seeds), number of pictures in each cell; None for all.
         """
         table = np.asarray(table, dtype=np.float64)
         known = np.isfinite(table)
@@ -64,17 +63,17 @@ class Estimate:
 
     @classmethod
     def of_captions(cls, value: float, pseudo: np.ndarray, seeds: int) -> Estimate:
-        """A number that is known of captions over all seeds.
+        """Make an estimate of a number that is computed per caption over all seeds.
 
         Args:
             value: The number.
             pseudo: (captions,) jackknife pseudo-values.
-            seeds: How many seeds it was computed from.
+            seeds: Number of seeds.
         """
         return cls(value, np.repeat(pseudo[:, None], seeds, axis=1))
 
     def interval(self) -> Interval:
-        """Bootstrap over clusters of captions and seeds; none for fewer than two clusters."""
+        """Bootstrap over clusters of captions and seeds; NaN bounds for fewer than two clusters."""
         return _percentiles(self.value, self.draws(), self.table, self.clusters)
 
     def draws(self) -> np.ndarray:
@@ -83,23 +82,24 @@ class Estimate:
 
 
 def clustered(values: Mapping[str, Estimate], clusters: Sequence[str]) -> dict[str, Estimate]:
-    """Tell estimates which captions belong together, see `Estimate.clusters`."""
+    """Assign captions to clusters in every estimate, see `Estimate.clusters`."""
     return {name: replace(value, clusters=tuple(clusters)) for name, value in values.items()}
 
 
 def jackknife(
     score: Callable[[np.ndarray], float], count: int, known: Sequence[int] | None = None
 ) -> tuple[float, np.ndarray]:
-    """A number of all captions together, with each caption's pseudo-value.
+    """Compute a number over all captions, with each caption's pseudo-value.
 
     Args:
-        score: The number of the captions of these indices, (k,).
-        count: Captions.
-        known: Indices of those that the number can be computed of, at least one; None for all.
+        score: Computes the number for the captions with these indices, (k,).
+        count: Number of captions.
+        known: Indices of the captions for which it can be computed, at least one; None for all.
 
     Returns:
-        The number, and (count,) pseudo-values ``g θ - (g - 1) θ₋ᵢ``, θ₋ᵢ without caption i: their
-        spread is the number's. They are NaN for a single caption, and for those not known.
+        The number θ, and the pseudo-values ``g θ - (g - 1) θ₋ᵢ``, (count,), with θ₋ᵢ leaving out
+        caption i; their spread estimates that of θ. NaN for a single caption, and for captions
+        not in `known`.
     """
     used = np.arange(count) if known is None else np.asarray(known)
     whole, pseudo = score(used), np.full(count, np.nan)
@@ -114,19 +114,19 @@ def resampled_means(
 ) -> np.ndarray:
     """Average a table over resampled captions and seeds, which are crossed factors.
 
-    Clusters of captions and seeds are drawn with replacement, independently: a resample holds all
+    Clusters of captions and seeds are drawn independently with replacement; a resample contains all
     captions of its clusters under all its seeds (Owen's pigeonhole bootstrap, 2007). Tables of
-    equal shape and clusters are resampled alike, so that models are compared on the same captions
-    and seeds.
+    equal shape and clusters get the same resamples, so that models are compared on the same
+    captions and seeds.
 
     Args:
-        table: (captions, seeds); cells that are not finite are left out.
-        clusters: For each caption, the name of its cluster; empty if each is one.
+        table: (captions, seeds); cells that are not finite are ignored.
+        clusters: The cluster of each caption; empty if every caption is a cluster.
         count: Number of resamples.
         seed: Seed of the resampling.
 
     Returns:
-        (count,), NaN where a resample has no finite cell.
+        (count,), NaN for resamples without a finite cell.
     """
     captions, seeds = table.shape
     indices = _cluster_indices(captions, clusters)
@@ -149,14 +149,14 @@ def _cluster_indices(captions: int, clusters: Sequence[str]) -> np.ndarray:
 
 
 def _times(chosen: np.ndarray, number: int) -> np.ndarray:
-    """How often each of `number` indices occurs in each row: (count, k) -> (count, number)."""
+    """Count each of `number` indices in each row: (count, k) -> (count, number)."""
     counts = np.zeros((len(chosen), number))
     np.add.at(counts, (np.arange(len(chosen))[:, None], chosen), 1.0)
     return counts
 
 
 def combine(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
-    """Add estimates with weights, paired by caption and seed; a cell that one misses is missing."""
+    """Sum estimates with weights, paired by caption and seed; missing cells propagate."""
     return Estimate(
         sum(weight * part.value for weight, part in parts),
         sum((weight * part.table for weight, part in parts), np.zeros_like(parts[0][1].table)),
@@ -167,10 +167,10 @@ def combine(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
 def difference_of_differences(
     baseline: tuple[Estimate, Estimate], kaleido: tuple[Estimate, Estimate]
 ) -> Interval:
-    """Interval of Kaleido's change minus the baseline's, paired by caption and seed.
+    """Estimate Kaleido's change minus the baseline's, paired by caption and seed.
 
     Args:
-        baseline: Its estimates at the lowest and at the highest guidance.
+        baseline: The baseline's estimates at the lowest and the highest guidance.
         kaleido: The same for Kaleido.
     """
     parts = [(-1.0, kaleido[0]), (1.0, kaleido[1]), (1.0, baseline[0]), (-1.0, baseline[1])]
@@ -178,7 +178,7 @@ def difference_of_differences(
 
 
 def ratio(above: Estimate, below: Estimate) -> Interval:
-    """Interval of a quotient, both resampled alike; NaN where the denominator is not positive."""
+    """Estimate a ratio from joint resamples; NaN if the denominator is not positive."""
     draws = [part.draws() for part in (above, below)]
     if not below.value > 0.0:
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -194,7 +194,7 @@ def _percentiles(
 ) -> Interval:
     finite = draws[np.isfinite(draws)]
     known = np.unique(_cluster_indices(len(table), clusters)[np.isfinite(table).any(axis=1)])
-    # A single cluster tells nothing about how clusters differ: every resample of it is itself.
+    # A single cluster has no variance between clusters: every resample equals it.
     if not finite.size or len(known) < 2:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(finite, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
@@ -202,7 +202,7 @@ def _percentiles(
 
 
 def _means(tables: np.ndarray) -> np.ndarray:
-    """Mean of each table's known cells: (count, captions, seeds) -> (count,)."""
+    """Average each table's finite cells: (count, captions, seeds) -> (count,)."""
     known = np.isfinite(tables)
     count = known.sum((1, 2))
     totals = np.where(known, tables, 0.0).sum((1, 2))

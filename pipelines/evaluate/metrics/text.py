@@ -1,7 +1,7 @@
-"""Text quality of drawn z: is it varied, or does the language model repeat itself.
+"""Text quality of drawn z: diversity and repetition.
 
-The old troubles of language models are repetition and blandness; these numbers are the usual ones.
-A token is a word of the written z: a marker, a separator, a number of the grid, or a word of text.
+Language models tend to repeat themselves and to write generic text; these are the usual metrics. A
+token is a word of the written z: a marker, a separator, a grid number or a word of text.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ import numpy as np
 
 _TOKEN = re.compile(r"<[^<>\s]+>|[^\s<>]+|[<>]")
 _SMALLEST = 0.1
-"""Stands for no common n-gram in BLEU, as in Chen and Cherry (2014), method 1."""
+"""Replaces zero n-gram matches in BLEU (Chen and Cherry, 2014, method 1)."""
 
 
 def words(text: str) -> list[str]:
-    """Split a written z: ``<boxes> star <10>`` has three."""
+    """Split a written z into tokens: ``<boxes> star <10>`` has three."""
     return _TOKEN.findall(text)
 
 
 def distinct(texts: Iterable[Sequence[str]], n: int) -> float:
-    """Share of different n-grams among all n-grams of some texts (Li et al., 1510.03055).
+    """Compute the share of distinct n-grams in some texts (distinct-n; Li et al., 1510.03055).
 
-    It falls with the amount of text: compare equal numbers of texts only. NaN without any n-gram.
+    It falls with the amount of text, so compare equal numbers of texts. NaN without any n-gram.
     """
     grams = Counter(gram for text in texts for gram in _grams(text, n))
     return len(grams) / grams.total() if grams else float("nan")
 
 
 def repetition(text: Sequence[str], n: int) -> float:
-    """Share of a text's n-grams that stood in it before (rep-n; Welleck et al., 1908.04319)."""
+    """Compute the share of n-grams that repeat an earlier one (rep-n; Welleck, 1908.04319)."""
     grams = Counter(_grams(text, n))
     return 1.0 - len(grams) / grams.total() if grams else 0.0
 
 
 def loops(text: Sequence[str], least: int = 2, times: int = 3) -> bool:
-    """Whether a text ends in a phrase said over and over (Holtzman et al., 1904.09751).
+    """Return whether a text ends in a repeated phrase (Holtzman et al., 1904.09751).
 
     Args:
-        text: Its tokens.
-        least: Tokens of the shortest phrase that counts.
-        times: How often in a row it is said, at least.
+        text: Tokens of the text.
+        least: Minimum number of tokens in the phrase.
+        times: Minimum number of consecutive repetitions.
     """
     return any(
         list(text[-times * size :]) == list(text[-size:]) * times
@@ -53,14 +53,14 @@ def loops(text: Sequence[str], least: int = 2, times: int = 3) -> bool:
 
 
 def self_bleu(texts: Sequence[Sequence[str]], n: int) -> float:
-    """Mean BLEU of each text against all others (Texygen, 1802.01886): 1 if all are alike.
+    """Compute the mean BLEU of each text against all others (Texygen, 1802.01886).
 
     Args:
-        texts: Two or more.
-        n: Longest n-gram; lengths weigh alike.
+        texts: At least two texts.
+        n: Length of the longest n-gram; all lengths have equal weight.
 
     Returns:
-        From 0 to 1; NaN for fewer than two texts.
+        From 0 to 1, which means that all texts are equal; NaN for fewer than two texts.
     """
     if len(texts) < 2:
         return float("nan")
@@ -68,7 +68,7 @@ def self_bleu(texts: Sequence[Sequence[str]], n: int) -> float:
     scores = []
     for index, text in enumerate(texts):
         others = [*range(index), *range(index + 1, len(texts))]
-        sizes = range(min(n, len(text)))  # a text of two words has no 3-gram to be found or missed
+        sizes = range(min(n, len(text)))  # short texts have no long n-grams
         logs = [_log_precision(counts, index, others, size) for size in sizes]
         nearest = min((len(texts[i]) for i in others), key=lambda m: (abs(m - len(text)), m))
         brevity = min(0.0, 1.0 - nearest / max(len(text), 1))
@@ -77,9 +77,9 @@ def self_bleu(texts: Sequence[Sequence[str]], n: int) -> float:
 
 
 def zipf(texts: Iterable[Sequence[str]]) -> float:
-    """Zipf coefficient: minus the slope of log frequency over log rank, by least squares.
+    """Compute the Zipf coefficient: the negative least-squares slope of log frequency on log rank.
 
-    About 1 in English (Holtzman et al., 1904.09751). NaN for fewer than two different tokens.
+    About 1 for English (Holtzman et al., 1904.09751). NaN for fewer than two distinct tokens.
     """
     counts = sorted(Counter(token for text in texts for token in text).values(), reverse=True)
     if len(counts) < 2:

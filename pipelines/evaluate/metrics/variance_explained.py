@@ -1,4 +1,4 @@
-"""How much of the variance of a caption's pictures z explains."""
+"""Measure the share of the variance of a caption's pictures that z explains."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipelines.sample.draw import draw_again
 from pipelines.workspace.settings import SampleSettings
 
 TWINS = 4
-"""z of a caption that are drawn a second time, those of its first pictures under the first seed."""
+"""Number of z per caption that are drawn a second time: the first ones under the first seed."""
 
 
 def twins_of(bundle: Bundle, options: SampleSettings, z: Mapping[str, list[str]]) -> PictureSource:
-    """Second pictures of the same z, from other noise.
+    """Draw second pictures of the same z from different noise.
 
     Args:
-        bundle: The model that drew the first ones.
-        options: As it drew them.
-        z: By caption, in the order of the pictures.
+        bundle: The model that drew the first pictures.
+        options: The options that it drew them with.
+        z: z by caption, in the order of the pictures.
     """
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
@@ -34,20 +34,19 @@ def twins_of(bundle: Bundle, options: SampleSettings, z: Mapping[str, list[str]]
 
 
 def explained(seen: Observed, twins: Cell) -> Estimate:
-    """Share of the variance in feature space that z explains: 1 - E[Var(x|z,c)] / E[Var(x|c)].
+    """Compute the share of feature variance that z explains: 1 - E[Var(x|z,c)] / E[Var(x|c)].
 
-    Half the squared distance of two pictures of one z is the mean square within a z, and the
-    sample variance of pictures of different z is the variance of the caption's. Both are unbiased,
-    so their difference is what an analysis of variance with random effects gives for the variance
-    between z, and the share is its intraclass correlation (Searle et al., Variance Components,
-    1992, chapter 3). It is 0, and by chance below, for a z that is not heeded, and 1 for one that
-    decides the picture. Both are summed over features and captions before one is divided by the
-    other; what bias remains is of the order of 1 over the number of twins. NaN where all pictures
-    are alike.
+    Half the squared distance between two pictures of one z is the mean square within z, and the
+    sample variance over pictures of different z is the variance given the caption. Both are
+    unbiased, so their difference is the between-z variance component of a random-effects ANOVA, and
+    the share is the intraclass correlation (Searle et al., Variance Components, 1992, chapter 3).
+    It is 0 in expectation if the model ignores z, and 1 if z determines the picture. Both terms are
+    summed over features and captions before the division; the remaining bias is of order 1 over the
+    number of twins. NaN if all pictures are equal.
 
     Args:
-        seen: The pictures, each of a z of its own.
-        twins: Second pictures of the first z of the first seed.
+        seen: Pictures, each with its own z.
+        twins: Second pictures of the first z under the first seed.
     """
     first, second = (np.asarray(x, np.float64) for x in (seen.features[:, 0], twins.features))
     pairs = first[:, : second.shape[1]] - second
@@ -65,6 +64,6 @@ def explained(seen: Observed, twins: Cell) -> Estimate:
 
 
 def _share(within: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """1 - within / whole; NaN where all pictures are alike."""
+    """Compute 1 - within / whole; NaN if all pictures are equal."""
     left = np.divide(within, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0.0)
     return 1.0 - left

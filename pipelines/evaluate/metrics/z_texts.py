@@ -1,4 +1,4 @@
-"""Text quality of z, and of the descriptions in it, caption by caption."""
+"""Text quality of z and of its descriptions, for each caption."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from pipelines.latents.description import Description
 
 
 def text_metrics(seen: Observed) -> dict[str, Estimate]:
-    """Measure z as texts: whether each parses, and how varied those of a caption and seed are.
+    """Measure whether z parse, and the diversity of the z of each caption and seed.
 
     Returns:
         ``z.parses``; ``z.distinct2``, ``z.repeated4``, ``z.loops``, ``z.self_bleu4``,
-        ``z.self_bleu5`` and ``z.zipf``; and these as ``z.description.distinct2`` and the like of
-        the descriptions alone, of those z that parse and have one. Nothing where no picture has a
-        z.
+        ``z.self_bleu5`` and ``z.zipf``; and the same as ``z.description.distinct2`` and so on for
+        the descriptions only, over the z that parse and have one. Empty if no picture has a z.
     """
     if not any(seen.texts):
         return {}
@@ -35,13 +34,13 @@ def text_metrics(seen: Observed) -> dict[str, Estimate]:
 
 
 def _description(text: str) -> list[str]:
-    """The words of the description in a z; none where it has no description, or does not parse."""
+    """Return the words of z's description; none if z has no description or does not parse."""
     description = latent_of(text, Description)
     return words(description.text) if description else []
 
 
 def _quality(seen: Observed, prefix: str, split: Callable[[str], list[str]]) -> dict[str, Estimate]:
-    """How varied texts are and whether they repeat themselves; empty ones are left out."""
+    """Measure diversity and repetition of texts, ignoring empty ones."""
     groups = [[[t for t in map(split, z) if t] for z in by_seed] for by_seed in seen.z]
     counts = np.array([[len(texts) for texts in by_seed] for by_seed in groups])
     scores: dict[str, Callable[[list[list[str]]], float]] = {

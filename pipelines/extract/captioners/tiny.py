@@ -1,4 +1,4 @@
-"""Captioner: a vision encoder and a text decoder that describe a picture."""
+"""A small captioner: a vision encoder and a text decoder that describe a picture."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Captioner:
     """A transformers `VisionEncoderDecoderModel` and its tokenizer.
 
     Args:
-        model: A ViT whose patches a GPT-2 reads by cross-attention.
-        tokenizer: The decoder's.
-        max_tokens: Longest description in tokens.
-        identity: Hash of the saved weights, tokenizer and facts; empty if it was never saved.
+        model: A ViT encoder and a GPT-2 decoder with cross-attention.
+        tokenizer: The decoder's tokenizer.
+        max_tokens: Maximum length of a description in tokens.
+        identity: Hash of the saved weights, tokenizer and metadata; empty if never saved.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Captioner:
 
     @classmethod
     def load(cls, folder: Path) -> Captioner:
-        """Load what `save` wrote.
+        """Load a captioner that `save` wrote.
 
         Raises:
-            InputMissing: If the folder holds no captioner.
+            InputMissing: If the folder has no captioner.
             KaleidoError: If it is damaged.
         """
         facts = captioner_metadata(folder)
@@ -67,13 +67,13 @@ class Captioner:
                 )
                 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             return cls(model.eval(), tokenizer, int(facts["max_tokens"]), str(facts["identity"]))
-        except Exception as error:  # transformers raises whatever its many classes raise
+        except Exception as error:  # transformers raises many types
             raise loading_error(error, folder, "captioner", "Install Kaleido again.") from error
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a transformers folder (config, safetensors, tokenizer) and ``kaleido.json``.
 
-        `identity` becomes that of the weights as they are written.
+        Set `identity` to that of the saved weights.
         """
         facts = {"max_tokens": self.max_tokens, "image_size": self.image_size}
         self.identity = save_with_metadata(folder, self.model, self.tokenizer, facts, dtype)
@@ -84,17 +84,17 @@ class Captioner:
         return int(self.model.config.encoder.image_size)
 
     def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
-        """Ids of descriptions, with beginning and end: int64 (n, length), padded, on the CPU."""
+        """Tokenize descriptions with start and end tokens: int64 (n, length), padded, on CPU."""
         marked = [f"{BEGIN}{text}{END}" for text in texts]
         ids: torch.Tensor = self.tokenizer(marked, padding=True, return_tensors="pt").input_ids
         return ids
 
     def loss(self, images: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of each next token, the mean over all but padding.
+        """Compute the mean next-token cross-entropy, ignoring padding.
 
         Args:
             images: (n, 3, image_size, image_size), in [-1, 1].
-            ids: From `tokenize`.
+            ids: Ids from `tokenize`.
         """
         seen, following = ids[:, :-1], ids[:, 1:]
         logits = self.model(pixel_values=images, decoder_input_ids=seen).logits
@@ -106,13 +106,13 @@ class Captioner:
     @torch.inference_mode()
     @in_fp32()
     def describe(self, images: torch.Tensor) -> list[str]:
-        """Write the likeliest description of each image, token by token.
+        """Describe each image by greedy decoding.
 
         Args:
             images: (n, 3, image_size, image_size), in [-1, 1].
 
         Returns:
-            n texts; one that is still going on after `max_tokens` tokens is cut there.
+            n texts, truncated at `max_tokens` tokens.
         """
         ids = self.model.generate(
             pixel_values=images.to(self.model.device),
@@ -132,16 +132,16 @@ def build_captioner(
     heads: int = 4,
     max_tokens: int = 64,
 ) -> Captioner:
-    """Make an untrained captioner.
+    """Create an untrained captioner.
 
     Args:
-        texts: Descriptions, for the vocabulary.
+        texts: Descriptions from which the vocabulary is learned.
         image_size: Side of the images in pixels.
-        patch_size: Side of the ViT's patches in pixels; it divides `image_size`.
-        width: Of both networks' states.
-        layers: Of the encoder; the decoder has half as many.
-        heads: Attention heads of both.
-        max_tokens: Longest description in tokens.
+        patch_size: Side of the ViT's patches in pixels; must divide `image_size`.
+        width: Hidden size of both networks.
+        layers: Layers of the encoder; the decoder has half as many.
+        heads: Attention heads of both networks.
+        max_tokens: Maximum length of a description in tokens.
     """
     tokenizer = _train_tokenizer(texts)
     encoder = ViTConfig(
@@ -181,7 +181,7 @@ def build_captioner(
 
 
 def _train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: any text can be written, and a description's words are a token each."""
+    """Train a byte-level BPE tokenizer, which covers any text with one token per known word."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,8 +1,8 @@
 """The encoder of LlamaGen's tokenizer (arXiv 2406.06525, section 2.1): VQ-16, VQ-8 and others.
 
-It is VQGAN's (arXiv 2012.09841) with a codebook of short vectors that are compared by direction.
-Written from the papers; parameters are named as in the public checkpoints, so that these load. The
-decoder is left out.
+It is the encoder of VQGAN (arXiv 2012.09841) with a codebook of low-dimensional vectors that are
+compared by cosine. Implemented from the papers, with parameter names as in the public checkpoints.
+The decoder is not implemented.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention, silu
 
 WIDTH = 128
-"""Channels at full resolution; a level has a multiple of it."""
+"""Channels at full resolution; every level has a multiple of it."""
 
 BLOCKS = 2
-"""Residual blocks a level."""
+"""Residual blocks per level."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class LlamaGenConfig:
 
     Attributes:
         codebook_size: Entries of the codebook.
-        codebook_embed_dim: Width of an entry.
-        codebook_l2_norm: Whether entries are compared by direction alone.
-        encoder_ch_mult: Multiples of `WIDTH`, a level each; every further one halves the grid.
-        z_channels: Channels before they are narrowed to an entry's.
+        codebook_embed_dim: Dimension of an entry.
+        codebook_l2_norm: Whether entries are compared by cosine.
+        encoder_ch_mult: Multiples of `WIDTH`, one per level; every level after the first halves
+            the grid.
+        z_channels: Channels before the projection to the dimension of an entry.
     """
 
     codebook_size: int = 16384
@@ -42,13 +43,13 @@ class LlamaGenConfig:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
-        """Take the sizes that a ``config.json`` names."""
+        """Read the sizes from a ``config.json``."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: config[name] for name in names if name in config})
 
     @property
     def stride(self) -> int:
-        """Side of the square of pixels that one id covers."""
+        """Side in pixels of the square that one id covers."""
         return int(2 ** (len(self.encoder_ch_mult) - 1))
 
 
@@ -68,10 +69,10 @@ class LlamaGenTokenizer(nn.Module):
         self.quantize.embedding = nn.Embedding(config.codebook_size, config.codebook_embed_dim)
 
     def states(self, images: torch.Tensor) -> torch.Tensor:
-        """Vectors whose nearest entries are the ids.
+        """Compute the vectors whose nearest codebook entries are the ids.
 
         Args:
-            images: (n, 3, height, width), in [-1, 1]; sides are multiples of the stride.
+            images: (n, 3, height, width), in [-1, 1]; both sides are multiples of the stride.
 
         Returns:
             (n, codebook_embed_dim, height / stride, width / stride).
@@ -103,7 +104,7 @@ class _Encoder(nn.Module):
 
 
 class _Level(nn.Module):
-    """Residual blocks at one resolution: with attention at the last, halved after all others."""
+    """Residual blocks at one resolution, with attention in the last level, else a downsampling."""
 
     def __init__(self, narrow: int, wide: int, is_last: bool) -> None:
         super().__init__()
@@ -136,7 +137,7 @@ class _Residual(nn.Module):
 
 
 class _Attention(nn.Module):
-    """One head of attention between all points."""
+    """Single-head self-attention between all positions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -151,7 +152,7 @@ class _Attention(nn.Module):
 
 
 class _Halving(nn.Module):
-    """A convolution of stride 2, padded at the right and below only, as VQGAN has it."""
+    """A convolution with stride 2, padded only at the right and at the bottom, as in VQGAN."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""TiTok's encoder: a picture as a short sequence of ids (arXiv 2406.07550, section 3.2).
+"""TiTok's encoder: an image as a short sequence of ids (arXiv 2406.07550, section 3.2).
 
-Written from the paper; parameters are named as in the public checkpoints, so that these load. What
-only drawing pictures needs (the decoder) is left out.
+Implemented from the paper, with parameter names as in the public checkpoints. The decoder is not
+implemented.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 SIZES = {"small": (512, 8, 8), "base": (768, 12, 12), "large": (1024, 24, 16)}
-"""Width, layers and heads of the vision transformer by the name that a configuration gives."""
+"""Name of a size in a configuration -> width, layers and heads of the vision transformer."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class TiTokConfig:
         image_size: Side of the pictures in pixels.
         patch_size: Side of a patch in pixels.
         size: One of `SIZES`.
-        tokens: Ids a picture.
+        tokens: Ids per image.
         codebook_size: Entries of the codebook.
-        code_dim: Width of an entry.
-        normalised: Whether entries are compared by direction alone.
-        legacy: Whether states are laid out as in the first public checkpoints, see `TiTok.states`.
+        code_dim: Dimension of an entry.
+        normalised: Whether entries are compared by cosine.
+        legacy: Whether states have the layout of the first public checkpoints, see `TiTok.states`.
     """
 
     image_size: int = 256
@@ -43,11 +43,11 @@ class TiTokConfig:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
-        """Take the sizes from a public checkpoint's ``config.json``.
+        """Read the sizes from a public checkpoint's ``config.json``.
 
         Raises:
-            KeyError: If it lacks one.
-            ValueError: If it describes a continuous tokenizer, or a size that there is not.
+            KeyError: If a size is missing.
+            ValueError: If it describes a continuous tokenizer, or the size is unknown.
         """
         model = config["model"]["vq_model"]
         if model.get("quantize_mode", "vq") != "vq":
@@ -83,7 +83,7 @@ class TiTok(nn.Module):
         self.quantize.embedding = nn.Embedding(config.codebook_size, config.code_dim)
 
     def states(self, images: torch.Tensor) -> torch.Tensor:
-        """Vectors whose nearest entries are the ids.
+        """Compute the vectors whose nearest codebook entries are the ids.
 
         Args:
             images: (n, 3, image_size, image_size), in [0, 1].
@@ -94,8 +94,8 @@ class TiTok(nn.Module):
         states = self.encoder(images, self.latent_tokens)
         count, tokens, width = states.shape
         if self.config.legacy:
-            # The first checkpoints were trained with (tokens, width) read as (width, tokens)
-            # without a transposition; the layer that follows has learnt that.
+            # The first checkpoints were trained with (tokens, width) reshaped to (width, tokens)
+            # instead of transposed; the next layer has learned this layout.
             columns = states.reshape(count, width, tokens)
         else:
             columns = states.transpose(1, 2)
@@ -103,7 +103,7 @@ class TiTok(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """A vision transformer over patches, a class token and the tokens that gather the picture."""
+    """A vision transformer over patches, a class token and the latent tokens."""
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Encoder(nn.Module):
         self.conv_out = nn.Conv2d(width, config.code_dim, 1)
 
     def forward(self, images: torch.Tensor, gathering: torch.Tensor) -> torch.Tensor:
-        """States of the gathering tokens: (n, tokens, width)."""
+        """Compute the states of the latent tokens: (n, tokens, width)."""
         count = len(images)
         patches = self.patch_embed(images).flatten(2).transpose(1, 2)
         summary = self.class_embedding.expand(count, -1, -1)
@@ -134,7 +134,7 @@ class _Encoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention, then a perceptron; each reads normalised states and adds to them."""
+    """A pre-norm transformer block: attention, then an MLP."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

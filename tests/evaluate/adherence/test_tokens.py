@@ -86,7 +86,7 @@ def test_z_without_tokens_or_of_another_grid_is_unknown(reader, images):
 def test_the_workspaces_tokenizer_serves_if_it_made_the_tokens(workspace):
     workspace = replace(workspace, settings=override(workspace.settings, SETTINGS))
     told = Told()
-    assert retokenizer(workspace, told) is None and "holds no tokenizer" in told.said[-1]
+    assert retokenizer(workspace, told) is None and "has no tokenizer" in told.said[-1]
     write_scenes(workspace, 20, seed=3, size=16)
     train_tokenizer(workspace)
     extract(workspace, ["tokens"])
