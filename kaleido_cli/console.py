@@ -105,6 +105,15 @@ def show_counts(summary: Any, noun: str, limit: int = 5) -> None:
         line(f"  and {rest:,} more: `kaleido status --failed` names them all")
 
 
+def show_gain(gain: Any) -> None:
+    """Print what choosing from a pool of z gained in spread, and what it cost in likelihood."""
+    line(
+        f"  chosen from {gain.pool:,}: spread {gain.spread:.2f} in place of "
+        f"{gain.spread_of_first:.2f}, {gain.nats:.3f} nats a token in place of "
+        f"{gain.nats_of_first:.3f}"
+    )
+
+
 def show_records(records: Sequence[Any]) -> None:
     """Print records: key, split and caption, and each latent on a line of its own."""
     for record in records:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.captions import open_for_captions
 from kaleido_cli.flags import settings_of
 from kaleido_cli.options import JsonOption, WorkspaceOption
-from kaleido_cli.sample import open_for_captions
 from pipelines.core.errors import KaleidoError
 
 if TYPE_CHECKING:

@@ -41,6 +41,16 @@ ZOption = Annotated[
         autocompletion=complete_kinds,
     ),
 ]
+DiverseOption = Annotated[
+    int | None,
+    typer.Option(
+        "--diverse",
+        min=1,
+        metavar="POOL",
+        help="Draw POOL z for each caption and keep the n that differ most.",
+        show_default=False,
+    ),
+]
 
 
 def open_workspace(

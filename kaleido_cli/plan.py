@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.captions import captions_of, open_for_captions
 from kaleido_cli.flags import settings_of
-from kaleido_cli.options import JsonOption, WorkspaceOption, ZOption, split_names
-from kaleido_cli.sample import captions_of, open_for_captions
+from kaleido_cli.options import DiverseOption, JsonOption, WorkspaceOption, ZOption, split_names
 
 app = typer.Typer(add_completion=False)
 
@@ -27,15 +27,7 @@ def plan(
         typer.Option("--captions", metavar="FILE", help="A file with one caption a line, or -."),
     ] = None,
     z: ZOption = None,
-    diverse: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="POOL",
-            help="Draw POOL z for each caption and keep the n that differ most.",
-            show_default=False,
-        ),
-    ] = None,
+    diverse: DiverseOption = None,
     target: Annotated[
         str, typer.Option("--to", metavar="FORMAT", help="The format; see `kaleido z formats`.")
     ] = "kaleido.z",
@@ -80,12 +72,7 @@ def _render(summary: Any) -> None:
     for group in summary.captions:
         console.line(f"{group.caption}: {len(group.plans):,} plans")
         if group.gain is not None:
-            gain = group.gain
-            console.line(
-                f"  chosen from {gain.pool:,}: spread {gain.spread:.2f} in place of "
-                f"{gain.spread_of_first:.2f}, {gain.nats:.3f} nats a token in place of "
-                f"{gain.nats_of_first:.3f}"
-            )
+            console.show_gain(group.gain)
     console.line(f"z of {', '.join(summary.z_kinds)} by the {summary.source} prior")
     console.line(f"Documents: {summary.folder / summary.files[0]}" + _more(len(summary.files)))
     console.line(f"Sheet: {summary.sheet}")

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import select
-import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.captions import captions_of, open_for_captions
 from kaleido_cli.completion import complete_samples
-from kaleido_cli.flags import changes_of, settings_of
+from kaleido_cli.flags import settings_of
 from kaleido_cli.options import (
+    DiverseOption,
     JsonOption,
     WorkspaceOption,
     ZOption,
-    open_workspace,
     require_local,
     split_names,
 )
-from pipelines.core.compute import choose_device
-from pipelines.core.errors import InputMissing
 from pipelines.core.files import require_new
 from pipelines.models.registry import uses_own_models
-from pipelines.workspace.config import override
-from pipelines.workspace.settings import Settings
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
@@ -39,9 +31,6 @@ app = typer.Typer(add_completion=False)
 
 NAMED = 8
 """Unknown words that a warning names."""
-
-WAIT_SECONDS = 1.0
-"""How long a pipe may stay silent before we take it that nobody writes to it."""
 
 
 @app.command(
@@ -73,6 +62,7 @@ def sample(
         ),
     ] = None,
     z: ZOption = None,
+    diverse: DiverseOption = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -95,10 +85,12 @@ def sample(
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
+    if diverse is not None and baseline:
+        raise typer.BadParameter("--diverse chooses among z, and a baseline has none.")
     opened = open_for_captions(context, workspace, has_captions=bool(caption or captions or from_z))
     if from_z is not None:
-        if captions is not None or z is not None or baseline:
-            raise typer.BadParameter("--from-z excludes --captions, --z and --baseline.")
+        if captions is not None or z is not None or baseline or diverse is not None:
+            raise typer.BadParameter("--from-z excludes --captions, --z, --diverse and --baseline.")
         _draw_given(opened, from_z, caption, out or name, as_json)
         return
     asked = captions_of(caption, captions, opened.settings.data.max_caption)
@@ -109,16 +101,16 @@ def sample(
     if asked and not uses_own_models(opened):
         _warn_of_unknown_words(asked)
 
+    place, kinds, progress = out or name, split_names(z), console.ConsoleProgress()
+    if diverse is not None:
+        from pipelines.plan.pictures import sample_diverse
+
+        chosen = sample_diverse(opened, asked, diverse, place, kinds, progress)
+        console.show(chosen, as_json, _render_diverse)
+        return
     from pipelines.sample.run import sample as draw
 
-    summary = draw(
-        opened,
-        asked,
-        name=out or name,
-        baseline=baseline,
-        z_kinds=split_names(z),
-        progress=console.ConsoleProgress(),
-    )
+    summary = draw(opened, asked, name=place, baseline=baseline, z_kinds=kinds, progress=progress)
     console.show(summary, as_json, _render)
 
 
@@ -135,25 +127,6 @@ def _draw_given(
     console.show(summary, as_json, _render)
 
 
-def open_for_captions(context: typer.Context, path: Path | None, has_captions: bool) -> Workspace:
-    """Open the workspace; the embedded models need none, so the current folder will do."""
-    from pipelines.workspace.workspace import Workspace
-
-    try:
-        return open_workspace(context, path)
-    except InputMissing as error:
-        if path is not None or not (has_captions or is_piped()):
-            raise InputMissing(
-                error.what,
-                error.why,
-                'Give a caption for the embedded models, `kaleido sample "two circles and a '
-                'star"`, or run `kaleido init PATH` to make a workspace.',
-            ) from error
-    settings = override(Settings(), changes_of(context))
-    choose_device(settings.compute.device)
-    return Workspace(Path.cwd(), settings)
-
-
 def _warn_of_unknown_words(captions: Sequence[str]) -> None:
     from pipelines.scenes.captions import unknown_words
 
@@ -166,43 +139,11 @@ def _warn_of_unknown_words(captions: Sequence[str]) -> None:
         )
 
 
-def captions_of(caption: str | None, path: str | None, limit: int) -> list[str] | None:
-    """Return the captions that the user gives, or None where there are none."""
-    from pipelines.data.caption_files import clean_caption, read_captions
-
-    if caption is not None and path is not None:
-        raise typer.BadParameter("give a CAPTION or --captions, not both.")
-    if caption is not None:
-        return [clean_caption(caption, "caption", limit)]
-    if path == "-" or (path is None and is_piped()):
-        return read_captions(sys.stdin.buffer, "standard input", limit)
-    if path is None:
-        return None
-    with Path(path).open("rb") as file:
-        return read_captions(file, path, limit)
-
-
-def is_piped() -> bool:
-    """Tell whether standard input is a file or pipe with something in it.
-
-    A program that starts us may leave us an open pipe into which nobody ever writes, so a silent
-    one is not waited for; the user is told.
-    """
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-        if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _has_spoken()):
-            return bool(cast(io.BufferedReader, sys.stdin.buffer).peek(1))
-    return False
-
-
-def _has_spoken() -> bool:
-    if select.select([sys.stdin], [], [], WAIT_SECONDS)[0]:
-        return True
-    console.say(
-        f"Nothing has come through the pipe for {WAIT_SECONDS:g} s: standard input is not read. "
-        "To wait for it, say --captions -."
-    )
-    return False
+def _render_diverse(summary: Any) -> None:
+    for choice in summary.choices:
+        console.line(choice.caption)
+        console.show_gain(choice.gain)
+    _render(summary)
 
 
 def _render(summary: Any) -> None:

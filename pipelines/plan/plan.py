@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipelines.core.errors import KaleidoError
 from pipelines.documents.document import Document
 from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
@@ -61,6 +62,13 @@ class Gain:
     spread_of_first: float
     nats: float
     nats_of_first: float
+
+
+def require_pool(pool: int, count: int) -> None:
+    """Raise KaleidoError unless a pool holds as many z as are to be chosen from it."""
+    if pool < count:
+        why = f"{pool} are fewer than the {count} to choose."
+        raise KaleidoError("--diverse", why, "Give several times --n.", code="bad-option")
 
 
 def plan(

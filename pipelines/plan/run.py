@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.core.contact_sheet import contact_sheet
-from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
@@ -22,7 +21,7 @@ from pipelines.models.device import compute_device
 from pipelines.models.metadata import METADATA, read_metadata
 from pipelines.models.prior import Prior
 from pipelines.models.registry import sampling_source
-from pipelines.plan.plan import Gain, Plan, plan
+from pipelines.plan.plan import Gain, Plan, plan, require_pool
 from pipelines.sample.folder import new_folder
 from pipelines.workspace.workspace import Workspace
 
@@ -94,9 +93,8 @@ def plan_captions(
             or `name` is taken.
     """
     settings = workspace.settings.sample
-    if pool is not None and pool < settings.n:
-        why = f"{pool} are fewer than the {settings.n} to choose."
-        raise KaleidoError("--diverse", why, "Give several times --n.", code="bad-option")
+    if pool is not None:
+        require_pool(pool, settings.n)
     writer = writable(dialect)
     source = sampling_source(workspace)
     prior = Prior.load(source.folder("prior"))

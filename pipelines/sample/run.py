@@ -24,7 +24,7 @@ from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import Sample, draw, draw_from_z
 from pipelines.sample.folder import new_folder
-from pipelines.sample.requests import name_of, read_requests
+from pipelines.sample.requests import ZRequest, name_of, read_requests
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
@@ -107,22 +107,46 @@ def sample(
         KaleidoError: If `name` is taken, or an option does not fit the model.
     """
     settings = settings or workspace.settings.sample
-    asked = list(captions) if captions is not None else _some_captions(workspace, progress)
-    if any(not caption.strip() for caption in asked):
-        raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
-    bundle = load_bundle(workspace, baseline)
-    if z_kinds is not None:
-        bundle = bundle.drawing(z_kinds)
-    if bundle.source == "embedded":
-        progress.message(
-            "The embedded models draw, for there are no trained ones here. They know scenes of one "
-            "to three simple shapes."
-        )
+    asked = captions_to_draw(workspace, captions, progress)
+    bundle = open_bundle(workspace, baseline, z_kinds, progress)
     groups = [
         SampleGroup(caption, settings.n, partial(draw, bundle, caption, settings))
         for caption in asked
     ]
     return _write(workspace, bundle, groups, settings, name, asked[0], progress)
+
+
+def captions_to_draw(
+    workspace: Workspace, captions: Sequence[str] | None, progress: Progress = SILENT
+) -> list[str]:
+    """Return the captions, or if None some held-out ones of the workspace's data.
+
+    Raises:
+        InputMissing: If no caption is given and the workspace has none.
+        KaleidoError: If a caption is empty.
+    """
+    asked = list(captions) if captions is not None else _some_captions(workspace, progress)
+    if any(not caption.strip() for caption in asked):
+        raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
+    return asked
+
+
+def open_bundle(
+    workspace: Workspace,
+    baseline: bool = False,
+    z_kinds: Sequence[str] | None = None,
+    progress: Progress = SILENT,
+) -> Bundle:
+    """Load the models, restricted to kinds of z, and tell if they are the embedded ones."""
+    bundle = load_bundle(workspace, baseline)
+    if z_kinds is not None:
+        bundle = bundle.drawing(z_kinds)
+    if bundle.source == "embedded":
+        progress.message(
+            "The workspace has no trained models, so the embedded ones draw. They know scenes of "
+            "one to three simple shapes."
+        )
+    return bundle
 
 
 def sample_from_z(
@@ -154,13 +178,38 @@ def sample_from_z(
         progress.message(f"Picture {number}: {loss.path} is left out of z. {loss.why}")
     if (rest := len(requests.lost) - SHOWN_LOSSES) > 0:
         progress.message(f"{rest:,} more values are left out of z.")
+    return sample_requests(
+        workspace, bundle, requests.items, settings, name, name_of(source), progress
+    )
+
+
+def sample_requests(
+    workspace: Workspace,
+    bundle: Bundle,
+    requests: Sequence[ZRequest],
+    settings: SampleSettings,
+    name: str | Path | None,
+    default_name: str,
+    progress: Progress = SILENT,
+) -> SampleSummary:
+    """Draw given z into ``samples/NAME``, each with the noise of its number.
+
+    Args:
+        workspace: Holds ``samples``.
+        bundle: The models.
+        requests: One per picture; neighbours with one caption are drawn together.
+        settings: How to draw; ``n``, ``temperature`` and ``top_p`` have no effect.
+        name: As for `sample`.
+        default_name: What the folder's name is made from if `name` is None.
+        progress: Receives messages and progress.
+    """
     groups = []
-    for asked, items in groupby(requests.items, key=attrgetter("caption")):
+    for asked, items in groupby(requests, key=attrgetter("caption")):
         chosen = list(items)
         texts, indices = [item.z for item in chosen], [item.index for item in chosen]
         again = partial(draw_from_z, bundle, asked, texts, settings, indices)
         groups.append(SampleGroup(asked, len(chosen), again))
-    return _write(workspace, bundle, groups, settings, name, name_of(source), progress)
+    return _write(workspace, bundle, groups, settings, name, default_name, progress)
 
 
 def _write(

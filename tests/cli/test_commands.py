@@ -375,7 +375,7 @@ def test_a_pipe_counts_only_if_something_is_in_it(given, piped):
             os.write(write_end, given)
             os.close(write_end)
         done = subprocess.run(
-            [sys.executable, "-c", "from kaleido_cli.sample import is_piped; print(is_piped())"],
+            [sys.executable, "-c", "from kaleido_cli.captions import is_piped; print(is_piped())"],
             stdin=read_end,
             capture_output=True,
             text=True,

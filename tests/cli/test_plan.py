@@ -41,3 +41,16 @@ def test_choosing_says_what_it_gains_and_costs(invoke, tmp_path, monkeypatch):
     assert "chosen from 24: spread" in out and "nats a token" in out
     assert "fewer" in invoke(*plan, "--diverse", "2", code=1).err
     assert "caption" in invoke("plan", "--n", "2", code=1).err
+
+
+def test_samples_are_chosen_as_plans_are(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ("a star", "--n", "2", "--z", "palette", "--diverse", "8")
+    plans = json.loads(invoke("plan", *asked, "--out", "p", "--json").out)["captions"][0]
+    sample = ("sample", *asked, "--steps", "1", "--out")
+    summary = json.loads(invoke(*sample, "s", "--json").out)
+    assert summary["samples"] == 2 and summary["choices"][0]["gain"] == plans["gain"]
+    assert summary["choices"][0]["indices"] == [each["index"] for each in plans["plans"]]
+    assert "chosen from 8: spread" in invoke(*sample, "t").out
+    assert "baseline" in invoke(*sample, "u", "--baseline", code=2).err
+    assert "--diverse" in invoke("sample", "--from-z", "p", "--diverse", "8", code=2).err

@@ -1,0 +1,81 @@
+"""Pictures of a varied choice of z: plans are chosen first, and only those are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.progress import SILENT, Progress
+from pipelines.plan.plan import Gain, plan, require_pool
+from pipelines.sample.requests import ZRequest
+from pipelines.sample.run import SampleSummary, captions_to_draw, open_bundle, sample_requests
+from pipelines.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The z that were chosen for one caption.
+
+    Attributes:
+        caption: The caption.
+        indices: Their numbers in the pool, in the order in which they were chosen.
+        gain: What the choice gained and cost.
+    """
+
+    caption: str
+    indices: list[int]
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class DiverseSummary(SampleSummary):
+    """The outcome of `sample_diverse`.
+
+    Attributes:
+        choices: One a caption.
+    """
+
+    choices: list[Choice]
+
+
+def sample_diverse(
+    workspace: Workspace,
+    captions: Sequence[str] | None,
+    pool: int,
+    name: str | Path | None = None,
+    z_kinds: Sequence[str] | None = None,
+    progress: Progress = SILENT,
+) -> DiverseSummary:
+    """Draw `pool` z for each caption, choose those that differ most, and draw their pictures.
+
+    Picture and z are those of `pipelines.sample.run.sample` with n = `pool`: each z keeps the noise
+    of its own number, which ``samples.jsonl`` lists as ``index``.
+
+    Args:
+        workspace: Its ``[sample]`` settings say how many to choose (``n``), and how to draw.
+        captions: The captions; None takes held-out captions of the workspace's data.
+        pool: How many z to choose from, at least ``n``.
+        name: As for `pipelines.sample.run.sample`.
+        z_kinds: Kinds of z to draw; None for the model's usual ones.
+        progress: Receives messages and progress.
+
+    Raises:
+        InputMissing: If there is no caption.
+        KaleidoError: If the pool is too small, `name` is taken, or a kind does not fit the model.
+    """
+    settings = workspace.settings.sample
+    require_pool(pool, settings.n)
+    asked = captions_to_draw(workspace, captions, progress)
+    bundle = open_bundle(workspace, False, z_kinds, progress)
+    requests: list[ZRequest] = []
+    choices: list[Choice] = []
+    with progress.task("plans", len(asked), "caption") as advance:
+        for caption in asked:
+            plans, gain = plan(bundle.prior, caption, bundle.z_kinds, settings, pool)
+            assert gain is not None  # a pool was given
+            requests += [ZRequest(caption, each.z, each.index) for each in plans]
+            choices.append(Choice(caption, [each.index for each in plans], gain))
+            advance(1)
+    drawn = sample_requests(workspace, bundle, requests, settings, name, asked[0], progress)
+    return DiverseSummary(**vars(drawn), choices=choices)
