@@ -15,8 +15,9 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.documents.convert import FileReport, read_files
 from pipelines.documents.dialects.base import Context
-from pipelines.documents.document import Document, Image
+from pipelines.documents.document import MAX_TEXT, Document, Image
 from pipelines.documents.placement import Placement, place
+from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import (
     Manifest,
     RowOutcome,
@@ -82,7 +83,8 @@ def annotate(
 
     Raises:
         InputMissing: If the workspace has no data, or a path does not exist.
-        KaleidoError: If two documents have one key, or no document belongs to a record.
+        KaleidoError: If two documents have one key, no document belongs to a record, or a file in
+            the way is not ours (``would-overwrite``).
     """
     shards = workspace.data_shards()
     if not shards:
@@ -100,8 +102,12 @@ def annotate(
                 advance(1)
         # Before anything is written: a wrong format must not replace layouts that are right.
         _require_some(summary, paths, documents, shards)
+        folder = workspace.latents(LAYOUTS)
+        journal = Journal(folder, workspace.latents_journal(LAYOUTS))
+        journal.begin(folder / shard.name for shard in found)
         for shard, rows in found.items():
             _write(workspace, shard, rows, {"dialect": dialect, "documents": mark})
+            journal.end(folder / shard.name)
     left = [name for name in documents if name not in used]
     summary.unused, summary.unused_count = left[:10], len(left)
     return summary
@@ -174,7 +180,9 @@ def _placed(document: Document, record: Record, fit: str) -> Document | str:
                 f"the annotation is of a picture of {size.width} x {size.height} pixels, and this "
                 f"one has {original[0]} x {original[1]}"
             )
-    captioned = document.model_copy(update={"key": record.key, "caption": record.caption[:4000]})
+    captioned = document.model_copy(
+        update={"key": record.key, "caption": record.caption[:MAX_TEXT]}
+    )
     placement = Placement.of_fit(original[0], original[1], fit)
     return place(captioned, placement, Image(width=width, height=height))
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
 
-from pipelines.core.files import remove_leftovers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import StageGroup, kinds_of
 from pipelines.engines.base import Engine
 from pipelines.engines.pace import Pace, write_pace
 from pipelines.engines.tasks import WHOLE, Part, ShardTask, passes, plan_pass, specs_of
+from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import count_outcomes, read_rows
 from pipelines.workspace.workspace import Workspace
 
@@ -70,8 +70,9 @@ def run_stages(
 
     Raises:
         InputMissing: If the data or an input kind is missing; names the command that makes it.
-        KaleidoError: If another process writes this part of one of the kinds, an input shard is
-            damaged, a stage breaks its contract or stops, a worker dies, or the disk is full.
+        KaleidoError: If another process writes this part of one of the kinds, a file in the way is
+            not ours (``would-overwrite``), an input shard is damaged, a stage breaks its contract
+            or stops, a worker dies, or the disk is full.
     """
     return [
         summary
@@ -89,11 +90,11 @@ def _run_pass(
     part: Part,
 ) -> list[RunSummary]:
     kinds = kinds_of(stages)
+    name = "" if part.is_whole else f"{part.number}-of-{part.count}"
     with ExitStack() as locks:
         for kind in kinds:
-            name = "" if part.is_whole else f"{part.number}-of-{part.count}"
             locks.enter_context(workspace.lock(f"latents/{kind}", name))
-            remove_leftovers(workspace.latents(kind), lambda path: part.is_whole or part.has(path))
+        journals = {kind: _journal(workspace, kind, part, name) for kind in kinds}
         tasks = plan_pass(workspace, specs_of(stages), retry_failed, part=part)
         _warn_of_unfinished(workspace, progress)
         pending = [task for task in tasks if task.pending]
@@ -102,11 +103,44 @@ def _run_pass(
         start = monotonic()
         with progress.task(f"extract {', '.join(kinds)}", total, "record", done) as advance:
             if pending:
+                _begin(workspace, journals, pending)
                 engine.run(workspace, stages, pending, advance)
+        _end(workspace, journals, tasks, part)
         if pending and not retry_failed and part.is_whole:
             used = min(engine.workers, len(pending))
             write_pace(workspace, kinds, Pace(total - done, monotonic() - start, used))
         return [_summarise(workspace, kind, tasks) for kind in kinds]
+
+
+def _journal(workspace: Workspace, kind: str, part: Part, name: str) -> Journal:
+    """Open a kind's journal, and check that no file of the user's is in the way."""
+    folder = workspace.latents(kind)
+    journal = Journal(
+        folder,
+        workspace.latents_journal(kind, name),
+        workspace.latents_journals(kind),
+        lambda path: part.is_whole or part.has(path),
+    )
+    journal.check(folder / path.name for path in workspace.data_shards() if part.has(path))
+    return journal
+
+
+def _begin(
+    workspace: Workspace, journals: Mapping[str, Journal], pending: Sequence[ShardTask]
+) -> None:
+    for kind, journal in journals.items():
+        names = [task.data_shard.name for task in pending if kind in task.pending]
+        journal.begin(workspace.latents(kind) / name for name in names)
+
+
+def _end(
+    workspace: Workspace, journals: Mapping[str, Journal], tasks: Sequence[ShardTask], part: Part
+) -> None:
+    for kind, journal in journals.items():
+        journal.end(*(workspace.latents(kind) / task.data_shard.name for task in tasks))
+        if part.is_whole:  # all shards of all parts are finished now
+            for left in workspace.latents_journals(kind):
+                left.unlink(missing_ok=True)
 
 
 def _warn_of_unfinished(workspace: Workspace, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -34,24 +34,32 @@ class Journal:
     Args:
         folder: The folder of the shards.
         path: The journal file, outside of `folder`.
+        others: Journals of earlier runs over other parts of the folder; they are only read.
+        of: Whether temporary files that were to become a file may be removed.
     """
 
-    def __init__(self, folder: Path, path: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        path: Path,
+        others: Iterable[Path] = (),
+        of: Callable[[Path], bool] = lambda target: True,
+    ) -> None:
         self._folder, self._path = folder, path
         self._open = _read(path)
-        remove_leftovers(folder)
+        self._known = self._open.union(*map(_read, others))
+        remove_leftovers(folder, of)
 
     def owns(self, shard: Path) -> bool:
         """Return whether Kaleido wrote the files of a shard."""
-        return shard.stem in self._open or is_claimed(shard)
+        return shard.stem in self._open | self._known or is_claimed(shard)
 
-    def begin(self, shards: Iterable[Path]) -> None:
-        """Record that shards are about to be written or removed.
+    def check(self, shards: Iterable[Path]) -> None:
+        """Check that no file of the user has the name of a file of these shards.
 
         Raises:
-            KaleidoError: If a file of the user is in the way (``would-overwrite``).
+            KaleidoError: If one has (``would-overwrite``).
         """
-        shards = list(shards)
         foreign = [file for shard in shards if not self.owns(shard) for file in shard_files(shard)]
         if foreign:
             names = ", ".join(file.name for file in foreign)
@@ -61,12 +69,21 @@ class Journal:
                 "Move your own files to another folder, and delete those of an older version.",
                 "would-overwrite",
             )
+
+    def begin(self, shards: Iterable[Path]) -> None:
+        """Record that shards are about to be written or removed.
+
+        Raises:
+            KaleidoError: If a file of the user is in the way (``would-overwrite``).
+        """
+        shards = list(shards)
+        self.check(shards)
         self._open.update(shard.stem for shard in shards)
         self._write()
 
-    def end(self, shard: Path) -> None:
-        """Record that a shard is finished: it has a manifest or was removed."""
-        self._open.discard(shard.stem)
+    def end(self, *shards: Path) -> None:
+        """Record that shards are finished: each has a manifest or was removed."""
+        self._open.difference_update(shard.stem for shard in shards)
         self._write()
 
     def remove(self, shard: Path) -> None:

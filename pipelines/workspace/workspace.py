@@ -106,6 +106,20 @@ class Workspace:
         """Journal of the data shards that are being written."""
         return self.root / LOCKS / "data.journal"
 
+    def latents_journal(self, kind: str, part: str = "") -> Path:
+        """Return the journal of a kind's shards that are being written.
+
+        Args:
+            kind: The kind, or `LAYOUTS`.
+            part: As for `lock`; each part keeps a journal of its own.
+        """
+        return self.root / LOCKS / f"{_file_name(_latents(kind), part)}.journal"
+
+    def latents_journals(self, kind: str) -> list[Path]:
+        """Return the journals that runs over any part have left."""
+        whole = self.latents_journal(kind)
+        return sorted([whole, *whole.parent.glob(f"{whole.stem}.part-*.journal")])
+
     @property
     def downloads(self) -> Path:
         """Downloaded files, unchanged."""
@@ -167,6 +181,13 @@ class Workspace:
         Raises:
             KaleidoError: If another process is writing there (``locked``).
         """
-        name = purpose.replace("/", "-") + (f".part-{part}" if part else "")
-        with lock(self.root / LOCKS / f"{name}.lock", purpose):
+        with lock(self.root / LOCKS / f"{_file_name(purpose, part)}.lock", purpose):
             yield
+
+
+def _latents(kind: str) -> str:
+    return LAYOUTS if kind == LAYOUTS else f"latents/{kind}"
+
+
+def _file_name(purpose: str, part: str) -> str:
+    return purpose.replace("/", "-") + (f".part-{part}" if part else "")

@@ -294,7 +294,8 @@ def test_progress_counts_records_and_what_was_done_before(workspace, write_data,
         [("extract palette", 10, "record", 0)],
         [2, 2, 1, 2, 2, 1],
     )
-    (workspace.latents("palette") / "000001.json").unlink()
+    for path in workspace.latents("palette").glob("000001.*"):
+        path.unlink()
     run_stage(workspace, MeanColour(), workers=2, progress=(second := Recorder()))
     assert (second.tasks, sum(second.steps)) == ([("extract palette", 10, "record", 5)], 5)
 

@@ -15,7 +15,11 @@ from PIL import Image
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import temporary_path
+from pipelines.data.annotate import annotate
 from pipelines.data.folder import write_folder
+from pipelines.documents.dialects.base import Context
+from pipelines.engines import work
+from pipelines.engines.tasks import Part
 from pipelines.extract.run import extract
 from pipelines.train.prior import train_prior
 from pipelines.workspace.clean import clean
@@ -86,6 +90,62 @@ def test_a_whole_run_and_its_repetition_touch_no_foreign_file(tiny, tmp_path):
     extract(tiny, ("palette",))
     clean(tiny, remove=True)
     assert foreign(tiny, outside) == before
+
+
+SHARD = {"tar": b"my backup", "parquet": b"my table", "json": b'{"mine": 1}'}
+
+
+@pytest.mark.parametrize("suffix", SHARD)
+@pytest.mark.parametrize("part", ["1/1", "1/2"])
+def test_extraction_replaces_no_file_that_is_not_its_own(tiny, write_data, records, suffix, part):
+    write_data(records, 5)
+    mine = tiny.latents("palette") / f"000000.{suffix}"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(SHARD[suffix])
+    for retry in (False, True):
+        with pytest.raises(KaleidoError) as caught:
+            extract(tiny, ("palette",), retry_failed=retry, part=Part.parse(part))
+        assert caught.value.code == "would-overwrite"
+        assert list(mine.parent.iterdir()) == [mine]
+        assert mine.read_bytes() == SHARD[suffix]
+
+
+def test_annotations_replace_no_file_that_is_not_ours(tiny, write_data, records, tmp_path):
+    write_data(records, 5)
+    mine = tiny.root / "layouts" / "000001.tar"
+    mine.parent.mkdir()
+    mine.write_bytes(b"my backup")
+    (tmp_path / "r001.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(KaleidoError) as caught:
+        annotate(tiny, [tmp_path / "r001.txt"], "yolo", Context(width=16, height=16))
+    assert caught.value.code == "would-overwrite"
+    assert [path.read_bytes() for path in mine.parent.iterdir()] == [b"my backup"]
+
+
+@pytest.mark.parametrize(("killed", "again"), [("1/2", "1/2"), ("1/2", "1/1"), ("1/1", "2/2")])
+def test_what_a_killed_extraction_left_is_replaced(
+    tiny, write_data, records, monkeypatch, killed, again
+):
+    """A kill between tar and manifest leaves a tar that no manifest names."""
+    write_data(records, 5)
+    extract(tiny, ("palette",))
+    folder = tiny.latents("palette")
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        path.unlink()
+
+    def kill(*arguments):
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "write_manifest", kill)
+        with pytest.raises(SystemExit):
+            extract(tiny, ("palette",), part=Part.parse(killed))
+    assert [path.name for path in folder.iterdir()] == ["000000.tar"]
+    extract(tiny, ("palette",), part=Part.parse(again))
+    extract(tiny, ("palette",))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert list((tiny.root / ".locks").glob("*.journal")) == []
 
 
 def test_training_refuses_a_folder_that_is_not_a_model_before_it_starts(tiny, tmp_path):
