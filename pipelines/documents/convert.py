@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
@@ -13,6 +15,9 @@ from pipelines.documents.dialects.base import Context
 from pipelines.documents.dialects.registry import dialect, writable
 from pipelines.documents.document import Document, Lost, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
+
+MAX_NAME = 255
+"""Bytes of a file name that the usual file systems allow."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def convert(
     _require_keys(documents)
     written = writer.write(documents)
     lost = require_allowed(target, written.lost, allowed)
-    targets = [out / name for name in written.files]
+    targets = [_inside(out, name) for name in written.files]
     if existing := [path for path in targets if path.exists()]:
         raise KaleidoError(
             str(existing[0]),
@@ -135,6 +140,24 @@ def _files(paths: Sequence[Path], suffix: str) -> Iterator[Path]:
             yield path
         else:
             raise InputMissing(str(path), "there is no such file or folder.")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of a file to write, whose name comes from a document's key.
+
+    A key may name a folder below, as in ``train/0001``, but nothing outside.
+    """
+    parts = re.split(r"[/\\]", name)
+    leaves = PureWindowsPath(name).drive or {"", ".", ".."} & set(parts)
+    odd = any(unicodedata.category(char) == "Cc" for char in name)
+    if leaves or odd or any(len(part.encode()) > MAX_NAME for part in parts):
+        raise KaleidoError(
+            ascii(name[:80]),
+            "a document's key gives this file name, which does not fit into a folder.",
+            "Give the document another key.",
+            code="bad-data",
+        )
+    return folder / name
 
 
 def _with_losses(document: Document, problems: Sequence[Problem]) -> Document:

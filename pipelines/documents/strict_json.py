@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,9 +78,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    keys = [key for key, _ in pairs]
+    counts = Counter(key for key, _ in pairs)
     marked = _Duplicate(found)
-    marked.twice = tuple(key for key in found if keys.count(key) > 1)
+    marked.twice = tuple(key for key, count in counts.items() if count > 1)
     return marked
 
 

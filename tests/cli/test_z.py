@@ -2,7 +2,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from pipelines.core.errors import KaleidoError
+from pipelines.documents.convert import convert
 
 ROOT = Path(__file__).parents[1] / "documents"
 KITE = str(ROOT / "kite.z.json")
@@ -35,6 +39,31 @@ def test_convert_asks_before_anything_is_lost(invoke, tmp_path):
     target = ("--to", "kaleido.z", "--out", str(tmp_path / "z"))
     invoke("z", "convert", str(out / "a.txt"), "--from", "yolo", *names, *target)
     assert '"label":"kite"' in (tmp_path / "z" / "documents.z.jsonl").read_text()
+
+
+KEYS = (
+    "../evil", "a/../../evil", "/{out}/../evil", "..\\evil", "C:\\evil", "C:evil", "a//b", "./a",
+    "a\nb", "a\0b", "\x1b[2J", "é" * 130,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("target", ["yolo", "prose", "bbox", "labelme", "voc", "ideogram4", "fibo"])
+def test_no_key_leads_out_of_the_folder(tmp_path, key, target):
+    form = json.loads(Path(KITE).read_text()) | {"key": key.format(out=tmp_path)}
+    (tmp_path / "a.z.json").write_text(json.dumps(form))
+    with pytest.raises(KaleidoError) as caught:
+        convert([tmp_path / "a.z.json"], "kaleido.z", target, tmp_path / "new" / "out", ["all"])
+    assert caught.value.code == "bad-data"
+    assert caught.value.what.isascii() and caught.value.what.isprintable()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.z.json"]
+
+
+def test_a_key_may_name_a_folder_below(tmp_path):
+    form = json.loads(Path(KITE).read_text()) | {"key": "train/0001"}
+    (tmp_path / "a.z.json").write_text(json.dumps(form))
+    convert([tmp_path / "a.z.json"], "kaleido.z", "prose", tmp_path / "out", ["all"])
+    assert (tmp_path / "out" / "train" / "0001.txt").is_file()
 
 
 def test_a_faulty_file_is_not_converted_in_part(invoke, tmp_path):

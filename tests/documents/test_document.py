@@ -1,10 +1,11 @@
 import json
 import math
+import time
 from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.documents.document import (
@@ -15,6 +16,7 @@ from pipelines.documents.document import (
     read_document,
 )
 from pipelines.documents.problems import InvalidDocument
+from pipelines.documents.strict_json import parse
 
 EXAMPLE = (Path(__file__).parent / "kite.z.json").read_text("utf-8").strip()
 MINIMAL = {"format": "kaleido.z", "version": 1}
@@ -152,6 +154,7 @@ documents = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents)
 def test_every_document_survives_its_own_text(document):
     text = document.to_json()
@@ -208,3 +211,11 @@ hostile = st.recursive(
 def test_whatever_json_is_given_it_is_read_or_its_problems_are_listed(value):
     form = MINIMAL | value if isinstance(value, dict) else value
     codes(json.dumps(form))
+
+
+def test_repeated_keys_are_found_in_time_that_grows_with_their_number():
+    text = "{" + ",".join(f'"k{number // 2}":0' for number in range(200_000)) + "}"
+    start = time.perf_counter()
+    _, problems = parse(text)
+    assert time.perf_counter() - start < 20
+    assert len(problems) == 100_000 and {problem.code for problem in problems} == {"duplicate-key"}
