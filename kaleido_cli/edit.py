@@ -39,10 +39,18 @@ class EditCommand(settings_of()):  # type: ignore[misc]  # a class made from the
         while rest:
             joined.append(rest.pop(0))
             count = WORDS.get(joined[-1], 0)
-            if count and rest and len(shlex.split(rest[0])) != count:
+            if count and rest and not _has_words(rest[0], count):
                 joined.append(shlex.join(rest[:count]))
                 del rest[:count]
         return super().parse_args(ctx, joined)
+
+
+def _has_words(text: str, count: int) -> bool:
+    """Return whether a text is so many words, quoted as in a shell."""
+    try:
+        return len(shlex.split(text)) == count
+    except ValueError:  # an apostrophe, as in "the king's hat"
+        return False
 
 
 @app.command(cls=EditCommand, epilog="Example: kaleido edit stars/0000-0003 --move star 200 -100")

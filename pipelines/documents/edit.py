@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
 from pipelines.core.errors import KaleidoError
 from pipelines.documents.dialects.geometry import TOLERANCE
-from pipelines.documents.document import Box, Document, Element, Ellipse, Swatch
+from pipelines.documents.document import MAX_TEXT, Box, Document, Element, Ellipse, Swatch
 from pipelines.latents.oklab import hex_to_oklab
 from pipelines.latents.text import GRID
 
@@ -28,10 +29,14 @@ COLOUR_WORDS = {
 }
 """English colour words and what they usually mean."""
 
+FARTHEST = 1_000_000
+"""Grid units that a move may ask for; the picture's edge stops it long before."""
+
 ALIKE = 0.2
 """OKLab distance within which a word may mean a colour."""
 
 _ADDED = re.compile(r"\s*(?P<label>[^()]+?)\s*\((?P<numbers>[^()]*)\)\s*")
+_EDGE = re.compile(r"[0-9]{1,9}")
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
 
@@ -43,7 +48,12 @@ def move(document: Document, name: str, dx: int, dy: int) -> Document:
         name: An element's label or id.
         dx: To the right, thousandths of the width.
         dy: Downwards, thousandths of the height.
+
+    Raises:
+        KaleidoError: If a distance is over `FARTHEST`.
     """
+    if max(abs(dx), abs(dy)) > FARTHEST:
+        raise _bad("--move", f"a distance is over {FARTHEST:,} thousandths of the picture.")
 
     def moved(element: Element) -> Element:
         across, down = dx / GRID, dy / GRID
@@ -76,8 +86,10 @@ def rotate(document: Document, name: str, degrees: float) -> Document:
     """Turn an element's ellipse clockwise.
 
     Raises:
-        KaleidoError: If the element has no ellipse.
+        KaleidoError: If the element has no ellipse, or the angle is not a finite number.
     """
+    if not math.isfinite(degrees):
+        raise _bad("--rotate", f"{degrees} is not an angle.")
 
     def rotated(element: Element) -> Element:
         if element.ellipse is None:
@@ -112,11 +124,13 @@ def add(document: Document, text: str) -> Document:
     """
     match = _ADDED.fullmatch(text)
     numbers = [part.strip() for part in match["numbers"].split(",")] if match else []
-    if match is None or len(numbers) != 4 or not all(n.isdigit() for n in numbers):
+    if match is None or len(numbers) != 4 or not all(map(_EDGE.fullmatch, numbers)):
         raise _bad("--add", f"{text!r} is not like 'circle (100, 100, 400, 400)'.")
     edges = [int(number) for number in numbers]
     if not (0 <= edges[0] < edges[2] <= GRID and 0 <= edges[1] < edges[3] <= GRID):
         raise _bad("--add", f"a box needs x1 < x2 and y1 < y2, from 0 to {GRID}.")
+    if len(match["label"]) > MAX_TEXT:
+        raise _bad("--add", f"the label is longer than {MAX_TEXT:,} characters.")
     box: Box = (edges[0] / GRID, edges[1] / GRID, edges[2] / GRID, edges[3] / GRID)
     elements = document.elements or ()
     ids = {element.id for element in elements}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from pipelines.documents.document import (
+    MAX_TEXT,
     Document,
     Element,
     Ellipse,
@@ -43,7 +44,7 @@ def document_of(
 
     Args:
         z: Latents by kind; kinds that are not in `DOCUMENT_KINDS` are left out.
-        caption: What the picture was drawn for.
+        caption: What the picture was drawn for; the document holds its first `MAX_TEXT` characters.
         side: Width and height of the picture in pixels.
     """
     parts: dict[str, object] = {}
@@ -70,7 +71,7 @@ def document_of(
         )
     return Document(
         image=None if side is None else Image(width=side, height=side),
-        caption=caption,
+        caption=None if caption is None else caption[:MAX_TEXT],
         origin=Origin(format=KALEIDO, version="1"),
         **parts,  # type: ignore[arg-type]
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,24 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import decode_image, encode_png
 from pipelines.core.progress import SILENT, Progress
-from pipelines.documents.document import Document
+from pipelines.documents.document import Document, check_document
 from pipelines.documents.edit import find
+from pipelines.documents.problems import require_valid
 from pipelines.documents.projection import document_of, z_of
+from pipelines.documents.strict_json import parse
 from pipelines.latents.sequence import z_from_text, z_to_text
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import draw_from_z
 from pipelines.sample.folder import new_folder
 from pipelines.sample.run import sample_line
-from pipelines.workspace.settings import SampleSettings
+from pipelines.workspace.config import override
+from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import Workspace
 
 LIST = "samples.jsonl"
+
+ROW = {"z": str, "caption": str, "index": int, "source": str, "settings": dict}
+"""What an edit reads of a line of `LIST`."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def find_sample(workspace: Workspace, name: str) -> DrawnSample:
 
     Raises:
         InputMissing: If there is no such picture, or no list beside it.
-        KaleidoError: If the sample has no z, because a baseline drew it.
+        KaleidoError: If the sample has no z, because a baseline drew it, or its line is damaged
+            (``bad-data``).
     """
     path = Path(name)
     if not path.is_file():
@@ -103,13 +109,37 @@ def find_sample(workspace: Workspace, name: str) -> DrawnSample:
     if not path.is_file() or not listed.is_file():
         why = "there is no such sample." if not path.is_file() else f"there is no {LIST} beside it."
         raise InputMissing(name, why, "Name a picture that `kaleido sample` has written.")
-    rows = [json.loads(line) for line in listed.read_text("utf-8").splitlines() if line.strip()]
-    row = next((row for row in rows if row.get("file") == path.name), None)
+    row = _listed(listed, path.name)
     if row is None:
         raise InputMissing(name, f"{listed} does not list it.", "Draw it again.")
-    if not row.get("z"):
+    if row.get("z") == "":
         raise KaleidoError(name, "it has no z: a baseline drew it.", code="model-mismatch")
+    _check_row(row, listed)
     return DrawnSample(path, row, decode_image(path.read_bytes(), path.name))
+
+
+def _listed(path: Path, file: str) -> dict[str, Any] | None:
+    """Return the line of a sample, read up to there; None if the list has none."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        row, problems = parse(line)
+        require_valid(f"{path}, line {number}", problems)
+        if isinstance(row, dict) and row.get("file") == file:
+            return row
+    return None
+
+
+def _check_row(row: Mapping[str, Any], path: Path) -> None:
+    """Check what an edit reads of a line; people and other programs change such lists."""
+    for key, kind in ROW.items():
+        if type(row.get(key)) is not kind:
+            raise KaleidoError(
+                str(path),
+                f"the line of {row['file']!r} has no {key!r} that is {kind.__name__}.",
+                "Draw the sample again.",
+                code="bad-data",
+            )
 
 
 def edit_sample(
@@ -129,17 +159,27 @@ def edit_sample(
         progress: Listener.
 
     Raises:
+        InvalidDocument: If a change breaks a rule of documents.
         KaleidoError: If a change cannot be made, or other models would draw than those that drew
             the sample.
     """
     document = sample.document
     for change in changes:
         document = change(document)
+    require_valid("the edited document", check_document(document.to_json())[1])
     before = z_from_text(sample.row["z"])
     z, losses = z_of(document, tuple(before))
-    bundle = load_bundle(workspace, embedded=sample.row["source"] == "embedded")
-    settings = settings_of(sample.row["settings"])
-    caption, index = str(sample.row["caption"]), int(sample.row["index"])
+    source = sample.row["source"]
+    bundle = load_bundle(workspace, embedded=source == "embedded")
+    if bundle.source != source:
+        raise KaleidoError(
+            str(sample.path),
+            f"models of the {source} drew it, and only {bundle.source} ones are here.",
+            "Name the workspace that drew it with --workspace.",
+            code="model-mismatch",
+        )
+    settings = settings_of(sample.row["settings"], str(sample.path.with_name(LIST)))
+    caption, index = sample.row["caption"], sample.row["index"]
     with new_folder(workspace.samples, name, f"{sample.path.stem}-edit", progress) as folder:
         (after,) = draw_from_z(bundle, caption, [z_to_text(z)], settings, [index])
         atomic_write(folder / "before.png", encode_png(sample.pixels))
@@ -153,7 +193,12 @@ def edit_sample(
     return EditSummary(folder, folder / "sheet.png", folder / "after.z.json", lost)
 
 
-def settings_of(row: dict[str, Any]) -> SampleSettings:
-    """Return the settings of a listed sample; those that the list lacks have their defaults."""
+def settings_of(row: Mapping[str, Any], where: str) -> SampleSettings:
+    """Return the settings of a listed sample; those that the list lacks have their defaults.
+
+    Raises:
+        KaleidoError: If a value has the wrong type or is out of range.
+    """
     known = {item.name for item in fields(SampleSettings)}
-    return replace(SampleSettings(), **{key: row[key] for key in row if key in known})
+    changes = {f"sample.{key}": value for key, value in row.items() if key in known}
+    return override(Settings(), changes, where).sample

@@ -18,8 +18,9 @@ def new_folder(
 ) -> Iterator[Path]:
     """Make the folder of a run.
 
-    If the run is stopped, an empty folder is removed, and one with pictures gets ``-stopped``
-    appended to its name, so that the same command can be run again and no picture is lost.
+    If the run is stopped, an empty folder is removed unless it was there before, and one with
+    pictures gets ``-stopped`` appended to its name, so that the same command can be run again and
+    no picture is lost.
 
     Args:
         samples: Name to path.
@@ -30,25 +31,42 @@ def new_folder(
     Raises:
         KaleidoError: If the folder exists and is not empty.
     """
+    was_there = False
     if name is None:
         slug = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:40] or "samples"
         folder = _make(samples, slug)
     else:
         folder = name if isinstance(name, Path) else samples(name)
+        was_there = folder.exists()
         require_new(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not was_there:
+            _take(folder)
     try:
         yield folder
     except BaseException:
-        if not any(folder.glob("*.png")):
-            for leftover in folder.glob("*"):
-                leftover.unlink()
-            folder.rmdir()
-        else:
+        if any(folder.glob("*.png")):
             kept = _make(lambda stem: folder.with_name(stem), f"{folder.name}-stopped")
             folder.replace(kept)
             progress.message(f"The pictures drawn so far are in {kept}.")
+        else:
+            for leftover in folder.glob("*"):
+                leftover.unlink()
+            if not was_there:
+                folder.rmdir()
         raise
+
+
+def _take(folder: Path) -> None:
+    """Make a folder that no other run makes at the same moment."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise KaleidoError(
+            str(folder),
+            "another run has just made it.",
+            "Choose another --name or --out.",
+            code="would-overwrite",
+        ) from None
 
 
 def _make(place: Callable[[str], Path], name: str) -> Path:

@@ -66,7 +66,7 @@ def read_requests(
     lines = [data] if whole is not None else [line for line in data.splitlines() if line.strip()]
     for number, line in enumerate(lines):
         where = name if whole is not None else f"{name}, line {number + 1}"
-        row = _sample_row(line)
+        row = _sample_row(line, where)
         if row is not None:
             found.items.append(ZRequest(caption or row[0], row[1], row[2]))
             continue
@@ -79,11 +79,12 @@ def read_requests(
     return found
 
 
-def _sample_row(line: bytes) -> tuple[str, str, int] | None:
+def _sample_row(line: bytes, where: str) -> tuple[str, str, int] | None:
     """Return caption, z and index of a line of ``samples.jsonl``; None for any other line."""
-    row, _ = parse(line)
+    row, problems = parse(line)
     match row:
         case {"z": str(z), "caption": str(caption), "index": int(index), "file": str()} if z:
+            require_valid(where, problems)
             return caption, z, index
     return None
 

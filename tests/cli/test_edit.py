@@ -92,6 +92,7 @@ def test_changes_that_cannot_be_made_are_errors(drawn, tmp_path, invoke):
     assert "star" in invoke("edit", str(drawn), "--move", "hat", "1", "1", code=1).err
     assert "--move" in invoke("edit", str(drawn), code=2).err
     assert "--move" in invoke("edit", str(drawn), "--move", "star", "x", "1", code=2).err
+    assert "it's" in invoke("edit", str(drawn), "--move", "it's", "1", "1", code=1).err
     assert "no such sample" in invoke("edit", "nothing/0000-0000", "--remove", "a", code=1).err
     invoke("sample", "a star", "--n", "1", "--steps", "1", "--baseline", "--out", "b")
     assert "baseline" in invoke("edit", "b/0000-0000.png", "--remove", "star", code=1).err

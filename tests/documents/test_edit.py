@@ -115,3 +115,23 @@ def test_of_several_with_one_label_the_ids_are_offered():
     with pytest.raises(KaleidoError) as caught:
         find(DOCUMENT, "circle")
     assert "e1, e2" in caught.value.hint
+
+
+HOSTILE = (
+    (move, ("star", 10**400, 0)),
+    (move, ("star", 0, -(10**30))),
+    (rotate, ("star", float("nan"))),
+    (rotate, ("star", float("inf"))),
+    (resize, ("star", float("nan"))),
+    (resize, ("star", 1e-300)),
+    (add, (f"circle ({'9' * 5000}, 0, 100, 100)",)),
+    (add, ("circle (\u00b2, 0, 100, 100)",)),
+    (add, (f"{'x' * 5000} (0, 0, 100, 100)",)),
+)
+
+
+@pytest.mark.parametrize(("change", "arguments"), HOSTILE)
+def test_numbers_and_texts_beyond_reason_are_errors(change, arguments):
+    with pytest.raises(KaleidoError) as caught:
+        change(DOCUMENT, *arguments)
+    assert caught.value.code == "bad-option"

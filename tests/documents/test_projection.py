@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents.document import Document, Element, Ellipse, Image, Swatch, read_document
+from pipelines.documents.document import (
+    MAX_TEXT,
+    Document,
+    Element,
+    Ellipse,
+    Image,
+    Swatch,
+    check_document,
+    read_document,
+)
 from pipelines.documents.projection import document_of, label_of, z_of
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
@@ -113,3 +122,9 @@ def test_what_the_kinds_cannot_hold_is_listed():
 
 def test_a_kind_of_which_nothing_is_known_is_left_out():
     assert z_of(Document(), KINDS) == ({}, [])
+
+
+def test_a_caption_longer_than_a_documents_text_is_cut():
+    document = document_of({}, "a" * (MAX_TEXT + 1))
+    assert document.caption == "a" * MAX_TEXT
+    assert check_document(document.to_json())[0] == document

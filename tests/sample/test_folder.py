@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipelines.core.errors import KaleidoError
@@ -56,3 +58,29 @@ def test_a_folder_elsewhere(workspace, tmp_path):
     with new_folder(workspace.samples, tmp_path / "x" / "y", "c", SILENT) as folder:
         assert folder == tmp_path / "x" / "y"
         assert folder.is_dir()
+
+
+def test_of_two_runs_of_one_name_one_is_refused_and_the_other_keeps_its_pictures(
+    workspace, monkeypatch
+):
+    """Both have seen that the name is free when the first makes the folder."""
+    with new_folder(workspace.samples, "a", "x", SILENT) as first:
+        (first / "samples.jsonl").write_text("first")
+        monkeypatch.setattr(Path, "exists", lambda path: False)
+        with (
+            pytest.raises(KaleidoError) as caught,
+            new_folder(workspace.samples, "a", "x", SILENT),
+        ):
+            pass
+        monkeypatch.undo()
+        assert caught.value.code == "would-overwrite"
+        assert (first / "samples.jsonl").read_text() == "first"
+
+
+def test_an_empty_folder_of_the_users_outlives_a_stopped_run(workspace, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    with pytest.raises(KeyboardInterrupt), new_folder(workspace.samples, mine, "x", SILENT):
+        (mine / "samples.jsonl").write_text("")
+        raise KeyboardInterrupt
+    assert list(mine.iterdir()) == []
