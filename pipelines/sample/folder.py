@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.files import require_new
 from pipelines.core.progress import Progress
 
