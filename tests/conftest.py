@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 from kaleido_cli.app import app
@@ -23,6 +24,10 @@ from pipelines.latents import registry
 from pipelines.workspace.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
 from pipelines.workspace.shards import record_row, write_shard
 from pipelines.workspace.workspace import Workspace
+
+# On a busy machine an example may take any time; a hang is found by the time limit of the run.
+settings.register_profile("kaleido", deadline=None)
+settings.load_profile("kaleido")
 
 WriteData = Callable[[Sequence[Record], int], None]
 

@@ -19,7 +19,8 @@ from pipelines.documents.strict_json import parse
 Found = tuple[str, str, list[float], float, float]
 """Path, label, edges (left, top, right, bottom), and the whole picture in the same unit."""
 
-MAX_ANSWER = 1_000_000
+MAX_ANSWER = 50_000
+"""Characters; the longest answers have some 4,000 tokens."""
 
 
 class Answer:
@@ -49,7 +50,7 @@ class Answer:
         text = data.decode("utf-8", "replace").strip()
         if len(text) > MAX_ANSWER:
             return Reading(
-                [], [Problem("", "size", "The answer is longer than a million characters.")]
+                [], [Problem("", "size", f"It has more than {MAX_ANSWER:,} characters.")]
             )
         elements: list[Element] = []
         seen: set[tuple[str, tuple[float, ...]]] = set()
@@ -126,13 +127,16 @@ def _json_boxes(
 
 
 _QWEN2 = re.compile(
-    r"<\|object_ref_start\|>(.*?)<\|object_ref_end\|>|<ref>(.*?)</ref>"
+    r"<\|object_ref_start\|>([^<]*)<\|object_ref_end\|>|<ref>([^<]*)</ref>"
     r"|\((\d{1,4}),\s*(\d{1,4})\),\s*\((\d{1,4}),\s*(\d{1,4})\)",
     re.DOTALL,
 )
-_FLORENCE = re.compile(r"([^<]*)((?:<loc_\d{1,3}>){4,})")
+_FLORENCE = re.compile(r"(?:<loc_\d{1,3}>){4,}")
 _PALIGEMMA = re.compile(r"((?:<loc\d{4}>){4})((?:<seg\d{3}>)*)\s*([^;<]*)")
-_KOSMOS = re.compile(r"<phrase>(.*?)</phrase>\s*<object>(.*?)</object>", re.DOTALL)
+_KOSMOS = re.compile(
+    r"<phrase>([^<]*)</phrase>\s*"
+    r"<object>((?:<patch_index_\d{4}>|</delimiter_of_multi_objects/>|\s)*)</object>"
+)
 _KOSMOS_PAIR = re.compile(r"<patch_index_(\d{4})>\s*<patch_index_(\d{4})>")
 
 
@@ -147,12 +151,14 @@ def _qwen2(text: str, context: Context, problems: list[Problem]) -> Iterator[Fou
 
 
 def _florence(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
-    for match in _FLORENCE.finditer(text.replace("</s>", "").replace("<s>", "")):
-        bins = [int(v) for v in re.findall(r"\d+", match.group(2))]
+    plain, last = text.replace("</s>", "").replace("<s>", ""), 0
+    for match in _FLORENCE.finditer(plain):
+        label, last = plain[last : match.start()], match.end()
+        bins = [int(v) for v in re.findall(r"\d+", match.group())]
         for index in range(0, len(bins) - len(bins) % 4, 4):
             # A bin stands for its centre.
             edges = [(value + 0.5) for value in bins[index : index + 4]]
-            yield f"character {match.start()}", match.group(1), edges, 1000, 1000
+            yield f"character {match.start()}", label, edges, 1000, 1000
 
 
 def _paligemma(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:

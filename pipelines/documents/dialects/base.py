@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from pipelines.documents.document import Document
-from pipelines.documents.problems import Loss, Problem
+from pipelines.documents.document import Document, Element
+from pipelines.documents.problems import Loss, Problem, errors_of
+from pipelines.documents.strict_json import parse
+
+DOCUMENT_FIELDS = (
+    *("description", "background", "style", "palette", "relations", "tokens", "extra"),
+)
+ELEMENT_FIELDS = (
+    *("box", "ellipse", "mask", "colours", "score", "count", "depth", "attributes", "extra"),
+)
+"""What a document and its elements may hold beside labels and texts."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,79 @@ def drop_parts(document: Document, *fields: str) -> Iterator[Loss]:
                 yield Loss(
                     f"elements[{index}].{name}", name, f"An element of the format has no {name}."
                 )
+
+
+def layout_losses(
+    document: Document,
+    keeps: Collection[str] = ("box",),
+    counts_pixels: bool = False,
+    is_placed: Callable[[Element], bool] = lambda element: element.box is not None,
+) -> Iterator[Loss]:
+    """List what a format of labelled places cannot hold.
+
+    Args:
+        document: The document that is written.
+        keeps: Fields of the document and of its elements that the format holds.
+        counts_pixels: Whether the format needs the picture's size.
+        is_placed: Whether an element has a place that the format can write.
+    """
+    if counts_pixels and document.image is None:
+        why = "The format counts pixels, and the picture's size is not known."
+        yield Loss("image", "image", why)
+    yield from drop(document, *(name for name in DOCUMENT_FIELDS if name not in keeps))
+    yield from drop_parts(document, *(name for name in ELEMENT_FIELDS if name not in keeps))
+    for index, element in enumerate(document.elements or ()):
+        path = f"elements[{index}]"
+        if not is_placed(element):
+            yield Loss(path, "place", "The element has no place that the format can write.")
+        texts = [element.label, element.description, element.text]
+        if "description" not in keeps and sum(map(bool, texts)) > 1:
+            yield Loss(f"{path}.description", "description", "An element has one text: its label.")
+
+
+def read_object(
+    data: bytes,
+    context: Context,
+    check: Callable[[Any], Iterable[Problem]],
+    build: Callable[[Any, Context], Document],
+) -> Reading:
+    """Read a file that holds one JSON value.
+
+    Args:
+        data: The file.
+        context: What it does not say.
+        check: Lists the problems of the value.
+        build: Makes the document of a value without errors.
+    """
+    value, problems = parse(data)
+    if not errors_of(problems):
+        problems += check(value)
+    documents = [] if errors_of(problems) else [build(value, context)]
+    return Reading(documents, problems)
+
+
+def read_lines(
+    data: bytes, build: Callable[[Any, str, int, list[Problem]], Document | None]
+) -> Reading:
+    """Read JSON lines.
+
+    Args:
+        data: The file.
+        build: Makes the document of a line's value, given where it stands and its number from 0,
+            or adds problems and returns None.
+    """
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for index, line in enumerate(data.splitlines()):
+        if not line.strip():
+            continue
+        where = f"line {index + 1}"
+        value, faults = parse(line)
+        problems += [Problem(where, fault.code, fault.message) for fault in faults]
+        if not errors_of(faults):
+            document = build(value, where, index, problems)
+            documents += [] if document is None else [document]
+    return Reading(documents, problems)
 
 
 def grid_edges(box: tuple[float, float, float, float], scale: int) -> tuple[int, int, int, int]:

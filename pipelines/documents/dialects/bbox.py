@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
+from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
 from pipelines.documents.dialects.geometry import fraction_box, numbers
 from pipelines.documents.document import Document, Element, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -117,19 +117,7 @@ def _row(element: Element) -> dict[str, Any]:
 
 
 def _losses(document: Document) -> Iterator[Loss]:
-    yield from drop(
-        document,
-        *("description", "background", "style", "palette", "relations", "tokens", "extra"),
-    )
-    yield from drop_parts(
-        document, "ellipse", "colours", "score", "count", "depth", "attributes", "extra"
-    )
+    yield from layout_losses(document, keeps=("box", "mask"))
     for index, element in enumerate(document.elements or ()):
-        path = f"elements[{index}]"
-        if element.box is None:
-            yield Loss(path, "place", "An element without a box has no place in the format.")
         if element.mask is not None and element.mask.file is None:
-            yield Loss(f"{path}.mask", "mask", "Only a mask in a file can be named.")
-        given = [element.label, element.description, element.text]
-        if sum(bool(value) for value in given) > 1:
-            yield Loss(path, "description", "An element has one text; its label is kept.")
+            yield Loss(f"elements[{index}].mask", "mask", "Only a mask in a file can be named.")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
+from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
 from pipelines.documents.dialects.geometry import area, fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -294,20 +294,7 @@ def _annotation(
 
 
 def _losses(document: Document) -> Iterator[Loss]:
-    if document.image is None:
-        yield Loss("image", "image", "COCO counts pixels, and the picture's size is not known.")
-    yield from drop(
-        document, "description", "background", "style", "palette", "relations", "tokens"
-    )
-    yield from drop_parts(document, "ellipse", "colours", "count", "depth", "attributes")
+    yield from layout_losses(document, keeps=("box", "mask", "score", "extra"), counts_pixels=True)
     for index, element in enumerate(document.elements or ()):
-        path = f"elements[{index}]"
-        if element.box is None:
-            yield Loss(path, "place", "An element without a box has no place in the format.")
         if element.mask is not None and element.mask.file is not None:
-            yield Loss(f"{path}.mask", "mask", "A mask in another file is not embedded.")
-        given = [element.label, element.description, element.text]
-        if sum(bool(value) for value in given) > 1:
-            yield Loss(
-                path, "description", "An annotation has a category alone; its label is kept."
-            )
+            yield Loss(f"elements[{index}].mask", "mask", "A mask in another file is not embedded.")

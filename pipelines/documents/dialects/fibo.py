@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
+from pipelines.documents.dialects.base import (
+    Context,
+    Reading,
+    Written,
+    drop,
+    drop_parts,
+    read_object,
+)
 from pipelines.documents.document import Document, Element, Origin, Style
-from pipelines.documents.problems import Loss, Problem, errors_of
-from pipelines.documents.strict_json import dump, join, parse
+from pipelines.documents.problems import Loss, Problem
+from pipelines.documents.strict_json import dump, join
 
 _OBJECT = (
     *("location", "relationship", "relative_size", "shape_and_color", "texture"),
@@ -60,13 +67,9 @@ class Fibo:
 
     def read(self, data: bytes, context: Context) -> Reading:
         """Read one caption; null and empty values count as absent."""
-        value, problems = parse(data)
-        if not errors_of(problems):
-            value = _clean(value)
-            problems += _check(value)
-        if errors_of(problems):
-            return Reading([], problems)
-        return Reading([_document(value, context)], problems)
+        return read_object(
+            data, context, lambda value: _check(_clean(value)), lambda v, c: _document(_clean(v), c)
+        )
 
     def write(self, documents: Sequence[Document]) -> Written:
         """Write one caption a document; boxes become words such as "top left"."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading
+from pipelines.documents.dialects.base import Context, Reading, read_lines
 from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Origin, Relation
-from pipelines.documents.problems import Problem, errors_of
-from pipelines.documents.strict_json import parse
+from pipelines.documents.problems import Problem
 
 
 class Gbc:
@@ -21,21 +20,14 @@ class Gbc:
 
     def read(self, data: bytes, context: Context) -> Reading:
         """Read one graph, or one graph a line."""
-        documents: list[Document] = []
-        problems: list[Problem] = []
-        for index, line in enumerate(data.splitlines()):
-            if not line.strip():
-                continue
-            where = f"line {index + 1}"
-            value, faults = parse(line)
-            problems += [Problem(where, fault.code, fault.message) for fault in faults]
-            if errors_of(faults):
-                continue
-            if not isinstance(value, dict) or not isinstance(value.get("vertices"), list):
-                problems.append(Problem(where, "type", "It is not a graph with vertices."))
-                continue
-            documents.append(_document(value, where, context, problems, index))
-        return Reading(documents, problems)
+
+        def build(graph: Any, where: str, index: int, problems: list[Problem]) -> Document | None:
+            if isinstance(graph, dict) and isinstance(graph.get("vertices"), list):
+                return _document(graph, where, context, problems, index)
+            problems.append(Problem(where, "type", "It is not a graph with vertices."))
+            return None
+
+        return read_lines(data, build)
 
 
 def _document(

@@ -18,10 +18,11 @@ from pipelines.documents.dialects.base import (
     drop,
     drop_parts,
     grid_edges,
+    read_object,
 )
 from pipelines.documents.document import Document, Element, Origin, Style, Swatch
-from pipelines.documents.problems import Loss, Problem, errors_of
-from pipelines.documents.strict_json import dump, join, parse
+from pipelines.documents.problems import Loss, Problem
+from pipelines.documents.strict_json import dump, join
 
 SCALE = 1000
 STYLE_COLOURS, ELEMENT_COLOURS = 16, 5
@@ -44,12 +45,7 @@ class Ideogram4:
 
     def read(self, data: bytes, context: Context) -> Reading:
         """Read one caption, and list every problem."""
-        value, problems = parse(data)
-        if not errors_of(problems):
-            problems += _check(value)
-        if errors_of(problems):
-            return Reading([], problems)
-        return Reading([_document(value, context)], problems)
+        return read_object(data, context, _check, _document)
 
     def write(self, documents: Sequence[Document]) -> Written:
         """Write one caption a document."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
+from pipelines.documents.dialects.base import Context, Reading, Written, drop, layout_losses
 from pipelines.documents.dialects.geometry import bounds, fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import Document, Element, Ellipse, Image, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -144,18 +144,12 @@ def _form(document: Document, size: Image) -> dict[str, Any]:
 
 
 def _losses(document: Document) -> Iterator[Loss]:
-    if document.image is None:
-        yield Loss("image", "image", "LabelMe counts pixels, and the picture's size is not known.")
-    yield from drop(
-        document, *("description", "background", "style", "palette", "relations", "tokens", "extra")
-    )
-    yield from drop_parts(
-        document, "ellipse", "colours", "score", "count", "depth", "attributes", "extra"
-    )
+    held = ("box", "mask", "description")
+    yield from layout_losses(document, held, counts_pixels=True)
+    yield from drop(document, "description")  # only elements have one
     for index, element in enumerate(document.elements or ()):
-        if element.box is None:
-            yield Loss(f"elements[{index}]", "place", "An element without a box has no shape.")
-        if element.mask is not None and (
-            element.mask.polygons is None or len(element.mask.polygons) > 1
-        ):
+        mask = element.mask
+        if mask is not None and (mask.polygons is None or len(mask.polygons) > 1):
             yield Loss(f"elements[{index}].mask", "mask", "A shape is one polygon.")
+        if element.text and element.label:
+            yield Loss(f"elements[{index}].text", "text", "A shape has a label and a description.")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading
+from pipelines.documents.dialects.base import Context, Reading, read_lines
 from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Origin
-from pipelines.documents.problems import Problem, errors_of
-from pipelines.documents.strict_json import parse
+from pipelines.documents.problems import Problem
 
 _MAX_LIST = 1_000_000
 
@@ -23,18 +22,11 @@ class LayoutSam:
 
     def read(self, data: bytes, context: Context) -> Reading:
         """Read one row a line."""
-        documents: list[Document] = []
-        problems: list[Problem] = []
-        for index, line in enumerate(data.splitlines()):
-            if not line.strip():
-                continue
-            where = f"line {index + 1}"
-            row, faults = parse(line)
-            problems += [Problem(where, fault.code, fault.message) for fault in faults]
-            if not errors_of(faults):
-                document = _document(row, where, context, index, problems)
-                documents += [] if document is None else [document]
-        return Reading(documents, problems)
+
+        def build(row: Any, where: str, index: int, problems: list[Problem]) -> Document | None:
+            return _document(row, where, context, index, problems)
+
+        return read_lines(data, build)
 
 
 def _document(

@@ -13,9 +13,8 @@ from pipelines.documents.dialects.base import (
     Context,
     Reading,
     Written,
-    drop,
-    drop_parts,
     grid_edges,
+    layout_losses,
 )
 from pipelines.documents.dialects.geometry import fraction_box
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Ellipse, Origin
@@ -118,15 +117,11 @@ def _phrase(element: Element) -> str:
 
 
 def _losses(document: Document) -> Iterator[Loss]:
-    yield from drop(
+    yield from layout_losses(
         document,
-        *("description", "background", "style", "palette", "relations", "tokens", "extra"),
-    )
-    yield from drop_parts(
-        document, "mask", "colours", "score", "count", "depth", "attributes", "extra"
+        keeps=("box", "ellipse"),
+        is_placed=lambda element: element.box is not None or element.ellipse is not None,
     )
     for index, element in enumerate(document.elements or ()):
-        if element.box is None and element.ellipse is None:
-            yield Loss(f"elements[{index}]", "place", "A phrase without a place is left out.")
         if element.box is not None and element.ellipse is not None:
-            yield Loss(f"elements[{index}].ellipse", "ellipse", "A phrase has one place; its box.")
+            yield Loss(f"elements[{index}].ellipse", "ellipse", "A phrase has one place: its box.")

@@ -6,14 +6,14 @@ file does not tell, so `voc` reads edges and `voc-original` reads VOC's own numb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element as Node
 from xml.etree.ElementTree import ParseError, SubElement, indent, tostring
 
-from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
+from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
 from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import Document, Element, Image, Origin
-from pipelines.documents.problems import Loss, Problem
+from pipelines.documents.problems import Problem
 
 
 class Voc:
@@ -65,7 +65,7 @@ class Voc:
         """Write one annotation a document; a document without a size cannot be written."""
         files, lost = {}, {}
         for document in documents:
-            lost[str(document.key)] = list(_losses(document))
+            lost[str(document.key)] = list(layout_losses(document, counts_pixels=True))
             if document.image is not None:
                 files[f"{document.key}{self.suffix}"] = self._xml(document, document.image)
         return Written(files, lost)
@@ -117,20 +117,3 @@ class Voc:
                 SubElement(box, tag).text = f"{edge:g}" if edge == int(edge) else f"{edge:.2f}"
         indent(root)
         return tostring(root, encoding="unicode") + "\n"
-
-
-def _losses(document: Document) -> Iterator[Loss]:
-    if document.image is None:
-        yield Loss("image", "image", "VOC counts pixels, and the picture's size is not known.")
-    yield from drop(
-        document, *("description", "background", "style", "palette", "relations", "tokens", "extra")
-    )
-    yield from drop_parts(
-        document, "ellipse", "mask", "colours", "score", "count", "depth", "attributes", "extra"
-    )
-    for index, element in enumerate(document.elements or ()):
-        if element.box is None:
-            yield Loss(f"elements[{index}]", "place", "An element without a box has no place.")
-        given = [element.label, element.description, element.text]
-        if sum(bool(value) for value in given) > 1:
-            yield Loss(f"elements[{index}]", "description", "An object has a name alone.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.documents.dialects.base import Context, Reading, Written, drop, drop_parts
+from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
 from pipelines.documents.dialects.geometry import bounds, fraction_box, numbers
 from pipelines.documents.document import Document, Element, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -124,25 +124,16 @@ class Yolo:
         return [x1, y1, x2, y1, x2, y2, x1, y2]
 
     def _losses(self, document: Document) -> Iterator[Loss]:
-        yield from drop(
-            document,
-            *("description", "background", "style", "palette", "relations", "tokens", "extra"),
-        )
-        yield from drop_parts(
-            document, "ellipse", "colours", "score", "count", "depth", "attributes", "extra"
+        yield from layout_losses(
+            document, ("box", "mask"), is_placed=lambda element: self._row(element) is not None
         )
         for index, element in enumerate(document.elements or ()):
-            path = f"elements[{index}]"
-            if self._row(element) is None:
-                yield Loss(path, "place", "An element without a place cannot be written.")
-            given = [element.label, element.description, element.text]
-            if sum(bool(value) for value in given) > 1:
-                yield Loss(path, "description", "A row has a class alone; the label is kept.")
             mask = element.mask
             if mask is not None and (
                 self._task == "detect" or mask.polygons is None or len(mask.polygons) > 1
             ):
-                yield Loss(f"{path}.mask", "mask", "A row holds at most one polygon.")
+                why = "A row holds at most one polygon."
+                yield Loss(f"elements[{index}].mask", "mask", why)
 
 
 def read_names(data: bytes) -> dict[int, str]:

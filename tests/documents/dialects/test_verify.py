@@ -1,6 +1,7 @@
 """Faulty files: every fault has its path and code, and nothing hostile is a traceback."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -181,6 +182,14 @@ def test_answers_of_models():
     kosmos = "<phrase> a red kite</phrase><object><patch_index_0113><patch_index_0376></object>"
     box = elements("kosmos-2", kosmos)[0].box
     assert box == pytest.approx((0.547, 0.109, 0.766, 0.359), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in DIALECTS if DIALECTS[name].suffix == ".txt"])
+@pytest.mark.parametrize("piece", ["a", "<", "<phrase>", "<loc_1>", "[{", "(1, 2", "and "])
+def test_a_long_answer_takes_no_long_time(name, piece):
+    start = time.process_time()
+    codes(name, piece * (40_000 // len(piece)))
+    assert time.process_time() - start < 20
 
 
 def test_label_studio_turns_about_the_stored_corner_in_pixels():
