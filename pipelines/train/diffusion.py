@@ -211,6 +211,7 @@ def _check_codebook(prior: Prior, stream: RecordStream) -> None:
             "tokens",
             "the prior was trained on those of another visual tokenizer, with another codebook.",
             "Run `kaleido train prior` again, or `kaleido extract tokens` with the old tokenizer.",
+            code="model-mismatch",
         )
 
 
@@ -222,6 +223,7 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
             ", ".join(unknown),
             f"the prior was trained only on {', '.join(prior.z_kinds)}.",
             "Choose among these with --z, or train the prior again.",
+            code="model-mismatch",
         )
     return tuple(kind for kind in prior.z_kinds if kind in asked)
 
@@ -249,12 +251,14 @@ def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
             f"images of {width} x {height} pixels",
             f"the denoiser needs square images whose side is {side} pixels or a multiple of it.",
             "Set diffusion.image_size, or data.image_size and write the data again.",
+            code="bad-setting",
         )
     if patch % 2 or side % patch:
         raise KaleidoError(
             f"diffusion.patch_size = {patch}",
             f"patches need an even side that divides diffusion.image_size = {side}.",
             "Set it to 4 or 8.",
+            code="bad-setting",
         )
     channels = {
         "diffusion.pixel_channels": settings.pixel_channels,
@@ -266,6 +270,7 @@ def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
                 f"{name} = {count}",
                 f"channels are normalised in {NORM_GROUPS} groups.",
                 f"Set a multiple of {NORM_GROUPS}.",
+                code="bad-setting",
             )
 
 
@@ -277,6 +282,7 @@ def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
             f"the model has other sizes: {trained.config}, where the settings require "
             f"{model.config}.",
             "Set the same sizes under [diffusion], or train from scratch.",
+            code="model-mismatch",
         )
     model.load_state_dict(trained.state_dict())
     model.images_seen = trained.images_seen

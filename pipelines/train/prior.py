@@ -195,6 +195,7 @@ def _check_width(settings: PriorSettings) -> None:
             f"prior.d_model = {settings.d_model}",
             f"the conditioner attends to it with {CONDITIONER_HEADS} heads.",
             f"Set a multiple of {CONDITIONER_HEADS}.",
+            code="bad-setting",
         )
 
 
