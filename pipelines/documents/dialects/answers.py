@@ -22,6 +22,15 @@ Found = tuple[str, str, list[float], float, float]
 MAX_ANSWER = 50_000
 """Characters; the longest answers have some 4,000 tokens."""
 
+_MARKS = re.compile(
+    r"<\|(?:im_start\|>(?:assistant\s)?|im_end\|>|endoftext\|>)|</?s>|<(?:pad|bos|eos)>"
+)
+"""Special tokens that begin, end or pad an answer. Answers hold them, because decoding without
+special tokens would remove Qwen2-VL's and PaliGemma's boxes too."""
+
+_NOTHING = re.compile(r"(?:```(?:json)?)?\s*(?:\[\s*\]|none)\.?\s*(?:```)?", re.IGNORECASE)
+"""An answer that there is no such object."""
+
 
 class Answer:
     """The answers of one family of models. Read only.
@@ -45,27 +54,37 @@ class Answer:
         self.name, self.title, self._find, self._order = name, title, find, order
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one answer. No box in an answer that is not empty is an error."""
+        """Read one answer.
+
+        An empty one, an empty list and "none" give a document without elements; any other answer
+        in which no box is found is an error.
+        """
         problems: list[Problem] = []
-        text = data.decode("utf-8", "replace").strip()
+        text = _MARKS.sub("", data.decode("utf-8", "replace")).strip()
+        if _NOTHING.fullmatch(text):
+            text = ""
         if len(text) > MAX_ANSWER:
             return Reading(
                 [], [Problem("", "size", f"It has more than {MAX_ANSWER:,} characters.")]
             )
         elements: list[Element] = []
         seen: set[tuple[str, tuple[float, ...]]] = set()
+        repeats = 0
         for path, label, edges, width, height in self._find(text, context, problems):
             box, fault = fraction_box(edges, width, height, path)
+            label = " ".join(label.split())[:4000]
             if fault is not None:
                 problems.append(Problem(path, fault.code, fault.message, "warning"))
-            elif not label.strip():
+            elif not label:
                 problems.append(Problem(path, "label", "The box has no label.", "warning"))
-            elif box is not None and (label, box) not in seen and len(elements) < MAX_ELEMENTS:
-                # A model that loops writes the same box until its tokens end.
+            elif (label, box) in seen:
+                repeats += 1  # a model that loops writes the same box until its tokens end
+            elif box is not None and len(elements) < MAX_ELEMENTS:
                 seen.add((label, box))
-                elements.append(
-                    Element(id=f"e{len(elements)}", label=label.strip()[:4000], box=box)
-                )
+                elements.append(Element(id=f"e{len(elements)}", label=label, box=box))
+        if repeats:
+            why = f"{repeats} boxes repeat earlier ones and are left out."
+            problems.append(Problem("", "repeat", why, "warning"))
         if text and not elements:
             problems.append(
                 Problem("", "answer", f"No box of {self.name} was found in the answer.")
@@ -78,17 +97,18 @@ class Answer:
 
 
 def _json_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the list of objects in an answer; of one that was cut off, the complete objects."""
+    """Read the objects in an answer: a list, a single object, or what is complete of a cut list."""
     start = text.find("[")
     body = text[start:] if start >= 0 else ""
     end = body.rfind("]")
     value, faults = parse(body[: end + 1]) if end >= 0 else (None, [])
-    if not isinstance(value, list) or faults:
-        value = []
+    if not isinstance(value, list) or faults or not any(isinstance(row, dict) for row in value):
+        # Without a list around the object, the first bracket is that of its numbers.
+        value, whole = [], text.strip().strip("`").removeprefix("json").strip()
         for match in re.finditer(r"\{[^{}]*\}", text):
             row, _ = parse(match.group())
             value += [] if row is None else [row]
-        if value:
+        if value and not isinstance(parse(whole)[0], dict):
             problems.append(Problem("", "cut", "The answer was cut off or is not JSON.", "warning"))
     for index, row in enumerate(value):
         if isinstance(row, dict):
@@ -131,11 +151,11 @@ _QWEN2 = re.compile(
     r"|\((\d{1,4}),\s*(\d{1,4})\),\s*\((\d{1,4}),\s*(\d{1,4})\)",
     re.DOTALL,
 )
-_FLORENCE = re.compile(r"(?:<loc_\d{1,3}>){4,}")
-_PALIGEMMA = re.compile(r"((?:<loc\d{4}>){4})((?:<seg\d{3}>)*)\s*([^;<]*)")
+_FLORENCE = re.compile(r"(?:<loc_\d{1,3}>\s*)+")
+_PALIGEMMA = re.compile(r"((?:<loc\d{4}>\s*){4})(?:<seg\d{3}>\s*)*([^;<]*)")
 _KOSMOS = re.compile(
     r"<phrase>([^<]*)</phrase>\s*"
-    r"<object>((?:<patch_index_\d{4}>|</delimiter_of_multi_objects/>|\s)*)</object>"
+    r"<object>((?:<patch_index_\d{4}>|</delimiter_of_multi_objects/>|\s)*)"
 )
 _KOSMOS_PAIR = re.compile(r"<patch_index_(\d{4})>\s*<patch_index_(\d{4})>")
 
@@ -151,28 +171,33 @@ def _qwen2(text: str, context: Context, problems: list[Problem]) -> Iterator[Fou
 
 
 def _florence(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
-    plain, last = text.replace("</s>", "").replace("<s>", ""), 0
-    for match in _FLORENCE.finditer(plain):
-        label, last = plain[last : match.start()], match.end()
+    end = 0
+    for match in _FLORENCE.finditer(text):
+        path, label, end = f"character {end}", text[end : match.start()], match.end()
         bins = [int(v) for v in re.findall(r"\d+", match.group())]
+        if len(bins) % 4:
+            why = f"{len(bins)} numbers are no boxes of four."
+            problems.append(Problem(path, "row", why, "warning"))
         for index in range(0, len(bins) - len(bins) % 4, 4):
             # A bin stands for its centre.
             edges = [(value + 0.5) for value in bins[index : index + 4]]
-            yield f"character {match.start()}", label, edges, 1000, 1000
+            yield path, label, edges, 1000, 1000
 
 
 def _paligemma(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
     for match in _PALIGEMMA.finditer(text):
         y1, x1, y2, x2 = (float(v) for v in re.findall(r"\d{4}", match.group(1)))
-        yield f"character {match.start()}", match.group(3), [x1, y1, x2, y2], 1024, 1024
+        yield f"character {match.start()}", match.group(2), [x1, y1, x2, y2], 1024, 1024
 
 
 def _kosmos(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
     for match in _KOSMOS.finditer(text):
         for first, last in _KOSMOS_PAIR.findall(match.group(2)):
-            # Cells of a 32 x 32 grid, by row; corners lie at their centres.
+            # Cells of a 32 x 32 grid, by row. Corners lie at their centres; a box within one row
+            # or column covers its cells.
             (top, left), (low, right) = divmod(int(first), 32), divmod(int(last), 32)
-            edges = [left + 0.5, top + 0.5, right + 0.5, low + 0.5]
+            near, far = (0.0, 1.0) if top == low or left == right else (0.5, 0.5)
+            edges = [left + near, top + near, right + far, low + far]
             yield f"character {match.start()}", match.group(1), edges, 32, 32
 
 

@@ -185,11 +185,76 @@ def test_answers_of_models():
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if DIALECTS[name].suffix == ".txt"])
-@pytest.mark.parametrize("piece", ["a", "<", "<phrase>", "<loc_1>", "[{", "(1, 2", "and "])
+@pytest.mark.parametrize("piece", ["a", "<", "<phrase>", "<loc_1> ", "[{", "(1, 2", "and "])
 def test_a_long_answer_takes_no_long_time(name, piece):
     start = time.process_time()
     codes(name, piece * (40_000 // len(piece)))
     assert time.process_time() - start < 20
+
+
+def test_an_answer_that_nothing_is_there_has_no_elements():
+    for text in ("", "[]", "```json\n[ ]\n```", "None.", "<|im_start|>assistant\nnone<|im_end|>"):
+        assert elements("qwen3-vl", text) == ()
+    assert elements("florence-2", "</s><s></s><pad><pad>") == ()
+    assert elements("paligemma", "<eos><pad>") == ()
+    for name in ("qwen2-vl", "qwen3-vl", "florence-2", "paligemma", "kosmos-2"):
+        assert codes(name, "There is none of them.") == {("", "answer")}
+
+
+def test_special_tokens_around_an_answer_are_not_part_of_it():
+    florence = "</s><s>red kite<loc_0><loc_0><loc_999><loc_999></s><pad>"
+    assert [each.label for each in elements("florence-2", florence)] == ["red kite"]
+    pali = "<bos><loc0256><loc0512><loc0512><loc0768> red kite<eos><pad>"
+    assert [each.label for each in elements("paligemma", pali)] == ["red kite"]
+
+
+def test_a_single_object_needs_no_list():
+    for text in (
+        '{"bbox_2d": [560, 120, 760, 390], "label": "red\\n kite"}',
+        '```json\n{"bbox_2d": [560, 120, 760, 390], "label": "red kite"}\n```',
+    ):
+        found = DIALECTS["qwen3-vl"].read(text.encode(), Context())
+        (kite,) = found.documents[0].elements
+        assert (kite.label, kite.box) == ("red kite", (0.56, 0.12, 0.76, 0.39))
+        assert found.problems == []
+
+
+def test_repeated_boxes_are_counted():
+    row = '{"bbox_2d":[1,2,3,4],"label":"a"}'
+    found = DIALECTS["qwen3-vl"].read(f"[{','.join([row] * 50)}]".encode(), Context())
+    assert [(each.code, each.severity) for each in found.problems] == [("repeat", "warning")]
+    assert "49" in found.problems[0].message
+
+
+def test_a_label_of_florence_may_hold_an_angle_bracket():
+    text = "a<b sign<loc_1><loc_2><loc_300><loc_400>hill<loc_1><loc_2><loc_3>"
+    found = DIALECTS["florence-2"].read(text.encode(), Context())
+    assert [each.label for each in found.documents[0].elements] == ["a<b sign"]
+    assert [each.code for each in found.problems] == ["row"]
+
+
+def test_kosmos_agrees_with_transformers():
+    from transformers.models.kosmos2.processing_kosmos2 import (
+        clean_text_and_extract_entities_with_bboxes,
+    )
+
+    text = (
+        "<grounding><phrase> It</phrase> is <phrase> a red kite</phrase><object>"
+        "<patch_index_0113><patch_index_0376></delimiter_of_multi_objects/>"
+        "<patch_index_0064><patch_index_0070></object> above<phrase> a pole</phrase><object>"
+        "<patch_index_0005><patch_index_0805></object> and<phrase> a dot</phrase><object>"
+        "<patch_index_0007><patch_index_0007></object>"
+    )
+    _, entities = clean_text_and_extract_entities_with_bboxes(text)
+    expected = [(label, box) for label, _, boxes in entities for box in boxes]
+    found = elements("kosmos-2", text)
+    assert [each.label for each in found] == [label for label, _ in expected]
+    for each, (_, box) in zip(found, expected, strict=True):
+        assert each.box == pytest.approx(box)
+    cut = text[: text.index("</delimiter")]
+    two = f"{cut}\n<phrase> a hill</phrase><object><patch_index_0005><patch_index_0805></object>"
+    assert [each.label for each in elements("kosmos-2", cut)] == ["a red kite"]
+    assert [each.label for each in elements("kosmos-2", two)] == ["a red kite", "a hill"]
 
 
 def test_label_studio_turns_about_the_stored_corner_in_pixels():
