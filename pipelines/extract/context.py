@@ -76,6 +76,7 @@ def no_detector() -> KaleidoError:
         "no detector is named, and the shipped one knows only the shapes of the toy world.",
         "Name one: PekingU/rtdetr_v2_r50vd (boxes of everyday objects), "
         "google/owlv2-base-patch16-ensemble (boxes of the objects in each caption), "
+        "Qwen/Qwen2.5-VL-3B-Instruct (likewise), "
         "facebook/mask2former-swin-tiny-coco-instance (boxes and blobs), your own folder or .pt "
         f"file, or {SCENES} if these are pictures of simple shapes. `kaleido extract palette` "
         "needs no model.",

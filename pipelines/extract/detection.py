@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Filtered
+from pipelines.core.stage import Failed, Filtered
 from pipelines.extract.detectors.base import Detections, DetectorBackend, DetectorRef
 from pipelines.extract.detectors.find import load_detector
 
@@ -40,14 +40,17 @@ class Detector:
         if self._backend is None:
             self._backend = load_detector(self.ref, self._confidence, self._max_objects)
 
-    def find(self, records: Sequence[Record]) -> list[Detections]:
-        """Find each record's objects, in the order of `in_order`; at least one record."""
+    def find(self, records: Sequence[Record]) -> list[Detections | Failed]:
+        """Find the objects of at least one record, in the order of `in_order`, or why it failed."""
         if self._backend is None:
             raise RuntimeError("setup() comes before the first batch")
         images = [record.pixels for record in records]
         found = self._backend.predict(images, [record.caption for record in records])
         pairs = zip(found, records, strict=True)
-        return [in_order(each, record.caption) for each, record in pairs]
+        return [
+            each if isinstance(each, Failed) else in_order(each, record.caption)
+            for each, record in pairs
+        ]
 
 
 def in_order(detections: Detections, caption: str) -> Detections:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.record import Record
-from pipelines.core.stage import Outcome, StageGroup, StageSpec
+from pipelines.core.stage import Failed, Outcome, StageGroup, StageSpec
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.boxes import find_boxes
 from pipelines.extract.detection import Detector
@@ -59,4 +59,14 @@ class ObjectsStage(StageGroup):
     ) -> Mapping[str, Sequence[Outcome]]:
         """Find the objects of each record, and write them as each kind."""
         found = self._detector.find(records)
-        return {kind: VERSIONS[kind][1](found, records) for kind in kinds}
+        return {kind: _convert(VERSIONS[kind][1], found, records) for kind in kinds}
+
+
+def _convert(
+    convert: Convert, found: Sequence[Detections | Failed], records: Sequence[Record]
+) -> list[Outcome]:
+    """Convert the detections; a record whose detection failed keeps its reason."""
+    pairs = zip(found, records, strict=True)
+    usable = [(each, record) for each, record in pairs if isinstance(each, Detections)]
+    made = iter(convert([each for each, _ in usable], [record for _, record in usable]))
+    return [each if isinstance(each, Failed) else next(made) for each in found]

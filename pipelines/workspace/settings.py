@@ -140,7 +140,9 @@ class ExtractSettings:
         "hub, or scenes, the embedded one for simple shapes; empty: that one, for scenes only.",
     )
     boxes_find: tuple[str, ...] = setting(
-        (), "What an open-vocabulary detector searches for; empty: what each caption names."
+        (),
+        "What an open-vocabulary detector or a vision-language model searches for; empty: what "
+        "each caption names.",
     )
     boxes_confidence: float = setting(
         0.25, "Detections with a lower score are dropped.", low=0, high=1

@@ -125,13 +125,16 @@ def fill_prompt(prompt: str, caption: str, marks: Iterable[str]) -> str:
     return prompt.replace("{caption}", " ".join(caption.replace('"', "'").split()))
 
 
-def read_answers(model: Any, tokenizer: Any, rows: torch.Tensor) -> list[Answer]:
+def read_answers(
+    model: Any, tokenizer: Any, rows: torch.Tensor, keep_marks: bool = False
+) -> list[Answer]:
     """Decode answers up to the token that ends them.
 
     Args:
         model: The model of transformers; it and its tokenizer name the tokens that end an answer.
         tokenizer: The matching tokenizer.
         rows: Token ids (n, length), without the question.
+        keep_marks: Keep special tokens in the texts.
     """
     named = model.generation_config.eos_token_id
     marks = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
@@ -140,6 +143,6 @@ def read_answers(model: Any, tokenizer: Any, rows: torch.Tensor) -> list[Answer]
     for ids in rows.tolist():
         # The first may be the mark that some decoders start from.
         end = next((place for place, token in enumerate(ids) if place and token in ends), None)
-        text: str = tokenizer.decode(ids[:end], skip_special_tokens=True)
+        text: str = tokenizer.decode(ids[:end], skip_special_tokens=not keep_marks)
         answers.append(Answer(text, end is None))
     return answers

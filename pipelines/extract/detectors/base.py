@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pipelines.core.stage import Failed
 from pipelines.extract.model_ref import ModelRef
 
 SAME_OBJECT = 0.6
@@ -45,12 +46,17 @@ class Detections:
 class DetectorBackend(Protocol):
     """A loaded detector."""
 
-    def predict(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[Detections]:
+    def predict(
+        self, images: Sequence[np.ndarray], captions: Sequence[str]
+    ) -> Sequence[Detections | Failed]:
         """Find objects.
 
         Args:
             images: uint8 arrays (h, w, 3), RGB, of any sizes.
             captions: One per image, for detectors that look for the objects that a text names.
+
+        Returns:
+            One per image: its objects, or why an image's result cannot be used.
         """
         ...
 
@@ -61,7 +67,7 @@ class DetectorRef(ModelRef):
 
     Attributes:
         has_masks: Whether its detections have masks.
-        prompts: What an open-vocabulary detector looks for; empty for the caption's noun phrases.
+        prompts: What an open-vocabulary detector looks for; empty for the objects in the caption.
         task: Of an ultralytics checkpoint: ``detect``, ``rtdetr`` or ``segment``.
         trusted: Whether a checkpoint may run code as it is loaded.
     """

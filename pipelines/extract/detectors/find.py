@@ -12,6 +12,7 @@ from pipelines.core.plugins import DETECTORS
 from pipelines.extract.detectors.base import DetectorBackend, DetectorRef
 from pipelines.extract.detectors.checkpoint import SUFFIX as CHECKPOINT
 from pipelines.extract.detectors.checkpoint import find_checkpoint
+from pipelines.extract.detectors.grounding import FAMILIES, MODEL_TYPES, Grounder
 from pipelines.extract.model_ref import PluginContract, locate
 from pipelines.extract.phrases import NounPhrases, installed_parser
 from pipelines.models.hub import architecture_of, model_identity, read_config
@@ -38,7 +39,7 @@ def find_detector(
         name: See `pipelines.extract.model_ref.locate`: a folder with a YOLO of
             `pipelines.extract.detectors.yolo` or a model of transformers, a checkpoint of
             ultralytics, a plug-in's name, or a name on the hub.
-        prompts: What an open-vocabulary detector shall look for.
+        prompts: What an open-vocabulary detector or a vision-language model shall look for.
         trust_weights: Load a checkpoint even if that may run code.
 
     Raises:
@@ -77,23 +78,27 @@ def find_segmenter(
         ref = find_checkpoint(found, trust_weights)
     else:
         ref = _in_folder(name, found)
-    if ref.family != "open":
+    if ref.family not in ("open", *FAMILIES):
         if prompts:
             raise KaleidoError(
                 "--find",
                 f"{name} finds the classes that it was trained on, and no others.",
-                "Name an open-vocabulary detector, OWLv2 or Grounding DINO, with --model.",
+                "Name an open-vocabulary detector (OWLv2, Grounding DINO) or a vision-language "
+                "model (Qwen-VL, Florence-2) with --model.",
                 code="bad-option",
             )
         return ref
-    parser = () if prompts else installed_parser()
+    reads = ref.family in FAMILIES and not FAMILIES[ref.family].phrases
+    parser = () if prompts or reads else installed_parser()
     return replace(ref, identity=fingerprint(ref.identity, parser), prompts=tuple(prompts))
 
 
 def _in_folder(name: str, folder: Path) -> DetectorRef:
     family = _family(folder)
     identity = model_identity(folder)
-    if family not in ("open", *SAMS.values()):
+    if family in FAMILIES:
+        identity = fingerprint(identity, FAMILIES[family].identity)
+    elif family not in ("open", *SAMS.values()):
         identity = fingerprint(identity, ())  # as for open ones, which depend on a parser too
     return DetectorRef(name, family, identity, folder, family in WITH_MASKS)
 
@@ -105,6 +110,8 @@ def _family(folder: Path) -> str:
     kind, architecture = str(config.get("model_type")), architecture_of(config)
     if kind in SAMS:
         return SAMS[kind]
+    if kind in MODEL_TYPES and architecture.endswith("ForConditionalGeneration"):
+        return MODEL_TYPES[kind].dialect
     if kind in _OPEN:
         return "open"
     if architecture.endswith("ForObjectDetection"):
@@ -114,7 +121,8 @@ def _family(folder: Path) -> str:
     raise KaleidoError(
         str(folder),
         f"a {architecture or 'model of this kind'} finds no objects.",
-        "Use a model for object detection or instance segmentation.",
+        "Use a model for object detection or instance segmentation, or a vision-language model: "
+        f"{', '.join(FAMILIES)}.",
         code="bad-model",
     )
 
@@ -143,11 +151,18 @@ def load_detector(ref: DetectorRef, confidence: float, max_detections: int) -> D
         return CheckpointBackend(ref, confidence, max_detections)
     from pipelines.extract.detectors import pretrained
 
+    if ref.family in FAMILIES:
+        asked = FAMILIES[ref.family]
+        wanted = _phrases(ref) if ref.prompts or asked.phrases else None
+        return Grounder(ref.path, asked, max_detections, wanted)
     if ref.family == "open":
-        phrases: Callable[[str], Sequence[str]] = (
-            (lambda _: ref.prompts) if ref.prompts else NounPhrases()
-        )
+        phrases = _phrases(ref)
         return pretrained.OpenDetector(ref.path, confidence, max_detections, phrases)
     if ref.family == "detection":
         return pretrained.ObjectDetector(ref.path, confidence, max_detections)
     return pretrained.InstanceSegmenter(ref.path, confidence, max_detections)
+
+
+def _phrases(ref: DetectorRef) -> Callable[[str], Sequence[str]]:
+    """Return what names the objects to look for in a caption's picture."""
+    return (lambda _: ref.prompts) if ref.prompts else NounPhrases()
