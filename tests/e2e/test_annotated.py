@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +16,13 @@ from tests.evaluate.test_own_pictures import PROGRAM, SETTINGS
 
 COUNT, WIDTH, HEIGHT = 24, 32, 16
 
-COMMANDS = (
-    ("data", "folder", "../pictures", "--fit", "pad"),
-    ("data", "annotate", "../coco.json", "--from", "coco"),
-    ("extract", "boxes", "--from", "layouts"),
-    ("train", "prior"),
-    ("train", "diffusion"),
-    ("sample", "a red kite", "--n", "2", "--name", "kites"),
-    ("plan", "a red kite", "--n", "2", "--name", "kites"),
-    ("z", "export", "--to", "coco", "--out", "../extracted"),
-    ("z", "export", "samples/kites/samples.jsonl", "--to", "voc", "--out", "../drawn"),
-    ("status",),
-)
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "annotations.md"
+
+
+def commands_of(page):
+    """Return the commands of a page's shell blocks, each as words without the program."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    return [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
 
 
 @pytest.fixture
@@ -50,10 +47,11 @@ def annotated(tmp_path):
 
 
 def test_boxes_of_coco_train_sample_and_go_back_to_coco(annotated, workspace):
-    settings = SETTINGS.replace('["palette"]', '["boxes"]') + "data.image_size = 32\n"
+    commands = commands_of(PAGE)
+    settings = SETTINGS + "data.image_size = 32\n"
     (workspace.root / "kaleido.toml").write_text(settings)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(COMMANDS)],
+        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
         cwd=workspace.root,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
@@ -62,7 +60,7 @@ def test_boxes_of_coco_train_sample_and_go_back_to_coco(annotated, workspace):
     )
     assert done.returncode == 0, done.stderr
     toy = json.loads(done.stdout.partition("FOUND ")[2])
-    assert len(toy) == len(COMMANDS) and not any(toy.values())
+    assert len(toy) == len(commands) and not any(toy.values())
     assert f"{COUNT - 1} documents of boxes; 1 records have none" in done.stdout
     check_boxes(annotated)
     rows = (workspace.root / "samples" / "kites" / "samples.jsonl").read_text().splitlines()
