@@ -117,8 +117,11 @@ def sample(
 def _draw_given(
     workspace: Workspace, source: str, caption: str | None, name: str | Path | None, as_json: bool
 ) -> None:
+    from pipelines.data.caption_files import clean_caption
     from pipelines.sample.run import sample_from_z
 
+    if caption is not None:
+        caption = clean_caption(caption, "caption", workspace.settings.data.max_caption)
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     label = "standard input" if source == "-" else source
     progress = console.ConsoleProgress()

@@ -281,7 +281,7 @@ def own_files(folder: Path) -> list[str]:
     found = _files_in(folder)
     try:
         names = {FILE_LIST, *map(str, json.loads((folder / FILE_LIST).read_text("utf-8")))}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return [name for name in found if _USUAL_NAMES.fullmatch(Path(name).name)]
     return [name for name in found if name in names]
 

@@ -41,7 +41,7 @@ def read_pace(workspace: Workspace, kinds: Sequence[str]) -> Pace | None:
         found = json.loads(_path(workspace, kinds).read_bytes())
         pace = Pace(int(found["records"]), float(found["seconds"]), int(found["workers"]))
         return pace if pace.records > 0 and pace.workers > 0 else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # a missing estimate is no reason to stop
 
 

@@ -123,7 +123,7 @@ def _names(path: Path) -> dict[str, str]:
     try:
         names = json.loads(path.read_text("utf-8"))
         return {str(value): str(name) for value, name in names.items()}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BadRecord(str(path), f"the names of the mask cannot be read ({error})") from error
 
 

@@ -85,6 +85,8 @@ def _sample_row(line: bytes, where: str) -> tuple[str, str, int] | None:
     match row:
         case {"z": str(z), "caption": str(caption), "index": int(index), "file": str()} if z:
             require_valid(where, problems)
+            if not caption.strip():
+                raise KaleidoError(where, "its caption is empty.", "Write one.", code="bad-data")
             return caption, z, index
     return None
 

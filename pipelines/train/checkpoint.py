@@ -185,7 +185,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         if not isinstance(state, dict):
             raise ValueError(f"{STATE} is not an object")
         return state
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder, error) from error
 
 

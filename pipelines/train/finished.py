@@ -54,6 +54,6 @@ def finished_run(
         note = json.loads((checkpoint.parent / FINISHED).read_bytes())
         if note != {"step": done, "model": sha256_file(model / METADATA)}:
             return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return TrainSummary(done, done * options.batch_size, math.nan, done)

@@ -126,16 +126,16 @@ def _truncate(path: Path, first: int) -> None:
     """Keep the lines of the steps before `first`."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if 0 < _step(line) <= first]
     if kept != lines:
-        atomic_write(path, "".join(kept).encode())
+        atomic_write(path, b"".join(kept))
 
 
-def _step(line: str) -> int:
+def _step(line: bytes) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):  # cut off when the disk was full, say
+    except (ValueError, TypeError, KeyError, RecursionError):  # cut off when the disk was full, say
         return 0
 
 

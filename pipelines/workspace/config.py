@@ -39,7 +39,7 @@ def load_settings(path: Path) -> Settings:
         document = tomllib.loads(path.read_text("utf-8-sig"))  # Windows editors write a mark
     except OSError as error:
         raise KaleidoError(str(path), f"it cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(str(path), f"it is not valid TOML ({error}).", "Correct it.") from error
     changes: dict[str, Any] = {}
     for section, values in document.items():

@@ -40,7 +40,7 @@ class ShardIndex:
         cached = workspace.root / CACHE / "index" / f"{manifest.sha256}.json"
         try:
             self._members: dict[str, dict[str, tuple[int, int]]] = json.loads(cached.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             self._members = _build(path)
             atomic_write(cached, json.dumps(self._members, separators=(",", ":")).encode())
         if len(self._members) != manifest.counts["ok"]:

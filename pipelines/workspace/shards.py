@@ -257,7 +257,7 @@ def make_record(path: Path, key: str, text: bytes, image: bytes) -> Record:
     """
     try:
         meta = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, f"row {key!r} has no readable json ({error}).") from error
     if not isinstance(meta, dict) or not isinstance(meta.get("caption"), str):
         raise damaged(path, f"row {key!r} has no caption in its json.")

@@ -87,7 +87,7 @@ def read_json(tarball: Path, member: str) -> Any:
             if file is None or info.size > MAX_MEMBER:
                 raise ValueError("no file of a sensible size")
             return json.loads(file.read())
-    except (KeyError, ValueError, OSError, tarfile.TarError) as error:
+    except (KeyError, ValueError, OSError, RecursionError, tarfile.TarError) as error:
         raise KaleidoError(
             f"{member} in {tarball.name}", f"it cannot be read ({error}).", f"Remove {tarball}."
         ) from error
