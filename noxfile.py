@@ -82,7 +82,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link is an error."""
-    session.install(*requirements("mkdocs", *LIGHT_REQUIREMENTS))
+    session.install(*requirements("mkdocs", "filelock", *LIGHT_REQUIREMENTS))
     session.run("mkdocs", "build", "--strict", "--site-dir", str(ROOT / "site"))
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = ROOT / "pipelines" / "documents" / "kaleido.z.schema.json"
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Publish the JSON Schema of the z document beside its page."""
+    from mkdocs.structure.files import File
+
+    name = f"reference/{SCHEMA.name}"
+    files.append(File.generated(config, name, abs_src_path=str(SCHEMA)))
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -16,6 +28,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         "{{ commands }}": _commands,
         "{{ settings }}": _settings,
         "{{ errors }}": _errors,
+        "{{ z fields }}": _z_fields,
     }
     for mark, write in writers.items():
         if mark in markdown:
@@ -100,3 +113,64 @@ def _errors() -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _z_fields() -> str:
+    """Write a table per part of the z document, from its JSON Schema."""
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    order = ("Image", "Style", "Element", "Ellipse", "Mask", "Swatch", "Relation", "VisualTokens")
+    parts = [_z_part("The document", schema)]
+    parts += [_z_part(name, schema["$defs"][name]) for name in (*order, "Origin", "Lost")]
+    return "\n".join(parts)
+
+
+def _z_part(name: str, part: Any) -> str:
+    about, _, attributes = part["description"].partition("\n\nAttributes:\n")
+    meanings = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE))
+    lines = [f"### {name}", "", _plain(about), "", "| key | value | meaning |", "|---|---|---|"]
+    for key, value in part["properties"].items():
+        need = "; always" if key in part.get("required", ()) else ""
+        meaning = _cell(_plain(meanings.get(key, "")))
+        lines.append(f"| `{key}` | {_cell(_z_type(value))}{need} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _z_type(value: Any) -> str:
+    """Say in words what a value may be."""
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "const" in value:
+        return f"`{json.dumps(value['const'])}`"
+    if "enum" in value:
+        return " or ".join(f"`{json.dumps(item)}`" for item in value["enum"])
+    match value.get("type"):
+        case "array" if "prefixItems" in value:
+            return f"{len(value['prefixItems'])} of: {_z_type(value['prefixItems'][0])}"
+        case "array":
+            most = f", at most {value['maxItems']:,}" if "maxItems" in value else ""
+            return f"list of {_z_type(value['items'])}{most}"
+        case "object":
+            return "object"
+        case "string" if "pattern" in value:
+            return "`#RRGGBB`, upper case"
+        case "string":
+            most = f", at most {value['maxLength']:,} characters" if "maxLength" in value else ""
+            return f"text{most}"
+        case kind:
+            return f"{'whole number' if kind == 'integer' else 'number'}{_z_range(value)}"
+
+
+def _z_range(value: Any) -> str:
+    if "minimum" in value and "maximum" in value:
+        return f" from {value['minimum']:,} to {value['maximum']:,}"
+    if "minimum" in value and "exclusiveMaximum" in value:
+        return f" from {value['minimum']:,}, below {value['exclusiveMaximum']:,}"
+    if "minimum" in value:
+        return f", {value['minimum']:,} or more"
+    return f" above {value['exclusiveMinimum']:,}" if "exclusiveMinimum" in value else ""
+
+
+def _plain(text: str) -> str:
+    """Write a docstring's text as one line of Markdown."""
+    return " ".join(text.split()).replace("``", "`")
