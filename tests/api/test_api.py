@@ -118,7 +118,7 @@ def test_the_pages_example_can_be_run_twice(pictures, tmp_path, monkeypatch, cap
     """Its first lines, up to training: those are run by `own_pictures.py`."""
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "how-to" / "script.md").read_text("utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     first = code.partition("train_prior(")[0]
     for _ in range(2):
         exec(compile(first, "script.md", "exec"), {})
