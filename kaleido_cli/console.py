@@ -1,4 +1,4 @@
-"""The one console: results on stdout; messages, progress and errors on stderr."""
+"""Console output: results on stdout; messages, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @cache
 def console(stderr: bool) -> Console:
-    """Return the console of stdout or stderr. It prints text as it is: a caption is not markup."""
+    """Return the console of stdout or stderr, without markup, because captions may contain it."""
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def clean(value: Any) -> str:
-    """Replace control characters, so that a file's name or a caption cannot steer the terminal."""
+    """Replace control characters, so that file names and captions cannot control the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in str(value))
 
 
@@ -49,8 +49,8 @@ def show(result: Any, as_json: bool, render: Callable[[Any], None]) -> None:
 
     Args:
         result: A dataclass or a mapping.
-        as_json: Print one JSON object in place of text.
-        render: Prints the result for people.
+        as_json: Print one JSON object instead of text.
+        render: Prints the result as text.
     """
     if as_json:
         print(json.dumps(plain(result), indent=2, ensure_ascii=True, allow_nan=False))
@@ -59,7 +59,7 @@ def show(result: Any, as_json: bool, render: Callable[[Any], None]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as JSON values: paths as text, numbers that are not finite as null."""
+    """Convert `value` to JSON values: paths become text, non-finite numbers null."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, Mapping):
@@ -79,7 +79,7 @@ def line(text: str) -> None:
 
 
 def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
-    """Print rows as a table to stdout; numbers stand to the right."""
+    """Print rows as a table to stdout, with right-aligned numbers."""
     from rich.table import Table
     from rich.text import Text
 
@@ -94,7 +94,7 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
 
 
 def show_counts(summary: Any, noun: str, limit: int = 5) -> None:
-    """Print the counts of a run over shards, and the first of its failures."""
+    """Print the counts of a run over shards and its first failures."""
     line(
         f"{noun}: {summary.ok:,} ok, {summary.filtered:,} filtered, {summary.failed:,} failed "
         f"in {summary.shards:,} shards ({summary.skipped:,} were up to date)"
@@ -102,7 +102,7 @@ def show_counts(summary: Any, noun: str, limit: int = 5) -> None:
     for key, reason in summary.failures[:limit]:
         line(f"  failed {key}: {reason}")
     if (rest := len(summary.failures) - limit) > 0:
-        line(f"  and {rest:,} more: `kaleido status --failed` names them all")
+        line(f"  and {rest:,} more: `kaleido status --failed` lists them all")
 
 
 def show_gain(gain: Any) -> None:
@@ -115,7 +115,7 @@ def show_gain(gain: Any) -> None:
 
 
 def show_records(records: Sequence[Any]) -> None:
-    """Print records: key, split and caption, and each latent on a line of its own."""
+    """Print key, split and caption of records, and each latent on its own line."""
     for record in records:
         held_out = " (held out)" if record.split == "heldout" else ""
         line(f"{record.key}{held_out}: {record.caption}")
@@ -124,7 +124,7 @@ def show_records(records: Sequence[Any]) -> None:
 
 
 def show_error(error: KaleidoError) -> None:
-    """Print what is wrong, why, and the hint."""
+    """Print the thing, the reason and the hint of an error."""
     from rich.text import Text
 
     text = Text.assemble(("Error: ", "bold red"), (clean(error.what), "bold"))
@@ -135,7 +135,7 @@ def show_error(error: KaleidoError) -> None:
 
 
 class ConsoleProgress(Progress):
-    """Bars on a terminal, plain lines elsewhere; on stderr in both cases."""
+    """Progress bars on a terminal, plain lines otherwise; always on stderr."""
 
     def __init__(self) -> None:
         self._bars: Bars | None = None
@@ -181,20 +181,20 @@ class ConsoleProgress(Progress):
 
 
 def _make_bars(console: Console) -> Bars:
-    """Return rich's live display with our columns."""
+    """Create rich's live display with the columns below."""
     from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
 
     class Count(ProgressColumn):
-        """Units done, of how many."""
+        """Render the completed and the total units."""
 
         def render(self, task: Task) -> Text:
             of = f"/{int(task.total):,}" if task.total is not None else ""
             return Text(f"{int(task.completed):,}{of}")
 
     class Rate(ProgressColumn):
-        """Units per second, and the time left at that rate."""
+        """Render the rate and the remaining time."""
 
         def render(self, task: Task) -> Text:
             rate = task.fields["pace"].rate

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
 
 LISTED = 5
-"""Rows of each finding that are printed; --json gives all."""
+"""Number of rows printed per finding; --json prints all."""
 
 app = typer.Typer(
     add_completion=False,
@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 
 DRAWING = ("data.image_size", "data.shard_size", "data.seed")
-"""Settings of the commands that draw their images themselves."""
+"""Settings of the commands that generate images."""
 
 ImageColumnOption = Annotated[
     str | None,
@@ -48,7 +48,7 @@ OverwriteOption = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace data of another source or other options, and records that fail now.",
+        help="Replace data of another source or other options, even if some records now fail.",
     ),
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Local worker processes.")]
@@ -61,13 +61,15 @@ WorkersOption = Annotated[int, typer.Option(min=1, help="Local worker processes.
 def scenes(
     context: typer.Context,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of scenes.")] = 2000,
-    hard: Annotated[bool, typer.Option("--hard", help="More objects, freely placed.")] = False,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Draw up to six freely placed objects.")
+    ] = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw captioned scenes of simple shapes, with their truth."""
+    """Draw captioned scenes of simple shapes, with ground truth."""
     from pipelines.scenes.generate import write_scenes
 
     opened = open_workspace(context, workspace)
@@ -98,8 +100,7 @@ def folder(
 
     A caption is a .txt or .caption file of the image's name, or a row of captions.jsonl, .csv or
     .tsv in the folder (columns file and caption), or of the metadata.jsonl or .csv of Hugging
-    Face's imagefolder. What cannot be used is recorded with its reason; nothing in the folder is
-    changed.
+    Face's imagefolder. Unusable files are recorded with the reason; the folder is not changed.
     """
     from pipelines.data.folder import write_folder
 
@@ -133,9 +134,9 @@ def table(
 ) -> None:
     """Read a table of images and captions.
 
-    Paths are absolute or relative to the table's folder. Without column names the usual ones are
-    tried: image, file, path and so on, and caption or text. A list of captions gives a record for
-    each. What cannot be used is recorded with its reason.
+    Paths are absolute or relative to the table's folder. By default, common column names are
+    tried: image, file, path and so on, and caption or text. A list of captions makes one record
+    each. Unusable rows are recorded with the reason.
     """
     from pipelines.data.table import write_table
 
@@ -181,8 +182,8 @@ def hub(
 ) -> None:
     """Stream a Hugging Face dataset (extra: hub).
 
-    Nothing but the rows read is downloaded, and no code of the dataset is run. A row with several
-    captions gives a record for each.
+    Only the rows that are read are downloaded, and no code of the dataset is run. A row with
+    several captions makes one record each.
     """
     from pipelines.data.hub import write_hub
 
@@ -217,7 +218,8 @@ def emoji(
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="What is held out: drawings (pair), or concepts in all styles.")
+        str,
+        typer.Option(help="Hold out single drawings (pair), or concepts in all styles (concept)."),
     ] = "pair",
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -225,9 +227,8 @@ def emoji(
 ) -> None:
     """Fetch openly licensed emoji, each concept drawn by several artists (extra: emoji).
 
-    Icon sets of the npm registry are fetched once by npm, at pinned versions, and checked. A
-    caption has the concept's name and tags, never the style; licence and credit are kept with
-    each drawing.
+    npm downloads icon sets at pinned versions once, and they are verified. A caption has the
+    concept's name and tags, never the style; licence and credit are kept with each drawing.
     """
     from pipelines.data.emoji.write import write_emoji
 
@@ -256,9 +257,9 @@ def webdataset(
 ) -> None:
     """Read shards in webdataset's layout, as img2dataset writes them.
 
-    A row is an image, a caption (.txt, .caption, or caption or text in the .json), and perhaps a
-    licence in the .json. What cannot be used is recorded with its reason, also where a shard is cut
-    off; no shard is changed.
+    A row is an image, a caption (.txt, .caption, or caption or text in the .json), and optionally
+    a licence in the .json. Unusable rows are recorded with the reason, also if a shard is
+    truncated; no shard is changed.
     """
     from pipelines.data.webdataset import write_webdataset
 
@@ -292,10 +293,10 @@ def annotate(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Attach annotations that exist already to the records, by the names of the pictures.
+    """Attach existing annotations to the records, by the names of the pictures.
 
-    They go to layouts/, moved as data.fit moved the pictures. `kaleido extract boxes --from
-    layouts` makes latents of them.
+    They are written to layouts/, transformed like the pictures by data.fit. `kaleido extract boxes
+    --from layouts` converts them to latents.
     """
     from pipelines.data.annotate import annotate as run
     from pipelines.documents.dialects.base import Context
@@ -317,7 +318,7 @@ def check(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write the data without copies and leaks into the workspace there.",
+            help="Write the data without copies and leaks to the workspace in this folder.",
             show_default=False,
         ),
     ] = None,
@@ -331,17 +332,17 @@ def check(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for what spoils training: copies, copies across the split, repeated captions.
+    """Find copies, copies across the split, and repeated captions, which harm training.
 
-    Images are copies if they look alike, in whatever format or size. The workspace is not changed;
-    with --fix another one, new or known, gets what is worth keeping.
+    Images are copies if they look alike, in any format or size. The workspace is not changed; with
+    --fix, the remaining data are written to another workspace, which may exist.
     """
     from pipelines.data.check import check_data
 
     if fix is None and (licences is not None or overwrite):
         raise KaleidoError(
             "--licences or --overwrite",
-            "a check alone writes no data.",
+            "they only apply when data are written.",
             "Add --fix with the folder of another workspace.",
             code="bad-option",
         )
@@ -365,16 +366,17 @@ def check(
 def show(
     context: typer.Context,
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Records; else some at random.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="Records; by default random ones."),
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Records to draw at random.")] = 8,
     z: ZOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw records with their latents over them into logs/show.png, and list them.
+    """Draw records with their latents to logs/show.png, and list them.
 
-    By default all kinds that are extracted.
+    By default with all extracted kinds.
     """
     from pipelines.data.show import show as run
 
@@ -394,10 +396,10 @@ def _render_checked(summary: Any) -> None:
     console.line(f"{len(summary.copies):,} images look like an earlier one")
     for copy in summary.copies[:LISTED]:
         console.line(f"  {copy.key} like {copy.of}")
-    console.line(f"{len(summary.leaks):,} of them lie on the other side of the split")
+    console.line(f"{len(summary.leaks):,} of them are on the other side of the split")
     for copy in summary.leaks[:LISTED]:
         console.line(f"  {copy.key} ({copy.splits[1]}) like {copy.of} ({copy.splits[0]})")
-    console.line(f"{len(summary.repeated):,} captions are those of several records")
+    console.line(f"{len(summary.repeated):,} captions occur in several records")
     for caption, count in summary.repeated[:LISTED]:
         console.line(f"  {count:,} times: {caption}")
     console.line(f"{len(summary.short):,} captions have a single word")

@@ -38,7 +38,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="MODELS",
-            help="baseline, kaleido, or both, with a comma; one alone is compared with nothing.",
+            help="baseline, kaleido, or both, separated by a comma; a single one is not compared.",
             autocompletion=complete_models,
         ),
     ] = None,
@@ -47,21 +47,21 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="TRACKER",
-            help="Give the numbers to tensorboard or trackio too (extras: track, trackio).",
+            help="Also log the numbers to tensorboard or trackio (extras: track, trackio).",
         ),
     ] = None,
     embedded: Annotated[
         bool,
         typer.Option(
             "--embedded",
-            help="Compare the embedded models, whatever the workspace holds.",
+            help="Compare the embedded models instead of the workspace's models.",
         ),
     ] = False,
     toy: Annotated[
         bool,
         typer.Option(
             "--toy",
-            help="Draw the paper's toy into reports/toy instead: two classes of two modes.",
+            help="Only draw the paper's toy example, two classes of two modes, to reports/toy.",
         ),
     ] = False,
     name: Annotated[
@@ -72,14 +72,14 @@ def evaluate(
 ) -> None:
     """Compare Kaleido with the baseline at several guidance scales, and write a report.
 
-    The defaults are the workspace's settings under evaluate. An HTML page and report.json go to
-    reports/NAME. An interrupted run continues where it was. A judge scores scenes; other data are
-    compared with held-out pictures, in the features of a network that --features names.
+    The defaults are the workspace's settings under evaluate. An HTML page and report.json are
+    written to reports/NAME. An interrupted run resumes where it stopped. A judge scores scenes;
+    other data are compared with held-out pictures in the features of the --features network.
     """
     if toy:
         given = (*changes_of(context).values(), models, z, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):
-            raise typer.BadParameter("--toy goes with --workspace and --json only.")
+            raise typer.BadParameter("--toy can only be combined with --workspace and --json.")
         from pipelines.scenes.toy_page import evaluate_toy
 
         console.show(evaluate_toy(open_workspace(context, workspace)), as_json, _render_toy)
@@ -105,10 +105,10 @@ def evaluate(
 
 
 def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) -> None:
-    """Notice a model that cannot be compared before anything heavy is imported.
+    """Check that the models exist before heavy imports.
 
     Raises:
-        KaleidoError: If a name is unknown, or the workspace lacks one of its models.
+        KaleidoError: If a name is unknown, or the workspace lacks a model.
     """
     from pipelines.evaluate.metrics.compare import MODELS
 

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Train tokenizer, prior and denoiser. An unfinished run goes on where it stopped.",
+    help="Train tokenizer, prior and denoiser. An unfinished run resumes where it stopped.",
     epilog="Example: kaleido train prior && kaleido train diffusion",
 )
 
 RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Begin again; forget an unfinished run.")
+    bool, typer.Option("--restart", help="Start again and discard an unfinished run.")
 ]
 YesOption = Annotated[
-    bool, typer.Option("--yes", "-y", help="With --restart: replace a finished model unasked.")
+    bool,
+    typer.Option("--yes", "-y", help="With --restart: replace a finished model without asking."),
 ]
 
 
@@ -46,7 +47,7 @@ def tokenizer(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the visual tokenizer: a picture as a grid of tokens, and back."""
+    """Train the visual tokenizer, which encodes pictures as grids of tokens and decodes them."""
     opened = open_workspace(context, workspace)
     require_data(opened)
     _confirm(opened, "tokenizer", restart, yes)
@@ -67,7 +68,7 @@ def prior(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the prior p(z|c): from a caption to its latents."""
+    """Train the prior p(z|c), which draws latents for a caption."""
     opened = open_workspace(context, workspace)
     require_extracted(opened, opened.settings.prior.z_kinds)
     _confirm(opened, "prior", restart, yes)
@@ -92,7 +93,7 @@ def diffusion(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the denoiser p(x|z,c): from latents and a caption to the picture."""
+    """Train the denoiser p(x|z,c), which draws pictures for a caption and latents."""
     name = "baseline" if baseline else "diffusion"
     opened = open_workspace(context, workspace)
     require_extracted(opened, opened.settings.diffusion.z_kinds)
@@ -111,10 +112,10 @@ def diffusion(
 
 
 def _confirm(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
-    """Ask before a finished model is replaced.
+    """Ask for confirmation before a finished model is replaced.
 
     Raises:
-        KaleidoError: If it would be, and nobody can be asked.
+        KaleidoError: If the terminal is not interactive.
     """
     if not restart or yes or name not in own_models(workspace):
         return

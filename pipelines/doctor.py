@@ -1,4 +1,4 @@
-"""Describe an installation: versions, devices, packages, embedded models, plug-ins."""
+"""Describe the installation: versions, devices, packages, embedded models and plug-ins."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def examine() -> dict[str, Any]:
     """Describe this installation.
 
     Returns:
-        ``system`` (name to text), ``packages`` (name, version or None, what it serves),
-        ``embedded`` (model to ``present`` or what is wrong) and ``plugins`` (group, name, package,
-        ``ready`` or what is wrong).
+        ``system`` (name -> text), ``packages`` (name, version or None, purpose), ``embedded``
+        (model -> ``present`` or the problem) and ``plugins`` (group, name, package, ``ready`` or
+        the problem).
     """
     return {
         "system": {
@@ -92,7 +92,7 @@ def _embedded(name: str) -> str:
 
 def _plugin(group: str, name: str) -> str:
     if group in (LATENTS, STAGES) and name in KINDS:
-        return "unused: Kaleido has a kind of this name"
+        return "unused: Kaleido already has a kind of this name"
     try:
         if group == LATENTS:
             latent_class(name)

@@ -1,1 +1,1 @@
-"""Programs that make the embedded models and the figures of the documentation."""
+"""Recipes that train the embedded models and make the figures of the documentation."""

@@ -1,4 +1,4 @@
-"""Model cards: what a shipped model is, what it learned from, and what it may be used for."""
+"""Write the model cards of shipped models: purpose, training data, limits and licence."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def write_card(
     """Write ``README.md`` into a shipped model's folder.
 
     Args:
-        folder: Holds the model's safetensors files.
+        folder: Folder of the model's safetensors files.
         title: The model's name.
-        purpose: What it does, in a sentence or two.
+        purpose: The model's purpose, in a sentence or two.
         licence: SPDX expression of the weights.
-        recipe: The command that makes it.
-        facts: Data, steps and measured numbers, by name.
-        limits: What it cannot do.
+        recipe: The command that trains it.
+        facts: Data, steps and measured numbers by name.
+        limits: Known limits.
     """
     weights = "\n".join(
         f"| `{path.relative_to(folder)}` | {path.stat().st_size:,} | `{sha256_file(path)}` |"
@@ -48,7 +48,7 @@ library_name: kaleido-diffusion
 |---|---|
 {rows}
 
-Made by `{recipe}`, from data that the recipe draws itself.
+Trained by `{recipe}` on data that the recipe generates.
 
 | weights | bytes | SHA-256 |
 |---|---|---|

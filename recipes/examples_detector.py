@@ -1,6 +1,6 @@
-"""What the detector learns from: scenes drawn on the fly, as ultralytics' loss wants them.
+"""Training examples of the detector: scenes drawn on the fly, in the format of ultralytics' loss.
 
-Only combinations of the ``train`` split are drawn, so that the held-out ones measure it.
+Only combinations of the ``train`` split are drawn; held-out combinations are for measurement.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipelines.scenes.factors import SHAPES, Scene, sample_scene
 DRAWN_SIZE = 64
 INPUT_SIZE = 96  # mask prototypes have a stride of 4: drawn at 64 they would be 16 pixels wide
 SHARE_HARD = 0.2  # scenes of up to six overlapping objects at any rotation
-MIN_VISIBLE = 0.25  # an object covered further than this is no target
+MIN_VISIBLE = 0.25  # objects with a smaller visible share are not targets
 
 
 @dataclass(frozen=True)
 class Target:
-    """One visible object: class index, box (x1, y1, x2, y2) in drawn pixels, mask (h, w)."""
+    """A visible object: class index, box (x1, y1, x2, y2) in drawn pixels, mask (h, w)."""
 
     label: int
     box: tuple[int, int, int, int]
@@ -35,7 +35,7 @@ class Target:
 def draw_example(
     seed: int, purpose: str, index: int, split: str = "train", share_hard: float = 0.0
 ) -> tuple[np.ndarray, list[Target]]:
-    """Draw scene number `index` of a purpose, of the given split: uint8 (64, 64, 3) and targets."""
+    """Draw scene number `index` of a purpose and split: uint8 (64, 64, 3) and targets."""
     rng = generator(seed, purpose, index)
     hard = bool(rng.random() < share_hard)
     scene = sample_scene(rng, hard)
@@ -54,10 +54,10 @@ def _targets(scene: Scene, drawing: Drawing) -> list[Target]:
 
 
 def make_batch(seed: int, first: int, count: int) -> dict[str, Tensor]:
-    """Draw scenes `first` to ``first + count`` as ultralytics' loss wants them.
+    """Draw `count` scenes from `first` on, in the format of ultralytics' loss.
 
     Returns:
-        ``img`` (n, 3, s, s) in [0, 1]; for all m objects in turn ``batch_idx`` (m,), ``cls``
+        ``img`` (n, 3, s, s) in [0, 1]; for all m objects ``batch_idx`` (m,), ``cls``
         (m, 1) and ``bboxes`` (m, 4), centre and size in fractions of the side; ``masks``
         (n, h, w), k + 1 where an image's object k is visible; ``sem_masks`` (n, h, w), its class.
     """
@@ -84,7 +84,7 @@ def make_batch(seed: int, first: int, count: int) -> dict[str, Tensor]:
 
 
 def _to_input(pixels: np.ndarray, seed: int, first: int) -> Tensor:
-    """Scale to the network's input, after a little change of brightness and noise."""
+    """Vary the brightness, add noise, and scale to the network's input size."""
     rng = generator(seed, "detector-augment", first)
     gain = rng.uniform(0.85, 1.1, (len(pixels), 1, 1, 1))
     level = rng.uniform(0.0, 0.03, (len(pixels), 1, 1, 1))

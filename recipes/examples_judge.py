@@ -1,9 +1,9 @@
-"""What the judge learns from: scenes drawn on the fly, and the maps its heads should show.
+"""Training examples of the judge: scenes drawn on the fly, with target maps for its heads.
 
-Scenes have seeds of purpose ``judge``, which no data set uses. Half of them follow the data's joint
-distribution; in the other half shape, colour, texture and background are uniform, so that the judge
-cannot guess a colour from a shape: such a guess would flatter whatever model collapses onto the
-favourites. Some pictures are blurred or noisy, as drawn samples are.
+The seeds have the purpose ``judge``, which no data set uses. Half of the scenes follow the data's
+joint distribution; in the other half, shape, colour, texture and background are uniform, so that
+the judge cannot infer a colour from a shape, which would favour models that collapse to the most
+likely colours. Some pictures are blurred or noisy, like samples of a model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.scenes.factors import (
 from pipelines.scenes.judge import STRIDE
 
 SIZE = 64
-MIN_VISIBLE = 0.2  # an object covered further than this is not asked for
+MIN_VISIBLE = 0.2  # objects with a smaller visible share are not targets
 
 TruthObject = tuple[str, str, str, tuple[float, float, float, float]]
 """Shape, colour, texture and visible box."""
@@ -38,7 +38,7 @@ TruthObject = tuple[str, str, str, tuple[float, float, float, float]]
 
 @dataclass(frozen=True)
 class Truth:
-    """What is visible in one render; boxes are in fractions of the side."""
+    """The visible content of one render; boxes are in fractions of the side."""
 
     objects: tuple[TruthObject, ...]
     background: str
@@ -53,10 +53,10 @@ def draw_example(
         seed: The recipe's seed.
         purpose: ``judge`` to train, ``judge-heldout`` to measure.
         index: The scene's number.
-        plain: Follow the data's joint always, as for the ceiling.
+        plain: Always follow the data's joint distribution, as for the ceiling.
 
     Returns:
-        uint8 (64, 64, 3) and the truth.
+        uint8 (64, 64, 3) and the ground truth.
     """
     rng = generator(seed, purpose, index)
     scene = sample_scene(rng, hard=not plain and rng.random() < 0.15)
@@ -85,10 +85,10 @@ def _uniform(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def targets(truths: Sequence[Truth]) -> dict[str, Tensor]:
-    """Write truths as the maps that the heads should show.
+    """Convert ground truths to the target maps of the heads.
 
-    Every object spreads a Gaussian around its centre; a cell learns box, colour and texture from
-    the object that is strongest there, with that strength as the weight (TTFNet, 1909.00700).
+    Every object has a Gaussian around its centre; a cell learns box, colour and texture of the
+    object with the largest value there, which is also the loss weight (TTFNet, 1909.00700).
 
     Returns:
         ``heat`` (n, shapes, s, s), ``weight`` (n, s, s), ``box`` (n, 4, s, s) in pixels,
@@ -116,7 +116,7 @@ def _spread(maps: Mapping[str, np.ndarray], item: TruthObject) -> None:
     x, y = (box[:2] + box[2:]) / 2.0 / STRIDE - 0.5
     sigma = np.maximum((box[2:] - box[:2]) / STRIDE / 6.0, 0.5)
     cells = np.arange(side)
-    # Centred on a whole cell, so that exactly one cell of the heatmap is 1.
+    # Centre the Gaussian on a cell, so that exactly one cell of the heatmap is 1.
     column, line = (int(np.clip(round(v), 0, side - 1)) for v in (x, y))
     across = np.exp(-0.5 * ((cells - column) / sigma[0]) ** 2)
     down = np.exp(-0.5 * ((cells - line) / sigma[1]) ** 2)
@@ -140,7 +140,7 @@ def _spread(maps: Mapping[str, np.ndarray], item: TruthObject) -> None:
 
 
 def spoil(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Blur, tint and speckle some of a batch (n, 3, size, size), as samples of a model may be."""
+    """Blur, tint or add noise to some images (n, 3, size, size), to resemble a model's samples."""
     n = len(x)
     sigma = np.where(rng.random(n) < 0.5, rng.uniform(0.3, 1.1, n), 0.05)
     taps = np.exp(-0.5 * (np.arange(-2, 3) / sigma[:, None]) ** 2)

@@ -1,4 +1,4 @@
-"""How well a detector finds the objects of scenes of held-out combinations."""
+"""Measure a detector on scenes of held-out combinations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def measure(backend: YoloBackend, seed: int, scenes: int = TEST_SCENES) -> dict[
 
     Returns:
         ``box_map50``, the mean of ``box_ap50`` over the classes that occur; ``mask_iou``, the mean
-        of all objects found at a box IoU of at least 0.5; ``found``, their share; ``scenes``, how
-        many.
+        over objects found at a box IoU of at least 0.5; ``found``, their share; ``scenes``, the
+        number of scenes.
     """
     scored: list[tuple[int, float, bool]] = []
     mask_ious: list[float] = []
@@ -49,13 +49,13 @@ def measure(backend: YoloBackend, seed: int, scenes: int = TEST_SCENES) -> dict[
 
 
 def match(detections: Detections, targets: Sequence[Target]) -> tuple[list[bool], list[float]]:
-    """Match detections, most certain first, to unmatched targets of their class at IoU >= 0.5.
+    """Match detections, by descending score, to unmatched targets of their class at IoU >= 0.5.
 
     Returns:
-        Whether each detection hit a target, and the mask IoU of each hit.
+        Whether each detection matches a target, and the mask IoU of each match.
     """
     if detections.masks is None:
-        raise ValueError("the detector that is shipped draws masks")
+        raise ValueError("the shipped detector must predict masks")
     free = list(range(len(targets)))
     hits, mask_ious = [], []
     for box, label, mask in zip(detections.boxes, detections.labels, detections.masks, strict=True):
@@ -78,11 +78,11 @@ def _class_precision(
 
 
 def average_precision(hits: Sequence[bool], truths: int) -> float:
-    """Area under the precision-recall curve, precision made monotone (PASCAL VOC, since 2010).
+    """Compute the area under the precision-recall curve with monotone precision (VOC since 2010).
 
     Args:
-        hits: Whether each detection is right, the most certain first.
-        truths: How many there were to find.
+        hits: Whether each detection is correct, by descending score.
+        truths: Number of targets.
     """
     right = np.cumsum(np.asarray(hits, dtype=np.float64))
     precision = right / np.arange(1, len(right) + 1)

@@ -1,4 +1,4 @@
-"""How often the judge is right: the ceiling of what it can say about a model's samples."""
+"""Measure the judge's accuracy, which is the ceiling of scores for a model's samples."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from recipes.examples_judge import Truth, draw_example
 
 
 def measure(judge: Judge, seed: int, images: int) -> dict[str, float]:
-    """Measure the judge on held-out renders of the data's own distribution.
+    """Measure the judge on held-out renders from the data's distribution.
 
     Returns:
-        ``box``: share of visible objects found at IoU >= 0.5 whatever their label; ``adherence``:
-        the same with the right shape, as boxes are scored; ``shape``, ``colour``, ``texture``:
-        share right among those found; ``background`` and ``count``: share of images.
+        ``box``: share of visible objects found at IoU >= 0.5 with any label; ``adherence``: the
+        same with the right shape, as boxes are scored; ``shape``, ``colour``, ``texture``: share
+        of right values among objects found; ``background`` and ``count``: share of images.
     """
     pixels, truths = zip(
         *(draw_example(seed, "judge-heldout", i, True) for i in range(images)), strict=True
@@ -39,7 +39,7 @@ def measure(judge: Judge, seed: int, images: int) -> dict[str, float]:
 
 
 def _match(verdict: Verdict, truth: Truth) -> Iterator[dict[str, bool]]:
-    """Match greedily, best overlap first."""
+    """Match greedily by descending IoU."""
     overlaps = [
         (iou(found.box, tuple(v * GRID for v in item[3])), i, j)
         for i, found in enumerate(verdict.objects)

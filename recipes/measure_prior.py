@@ -1,4 +1,4 @@
-"""What a prior of scenes is worth: do its z parse, agree with the caption, and differ."""
+"""Measure a prior of scenes: whether its z parse, agree with the caption, and differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipelines.scenes.reference import asked_shapes
 
 
 def main() -> None:
-    """Measure the shipped prior, or the one in a folder, and print JSON."""
+    """Measure the shipped prior, or the prior in a folder, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "prior")
     parser.add_argument("--draws", type=int, default=10_000)
@@ -34,12 +34,12 @@ def main() -> None:
 
 
 def measure(prior: Prior, seed: int, draws: int) -> dict[str, float]:
-    """Draw z for captions of held-out scenes, as many of each caption as are decoded together.
+    """Draw z for captions of held-out scenes, one decoding batch per caption.
 
     Returns:
-        ``parse``: share of z that parse; ``agree``: share whose boxes are the captioned shapes in
-        the captioned number; ``distinct``: share of different z among those of one caption;
-        ``tokens``: mean length; ``draws``: how many.
+        ``parse``: share of z that parse; ``agree``: share whose boxes have the captioned shapes
+        and counts; ``distinct``: share of distinct z per caption; ``tokens``: mean length;
+        ``draws``: number of z.
     """
     prior.model.to(compute_device())
     kept: dict[str, list[float]] = {"parse": [], "agree": [], "distinct": [], "tokens": []}
@@ -58,7 +58,7 @@ def measure(prior: Prior, seed: int, draws: int) -> dict[str, float]:
 
 
 def captions(seed: int, count: int) -> Iterator[str]:
-    """Different captions of scenes of held-out combinations."""
+    """Return distinct captions of scenes of held-out combinations."""
     seen: set[str] = set()
     rng = generator(seed, "measure prior", "captions")
     while len(seen) < count:

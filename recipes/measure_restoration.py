@@ -1,8 +1,8 @@
-"""Where a model of p(x|c) loses the objects: real pictures, noised to a level and drawn anew.
+"""Measure at which noise level a model p(x|c) loses objects, by denoising noised real pictures.
 
-From pure noise a model has to invent everything; from a low level it has only to keep what is
-still plain to see. What the judge no longer finds after a low level was lost by the network's
-drawing, not by its choice of what to draw.
+From pure noise, the model has to invent the picture; from a low noise level, it only has to
+preserve visible content. Objects that the judge no longer finds after a low level were lost by the
+denoiser's rendering, not by its choice of content.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from recipes.measure_prior import captions
 
 LEVELS = (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 STEPS = 30
-"""Of the sampler from pure noise; from a lower level those that remain."""
+"""Sampler steps from pure noise; lower levels use the remaining steps."""
 
 
 def main() -> None:
-    """Measure the shipped baseline, or the one in a folder, and print JSON."""
+    """Measure the shipped baseline, or the baseline in a folder, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "baseline")
     parser.add_argument("--captions", type=int, default=16)
@@ -54,26 +54,28 @@ def main() -> None:
 def measure(
     model: Diffusion, prior: Prior, chosen: Sequence[str], n: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Noise real pictures of captions to each of `LEVELS`, and draw them to the end.
+    """Noise real pictures of captions to each of `LEVELS`, and denoise them.
 
     Args:
-        model: Without z: a z would tell what the noise has hidden.
-        prior: Whose encoder reads the captions.
+        model: A model without z, which would reveal the noised content.
+        prior: The prior, whose encoder encodes the captions.
         chosen: Captions of scenes.
-        n: Pictures of each.
-        seed: Of pictures and noise.
+        n: Pictures per caption.
+        seed: Seed of pictures and noise.
 
     Returns:
-        Level -> ``error``, the mean squared error of the velocity in one prediction;
-        ``caption``, the share of pictures with exactly the captioned objects; ``shapes``, the
-        share of captioned objects that are found.
+        Level -> ``error``, the mean squared velocity error of one prediction; ``caption``, the
+        share of pictures with exactly the captioned objects; ``shapes``, the share of captioned
+        objects that are found.
 
     Raises:
-        KaleidoError: If the model reads a z.
+        KaleidoError: If the model is conditioned on z.
     """
     if model.z_kinds:
         raise KaleidoError(
-            "this model", f"it reads {', '.join(model.z_kinds)}.", "Name a baseline's folder."
+            "this model",
+            f"it is conditioned on {', '.join(model.z_kinds)}.",
+            "Use a baseline's folder.",
         )
     size, device = model.image_size, compute_device()
     model.to(device)

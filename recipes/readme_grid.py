@@ -1,4 +1,4 @@
-"""The README's picture: what strong guidance leaves of diversity, baseline above Kaleido."""
+"""Draw the README's picture: diversity at strong guidance, baseline above Kaleido."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = 0
 
 
 def main() -> None:
-    """Draw the first samples of fixed seeds, none chosen, and write a PNG."""
+    """Draw the first samples of fixed seeds, without selection, and write a PNG."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("to", type=Path, nargs="?", default=Path("docs/images/guidance.png"))
     options = parser.parse_args()

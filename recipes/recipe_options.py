@@ -1,4 +1,4 @@
-"""What the recipes that train on scenes drawn on the fly can be told."""
+"""Command-line options of the recipes that train on scenes drawn on the fly."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """A recipe's command line.
+    """The options of a recipe.
 
     Attributes:
-        out: The model's folder.
+        out: Output folder of the model.
         images: Scenes seen in training.
-        threads: That torch computes with.
-        seed: Of initial weights and scenes.
+        threads: Number of torch threads.
+        seed: Seed of initial weights and scenes.
     """
 
     out: Path
@@ -26,7 +26,7 @@ class RecipeOptions:
 
     @property
     def checkpoint(self) -> Path:
-        """Where an unfinished training lies: beside `out`."""
+        """Folder of an unfinished training, beside `out`."""
         return self.out.with_name(f"{self.out.name}-checkpoint")
 
 
@@ -34,9 +34,9 @@ def recipe_options(arguments: Sequence[str] | None, model: str, images: int) -> 
     """Parse a recipe's command line.
 
     Args:
-        arguments: Without the program's name; None for those of this process.
-        model: What is trained; it also names the folder in ``runs/``.
-        images: Scenes seen in training, by default.
+        arguments: Arguments without the program name; None for those of this process.
+        model: Name of the model and of its folder in ``runs/``.
+        images: Default number of scenes seen in training.
     """
     about = f"Train the {model} on scenes drawn on the fly."
     parser = argparse.ArgumentParser(description=about)

@@ -1,7 +1,7 @@
 """Recipe of the captioner: ``python -m recipes.train_captioner --out FOLDER``.
 
-Its 576,000 scenes are minutes on a GPU and its machine's cores, which draw them, and hours on two
-cores; ``--images`` makes them fewer. The recipe of the scenes' models runs it too.
+The default of 576,000 scenes takes minutes on a GPU with many CPU cores, which draw the scenes, and
+hours on two cores; reduce it with ``--images``. The recipe of the scenes' models also runs it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ Example = tuple[np.ndarray, str]
 
 
 class Batch(NamedTuple):
-    """Scenes of a step.
+    """The scenes of a training step.
 
     Attributes:
-        images: In [-1, 1], (n, 3, side, side).
-        ids: Of their descriptions, (n, length), see `Captioner.tokenize`.
+        images: (n, 3, side, side), in [-1, 1].
+        ids: Ids of the descriptions, (n, length), see `Captioner.tokenize`.
     """
 
     images: torch.Tensor
@@ -53,24 +53,24 @@ class Batch(NamedTuple):
 
 
 class CaptionerTask(Task):
-    """What the captioner brings to the loop.
+    """The captioner's task for the training loop.
 
     Args:
-        captioner: Untrained.
-        seed: Of the scenes.
+        captioner: The untrained captioner.
+        seed: Seed of the scenes.
     """
 
     def __init__(self, captioner: Captioner, seed: int) -> None:
         self.captioner, self.model, self._seed = captioner, captioner.model, seed
 
     def batch(self, start: int, count: int) -> Batch:
-        """Pictures (n, 3, side, side) in [-1, 1], and ids of their descriptions."""
+        """Make a batch of pictures (n, 3, side, side) in [-1, 1] and ids of their descriptions."""
         examples = [draw_example(self._seed, "captioner", start + i) for i in range(count)]
         pixels, texts = zip(*examples, strict=True)
         return Batch(to_tensor(np.stack(pixels)), self.captioner.tokenize(texts))
 
     def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        """Cross-entropy of the descriptions."""
+        """Compute the cross-entropy of the descriptions."""
         return self.captioner.loss(batch.images, batch.ids)
 
 
@@ -89,7 +89,7 @@ def _describe(seed: int, purpose: str, index: int, split: str = "train") -> tupl
 
 
 def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> Captioner:
-    """Train a captioner on so many scenes, or go on from the checkpoint."""
+    """Train a captioner on a number of scenes, resuming from the checkpoint."""
     torch.manual_seed(derive(seed, "captioner-init"))
     texts = [_describe(seed, "captioner", index)[1] for index in range(VOCABULARY_SCENES)]
     captioner = build_captioner(texts, SIZE)
@@ -109,11 +109,11 @@ def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT)
 
 
 def measure(captioner: Captioner, seed: int, images: int) -> dict[str, float]:
-    """Describe held-out scenes and compare what is said with what is there.
+    """Describe held-out scenes and compare the stated facts with the ground truth.
 
     Returns:
-        F1 of the facts of `read_description`, by kind and of ``all`` together; the share of
-        ``exact`` descriptions, right in every fact; and that of ``distinct`` ones.
+        F1 of the facts of `read_description`, by kind and for ``all``; the share of ``exact``
+        descriptions, with every fact right; and the share of ``distinct`` descriptions.
     """
     examples = [draw_example(seed, "captioner-heldout", i, "heldout") for i in range(images)]
     written = [
@@ -154,17 +154,17 @@ def _chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
 def make(
     out: Path, checkpoint: Path, images: int, seed: int, progress: Progress = SILENT
 ) -> dict[str, float]:
-    """Train a captioner and write it, in fp16 and with its card.
+    """Train a captioner and save it in fp16, with its card.
 
     Args:
-        out: The captioner's folder; what lies there is replaced.
-        checkpoint: Of the training, which goes on from it; it stays.
+        out: Output folder; an existing captioner is replaced.
+        checkpoint: Folder of the checkpoint to resume from, which is kept.
         images: Scenes seen in training.
-        seed: Of initial weights and scenes.
-        progress: Listener.
+        seed: Seed of initial weights and scenes.
+        progress: Receives progress and messages.
 
     Returns:
-        What `measure` finds, rounded.
+        The rounded results of `measure`.
     """
     learn(checkpoint, images, seed, progress).save(out, torch.float16)
     captioner = Captioner.load(out)
@@ -173,7 +173,8 @@ def make(
         out,
         "Captioner of scenes",
         "Describes what a caption leaves open: every object's size, colour, texture, shape and "
-        "place, their arrangement, and the background. A small ViT that a small GPT-2 reads.",
+        "place, their arrangement, and the background. A small ViT encoder and a small GPT-2 "
+        "decoder.",
         "Apache-2.0",
         "python -m recipes.train_captioner --out FOLDER",
         {
@@ -183,8 +184,8 @@ def make(
             "seed": seed,
             **{f"{HELD_OUT} held-out scenes: {name}": value for name, value in found.items()},
         },
-        "It knows scenes of one to three shapes, and says of any other picture that it is one. Its "
-        "wording is the likeliest.",
+        "It is trained only on scenes of one to three shapes and describes every picture as such a "
+        "scene. Decoding is greedy, so its wording does not vary.",
     )
     return found
 

@@ -1,7 +1,7 @@
 """Recipe of the boxes detector: ``python -m recipes.train_detector --out FOLDER``.
 
-A YOLO segmentation network learns in Kaleido's own loop, because ultralytics' trainer reads files
-and writes pickles.
+A YOLO segmentation network is trained in Kaleido's training loop, because ultralytics' trainer
+reads files and writes pickles.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ LICENCE = "AGPL-3.0-only"
 BATCH = 32
 PEAK_RATE = 2e-3
 EMA = 0.998
-BALANCE_STEPS = 100  # the loss shifts to the end-to-end head in so many steps
+BALANCE_STEPS = 100  # number of steps over which the loss shifts to the end-to-end head
 
 Batch = tuple[float, dict[str, Tensor]]
 
 
 class DetectorTask(Task):
-    """What the detector brings to the loop.
+    """The detector's task for the training loop.
 
     Args:
-        images: Scenes to see in all.
-        seed: Initial weights and scenes.
+        images: Total number of scenes.
+        seed: Seed of initial weights and scenes.
     """
 
     def __init__(self, images: int, seed: int) -> None:
@@ -64,11 +64,11 @@ class DetectorTask(Task):
         self._images, self._seed = images, seed
 
     def batch(self, start: int, count: int) -> Batch:
-        """The share of the training that is done, and `make_batch`."""
+        """Return the progress of the training, from 0 to 1, and the result of `make_batch`."""
         return start / self._images, make_batch(self._seed, start, count)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        """The sum of ultralytics' losses of boxes, classes and masks, of both heads."""
+        """Sum ultralytics' losses of boxes, classes and masks over both heads."""
         done, examples = batch
         criterion = self._criterion
         criterion.o2m = criterion.decay(int(done * BALANCE_STEPS))
@@ -78,11 +78,13 @@ class DetectorTask(Task):
 
     @cached_property
     def _criterion(self) -> Any:
-        return self.model.init_criterion()  # of the device that the loop has moved the model to
+        return (
+            self.model.init_criterion()
+        )  # created late, on the device to which the loop has moved the model
 
 
 def new_model() -> nn.Module:
-    """Build the untrained network with one class a shape and the gains that its loss reads."""
+    """Build the untrained network with one class per shape and the gains of its loss."""
     tasks = import_ultralytics("ultralytics.nn.tasks")
     architecture = tasks.yaml_model_load(f"{ARCHITECTURE}.yaml") | {"nc": len(SHAPES)}
     model = build_model(architecture)
@@ -91,7 +93,7 @@ def new_model() -> nn.Module:
 
 
 def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> nn.Module:
-    """Train a network on so many scenes, or go on from the checkpoint."""
+    """Train a network on a number of scenes, resuming from the checkpoint."""
     options = TrainOptions(
         steps=max(images // BATCH, 1),
         batch_size=BATCH,
@@ -127,7 +129,7 @@ def export(out: Path, model: nn.Module, images: int, seed: int) -> None:
 
 
 def write_config(out: Path, images: int, seed: int, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what the loader needs, how the network was trained, and what it reached."""
+    """Write the loader's configuration, the training settings and the measurements."""
     config = {
         "architecture": ARCHITECTURE,
         "names": list(SHAPES),
@@ -148,23 +150,23 @@ def write_config(out: Path, images: int, seed: int, results: Mapping[str, Any]) 
 
 
 def describe(out: Path, config: Mapping[str, Any]) -> None:
-    """Write the card and the licence of the architecture, which is that of the weights too."""
+    """Write the card, and the licence of the architecture, which also applies to the weights."""
     write_card(
         out,
         "Detector of the embedded scenes",
         "A YOLO26n segmentation network (`model.yaml`, from ultralytics) trained from scratch. "
-        "`kaleido extract boxes` and `kaleido extract blobs` read pictures with it.",
+        "`kaleido extract boxes` and `kaleido extract blobs` use it.",
         LICENCE,
         "python -m recipes.train_detector",
         {
             "classes": ", ".join(config["names"]),
-            "data": "procedural scenes of the `train` combinations, a part of them hard ones",
+            "data": "procedural scenes of the `train` combinations, some of them hard scenes",
             "input": f"{config['image_size']} px; smaller pictures are enlarged",
             **config["training"],
             **{f"held-out {name}": value for name, value in config["results"].items()},
         },
-        "It knows the shapes of the scenes and nothing else: it is no detector for photographs. "
-        "Objects of which less than a quarter is visible were no targets.",
+        "It detects only the shapes of scenes and is not a detector for photographs. Objects of "
+        "which less than a quarter is visible were not training targets.",
     )
     licence = metadata.distribution("ultralytics").read_text("licenses/LICENSE")
     if licence is None:
@@ -173,7 +175,7 @@ def describe(out: Path, config: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, export, measure and describe the detector."""
+    """Train, export and measure the detector, and write its card."""
     options = recipe_options(arguments, "detector", 56_000)
     torch.set_num_threads(options.threads)
     out, images, seed = options.out, options.images, options.seed

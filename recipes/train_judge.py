@@ -36,10 +36,10 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 
 
 class JudgeTask(Task):
-    """What the judge brings to the loop.
+    """The judge's task for the training loop.
 
     Args:
-        seed: Initial weights and scenes.
+        seed: Seed of initial weights and scenes.
     """
 
     def __init__(self, seed: int) -> None:
@@ -48,7 +48,7 @@ class JudgeTask(Task):
         self._seed = seed
 
     def batch(self, start: int, count: int) -> Batch:
-        """Spoiled pictures (n, 3, size, size) in [-1, 1] and their `targets`."""
+        """Make a batch of augmented pictures (n, 3, size, size) in [-1, 1] and their `targets`."""
         examples = [draw_example(self._seed, "judge", start + i) for i in range(count)]
         pixels, truths = zip(*examples, strict=True)
         rng = generator(self._seed, "judge-spoil", start)
@@ -78,7 +78,7 @@ def loss_of(outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tens
 
 
 def _iou_of_distances(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of boxes that hold the same point, given as distances to their sides (n, 4, s, s)."""
+    """Compute the IoU of boxes around the same point, given as distances to sides (n, 4, s, s)."""
     inner = torch.minimum(a, b)
     inside = (inner[:, 0] + inner[:, 2]) * (inner[:, 1] + inner[:, 3])
     areas = [(d[:, 0] + d[:, 2]) * (d[:, 1] + d[:, 3]) for d in (a, b)]
@@ -86,7 +86,7 @@ def _iou_of_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT) -> JudgeNetwork:
-    """Train a network on so many scenes, or go on from the checkpoint."""
+    """Train a network on a number of scenes, resuming from the checkpoint."""
     options = TrainOptions(
         steps=max(images // BATCH, 1),
         batch_size=BATCH,
@@ -108,8 +108,8 @@ def learn(checkpoint: Path, images: int, seed: int, progress: Progress = SILENT)
 def fit_features(network: JudgeNetwork, seed: int, images: int) -> None:
     """Set the features' mean and basis: principal components, scaled to unit total variance.
 
-    The components keep their variances (no whitening): a direction in which renders hardly differ
-    must not weigh as much as one in which they do.
+    The components are not whitened, because directions in which renders hardly differ should not
+    weigh as much as the others.
     """
     network.eval()
     rows = torch.cat(
@@ -145,29 +145,29 @@ def describe(out: Path, network: JudgeNetwork, images: int, ceiling: Mapping[str
     write_card(
         out,
         "Judge of scenes",
-        "A small detector that scores pictures in `kaleido evaluate`. It is of another "
-        "architecture than the detector that makes training latents (fully convolutional, in the "
-        "manner of CenterNet, against YOLO), was trained on other scenes and has never seen an "
-        "output of that detector. It gives shape, colour, texture and box of each object, the "
-        "picture's background, and the features that distances are measured in.",
+        "A small detector that scores pictures in `kaleido evaluate`. It is independent of the "
+        "detector that extracts training latents: a fully convolutional network like CenterNet "
+        "instead of YOLO, trained on other scenes and never on that detector's output. It predicts "
+        "shape, colour, texture and box of each object and the picture's background, and provides "
+        "the feature space of the distance metrics.",
         "Apache-2.0",
         "python -m recipes.train_judge --out FOLDER",
         {
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "input": f"{SIZE} px; other sizes are resized",
             "scenes seen": images,
-            "data": "half follows the data's joint distribution, half has uniform shapes, colours, "
-            "textures and backgrounds, so that none can be guessed from another; 15 % is crowded, "
-            "and half is blurred or noisy",
+            "data": "half follows the data's joint distribution, half has uniform and independent "
+            "shapes, colours, textures and backgrounds; 15 % is crowded, and half is blurred or "
+            "noisy",
             "features": "levels of the network pooled to 4 x 4, 4 x 4 and 2 x 2 cells, on the "
             f"{network.feature_basis.shape[1]} leading principal components of {FEATURE_IMAGES} "
             "renders, centred there and scaled to unit total variance",
             **{f"right on {HELD_OUT} held-out renders: {k}": v for k, v in ceiling.items()},
         },
-        "It knows scenes and nothing else. It does not judge rotation or which object lies on top, "
-        f"and was not asked for objects of which less than {100 * MIN_VISIBLE:.0f} % is visible. "
-        "It is meant to overlook a slight blur, and so do its features: a Gaussian of one pixel "
-        "hardly moves the Fréchet distance. `kaleido evaluate` reports edge energy for that.",
+        "It is trained only on scenes. It does not predict rotation or depth order, and objects of "
+        f"which less than {100 * MIN_VISIBLE:.0f} % is visible were not training targets. It and "
+        "its features are robust to slight blur: a Gaussian of one pixel hardly changes the "
+        "Fréchet distance. `kaleido evaluate` reports edge energy to detect blur.",
     )
 
 

@@ -1,9 +1,7 @@
-"""The recipe of the shipped captioner, tokenizer, prior, diffusion model and baseline.
+"""Recipe of the shipped captioner, tokenizer, prior, diffusion model and baseline.
 
-``nox -s embedded`` runs it.
-
-Every step goes on where an earlier run was stopped. The same functions serve as behind the
-command line; only the settings are larger.
+``nox -s embedded`` runs it. Every step resumes an interrupted run. The steps call the functions
+behind the command line, with larger settings.
 """
 
 from __future__ import annotations
@@ -42,25 +40,25 @@ from recipes.measure_prior import measure
 CARDS = {
     "tokenizer": (
         "Visual tokenizer",
-        "Writes scenes of 64 pixels as 8 x 8 ids of a codebook, and back: a VQModel.",
+        "A VQModel that encodes 64-pixel scenes as 8 x 8 codebook ids and decodes them.",
     ),
     "prior": (
         "Prior p(z|c)",
-        "Draws a description, boxes, blobs, visual tokens and a palette for a caption: a tiny T5.",
+        "A tiny T5 that draws description, boxes, blobs, visual tokens and palette of a caption.",
     ),
     "diffusion": ("Kaleido p(x|z,c)", "Draws 64-pixel scenes for a caption and a latent z."),
     "baseline": (
         "Baseline p(x|c)",
-        "Kaleido's network, without z, trained on the same images, and on more of them.",
+        "Kaleido's network without z, trained on the same data for more steps.",
     ),
 }
 LIMITS = (
-    "It knows pictures of one to three simple shapes and captions that name them. Other words mean "
-    "nothing to it."
+    "It is trained only on pictures of one to three simple shapes and captions that name them, and "
+    "does not understand other words."
 )
 SETTINGS = {
     "tokenizer.channels": (32, 64),
-    "tokenizer.codebook_size": 1000,  # z's numbers end at 1000, and a larger id takes two of them
+    "tokenizer.codebook_size": 1000,  # numbers of z end at 1000, so larger ids need two
     "tokenizer.steps": 4_000,
     "tokenizer.decoder_steps": 1_500,
     "tokenizer.batch_size": 128,
@@ -68,7 +66,7 @@ SETTINGS = {
     "prior.steps": 2_800,
     "prior.batch_size": 256,
     "prior.dropout": 0.1,
-    "prior.dropout_steps": 1_000,  # without, "two circles", a held-out pair, becomes three
+    "prior.dropout_steps": 1_000,  # without it, "two circles", a held-out pair, become three
     "diffusion.z_kinds": DEFAULT_ORDER,
     "diffusion.image_size": 64,
     "diffusion.patch_size": 8,
@@ -78,9 +76,9 @@ SETTINGS = {
     "diffusion.warmup": 300,
 }
 DRAWN = ("description", "boxes", "blobs", "palette")
-"""What the shipped model draws unless told otherwise: tokens of so small a prior cost objects."""
+"""Default kinds of the shipped model, without tokens, with which this small prior loses objects."""
 BASELINE_STEPS = 5_500
-"""More than Kaleido's: in as much time, and without z it learns shapes and places later."""
+"""More steps than Kaleido in the same time, because it learns shapes and places later without z."""
 STEPS = (
     "data",
     "captioner",
@@ -101,14 +99,14 @@ SHOWN = ("frechet", "precision", "recall", "vendi", "mss", "caption", "boxes.of_
 
 
 def main() -> None:
-    """Run the named steps, or all, in a workspace."""
+    """Run the given steps, or all steps, in a workspace."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path, nargs="?", default=Path("runs/scenes"))
     parser.add_argument("steps", nargs="*", help=", ".join(STEPS))
     parser.add_argument(
         "--threads", type=int, default=1, help="also workers of data and extraction"
     )
-    parser.add_argument("--history", default="", help="what the cards say of an unusual run")
+    parser.add_argument("--history", default="", help="note on an unusual run for the cards")
     options = parser.parse_args()
     if str(options.workspace) in STEPS or not set(options.steps) <= set(STEPS):
         parser.error(f"name a workspace, then steps: {', '.join(STEPS)}")
@@ -123,12 +121,12 @@ def _workspace(root: Path) -> Workspace:
         workspace = Workspace.find(explicit=root)
     else:
         workspace = Workspace.init(root)
-    # The recipe's own settings, whatever the workspace's file says: it may be of another version.
+    # Ignore the workspace's file, which may be of another version, and use the recipe's settings.
     return replace(workspace, settings=override(Settings(), SETTINGS))
 
 
 def _of_model(workspace: Workspace, name: str) -> Workspace:
-    """The workspace with the steps of one of the diffusion models."""
+    """Return the workspace with the number of steps of one of the diffusion models."""
     changes = {"diffusion.steps": BASELINE_STEPS} if name == "baseline" else {}
     return replace(workspace, settings=override(workspace.settings, changes))
 
@@ -137,7 +135,7 @@ def _run(step: str, workspace: Workspace, threads: int, history: str, progress: 
     if step == "data":
         write_scenes(workspace, SCENES, seed=SEED, workers=threads, progress=progress)
     elif step == "captioner":
-        # Straight to where `extract` looks for it: a workspace has no captioner of its own.
+        # Write it to the embedded models, because a workspace has no captioner of its own.
         checkpoint = workspace.logs / "captioner" / "checkpoint"
         out, images = ROOT / "captioner", train_captioner.IMAGES
         train_captioner.make(out, checkpoint, images, CAPTIONER_SEED, progress)
@@ -183,7 +181,7 @@ def measure_shipped(workspace: Workspace, progress: Progress) -> dict[str, dict[
     """Compare the shipped models in ``reports/embedded``, and measure tokenizer and prior.
 
     Returns:
-        Model -> what its card says, by name.
+        Model -> numbers for its card by name.
     """
     read = measure_tokenizer(Tokenizer.load(ROOT / "tokenizer"), list(heldout_scenes(HELD_OUT)))
     found = measure(Prior.load(ROOT / "prior"), 0, DRAWS)

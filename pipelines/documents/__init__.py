@@ -1,1 +1,1 @@
-"""The z document: one readable JSON object a picture, and the formats of other tools around it."""
+"""The z document, one readable JSON object per picture, and conversions to other formats."""

@@ -1,4 +1,4 @@
-"""What differs between two documents."""
+"""List the differences between two documents."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Difference:
     """One value that differs.
 
     Attributes:
-        path: Where it is, as a JSON path.
-        before: Its value in the first document; None where it has none.
-        after: Its value in the second document; None where it has none.
+        path: JSON path of the value.
+        before: The value in the first document; None if absent.
+        after: The value in the second document; None if absent.
     """
 
     path: str
@@ -26,7 +26,7 @@ class Difference:
 
 
 def differences(first: Document, second: Document) -> list[Difference]:
-    """List the values that differ; elements are compared by their ids."""
+    """List the values that differ; elements are matched by id."""
     return list(_walk("", _form(first), _form(second)))
 
 

@@ -1,4 +1,4 @@
-"""Files of documents and annotations: read, checked and converted, with every loss listed."""
+"""Read, check and convert files of documents and annotations, and list everything that is lost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MAX_NAME = 255
 
 @dataclass(frozen=True)
 class FileReport:
-    """What one file holds.
+    """The result of reading one file.
 
     Attributes:
-        name: The file's path as it was given.
-        documents: How many documents could be read.
-        problems: Every fault and warning.
+        name: Path of the file as given.
+        documents: Number of documents that could be read.
+        problems: All errors and warnings.
     """
 
     name: str
@@ -36,19 +36,19 @@ class FileReport:
 
     @property
     def valid(self) -> bool:
-        """Whether the file has no error."""
+        """Whether the file has no errors."""
         return not errors_of(self.problems)
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion made.
+    """The result of a conversion.
 
     Attributes:
-        files: Paths that were written.
-        documents: How many documents were converted.
-        lost: Kind of loss to the number of times it occurred.
-        reports: What was found in each input.
+        files: Paths of the written files.
+        documents: Number of converted documents.
+        lost: Kind of loss -> number of occurrences.
+        reports: The report on each input.
     """
 
     files: list[str]
@@ -63,9 +63,9 @@ def read_files(
     """Read files of one format, one at a time.
 
     Args:
-        paths: Files, or folders whose files with the format's suffix are read.
-        name: Of the format.
-        context: Picture size and class names, for formats that do not say them.
+        paths: Files, or folders, of which all files with the format's suffix are read.
+        name: Name of the format.
+        context: Picture size and class names, for formats that do not contain them.
 
     Raises:
         InputMissing: If a path does not exist.
@@ -91,19 +91,19 @@ def convert(
     allowed: Sequence[str] = (),
     context: Context | None = None,
 ) -> Conversion:
-    """Convert files from one format to another. Nothing is written if anything is wrong.
+    """Convert files from one format to another. Write nothing if there is any error.
 
     Args:
         paths: Files or folders.
         source: The format to read.
         target: The format to write.
-        out: Folder of the written files; existing files of the same names are refused.
-        allowed: Kinds of losses that are accepted; ``all`` accepts every one.
-        context: Picture size and class names, for formats that do not say them.
+        out: Output folder; existing files of the same names are an error.
+        allowed: Kinds of losses to accept; ``all`` accepts every kind.
+        context: Picture size and class names, for formats that do not contain them.
 
     Raises:
-        KaleidoError: If a file is not valid, the target would lose what is not allowed, or a file
-            exists already.
+        KaleidoError: If a file is invalid, something would be lost that is not in `allowed`, or an
+            output file exists.
     """
     writer = writable(target)
     documents: list[Document] = []
@@ -119,8 +119,8 @@ def convert(
     if existing := [path for path in targets if path.exists()]:
         raise KaleidoError(
             str(existing[0]),
-            f"it exists already, with {len(existing) - 1} more." if existing[1:] else "it exists.",
-            "Name another folder with --out.",
+            f"it exists, and so do {len(existing) - 1} more." if existing[1:] else "it exists.",
+            "Choose another folder with --out.",
             code="would-overwrite",
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _files(paths: Sequence[Path], suffix: str) -> Iterator[Path]:
         if path.is_dir():
             found = sorted(p for p in path.rglob(f"*{suffix}") if p.is_file())
             if not found:
-                raise InputMissing(str(path), f"it holds no file that ends in {suffix}.")
+                raise InputMissing(str(path), f"it contains no {suffix} files.")
             yield from found
         elif path.exists():
             yield path
@@ -161,7 +161,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _with_losses(document: Document, problems: Sequence[Problem]) -> Document:
-    """Note in the document's origin what its importer left out."""
+    """Record in the document's origin what the importer left out."""
     lost = tuple(Lost(path=p.path, why=p.message) for p in problems if p.severity == "warning")
     if not lost or document.origin is None:
         return document
@@ -176,7 +176,7 @@ def _require_valid(reports: Sequence[FileReport]) -> None:
         raise KaleidoError(
             faulty[0].name,
             f"{first}" + (f"; {len(faulty) - 1} more files have errors." * (len(faulty) > 1)),
-            "`kaleido z verify` lists every problem of every file.",
+            "Run `kaleido z verify` to list all problems.",
             code="bad-data",
         )
 
@@ -192,7 +192,7 @@ def _require_keys(documents: Sequence[Document]) -> None:
     if twice:
         raise KaleidoError(
             twice[0],
-            f"{counts[twice[0]]} documents have this key, and their files would collide.",
+            f"{counts[twice[0]]} documents have this key and would be written to the same file.",
             "Convert them one folder at a time, or rename the files.",
             code="bad-data",
         )
@@ -201,18 +201,18 @@ def _require_keys(documents: Sequence[Document]) -> None:
 def require_allowed(
     target: str, lost: Mapping[str, Sequence[Loss]], allowed: Sequence[str]
 ) -> dict[str, int]:
-    """Count what a conversion loses.
+    """Count the losses of a conversion.
 
     Args:
-        target: The format, for the message.
-        lost: Losses by the key of the document.
-        allowed: Kinds of losses that are accepted; ``all`` accepts every one.
+        target: Name of the target format, for messages.
+        lost: Losses by document key.
+        allowed: Kinds of losses to accept; ``all`` accepts every kind.
 
     Returns:
-        Kind of loss to the number of times it occurred.
+        Kind of loss -> number of occurrences.
 
     Raises:
-        KaleidoError: If something is lost that is not allowed.
+        KaleidoError: If something would be lost that is not in `allowed`.
     """
     counts = Counter(loss.field for losses in lost.values() for loss in losses)
     refused = [kind for kind in counts if kind not in allowed and "all" not in allowed]
@@ -223,7 +223,7 @@ def require_allowed(
     )
     raise KaleidoError(
         f"{key}, {loss.path}",
-        f"{target} would lose it: {loss.why}",
+        f"it would be lost in {target}: {loss.why}",
         f"Accept the losses with --allow-loss {','.join(refused)}.",
         code="would-overwrite",
     )

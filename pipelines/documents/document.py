@@ -1,8 +1,8 @@
-"""The z document, ``kaleido.z`` version 1: everything that is known of one picture, as JSON.
+"""The z document, ``kaleido.z`` version 1: everything that is known about one picture, as JSON.
 
-An absent key means unknown; an empty text or list means that there is none; null is refused. The
-kinds of latents are projections of the document (`pipelines.documents.projection`), and the formats
-of other tools are read into it and written from it (`pipelines.documents.dialects`).
+An absent key means unknown, an empty string or list means that there is none, and null is an error.
+The kinds of latents are projections of the document (`pipelines.documents.projection`); dialects
+convert it from and to the formats of other tools (`pipelines.documents.dialects`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pipelines.documents.strict_json import dump, parse
 FORMAT: Literal["kaleido.z"] = "kaleido.z"
 VERSION: Literal[1] = 1
 MAX_ELEMENTS = 256
-"""Elements of one picture; the most crowded pictures of COCO have 93."""
+"""Maximum number of elements; the most crowded COCO pictures have 93."""
 
 MAX_TEXT = 4000
 """Characters of a caption, a description and any other text."""
 
 MAX_SIDE = 1_000_000
-"""Pixels of the longer side of a picture."""
+"""Maximum side of a picture in pixels."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
@@ -42,7 +42,7 @@ Box = tuple[Fraction, Fraction, Fraction, Fraction]
 
 
 class _Part(BaseModel):
-    """A part of a document: immutable, with no keys but its own and no conversion of types."""
+    """A part of a document: immutable, without unknown keys or type conversions."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
@@ -70,15 +70,15 @@ class Image(_Part):
 
 
 class Style(_Part):
-    """How the picture is made.
+    """The style of the picture.
 
     Attributes:
-        medium: ``photograph``, ``painting``, ``illustration``, ``3d_render`` or other words.
+        medium: ``photograph``, ``painting``, ``illustration``, ``3d_render`` or free text.
         branch: Whether `text` describes a photograph or artwork.
-        text: The camera and lens of a photograph, or the manner of an artwork.
+        text: The camera and lens of a photograph, or the technique of an artwork.
         aesthetics: The overall impression.
         lighting: Kind and direction of light.
-        composition: How the parts are arranged.
+        composition: The arrangement of the parts.
         mood: The atmosphere.
         colour_words: The colour scheme, in words.
     """
@@ -94,14 +94,14 @@ class Style(_Part):
 
 
 class Ellipse(_Part):
-    """An ellipse in pixels of equal sides.
+    """An ellipse, measured in square pixels.
 
     Attributes:
         x: Centre, as a fraction of the width.
         y: Centre, as a fraction of the height.
         major: Longer half-axis, as a fraction of the width.
         minor: Shorter half-axis, as a fraction of the width.
-        angle: Degrees in [0, 180) from the x axis to the longer axis, clockwise as seen.
+        angle: Clockwise angle from the x axis to the longer axis, degrees in [0, 180).
     """
 
     x: float
@@ -121,10 +121,10 @@ class Mask(_Part):
     """The pixels of an element, in exactly one of three forms.
 
     Attributes:
-        size: Height and width of `counts`, pixels.
-        counts: Run lengths in column order that begin with background, as COCO writes them.
+        size: Height and width of `counts` in pixels.
+        counts: Column-major run lengths that start with background, as in COCO.
         polygons: Outlines x1, y1, x2, y2 …, as fractions of width and height.
-        file: A PNG of instances, beside the document.
+        file: A PNG of instance values in the folder of the document.
         value: The value of this element's pixels in `file`.
     """
 
@@ -143,7 +143,7 @@ class Mask(_Part):
         forms = [self.counts is not None, self.polygons is not None, self.file is not None]
         if sum(forms) != 1 or (self.counts is None) != (self.size is None):
             raise PydanticCustomError(
-                "mask", "A mask has size and counts, or polygons, or file and value"
+                "mask", "A mask must have size and counts, polygons, or file and value"
             )
         if (self.file is None) != (self.value is None):
             raise PydanticCustomError("mask", "A mask's file and value belong together")
@@ -157,23 +157,23 @@ class Mask(_Part):
 
 
 class Element(_Part):
-    """One thing in the picture. Of label, description and text at least one is given.
+    """An object in the picture. It needs at least one of label, description and text.
 
     Attributes:
-        id: Names it within the document, for `Relation`.
-        type: ``text`` for lettering, whose `text` is verbatim.
-        label: What it is, in a word or a short phrase.
-        description: What it looks like.
-        text: Lettering as it stands in the picture.
+        id: Identifier within the document, used by `Relation`.
+        type: ``text`` for lettering, with the verbatim `text`.
+        label: The name of the object, a word or a short phrase.
+        description: The appearance of the object.
+        text: Lettering, verbatim.
         box: Left, top, right and bottom, as fractions of width and height.
-        ellipse: The ellipse that fits it best.
-        mask: Its pixels.
-        colours: Its main colours, the most frequent first.
-        score: The confidence of the detector that found it, from 0 to 1.
-        count: How many such things the element stands for.
+        ellipse: The best-fitting ellipse.
+        mask: The object's pixels.
+        colours: Main colours, the most frequent first.
+        score: Confidence of the detector, from 0 to 1.
+        count: Number of objects that the element represents.
         depth: Distance from the viewer, in any unit.
         attributes: Further properties by name.
-        extra: Values of the format it was read from; kept, never interpreted.
+        extra: Values of the original format, kept but never interpreted.
     """
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -205,9 +205,9 @@ class Swatch(_Part):
     """One colour of the palette.
 
     Attributes:
-        hex: ``#RRGGBB``.
-        weight: Share of the picture, in thousandths.
-        grid: The exact colour of a palette latent, OKLab on its 0–1000 grid; `hex` rounds it.
+        hex: The colour as ``#RRGGBB``.
+        weight: Share of the picture in thousandths.
+        grid: The exact colour of a palette latent, OKLab on the 0–1000 grid; `hex` is rounded.
     """
 
     hex: Hex
@@ -223,7 +223,7 @@ class Swatch(_Part):
 
 
 class Relation(_Part):
-    """One sentence about two elements, by their ids."""
+    """A statement about two elements, which are referred to by id."""
 
     subject: str
     text: Text
@@ -234,10 +234,10 @@ class VisualTokens(_Part):
     """The picture as ids of a visual tokenizer.
 
     Attributes:
-        tokenizer: SHA-256 of its weights, or "" where it is not known.
-        height: Rows.
-        width: Columns.
-        codebook: Entries of the codebook.
+        tokenizer: SHA-256 of the tokenizer's weights, or "" if unknown.
+        height: Number of rows.
+        width: Number of columns.
+        codebook: Number of codebook entries.
         ids: height · width ids, row by row.
     """
 
@@ -257,21 +257,21 @@ class VisualTokens(_Part):
 
 
 class Lost(_Part):
-    """One thing that an importer could not keep."""
+    """Something that an importer could not keep."""
 
     path: str
     why: str
 
 
 class Origin(_Part):
-    """Where a document comes from.
+    """The origin of a document.
 
     Attributes:
-        format: The dialect that it was read from; ``kaleido`` for a drawn or extracted z.
-        version: Of that format.
-        file: The name of the file.
-        order: The order of the file's coordinates, ``xy`` or ``yx``.
-        lost: What could not be kept.
+        format: Dialect of the original; ``kaleido`` for a drawn or extracted z.
+        version: Version of that format.
+        file: Name of the file.
+        order: Order of the file's coordinates, ``xy`` or ``yx``.
+        lost: Everything that could not be kept.
     """
 
     format: str
@@ -287,18 +287,18 @@ class Document(_Part):
     Attributes:
         format: Always ``kaleido.z``.
         version: Always 1.
-        key: The record's key, where one file holds several documents.
+        key: The record's key, for files with several documents.
         image: The picture's size.
-        caption: What the user wrote; its origin, never part of z.
+        caption: The user's caption, which is never part of z.
         description: Dense description of the whole picture.
-        background: What lies behind the elements.
-        style: How it is made.
-        elements: From back to front.
-        palette: Main colours, by falling weight.
-        relations: What elements have to do with each other.
+        background: Description of the background.
+        style: The style of the picture.
+        elements: Elements from back to front.
+        palette: Main colours by descending weight.
+        relations: Relations between elements.
         tokens: Ids of a visual tokenizer.
-        origin: Where the document comes from.
-        extra: Values of the format it was read from; kept, never interpreted.
+        origin: The origin of the document.
+        extra: Values of the original format, kept but never interpreted.
     """
 
     format: Literal["kaleido.z"] = FORMAT
@@ -328,7 +328,7 @@ class Document(_Part):
         return self
 
     def to_json(self) -> str:
-        """Write the canonical form on one line: equal documents give equal text."""
+        """Write the canonical form on one line; equal documents have equal text."""
         form = self.model_dump(exclude_none=True)
         return dump({"format": FORMAT, "version": VERSION, **form})
 
@@ -337,23 +337,23 @@ def read_document(data: bytes | str, name: str = "document") -> Document:
     """Read one document.
 
     Args:
-        data: Its JSON text.
-        name: The file's name, for errors.
+        data: The JSON text.
+        name: Name of the file, for errors.
 
     Raises:
-        InvalidDocument: If it breaks a rule; the error carries every problem.
+        InvalidDocument: If the document is invalid; the error lists all problems.
     """
     document, problems = check_document(data)
     require_valid(name, problems)
-    assert document is not None  # there is none only where there are errors
+    assert document is not None  # None only with errors, which have raised
     return document
 
 
 def check_document(data: bytes | str) -> tuple[Document | None, list[Problem]]:
-    """Read one document and collect every problem.
+    """Read one document and collect all problems.
 
     Returns:
-        The document, None if there is an error, and the problems. Codes: those of
+        The document, or None if there is an error, and the problems. Codes: those of
         `pipelines.documents.strict_json.parse`, ``null``, ``version``, and pydantic's error types
         such as ``missing``, ``extra_forbidden`` or ``less_than_equal``.
     """
@@ -373,7 +373,7 @@ def check_document(data: bytes | str) -> tuple[Document | None, list[Problem]]:
             if key not in value
         ]
     try:
-        # From JSON text, in which a list is what a tuple is here.
+        # Validate JSON text, because strict mode accepts lists as tuples only there.
         document = Document.model_validate_json(dump(value))
     except ValidationError as error:
         problems += [_problem(item) for item in error.errors(include_url=False)]
@@ -389,7 +389,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _without_null(schema: Any) -> Any:
-    """Drop the alternative null, which stands for an absent key in Python only."""
+    """Drop the null alternative, which represents an absent key only in Python."""
     if isinstance(schema, list):
         return [_without_null(item) for item in schema if item != {"type": "null"}]
     if not isinstance(schema, dict):
@@ -412,7 +412,7 @@ def _problem(item: Any) -> Problem:
 
 
 def _is_known(version: Any) -> bool:
-    # Not by equality alone: in Python 1 == True == 1.0.
+    # Compare types too, because 1 == True == 1.0 in Python.
     return type(version) is int and 1 <= version <= VERSION
 
 
@@ -438,6 +438,8 @@ def _check_weights(palette: Sequence[Swatch]) -> None:
     if not weights:
         return
     if len(weights) != len(palette):
-        raise PydanticCustomError("palette", "All colours of a palette have weights, or none")
+        raise PydanticCustomError("palette", "Either all colours of a palette have weights or none")
     if sum(weights) != 1000 or any(a < b for a, b in pairwise(weights)):
-        raise PydanticCustomError("palette", "The weights do not fall, or do not sum to 1000")
+        raise PydanticCustomError(
+            "palette", "The weights are not descending, or do not sum to 1000"
+        )

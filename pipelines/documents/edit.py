@@ -1,4 +1,4 @@
-"""Changes that a person makes to a document: things moved, resized, added, recoloured."""
+"""Edit a document: move, resize, add, remove and recolour elements."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ COLOUR_WORDS = {
     "pink": "#F070B0",
     "brown": "#8B5A2B",
 }
-"""English colour words and what they usually mean."""
+"""English colour words with typical colours."""
 
 FARTHEST = 1_000_000
 """Grid units that a move may ask for; the picture's edge stops it long before."""
 
 ALIKE = 0.2
-"""OKLab distance within which a word may mean a colour."""
+"""Largest OKLab distance at which a word can denote a colour."""
 
 _ADDED = re.compile(r"\s*(?P<label>[^()]+?)\s*\((?P<numbers>[^()]*)\)\s*")
 _EDGE = re.compile(r"[0-9]{1,9}")
@@ -41,13 +41,13 @@ _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
 
 def move(document: Document, name: str, dx: int, dy: int) -> Document:
-    """Move an element by grid units; it stops at the picture's edge.
+    """Move an element by grid units, at most to the picture's edge.
 
     Args:
         document: The document.
-        name: An element's label or id.
-        dx: To the right, thousandths of the width.
-        dy: Downwards, thousandths of the height.
+        name: Label or id of the element.
+        dx: Distance to the right in thousandths of the width.
+        dy: Distance downwards in thousandths of the height.
 
     Raises:
         KaleidoError: If a distance is over `FARTHEST`.
@@ -67,7 +67,7 @@ def move(document: Document, name: str, dx: int, dy: int) -> Document:
 
 
 def resize(document: Document, name: str, factor: float) -> Document:
-    """Scale an element about its centre; what would leave the picture is cut off.
+    """Scale an element about its centre and clip it to the picture.
 
     Raises:
         KaleidoError: If the factor is not above 0.
@@ -83,7 +83,7 @@ def resize(document: Document, name: str, factor: float) -> Document:
 
 
 def rotate(document: Document, name: str, degrees: float) -> Document:
-    """Turn an element's ellipse clockwise.
+    """Rotate an element's ellipse clockwise.
 
     Raises:
         KaleidoError: If the element has no ellipse, or the angle is not a finite number.
@@ -93,7 +93,7 @@ def rotate(document: Document, name: str, degrees: float) -> Document:
 
     def rotated(element: Element) -> Element:
         if element.ellipse is None:
-            raise _bad("--rotate", f"{name} has no ellipse, which alone can be turned.")
+            raise _bad("--rotate", f"{name} has no ellipse, and only ellipses can be rotated.")
         angle = (element.ellipse.angle + degrees) % 180
         ellipse = element.ellipse.model_copy(update={"angle": angle})
         return element.model_copy(update={"ellipse": ellipse})
@@ -102,7 +102,7 @@ def rotate(document: Document, name: str, degrees: float) -> Document:
 
 
 def remove(document: Document, name: str) -> Document:
-    """Remove an element, with the relations that name it."""
+    """Remove an element and the relations that refer to it."""
     found = find(document, name)
     kept = tuple(element for element in document.elements or () if element is not found)
     relations = tuple(
@@ -116,8 +116,8 @@ def remove(document: Document, name: str) -> Document:
 def add(document: Document, text: str) -> Document:
     """Add an element, written as ``circle (100, 100, 400, 400)``, in front of the others.
 
-    It has an ellipse inside its box if other elements have ellipses, so that every kind of z that
-    the document describes knows of it.
+    If other elements have ellipses, it gets the ellipse inscribed in its box, so that it is part of
+    every kind of z that the document describes.
 
     Raises:
         KaleidoError: If the text has another form.
@@ -146,16 +146,17 @@ def add(document: Document, text: str) -> Document:
 
 
 def recolour(document: Document, name: str, colour: str, present: str | None = None) -> Document:
-    """Give an element a colour; the palette and the description change with it.
+    """Change the colour of an element, and adapt the palette and the description.
 
-    In the palette it is the colour nearest to the present one that changes; in the description the
-    word of that colour which stands nearest to the element's label.
+    In the palette, the colour nearest to the element's present colour changes; in the description,
+    the word for that colour which is nearest to the element's label.
 
     Args:
         document: The document.
-        name: An element's label or id.
-        colour: ``#rrggbb``.
-        present: The colour that it has now, measured in the picture say; by default its first one.
+        name: Label or id of the element.
+        colour: The new colour as ``#rrggbb``.
+        present: The present colour, for example measured in the picture; by default the element's
+            first colour.
 
     Raises:
         KaleidoError: If the colour has another form.
@@ -184,7 +185,7 @@ def describe(document: Document, text: str) -> Document:
 
 
 def find(document: Document, name: str) -> Element:
-    """Return the element of an id or a label.
+    """Return the element with an id or a label.
 
     Raises:
         KaleidoError: If there is none, or several have the label.
@@ -197,7 +198,7 @@ def find(document: Document, name: str) -> Element:
     if not found:
         raise _bad(name, "the document has no such element.", f"It has {listed or 'none'}.")
     ids = ", ".join(element.id for element in found)
-    raise _bad(name, f"{len(found)} elements have this label.", f"Name one by its id: {ids}.")
+    raise _bad(name, f"{len(found)} elements have this label.", f"Use one of the ids: {ids}.")
 
 
 def _change(document: Document, name: str, change: Callable[[Element], Element]) -> Document:
@@ -211,7 +212,7 @@ def _change(document: Document, name: str, change: Callable[[Element], Element])
 def _placed(
     element: Element, place: Callable[[float, float], tuple[float, float]], scale: float
 ) -> Element:
-    """Move an element's box and ellipse; its mask, which does not move with it, is dropped."""
+    """Move an element's box and ellipse, and drop its mask."""
     update: dict[str, object] = {"mask": None}
     if element.box is not None:
         update["box"] = _clipped((*place(*element.box[:2]), *place(*element.box[2:])))
@@ -226,7 +227,7 @@ def _placed(
 def _clipped(box: Box) -> Box:
     x1, y1, x2, y2 = (min(1.0, max(0.0, value)) for value in box)
     if x2 - x1 < TOLERANCE / 10 or y2 - y1 < TOLERANCE / 10:
-        raise _bad("the change", "nothing of the element would be left in the picture.")
+        raise _bad("the change", "the element would be outside of the picture.")
     return x1, y1, x2, y2
 
 
@@ -235,11 +236,11 @@ def _centre(element: Element) -> tuple[float, float]:
         return (element.box[0] + element.box[2]) / 2, (element.box[1] + element.box[3]) / 2
     if element.ellipse is not None:
         return element.ellipse.x, element.ellipse.y
-    raise _bad(element.id, "it has no place that could change.")
+    raise _bad(element.id, "it has no box or ellipse to change.")
 
 
 def _inside(box: Box) -> Ellipse:
-    """Return the ellipse that touches a box from inside, in a square picture."""
+    """Return the ellipse inscribed in a box of a square picture."""
     half = ((box[2] - box[0]) / 2, (box[3] - box[1]) / 2)
     return Ellipse(
         x=(box[0] + box[2]) / 2,
@@ -251,7 +252,7 @@ def _inside(box: Box) -> Ellipse:
 
 
 def _reworded(text: str, label: str, before: str, after: str) -> str:
-    """Replace the word of a colour that stands nearest to a label, if there is one."""
+    """Replace the word for a colour that is nearest to a label, if there is one."""
     place = re.search(rf"\b{re.escape(label)}", text, re.IGNORECASE)
     words = list(re.finditer(rf"\b({'|'.join(COLOUR_WORDS)})\b", text, re.IGNORECASE))
     alike = [w for w in words if _distance(COLOUR_WORDS[w.group().lower()], before) < ALIKE]
@@ -263,12 +264,12 @@ def _reworded(text: str, label: str, before: str, after: str) -> str:
 
 
 def _distance(first: str, second: str) -> float:
-    """Return the distance of two colours in OKLab."""
+    """Return the OKLab distance between two colours."""
     return float(((hex_to_oklab(first) - hex_to_oklab(second)) ** 2).sum() ** 0.5)
 
 
 def _nearest(palette: Sequence[Swatch], colour: str) -> int:
-    """Return the index of the palette's colour that is nearest in OKLab."""
+    """Return the index of the palette colour that is nearest in OKLab."""
     return min(range(len(palette)), key=lambda index: _distance(palette[index].hex, colour))
 
 

@@ -1,4 +1,4 @@
-"""Moving a document with its picture: what a crop, a resize or padding does to its geometry."""
+"""Transform the geometry of a document when its picture is cropped, resized or padded."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pipelines.documents.document import Box, Document, Element, Ellipse, Image, Lost, Mask, Origin
 
 VISIBLE = 0.25
-"""An element of which less than this share of the box is left after a crop is dropped."""
+"""Minimum share of the box that must remain after a crop; other elements are dropped."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the original picture lies in the new one; both in fractions of their sides.
+    """The position of the original picture in the new one, in fractions of the sides.
 
     A point moves from x to ``x * scale_x + left``. Values below 0 and above 1 are outside.
 
     Attributes:
-        scale_x: Width of the original in widths of the new picture.
-        scale_y: Height of the original in heights of the new picture.
+        scale_x: Width of the original relative to the new picture.
+        scale_y: Height of the original relative to the new picture.
         left: The original's left edge in the new picture.
         top: The original's upper edge in the new picture.
     """
@@ -30,11 +30,11 @@ class Placement:
 
     @classmethod
     def of_fit(cls, width: int, height: int, fit: str) -> Placement:
-        """Return what ``data.fit`` does to a picture of this size.
+        """Return the placement by ``data.fit`` of a picture of this size.
 
         Args:
-            width: Of the original.
-            height: Of the original.
+            width: Width of the original.
+            height: Height of the original.
             fit: ``pad``, ``crop`` or ``keep``.
         """
         if fit == "keep":
@@ -45,16 +45,16 @@ class Placement:
 
 
 def place(document: Document, placement: Placement, size: Image) -> Document:
-    """Move a document's elements to where a picture was placed.
+    """Transform a document's elements for a new picture.
 
     Args:
-        document: What is known of the original picture.
-        placement: Where the original lies in the new picture.
-        size: Of the new picture.
+        document: The document of the original picture.
+        placement: Position of the original in the new picture.
+        size: Size of the new picture.
 
     Returns:
-        The document of the new picture. Boxes and polygons are clipped to it; an element of which
-        too little is left (`VISIBLE`) is dropped and listed in ``origin.lost``.
+        The document of the new picture. Boxes and polygons are clipped; an element of which less
+        than `VISIBLE` remains is dropped and listed in ``origin.lost``.
     """
     if placement == Placement():
         return document.model_copy(update={"image": size})
@@ -63,7 +63,7 @@ def place(document: Document, placement: Placement, size: Image) -> Document:
     for index, element in enumerate(document.elements or ()):
         moved = _element(element, placement)
         if moved is None:
-            lost.append(Lost(path=f"elements[{index}]", why="It lies outside of the crop."))
+            lost.append(Lost(path=f"elements[{index}]", why="It is outside of the crop."))
         else:
             kept.append(moved)
     ids = {element.id for element in kept}
@@ -133,7 +133,7 @@ def _ellipse(ellipse: Ellipse, placement: Placement) -> Ellipse:
 
 
 def _mask(mask: Mask, placement: Placement) -> Mask | None:
-    """Move polygons. Run lengths and files are of the original's pixels, and are dropped."""
+    """Transform polygons. Drop run lengths and mask files, which refer to the original's pixels."""
     if mask.polygons is None:
         return None
     outlines = []

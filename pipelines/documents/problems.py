@@ -1,4 +1,4 @@
-"""What is wrong with a document or an annotation file, and what a conversion loses."""
+"""Problems of a document or annotation file, and losses of a conversion."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipelines.core.errors import KaleidoError
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a file.
+    """An error or warning about a file.
 
     Attributes:
-        path: Where it is, as a JSON path such as ``elements[2].box``; empty for the whole file.
-        code: A short name that does not change between versions.
+        path: JSON path such as ``elements[2].box``; empty for the whole file.
+        code: A short name that is stable between versions.
         message: One sentence.
-        severity: A file with an error is not read; a warning only informs.
+        severity: A file with an error is not read; a warning is only reported.
     """
 
     path: str
@@ -31,11 +31,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Loss:
-    """One thing that a conversion cannot carry over.
+    """Something that a conversion cannot represent.
 
     Attributes:
-        path: Where it was in what was read.
-        field: The name of the kind of loss, which ``--allow-loss`` takes.
+        path: JSON path in the source document.
+        field: Kind of loss, for ``--allow-loss``.
         why: One sentence.
     """
 
@@ -45,10 +45,10 @@ class Loss:
 
 
 class InvalidDocument(KaleidoError):
-    """A document, or a file of another format, breaks the rules of its format.
+    """A document, or a file of another format, is invalid.
 
     Attributes:
-        problems: Every fault that was found.
+        problems: All problems that were found.
     """
 
     default_code = "bad-data"
@@ -66,11 +66,11 @@ def errors_of(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def require_valid(name: str, problems: Sequence[Problem]) -> None:
-    """Raise InvalidDocument if any problem is an error; it carries all of them.
+    """Raise InvalidDocument with all problems if any of them is an error.
 
     Args:
-        name: The file's name, for the message.
-        problems: What its verifier found.
+        name: Name of the file, for the message.
+        problems: The problems that the verifier found.
     """
     errors = errors_of(problems)
     if errors:
@@ -78,6 +78,6 @@ def require_valid(name: str, problems: Sequence[Problem]) -> None:
         raise InvalidDocument(
             name,
             f"{errors[0]}{more}",
-            "`kaleido z verify` lists every problem.",
+            "Run `kaleido z verify` to list all problems.",
             problems=problems,
         )

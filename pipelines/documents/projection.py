@@ -1,4 +1,4 @@
-"""Between the z document and the latents of z: each kind is a projection of the document."""
+"""Convert between the z document and latents: every kind is a projection of the document."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.latents.text import GRID
 from pipelines.latents.tokens import Tokens
 
 KALEIDO = "kaleido"
-"""`Origin.format` of documents made from z, whose elements keep the order that z has."""
+"""`Origin.format` of documents made from z, whose elements keep the order of z."""
 
 ItemT = TypeVar("ItemT", Box, Blob)
 
@@ -78,14 +78,14 @@ def document_of(
 
 
 def z_of(document: Document, kinds: Sequence[str]) -> tuple[dict[str, Latent], list[Loss]]:
-    """Project a document on kinds of latents.
+    """Project a document onto kinds of latents.
 
     Args:
-        document: What is known of the picture.
-        kinds: Kinds to make, in order; one for which the document has nothing is left out.
+        document: The document.
+        kinds: Kinds to make, in order; kinds for which the document has no data are skipped.
 
     Returns:
-        Latents by kind, and what the kinds cannot hold.
+        Latents by kind, and everything that the kinds cannot represent.
     """
     lost: list[Loss] = []
     z: dict[str, Latent] = {}
@@ -97,7 +97,7 @@ def z_of(document: Document, kinds: Sequence[str]) -> tuple[dict[str, Latent], l
 
 
 def label_of(element: Element) -> str:
-    """Return an element's label: its own, or the head noun of its description.
+    """Return an element's label, or else the head noun of its description.
 
     The head of an English noun phrase is the last word before the first preposition, clause or
     comma: "Red diamond-shaped paper kite with a long tail." has the head "kite".
@@ -150,7 +150,7 @@ def _blobs(document: Document, lost: list[Loss]) -> Blobs | None:
 
 def _blob(element: Element) -> Blob:
     ellipse = element.ellipse
-    assert ellipse is not None  # `_blobs` has chosen those that have one
+    assert ellipse is not None  # `_blobs` selects elements with an ellipse
     major, minor = (min(GRID, max(1, round(r * GRID))) for r in (ellipse.major, ellipse.minor))
     x, y = (min(GRID, max(0, round(value * GRID))) for value in (ellipse.x, ellipse.y))
     return Blob(label_of(element), x, y, major, minor, round(ellipse.angle) % 180)
@@ -159,9 +159,9 @@ def _blob(element: Element) -> Blob:
 def _ordered(
     document: Document, items: list[ItemT], area: Callable[[ItemT], int], lost: list[Loss]
 ) -> tuple[ItemT, ...]:
-    """Keep the largest items; their order is the canonical one unless the document is of z."""
+    """Keep the largest items, in canonical order unless the document was made from z."""
     if len(items) > Boxes.max_items:
-        lost.append(Loss("elements", "number", f"The {Boxes.max_items} largest are kept."))
+        lost.append(Loss("elements", "number", f"Only the {Boxes.max_items} largest are kept."))
         smallest = sorted(items, key=area)[: len(items) - Boxes.max_items]
         items = [item for item in items if not any(item is small for small in smallest)]
     if document.origin is None or document.origin.format != KALEIDO:
@@ -170,7 +170,7 @@ def _ordered(
 
 
 def canonical_order(items: Sequence[ItemT], caption: str) -> list[ItemT]:
-    """Sort items as the detectors' stages do: by first mention in the caption, then by place."""
+    """Sort items like the detection stages: by first mention in the caption, then by position."""
 
     def key(item: ItemT) -> tuple[int, int, int]:
         mention = first_mention(item.label, caption)
@@ -182,7 +182,7 @@ def canonical_order(items: Sequence[ItemT], caption: str) -> list[ItemT]:
 
 
 def first_mention(label: str, caption: str) -> int:
-    """Return where a caption first names a label, in singular or plural; its length if nowhere."""
+    """Return the position of a label, singular or plural, in a caption; its length if absent."""
     match = re.search(rf"\b{re.escape(label)}(?:s|es)?\b", caption, re.IGNORECASE)
     return match.start() if match else len(caption)
 
@@ -192,12 +192,10 @@ def _palette(document: Document, lost: list[Loss]) -> Palette | None:
     if not swatches:
         return None
     if len(swatches) > Palette.max_items:
-        lost.append(Loss("palette", "number", f"The first {Palette.max_items} colours are kept."))
+        lost.append(Loss("palette", "number", f"Only {Palette.max_items} colours are kept."))
         swatches = swatches[: Palette.max_items]
     if swatches[0].weight is None:
-        lost.append(
-            Loss("palette", "weights", "Colours without weights share the picture equally.")
-        )
+        lost.append(Loss("palette", "weights", "Colours without weights get equal shares."))
     weights = whole_weights([swatch.weight or 1 for swatch in swatches])
     colours = [
         Colour(*swatch.grid, weight) if swatch.grid else Colour.from_hex(swatch.hex, weight)
@@ -225,7 +223,7 @@ DOCUMENT_KINDS = tuple(_PROJECTIONS)
 
 
 def _elements(boxes: Sequence[Box], blobs: Sequence[Blob]) -> tuple[Element, ...]:
-    """Merge boxes and blobs of the same objects, so that both lists keep their order."""
+    """Merge boxes and blobs of the same objects, preserving the order of both lists."""
     pairs = _matched(boxes, blobs)
     elements: list[Element] = []
     done = 0
@@ -258,10 +256,10 @@ def _element(index: int, box: Box | None, blob: Blob | None) -> Element:
 
 
 def _matched(boxes: Sequence[Box], blobs: Sequence[Blob]) -> dict[int, int]:
-    """Pair boxes with blobs of the same label whose centre they hold, without crossing pairs.
+    """Pair boxes with blobs of the same label whose centre they contain, without crossing pairs.
 
-    The longest such pairing (longest common subsequence), so that the merged list projects back on
-    both lists in their own orders.
+    Find the longest such pairing (longest common subsequence), so that the merged list projects
+    back onto both lists in their original order.
     """
     rows, columns = len(boxes), len(blobs)
     best = [[0] * (columns + 1) for _ in range(rows + 1)]

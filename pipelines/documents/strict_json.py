@@ -1,4 +1,4 @@
-"""JSON from other people: read without being misled by it, and written in one canonical form."""
+"""Parse untrusted JSON strictly, and write JSON in a canonical form."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 from pipelines.documents.problems import Problem
 
 MAX_BYTES = 64 * 2**20
-"""Bytes of one file; the largest annotation files in use have a few hundred MB in JSON lines,
-which are read line by line."""
+"""Maximum size of a file in bytes; larger annotation files are JSON lines, read line by line."""
 
 MAX_DEPTH = 64
-"""Levels of nesting; no known annotation format needs more than ten."""
+"""Maximum nesting depth; no known annotation format needs more than ten levels."""
 
 DECIMALS = 8
-"""Decimals of a number in canonical form. A pixel of a picture 10,000 wide is 0.0001 of it, and
-hundredths of a pixel must come back from a conversion."""
+"""Decimals of a number in canonical form. In a picture 10,000 pixels wide, a pixel is 0.0001, and
+hundredths of a pixel must survive a round trip."""
 
 
 class _Duplicate(dict[str, Any]):
-    """An object in which a key occurred more than once."""
+    """An object with a duplicate key."""
 
     twice: tuple[str, ...] = ()
 
@@ -31,11 +30,11 @@ def parse(data: bytes | str, max_bytes: int = MAX_BYTES) -> tuple[Any, list[Prob
     """Read one JSON value.
 
     Args:
-        data: Its text; bytes are UTF-8, with or without a byte order mark.
-        max_bytes: Larger texts are refused unread.
+        data: The JSON text; bytes are UTF-8, with or without a byte order mark.
+        max_bytes: Larger texts are rejected without parsing.
 
     Returns:
-        The value, None where nothing could be read, and the problems: ``size``, ``encoding``,
+        The value, or None if it could not be read, and the problems: ``size``, ``encoding``,
         ``syntax``, ``depth``, ``duplicate-key``, ``number`` and ``surrogate``.
     """
     if len(data) > max_bytes:
@@ -70,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def _integer(text: str) -> int | float:
-    # Python refuses to convert integers of more than 4,300 digits; a float is as good for a fault.
+    # Python refuses integers of more than 4,300 digits; as floats they are reported as infinite.
     return int(text) if len(text) < 40 else float(text)
 
 

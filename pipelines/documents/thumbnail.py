@@ -1,4 +1,4 @@
-"""A document as a small drawing, so that layouts can be compared at a glance."""
+"""Draw a document as a thumbnail, to compare layouts at a glance."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 PAPER = (250, 250, 248)
 STRIP = 0.06
-"""Height of the palette along the lower edge, as a fraction of the picture's height."""
+"""Height of the palette at the lower edge, as a fraction of the picture's height."""
 
 
 def thumbnail(document: Document, side: int = 256) -> np.ndarray:
     """Draw elements from back to front, and the palette along the lower edge.
 
-    An element is filled with its first colour, or with one of a fixed series where it has none.
+    An element is filled with its first colour or, without colours, with one of a fixed series.
 
     Args:
-        document: What to draw.
-        side: Pixels of the longer side; the shape is the picture's, square where it is not known.
+        document: The document.
+        side: Longer side in pixels; the aspect ratio is the picture's, or square if unknown.
 
     Returns:
         uint8 (height, width, 3).
@@ -59,7 +59,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 
 def _filled(canvas: Image.Image, element: Element, colour: tuple[int, int, int]) -> Image.Image:
-    """Lay the element's shape over the canvas, half transparent, with an outline."""
+    """Blend the element's shape over the canvas, with an outline."""
     from PIL import Image, ImageDraw
 
     layer = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
@@ -112,7 +112,7 @@ def _write(
     top = max(0.0, min(y for _, y in outline)) * size[1] + 1
     words = element.text or element.label or element.description or ""
     line = fit_text(" ".join(words.split()), pen, font, max(12.0, size[0] - left - 2))
-    # A light rim keeps the words readable on the shape and beside it.
+    # A light outline keeps the text readable on any background.
     pen.text((left, top), line, (20, 20, 20), font, stroke_width=1, stroke_fill=(255, 255, 255))
 
 

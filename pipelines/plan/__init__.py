@@ -1,1 +1,1 @@
-"""Planning: z of a caption without pictures, and a varied choice among many."""
+"""Draw z of a caption without pictures, and choose a diverse subset."""

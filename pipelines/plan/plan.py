@@ -1,4 +1,4 @@
-"""Plans: z of a caption without pictures, drawn by the prior alone."""
+"""Draw plans: z of a caption from the prior, without pictures."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Plan:
     """One z of a caption.
 
     Attributes:
-        caption: The caption it was drawn for.
-        index: Its number among those that were drawn, from 0: sample `index` of the same seed has
-            this z.
+        caption: The caption.
+        index: Number of the z in drawing order, from 0: sample `index` of the same seed has the
+            same z.
         z: The latent as text.
-        nats: Mean cross-entropy of its tokens under the prior; lower is likelier.
-        structure: Nats of its labels, separators and ends together, see `structure_nats`.
+        nats: Mean cross-entropy per token under the prior; lower is more likely.
+        structure: Nats of all labels, separators and end tokens, see `structure_nats`.
     """
 
     caption: str
@@ -40,21 +40,21 @@ class Plan:
     structure: float
 
     def document(self, side: int | None = None) -> Document:
-        """Write it as a z document."""
+        """Convert it to a z document."""
         document = document_of(z_from_text(self.z), self.caption, side)
         return document.model_copy(update={"key": f"plan-{self.index:04d}"})
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What choosing for spread gains, and what it costs.
+    """Gain and cost of choosing diverse plans.
 
     Attributes:
-        pool: How many z were drawn.
-        spread: Effective number (Vendi score of z) of the chosen ones.
-        spread_of_first: That of as many z as they come.
-        nats: Mean nats a token of the chosen ones.
-        nats_of_first: That of as many z as they come.
+        pool: Number of z that were drawn.
+        spread: Effective number (Vendi score) of the chosen z.
+        spread_of_first: The same for the first z in drawing order.
+        nats: Mean nats per token of the chosen z.
+        nats_of_first: The same for the first z in drawing order.
     """
 
     pool: int
@@ -84,20 +84,20 @@ def plan(
         prior: The prior.
         caption: The caption.
         kinds: Kinds of z, in order.
-        settings: ``n``, seed, temperature and top_p; the z are those of `sample`'s pictures.
-        pool: Draw so many, and choose the n that differ most (see `pipelines.plan.spread`); None
-            takes the first n.
+        settings: n, seed, temperature and top_p; `sample` draws the same z.
+        pool: Draw this many and choose the n most diverse (see `pipelines.plan.spread`); None
+            draws n.
 
     Returns:
-        The plans, in the order in which they were drawn or chosen, and what the choice gained;
-        None where nothing was chosen.
+        The plans, in the order in which they were drawn or chosen, and the gain; None without
+        `pool`.
     """
     count = max(settings.n, pool or 0)
     plans = _drawn(prior, caption, kinds, settings, count)
     if pool is None:
         return plans, None
     kernel = similarity([z_from_text(each.z) for each in plans])
-    # Slips differ from everything else, so spread alone would prefer them.
+    # Sampling errors differ from everything else, so diversity without quality would prefer them.
     chosen = choose(kernel, settings.n, -np.array([each.structure for each in plans]))
     first = list(range(settings.n))
     nats = np.array([each.nats for each in plans])
@@ -121,5 +121,5 @@ def _drawn(
     return [
         Plan(caption, index, text, float(nats.mean()), structure_nats(prior, text, nats))
         for index, (text, nats) in enumerate(zip(texts, z_nats(prior, caption, texts), strict=True))
-        if nats is not None  # every drawn z can be written by the grammar that drew it
+        if nats is not None  # never None: the grammar can write every z that it drew
     ]

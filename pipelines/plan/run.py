@@ -1,4 +1,4 @@
-"""`kaleido plan`: z of captions as documents, with a sheet of their layouts."""
+"""`kaleido plan`: write z of captions as documents, with a contact sheet of their layouts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.sample.folder import new_folder
 from pipelines.workspace.workspace import Workspace
 
 SHEET_CAPTIONS, SHEET_PLANS = 24, 64
-"""Captions of the sheet, and plans of each of them, at most."""
+"""Maximum number of captions on the sheet, and of plans per caption."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class CaptionPlans:
 
     Attributes:
         caption: The caption.
-        plans: In the order in which they were drawn or chosen.
-        gain: What choosing for spread gained; None where nothing was chosen.
+        plans: Plans in the order in which they were drawn or chosen.
+        gain: Gain of choosing diverse plans; None if all were kept.
     """
 
     caption: str
@@ -46,15 +46,15 @@ class CaptionPlans:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What was written.
+    """The files that were written.
 
     Attributes:
-        folder: Where.
-        source: ``workspace`` or ``embedded``: whose prior has planned.
+        folder: The output folder.
+        source: ``workspace`` or ``embedded``, the origin of the prior.
         z_kinds: The kinds of z.
-        captions: The plans, a caption each.
+        captions: The plans of each caption.
         files: Files of the documents.
-        sheet: The drawing of the layouts.
+        sheet: Contact sheet of the layouts.
     """
 
     folder: Path
@@ -78,19 +78,19 @@ def plan_captions(
     """Draw z of captions into ``plans/NAME``, without pictures.
 
     Args:
-        workspace: Holds a prior, or none, and then the embedded one plans. Its ``[sample]``
-            settings choose n, seeds, temperature and top_p.
+        workspace: The workspace, whose prior is used if it has one, else the embedded prior. Its
+            ``[sample]`` settings set n, seeds, temperature and top_p.
         captions: The captions.
-        z_kinds: Kinds of z; None for those that samples usually have.
-        pool: Draw so many for each caption, and choose the n that differ most.
-        dialect: The format to write.
-        allowed: Kinds of losses that are accepted; ``all`` accepts every one.
-        name: The folder's name, or another folder; None makes a name from the first caption.
-        progress: Listener.
+        z_kinds: Kinds of z; None takes those of samples.
+        pool: Draw this many per caption and choose the n most diverse; None draws n.
+        dialect: Format of the documents.
+        allowed: Kinds of losses to accept; ``all`` accepts every kind.
+        name: Name of the folder, or a path; None derives a name from the first caption.
+        progress: Receives progress and messages.
 
     Raises:
-        KaleidoError: If the prior does not know a kind, the format would lose what is not allowed,
-            or `name` is taken.
+        KaleidoError: If the prior does not draw a kind, the format would lose something that is
+            not in `allowed`, or `name` exists.
     """
     settings = workspace.settings.sample
     if pool is not None:
@@ -119,7 +119,7 @@ def plan_captions(
 
 
 def _usual_kinds(diffusion: Path) -> tuple[str, ...]:
-    """Return the kinds that samples of a diffusion model have; none where there is no model."""
+    """Return the kinds of z of a diffusion model; none if there is no model."""
     if not (diffusion / METADATA).is_file():
         return ()
     found = read_metadata(diffusion, "diffusion", "Run `kaleido train diffusion`.")

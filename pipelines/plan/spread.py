@@ -1,9 +1,9 @@
-"""Choosing a varied set of z from a larger pool.
+"""Choose a diverse subset of z from a larger pool.
 
-The choice is the most probable set of a determinantal point process (Kulesza and Taskar, arXiv
-1207.6083) whose kernel is the similarity of the z, found greedily (Chen et al., arXiv 1709.05135).
-Its determinant is the squared volume that the chosen z span, so a z like one that is chosen adds
-little.
+The subset approximates the mode of a determinantal point process (Kulesza and Taskar, arXiv
+1207.6083) whose kernel is the similarity of the z, by greedy maximisation (Chen et al., arXiv
+1709.05135). The determinant is the squared volume spanned by the chosen z, so a z that is similar
+to a chosen one adds little.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from pipelines.latents.text import GRID
 from pipelines.latents.tokens import Tokens
 
 CELLS = 8
-"""Places are compared on a grid of so many cells a side."""
+"""Cells per side of the grid on which places are compared."""
 
 REACH = 0.15
-"""OKLab distance at which two colours count as half alike: red and orange are this far apart."""
+"""OKLab distance at which two colours have similarity 0.5: that of red and orange."""
 
 
 def similarity(pool: Sequence[Mapping[str, Latent]]) -> np.ndarray:
-    """Compare every two z.
+    """Compute the similarity of every pair of z.
 
-    Each kind has a kernel of its own, with ones on the diagonal: cosines of which words a
-    description has, of which label covers which cell of a grid, of how many things of each label
-    there are; the share of equal visual tokens; the overlap of two palettes, in which near colours
-    count in part. The result is their mean over the kinds that all z have, so it is positive
+    Every kind has a kernel with ones on the diagonal: for descriptions, the cosine of word sets;
+    for boxes and blobs, the cosines of covered grid cells per label and of counts per label; for
+    visual tokens, the share of equal ids; for palettes, the overlap, in which similar colours count
+    partially. The result is the mean over the kinds that all z have, so it is positive
     semidefinite.
 
     Args:
-        pool: z by kind, n of them.
+        pool: n z, each by kind.
 
     Returns:
-        float64 (n, n), values from 0 to 1; ones where the z have no kind in common.
+        float64 (n, n), values from 0 to 1; all ones if the z have no kind in common.
     """
     kernels = [
         kernel([z[kind] for z in pool])
@@ -53,16 +53,16 @@ def similarity(pool: Sequence[Mapping[str, Latent]]) -> np.ndarray:
 
 
 def choose(kernel: np.ndarray, count: int, quality: np.ndarray | None = None) -> list[int]:
-    """Choose the set of the greatest determinant, greedily.
+    """Choose a subset with a large determinant greedily.
 
     Args:
         kernel: Similarity, (n, n), positive semidefinite.
-        count: How many to choose, at most n.
-        quality: log q of each, (n,), so that the kernel becomes q_i S_ij q_j; None for equal ones.
+        count: Number of items to choose, at most n.
+        quality: log q of each item, (n,), for the kernel q_i S_ij q_j; None for equal quality.
 
     Returns:
-        Indices in the order in which they were chosen; ties go to the lower index. Those that
-        would add nothing come last, by their quality.
+        Indices in the order of choice; ties go to the lower index. Items that add no volume come
+        last, by quality.
     """
     n = len(kernel)
     weights = np.ones(n) if quality is None else np.exp(quality - np.max(quality))
@@ -76,7 +76,7 @@ def choose(kernel: np.ndarray, count: int, quality: np.ndarray | None = None) ->
         if open_gain[best] < 1e-12:
             rest = [index for index in np.argsort(-weights, kind="stable") if index not in chosen]
             return chosen + [int(index) for index in rest[: count - len(chosen)]]
-        # One row of the Cholesky factor of the chosen rows and columns.
+        # Append one row to the Cholesky factor of the chosen submatrix.
         row = (matrix[best] - rows[:, best] @ rows) / np.sqrt(gain[best])
         rows = np.vstack([rows, row])
         gain = gain - row**2
@@ -85,12 +85,12 @@ def choose(kernel: np.ndarray, count: int, quality: np.ndarray | None = None) ->
 
 
 def effective_number(kernel: np.ndarray) -> float:
-    """Return the effective number of different items, the Vendi score (arXiv 2210.02410).
+    """Return the effective number of distinct items, the Vendi score (arXiv 2210.02410).
 
-    exp of the von Neumann entropy of K / n: from 1, all alike, to n.
+    The exponential of the von Neumann entropy of K / n, from 1 (all equal) to n.
 
     Args:
-        kernel: Similarity with ones on the diagonal, (n, n), n of 1 or more.
+        kernel: Similarity with ones on the diagonal, (n, n), n >= 1.
     """
     values = np.linalg.eigvalsh(kernel / len(kernel))
     values = values[values > 1e-12]
@@ -115,7 +115,7 @@ def _words(latents: Sequence[Latent]) -> np.ndarray:
 
 
 def _layouts(latents: Sequence[Latent]) -> np.ndarray:
-    """Compare where things of each label are, and how many there are, half each."""
+    """Average the similarities of positions and of counts per label."""
     lists = [latent for latent in latents if isinstance(latent, Boxes | Blobs)]
     names = dict.fromkeys(item.label for latent in lists for item in latent.items)
     labels = {name: index for index, name in enumerate(names)}

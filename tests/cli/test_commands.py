@@ -413,7 +413,7 @@ def test_captions_from_a_slow_pipe_are_waited_for_when_asked(inside):
 def test_the_toy_takes_no_options_of_an_evaluation(inside, invoke):
     for option in (("--n", "4"), ("--embedded",), ("--models", "kaleido")):
         _, err = invoke("evaluate", "--toy", *option, code=2)
-        assert "--toy goes with --workspace and --json only" in err
+        assert "--toy can only be combined with --workspace and --json" in err
     out, _ = invoke("evaluate", "--toy")
     assert (inside.reports("toy") / "index.html").is_file()
     assert "entropy.mode" in out

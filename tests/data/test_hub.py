@@ -134,8 +134,10 @@ def test_addresses_are_not_fetched(workspace, tmp_path):
 
 def test_without_the_package_the_extra_is_named(workspace, parquet, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(KaleidoError, match=r"kaleido-diffusion\[hub\]"):
+    with pytest.raises(KaleidoError) as caught:
         write_hub(workspace, str(parquet))
+    assert caught.value.code == "not-installed"
+    assert "kaleido-diffusion[hub]" in caught.value.hint
 
 
 def test_command(workspace, parquet, monkeypatch, capsys):

@@ -135,22 +135,25 @@ def test_a_changed_data_shard_is_refused(workspace, write_data, records):
 
 
 def test_missing_data_names_the_command(workspace):
-    with pytest.raises(InputMissing, match="kaleido data scenes"):
+    with pytest.raises(InputMissing) as caught:
         run_stage(workspace, MeanColour())
+    assert "kaleido data scenes" in caught.value.hint
 
 
 def test_a_missing_input_kind_names_the_command(workspace, write_data, records):
     write_data(records, 5)
-    with pytest.raises(InputMissing, match="kaleido extract palette"):
+    with pytest.raises(InputMissing) as caught:
         run_stage(workspace, PaletteAgain())
+    assert "kaleido extract palette" in caught.value.hint
 
 
 def test_an_input_made_from_older_data_names_the_command(workspace, write_data, records):
     write_data(records, 5)
     run_stage(workspace, MeanColour())
     write_data(records[1:], 5)
-    with pytest.raises(InputMissing, match=r"data changed.*kaleido extract palette"):
+    with pytest.raises(InputMissing) as caught:
         run_stage(workspace, PaletteAgain())
+    assert "kaleido extract palette" in caught.value.hint
 
 
 def test_a_record_without_the_input_is_filtered_before_the_stage(workspace, write_data, records):
@@ -268,8 +271,9 @@ def test_a_stage_for_an_unknown_kind_is_refused(workspace, write_data, records):
             self.spec = StageSpec("unknown", 1, "pallette")
 
     write_data(records, 5)
-    with pytest.raises(KaleidoError, match="Did you mean 'palette'"):
+    with pytest.raises(KaleidoError) as caught:
         run_stage(workspace, Unknown())
+    assert "'palette'" in caught.value.hint
 
 
 class Recorder(Progress):

@@ -38,8 +38,9 @@ def test_an_error_for_the_user_arrives_as_it_was(device) -> None:
     def damaged(start: int, count: int) -> Batch:
         raise KaleidoError("shard 3", "it is damaged.", "Make it again.")
 
-    with pytest.raises(KaleidoError, match="shard 3: it is damaged. Make it again."):
+    with pytest.raises(KaleidoError) as caught:
         next(fetch(damaged, 3, range(4), torch.device(device)))
+    assert (caught.value.what, caught.value.hint) == ("shard 3", "Make it again.")
 
 
 @pytest.mark.gpu

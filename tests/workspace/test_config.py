@@ -190,8 +190,9 @@ def test_text_that_is_no_number_is_named(name, text):
 
 
 def test_a_word_that_is_no_choice_is_named_with_the_nearest(tmp_path):
-    with pytest.raises(KaleidoError, match="Did you mean 'bf16'"):
+    with pytest.raises(KaleidoError) as caught:
         _load(tmp_path, '[prior]\nprecision = "fp16"\n')
+    assert "'bf16'" in caught.value.hint
 
 
 def test_ranges_of_lists_are_those_of_the_latents():
@@ -203,10 +204,12 @@ def test_ranges_of_lists_are_those_of_the_latents():
 
 def test_a_file_that_is_not_utf8_or_missing(tmp_path):
     (tmp_path / "kaleido.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(KaleidoError, match="not valid TOML"):
+    with pytest.raises(KaleidoError) as caught:
         load_settings(tmp_path / "kaleido.toml")
-    with pytest.raises(KaleidoError, match="cannot be read"):
+    assert caught.value.code == "bad-setting"
+    with pytest.raises(KaleidoError) as caught:
         load_settings(tmp_path / "missing.toml")
+    assert caught.value.what == str(tmp_path / "missing.toml")
 
 
 def test_override_changes_a_copy():
@@ -218,10 +221,12 @@ def test_override_changes_a_copy():
 
 
 def test_override_refuses_an_unknown_name():
-    with pytest.raises(KaleidoError, match="Did you mean 'steps'"):
+    with pytest.raises(KaleidoError) as caught:
         override(Settings(), {"prior.stepz": 10})
-    with pytest.raises(KaleidoError, match="no such section"):
+    assert "'steps'" in caught.value.hint
+    with pytest.raises(KaleidoError) as caught:
         override(Settings(), {"steps": 10})
+    assert caught.value.code == "bad-setting"
 
 
 def test_negative_seeds_and_an_empty_list_of_kinds_are_fine():

@@ -1,1 +1,1 @@
-"""Formats of other tools, one file each, behind one protocol."""
+"""Formats of other tools, one module per format, behind one protocol."""

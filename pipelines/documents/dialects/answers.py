@@ -1,7 +1,7 @@
-"""Raw answers of vision-language models that were asked for boxes.
+"""Read boxes from raw answers of vision-language models.
 
-Each model has its own order and unit, which is part of its dialect and never guessed. A box that is
-reversed, out of range or without a label is reported and left out, never repaired.
+The order and unit of coordinates is fixed for each model family and never guessed. Boxes that are
+reversed, out of range or without a label are reported and skipped, never repaired.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.documents.problems import Problem
 from pipelines.documents.strict_json import parse
 
 Found = tuple[str, str, list[float], float, float]
-"""Path, label, edges (left, top, right, bottom), and the whole picture in the same unit."""
+"""Path, label, edges (left, top, right, bottom), and the picture's size in the same unit."""
 
 MAX_ANSWER = 50_000
 """Characters; the longest answers have some 4,000 tokens."""
@@ -33,13 +33,13 @@ _NOTHING = re.compile(r"(?:```(?:json)?)?\s*(?:\[\s*\]|none)\.?\s*(?:```)?", re.
 
 
 class Answer:
-    """The answers of one family of models. Read only.
+    """The answer format of one model family. Read only.
 
     Args:
-        name: Of the dialect.
+        name: Name of the dialect.
         title: One line for the list of formats.
         find: Finds the boxes in an answer.
-        order: The order of the model's coordinates.
+        order: Order of the coordinates.
     """
 
     suffix = ".txt"
@@ -87,7 +87,7 @@ class Answer:
             problems.append(Problem("", "repeat", why, "warning"))
         if text and not elements:
             problems.append(
-                Problem("", "answer", f"No box of {self.name} was found in the answer.")
+                Problem("", "answer", f"The answer has no boxes in the format of {self.name}.")
             )
             return Reading([], problems)
         origin = Origin(format=self.name, order="yx" if self._order == "yx" else "xy")
@@ -118,26 +118,26 @@ def _json_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, dict[s
 def _json_boxes(
     key: str, order: str, scale: float | None
 ) -> Callable[[str, Context, list[Problem]], Iterator[Found]]:
-    """Make a finder of JSON rows with a label and four numbers.
+    """Make a finder for JSON rows with a label and four numbers.
 
     Args:
-        key: Of the numbers.
+        key: Key of the numbers.
         order: ``xy`` or ``yx``.
-        scale: The whole picture; None for pixels of the size that the context names.
+        scale: Size of the picture in the same unit; None for pixels of the context's size.
     """
 
     def find(text: str, context: Context, problems: list[Problem]) -> Iterator[Found]:
         width = scale or context.width
         height = scale or context.height
         if width is None or height is None:
-            why = "The model counts pixels of its resized input: give --width and --height."
+            why = "The model uses pixels of its resized input: set --width and --height."
             problems.append(Problem("", "size", why))
             return
         for path, row in _json_rows(text, problems):
             edges = numbers(row.get(key), 4)
             label = row.get("label", row.get("text_content", ""))
             if edges is None or not isinstance(label, str):
-                problems.append(Problem(path, "row", f"It has no label and {key}.", "warning"))
+                problems.append(Problem(path, "row", f"It has no label or {key}.", "warning"))
                 continue
             if order == "yx":
                 edges = [edges[1], edges[0], edges[3], edges[2]]
@@ -179,7 +179,7 @@ def _florence(text: str, context: Context, problems: list[Problem]) -> Iterator[
             why = f"{len(bins)} numbers are no boxes of four."
             problems.append(Problem(path, "row", why, "warning"))
         for index in range(0, len(bins) - len(bins) % 4, 4):
-            # A bin stands for its centre.
+            # A bin represents its centre.
             edges = [(value + 0.5) for value in bins[index : index + 4]]
             yield path, label, edges, 1000, 1000
 
@@ -205,7 +205,7 @@ ANSWERS = (
     Answer("qwen2-vl", "Answers of Qwen-VL and Qwen2-VL: tags, 0 to 999", _qwen2),
     Answer(
         "qwen2.5-vl",
-        "Answers of Qwen2.5-VL: JSON, pixels of its resized input",
+        "Answers of Qwen2.5-VL: JSON, pixels of the resized input",
         _json_boxes("bbox_2d", "xy", None),
     ),
     Answer("qwen3-vl", "Answers of Qwen3-VL: JSON, 0 to 1000", _json_boxes("bbox_2d", "xy", 1000)),

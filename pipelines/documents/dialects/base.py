@@ -1,4 +1,4 @@
-"""What every format of other tools offers: read, write and verify, with nothing lost in silence."""
+"""The interface of a format of another tool: read, verify and write, with all losses reported."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ELEMENT_FIELDS = (
 
 @dataclass(frozen=True)
 class Context:
-    """What a file does not say itself.
+    """Information that a file does not contain itself.
 
     Attributes:
-        name: The file's name, for messages and for the key of its document.
-        width: Width of the picture in pixels, for formats that count pixels without naming it.
+        name: Name of the file, for messages and for the key of its document.
+        width: Width of the picture in pixels, for pixel-based formats that do not contain it.
         height: Height of the picture in pixels.
-        names: Class names by number, for YOLO.
+        names: Class names by index, for YOLO.
     """
 
     name: str = "file"
@@ -44,11 +44,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found in one file.
+    """The result of reading one file.
 
     Attributes:
-        documents: Those that could be read, each with its key.
-        problems: Every fault and warning.
+        documents: The documents that could be read, with keys.
+        problems: All errors and warnings.
     """
 
     documents: list[Document]
@@ -60,8 +60,8 @@ class Written:
     """Documents in another format.
 
     Attributes:
-        files: File name to contents.
-        lost: What the format cannot hold, by the key of the document.
+        files: File name -> contents.
+        lost: Losses by document key.
     """
 
     files: dict[str, str]
@@ -72,8 +72,8 @@ class Dialect(Protocol):
     """A format of structured captions or annotations that can be read.
 
     Attributes:
-        name: What ``--from`` and ``--to`` take.
-        suffix: Of its files, with the dot.
+        name: Name for ``--from`` and ``--to``.
+        suffix: File suffix with its dot.
         title: One line for the list of formats.
     """
 
@@ -82,7 +82,7 @@ class Dialect(Protocol):
     title: str
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one file. Faults become problems; a document with an error is left out."""
+        """Read one file. Errors become problems; a document with an error is skipped."""
         ...
 
 
@@ -98,24 +98,24 @@ class WritableDialect(Dialect, Protocol):
     per_picture: bool
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write documents; each has a key. What the format cannot hold is listed as lost."""
+        """Write documents that have keys. List everything that the format cannot represent."""
         ...
 
 
 def drop(document: Document, *fields: str) -> Iterator[Loss]:
-    """List those of a document's fields that are given and cannot be written."""
+    """List the fields of a document that have a value and cannot be written."""
     for name in fields:
         if getattr(document, name) not in (None, (), ""):
             yield Loss(name, name, f"The format has no {name}.")
 
 
 def drop_parts(document: Document, *fields: str) -> Iterator[Loss]:
-    """List those of the elements' fields that are given and cannot be written."""
+    """List the fields of the elements that have a value and cannot be written."""
     for index, element in enumerate(document.elements or ()):
         for name in fields:
             if getattr(element, name) not in (None, (), ""):
                 yield Loss(
-                    f"elements[{index}].{name}", name, f"An element of the format has no {name}."
+                    f"elements[{index}].{name}", name, f"Elements have no {name} in this format."
                 )
 
 

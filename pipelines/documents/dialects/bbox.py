@@ -16,7 +16,7 @@ from pipelines.documents.strict_json import dump, parse
 
 
 class BboxSidecar:
-    """See the module's description."""
+    """See the module docstring."""
 
     name = "bbox"
     suffix = ".bbox"
@@ -24,7 +24,7 @@ class BboxSidecar:
     title = "SimpleTuner .bbox and GLIGEN: labels and boxes x1 y1 x2 y2 as fractions"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one sidecar; an empty one says that there is nothing."""
+        """Read one sidecar; an empty file means that the picture has no objects."""
         rows, problems = _rows(data)
         elements: list[Element] = []
         for path, row in rows:
@@ -39,7 +39,7 @@ class BboxSidecar:
         )
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write a JSON list a document; an element without a box has no place there."""
+        """Write one JSON list per document, without elements that have no box."""
         files, lost = {}, {}
         for document in documents:
             rows = [_row(element) for element in document.elements or () if element.box]
@@ -70,7 +70,7 @@ def _rows(data: bytes) -> tuple[list[tuple[str, Any]], list[Problem]]:
 
 
 def _yolo(line: str) -> Any:
-    """Read ``class cx cy w h`` as the row that a JSON sidecar would have; else None."""
+    """Convert a ``class cx cy w h`` line to a row of a JSON sidecar; None if it is not one."""
     parts = line.split()
     try:
         x, y, width, height = (float(part) for part in parts[1:])
@@ -82,7 +82,7 @@ def _yolo(line: str) -> Any:
 
 def _element(name: str, row: Any, path: str, problems: list[Problem]) -> Element | None:
     if not isinstance(row, dict) or not set(row) <= {"label", "bbox", "mask", "mask_path"}:
-        problems.append(Problem(path, "row", "It is not an object of label, bbox and mask."))
+        problems.append(Problem(path, "row", "It is not an object with label, bbox and mask."))
         return None
     label = row.get("label", "")
     if not isinstance(label, str) or not label.strip() or len(label) > 4000:
@@ -106,7 +106,7 @@ def _element(name: str, row: Any, path: str, problems: list[Problem]) -> Element
 
 
 def _row(element: Element) -> dict[str, Any]:
-    assert element.box is not None  # `write` leaves out the others
+    assert element.box is not None  # `write` skips the others
     row = {
         "label": element.label or element.description or element.text,
         "bbox": list(element.box),

@@ -1,4 +1,4 @@
-"""COCO: one JSON file of pictures, categories and annotations; boxes x y w h in pixels."""
+"""COCO: one JSON file of images, categories and annotations; boxes x y w h in pixels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import dump, parse
 
 MAX_BYTES = 2**30
-"""Instances of COCO's training set are one file of 450 MB."""
+"""The instances of COCO's training set are a single file of 450 MB."""
 
 
 class Coco:
-    """See the module's description."""
+    """See the module docstring."""
 
     name = "coco"
     suffix = ".json"
@@ -25,7 +25,7 @@ class Coco:
     title = "COCO: one file for all pictures, boxes x y w h in pixels, polygons or RLE"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one file. A faulty annotation is reported and left out; crowds are left out."""
+        """Read one file. Report and skip invalid annotations and crowds."""
         value, problems = parse(data, MAX_BYTES)
         if errors_of(problems):
             return Reading([], problems)
@@ -38,7 +38,7 @@ class Coco:
                 by_image[row["image_id"]].append((f"annotations[{index}]", row))
             else:
                 path = f"annotations[{index}]"
-                problems.append(Problem(path, "row", "It names no image_id.", "warning"))
+                problems.append(Problem(path, "row", "It has no image_id.", "warning"))
         documents = []
         for index, image in enumerate(value["images"]):
             found = _document(f"images[{index}]", image, by_image, names, context, problems)
@@ -46,7 +46,7 @@ class Coco:
         return Reading(documents, problems)
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write all documents into one file. A document without a size cannot be written."""
+        """Write all documents into one file, without documents that have no size."""
         lost: dict[str, list[Loss]] = {}
         form: dict[str, list[Any]] = {"images": [], "categories": [], "annotations": []}
         categories = _known_categories(documents)
@@ -92,7 +92,7 @@ def _categories(rows: Any, problems: list[Problem]) -> dict[int, str]:
                 names[number] = name
             case _:
                 path = f"categories[{index}]"
-                problems.append(Problem(path, "category", "It has no id and name.", "warning"))
+                problems.append(Problem(path, "category", "It has no id or name.", "warning"))
     return names
 
 
@@ -137,7 +137,7 @@ def _element(
         return None, Problem(path, code, why, "warning")
 
     if row.get("iscrowd") == 1:
-        return fault("crowd", "A crowd is no single object; it is left out.")
+        return fault("crowd", "A crowd is not a single object; it is skipped.")
     category = row.get("category_id")
     if not isinstance(category, int) or category not in names:
         return fault("category", f"Its category {category!r} is not listed.")
@@ -176,14 +176,14 @@ def _mask(segmentation: Any, size: Image) -> tuple[Mask | None, str]:
             return None, ""
         case {"size": [int(height), int(width)], "counts": list(counts)}:
             if (height, width) != (size.height, size.width):
-                return None, "Its mask has another size than the picture."
+                return None, "Its mask does not have the size of the picture."
             if any(type(n) is not int or n < 0 for n in counts) or sum(counts) != height * width:
                 return None, "The run lengths of its mask do not sum to the picture's size."
             return Mask(size=(height, width), counts=tuple(counts)), ""
         case {"size": [int(height), int(width)], "counts": str(text)}:
             runs = decode_counts(text)
             if runs is None or sum(runs) != height * width:
-                return None, "Its compressed mask cannot be read."
+                return None, "Its compressed mask cannot be decoded."
             return Mask(size=(height, width), counts=tuple(runs)), ""
         case [*parts]:
             outlines = [numbers(part, len(part)) for part in parts if isinstance(part, list)]
@@ -202,13 +202,13 @@ def _mask(segmentation: Any, size: Image) -> tuple[Mask | None, str]:
 
 
 def decode_counts(text: str) -> list[int] | None:
-    """Decode COCO's compressed run lengths.
+    """Decode COCO's compressed run lengths (pycocotools' maskApi).
 
-    Five bits a character from "0" on, bit 6 marks that more follow, the last one is signed; from
-    the third run on, the difference to the run before last is stored (pycocotools' maskApi).
+    Each character holds five bits, offset by "0"; bit 6 marks a continuation, and the last group is
+    signed. From the third run on, the difference to the run two before is stored.
 
     Returns:
-        Run lengths, or None if the text is not of this form.
+        Run lengths, or None if the text has another form.
     """
     counts: list[int] = []
     position = 0
@@ -240,7 +240,7 @@ def _area(box: Any, mask: Mask | None, size: Image) -> float:
 
 
 def _known_categories(documents: Sequence[Document]) -> dict[str, int]:
-    """Number the labels: as the file they come from did, the others after them."""
+    """Number the labels as in the file that they come from, followed by new labels."""
     known: dict[str, int] = {}
     labels: list[str] = []
     for document in documents:
@@ -267,7 +267,7 @@ def _annotation(
     categories: Mapping[str, int],
     form: Mapping[str, list[Any]],
 ) -> dict[str, Any]:
-    assert element.box is not None  # `write` leaves out the others
+    assert element.box is not None  # `write` skips the others
     x1, y1, x2, y2 = element.box
     left, top = pixels(x1, size.width), pixels(y1, size.height)
     extra = (element.extra or {}).get("coco", {})

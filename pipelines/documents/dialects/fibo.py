@@ -1,7 +1,7 @@
-"""FIBO's structured captions: everything in words, places and colours too.
+"""FIBO's structured captions, which describe everything in words, including places and colours.
 
-The models want unknown keys absent, so nothing empty is written. Words of places and sizes are kept
-as attributes; they are no geometry, and boxes are written as words.
+The models expect unknown keys to be absent, so empty values are not written. Words for places and
+sizes are kept as attributes, not converted to geometry; boxes are written as words.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _COLUMNS = ("left", "center", "right")
 
 
 class Fibo:
-    """See the module's description."""
+    """See the module docstring."""
 
     name = "fibo"
     suffix = ".json"
@@ -66,13 +66,13 @@ class Fibo:
     title = "FIBO: JSON captions in words"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one caption; null and empty values count as absent."""
+        """Read one caption; null and empty values are treated as absent."""
         return read_object(
             data, context, lambda value: _check(_clean(value)), lambda v, c: _document(_clean(v), c)
         )
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write one caption a document; boxes become words such as "top left"."""
+        """Write one caption per document; boxes become words such as "top left"."""
         files, lost = {}, {}
         for document in documents:
             files[f"{document.key}{self.suffix}"] = dump(_caption(document))
@@ -203,7 +203,7 @@ def _style(value: Mapping[str, Any]) -> Style | None:
 
 
 def _caption(document: Document) -> dict[str, Any]:
-    """Write the groups as they were read where they still are what the style says of them."""
+    """Write the original groups unless the style was changed since."""
     style = document.style or Style()
     kept = (document.extra or {}).get("fibo", {})
     same = document.origin is not None and document.origin.format == "fibo"
@@ -256,7 +256,7 @@ def _write_text(element: Element) -> dict[str, Any]:
 
 
 def place_words(box: tuple[float, float, float, float]) -> str:
-    """Say where a box is, by the ninth of the picture that its centre lies in."""
+    """Describe the position of a box by the cell of a 3 x 3 grid that contains its centre."""
     column = _COLUMNS[min(2, int(3 * (box[0] + box[2]) / 2))]
     row = _ROWS[min(2, int(3 * (box[1] + box[3]) / 2))]
     if (row, column) == ("middle", "center"):
@@ -265,7 +265,7 @@ def place_words(box: tuple[float, float, float, float]) -> str:
 
 
 def size_words(box: tuple[float, float, float, float]) -> str:
-    """Say how large a box is within the frame."""
+    """Describe the size of a box within the frame."""
     share = (box[2] - box[0]) * (box[3] - box[1])
     return "small" if share < 0.1 else ("medium" if share < 0.35 else "large within frame")
 
@@ -276,9 +276,9 @@ def _losses(document: Document) -> Iterator[Loss]:
     for index, element in enumerate(document.elements or ()):
         path = f"elements[{index}]"
         if element.box is not None:
-            yield Loss(f"{path}.box", "box", "The format has words for places, no numbers.")
+            yield Loss(f"{path}.box", "box", "The format describes places in words.")
         if element.type == "object" and element.label and element.description:
-            yield Loss(f"{path}.label", "label", "An object has one text; its description is kept.")
+            yield Loss(f"{path}.label", "label", "Its description is kept as the only text.")
         if element.type == "text" and (element.description or element.label):
             yield Loss(f"{path}.description", "description", "A text has no description.")
         unknown = set(element.attributes or ()) - set(

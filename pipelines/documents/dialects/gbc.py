@@ -1,4 +1,4 @@
-"""GBC: captions as graphs of entities, one JSON object a picture; boxes as fractions."""
+"""GBC: captions as graphs of entities, one JSON object per picture; boxes as fractions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipelines.documents.problems import Problem
 
 
 class Gbc:
-    """Read only: a graph holds more than a document, and nothing reads one that we would write."""
+    """Read only, because a graph contains more than a document."""
 
     name = "gbc"
     suffix = ".jsonl"
-    title = "GBC: graph-based captions, one JSON object a line (read only)"
+    title = "GBC: graph-based captions, one JSON object per line (read only)"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one graph, or one graph a line."""
+        """Read one graph, or one graph per line."""
 
         def build(graph: Any, where: str, index: int, problems: list[Problem]) -> Document | None:
             if isinstance(graph, dict) and isinstance(graph.get("vertices"), list):
@@ -41,7 +41,7 @@ def _document(
     elements: list[Element] = []
     ids: dict[str, str] = {}
     for name, vertex in vertices.items():
-        # A vertex with instances ("trees" of "trees_0", "trees_1") would count them twice.
+        # Skip vertices with instances ("trees" with "trees_0", "trees_1"), which would count twice.
         instances = any(other.startswith(f"{name}_") for other in vertices)
         if vertex.get("label") != "entity" or instances or len(elements) == MAX_ELEMENTS:
             continue
@@ -72,7 +72,7 @@ def _element(
     if isinstance(box_form, dict):
         edges = numbers([box_form.get(k) for k in ("left", "top", "right", "bottom")], 4)
     if edges is None:
-        return None, Problem(path, "box", "It has no bbox of four numbers.", "warning")
+        return None, Problem(path, "box", "Its bbox is not four numbers.", "warning")
     box, fault = fraction_box(edges, 1, 1, path)
     if fault is not None:
         return None, Problem(path, fault.code, fault.message, "warning")
@@ -99,7 +99,7 @@ def _texts(edges: Any) -> list[str]:
 
 
 def _relations(vertices: Mapping[str, Mapping[str, Any]], ids: Mapping[str, str]) -> list[Relation]:
-    """Read relation vertices, whose edges lead to two entities."""
+    """Read relation vertices, whose edges connect two entities."""
     found: list[Relation] = []
     for vertex in vertices.values():
         edges = vertex.get("out_edges")

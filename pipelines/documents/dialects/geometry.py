@@ -1,4 +1,4 @@
-"""Boxes and outlines in other units, as fractions of the picture."""
+"""Convert boxes and outlines from other units to fractions of the picture."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipelines.documents.document import MAX_SIDE, Box, Image
 from pipelines.documents.problems import Problem
 
 TOLERANCE = 0.01
-"""How far an edge may lie outside the picture, as a fraction; tools round beyond it by pixels."""
+"""How far an edge may exceed the picture, as a fraction, since tools round outwards by pixels."""
 
 
 def image_size(width: Any, height: Any) -> Image | None:
-    """Return the size of a picture, or None unless both are whole numbers of pixels."""
+    """Return the size of a picture, or None unless both are positive integers."""
     if all(type(side) is int and 0 < side <= MAX_SIDE for side in (width, height)):
         return Image(width=width, height=height)
     return None
 
 
 def numbers(value: Any, count: int) -> list[float] | None:
-    """Return `count` finite numbers, or None if the value is anything else."""
+    """Return `count` finite numbers, or None for any other value."""
     if not isinstance(value, list | tuple) or len(value) != count:
         return None
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in value):
@@ -33,26 +33,26 @@ def numbers(value: Any, count: int) -> list[float] | None:
 def fraction_box(
     edges: Sequence[float], width: float, height: float, path: str
 ) -> tuple[Box | None, Problem | None]:
-    """Turn edges into fractions, clipped to the picture.
+    """Convert edges to fractions, clipped to the picture.
 
     Args:
         edges: Left, top, right, bottom, in the unit of `width` and `height`.
-        width: Of the whole picture, in that unit.
-        height: Of the whole picture, in that unit.
-        path: For the problem.
+        width: Width of the picture.
+        height: Height of the picture.
+        path: JSON path for problems.
 
     Returns:
-        The box, or None with the reason: ``reversed``, ``empty`` or ``outside``.
+        The box, or None with a problem: ``reversed``, ``empty`` or ``outside``.
     """
     if not (width > 0 and height > 0):
-        return None, Problem(path, "size", "The picture's size is not known.")
+        return None, Problem(path, "size", "The picture's size is unknown.")
     x1, y1, x2, y2 = edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height
     if x2 < x1 or y2 < y1:
         return None, Problem(
-            path, "reversed", "Its right or lower edge comes before the other one."
+            path, "reversed", "Its right edge is left of the left one, or its bottom above its top."
         )
     if min(x1, y1) < -TOLERANCE or max(x2, y2) > 1 + TOLERANCE:
-        return None, Problem(path, "outside", "It reaches outside the picture.")
+        return None, Problem(path, "outside", "It extends outside the picture.")
     x1, y1, x2, y2 = (min(1.0, max(0.0, v)) for v in (x1, y1, x2, y2))
     if not (x1 < x2 and y1 < y2):
         return None, Problem(path, "empty", "It covers no area.")
@@ -72,5 +72,5 @@ def area(points: Sequence[float]) -> float:
 
 
 def pixels(value: float, extent: float) -> float:
-    """Turn a fraction into pixels, rounded to hundredths, as annotation files have them."""
+    """Convert a fraction to pixels, rounded to hundredths, as usual in annotation files."""
     return round(value * extent, 2)

@@ -1,8 +1,8 @@
 """Ideogram 4's structured captions: a description, elements with boxes, and hex palettes.
 
-Boxes are ``[y1, x1, y2, x2]``, integers from 0 to 1000. Beside the rules of the published verifier
-we refuse what it lets pass and no generator can mean: zero-area boxes, booleans as coordinates,
-empty descriptions and duplicate keys.
+Boxes are ``[y1, x1, y2, x2]``, integers from 0 to 1000. In addition to the rules of the published
+verifier, the following are errors: zero-area boxes, booleans as coordinates, empty descriptions and
+duplicate keys.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BODY = ("background", "elements")
 
 
 class Ideogram4:
-    """See the module's description."""
+    """See the module docstring."""
 
     name = "ideogram4"
     suffix = ".json"
@@ -44,11 +44,11 @@ class Ideogram4:
     title = "Ideogram 4 and 4.5: JSON captions, boxes y1 x1 y2 x2 from 0 to 1000"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one caption, and list every problem."""
+        """Read one caption and list all problems."""
         return read_object(data, context, _check, _document)
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write one caption a document."""
+        """Write one caption per document."""
         files, lost = {}, {}
         for document in documents:
             files[f"{document.key}{self.suffix}"] = dump(_caption(document))
@@ -150,12 +150,12 @@ def _losses(document: Document) -> Iterator[Loss]:
         path = f"elements[{index}]"
         if element.label and element.description:
             yield Loss(
-                f"{path}.label", "label", "An element has one text; its description is kept."
+                f"{path}.label", "label", "An element has only one text; its description is kept."
             )
         if element.type == "object" and element.text:
-            yield Loss(f"{path}.text", "text", "Only text elements have a text.")
+            yield Loss(f"{path}.text", "text", "Only text elements have text.")
         if len(element.colours or ()) > ELEMENT_COLOURS:
-            yield Loss(f"{path}.colours", "number", f"{ELEMENT_COLOURS} colours are kept.")
+            yield Loss(f"{path}.colours", "number", f"Only {ELEMENT_COLOURS} colours are kept.")
     if any(swatch.weight is not None for swatch in document.palette or ()):
         yield Loss("palette", "weights", "Colours have no weights; their order is kept.")
     for name in ("composition", "mood", "colour_words"):
@@ -247,14 +247,14 @@ def _keys(
             yield Problem(join(path, key), "missing", "The key is missing.")
     known = [key for key in value if key in order]
     if ordered and known != sorted(known, key=order.index):
-        yield Problem(path, "key-order", f"The keys must stand in the order {', '.join(order)}.")
+        yield Problem(path, "key-order", f"The keys must be in the order {', '.join(order)}.")
 
 
 def _text(path: str, value: Any, empty: bool = False) -> Iterator[Problem]:
     if value is None:
         return  # reported as null
     if not isinstance(value, str):
-        yield Problem(path, "type", "It is not a text.")
+        yield Problem(path, "type", "It is not a string.")
     elif not empty and not value.strip():
         yield Problem(path, "empty", "The text is empty.")
     elif len(value) > 4000:
@@ -267,9 +267,9 @@ def _bbox(path: str, value: Any) -> Iterator[Problem]:
     if not isinstance(value, list) or len(value) != 4 or any(type(v) is not int for v in value):
         yield Problem(path, "box", "It is not a list of four integers y1, x1, y2, x2.")
     elif not all(0 <= edge <= SCALE for edge in value):
-        yield Problem(path, "box", f"An edge lies outside 0 to {SCALE}.")
+        yield Problem(path, "box", f"An edge is outside of 0 to {SCALE}.")
     elif not (value[0] < value[2] and value[1] < value[3]):
-        yield Problem(path, "box", "It needs y1 < y2 and x1 < x2.")
+        yield Problem(path, "box", "It must have y1 < y2 and x1 < x2.")
 
 
 def _colours(path: str, value: Any, most: int) -> Iterator[Problem]:

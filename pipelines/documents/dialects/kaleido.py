@@ -35,7 +35,7 @@ class KaleidoZ:
         return Reading([], problems)
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write one document a line; nothing is lost."""
+        """Write one document per line, without losses."""
         text = "".join(f"{document.to_json()}\n" for document in documents)
         return Written({f"documents{self.suffix}": text}, {})
 

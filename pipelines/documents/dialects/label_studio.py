@@ -1,7 +1,7 @@
 """Label Studio's JSON export: tasks with results; numbers in percent of the picture.
 
-A rotated rectangle turns about its stored corner. Brush strokes have an encoding of their own and
-JSON-MIN is another form; both are refused with their names.
+Rectangles are rotated about their stored corner. Brush strokes and JSON-MIN exports are not
+supported and are reported as such.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
 
 
 class LabelStudio:
-    """Read only: its tasks belong to a project, which a document knows nothing of."""
+    """Read only, because tasks belong to a project, which a document does not represent."""
 
     name = "label-studio"
     suffix = ".json"
     title = "Label Studio: JSON export of tasks, percent of the picture (read only)"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read all tasks; of several annotations the first that was not cancelled counts."""
+        """Read all tasks, each with the first annotation that was not cancelled."""
         value, problems = parse(data)
         if errors_of(problems):
             return Reading([], problems)
@@ -37,7 +37,7 @@ class LabelStudio:
         for index, task in enumerate(value):
             path = f"[{index}]"
             if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
-                why = "It has no annotations; JSON-MIN and other exports are not read."
+                why = "It has no annotations; JSON-MIN and other exports are not supported."
                 problems.append(Problem(path, "type", why))
                 continue
             documents.append(_document(task, path, context, index, problems))
@@ -92,7 +92,7 @@ def _element(
 
     kind, value = result.get("type"), result.get("value")
     if kind in ("brush", "brushlabels"):
-        return fault("brush", "Brush strokes are not read; export them as masks.")
+        return fault("brush", "Brush strokes are not supported; export them as masks.")
     if not isinstance(value, dict):
         return fault("row", "It has no value.")
     labels: list[Any] = next(
@@ -102,7 +102,7 @@ def _element(
         return fault("label", "It has no label.")
     outline = _outline(value, size)
     if outline is None:
-        return fault("shape", f"A result of type {kind!r:.40} has no area that can be read.")
+        return fault("shape", f"Results of type {kind!r:.40} are not supported.")
     box, problem = fraction_box(bounds(outline), 100, 100, path)
     if problem is not None:
         return fault(problem.code, problem.message)
@@ -139,7 +139,7 @@ def _turned(
     value: Mapping[str, Any],
     size: Image | None,
 ) -> Iterator[float]:
-    """Turn corners about (x, y) by ``rotation`` degrees, in pixels, which are square."""
+    """Rotate corners about (x, y) by ``rotation`` degrees, in square pixels."""
     angle = value.get("rotation")
     turn = math.radians(angle) if isinstance(angle, int | float) and math.isfinite(angle) else 0.0
     ratio = 1.0 if size is None else size.height / size.width

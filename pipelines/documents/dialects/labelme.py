@@ -1,4 +1,4 @@
-"""LabelMe: one JSON file a picture; shapes in pixels after the EXIF turn."""
+"""LabelMe: one JSON file per picture; shapes in pixels after EXIF orientation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.documents.strict_json import dump, parse
 
 
 class LabelMe:
-    """See the module's description."""
+    """See the module docstring."""
 
     name = "labelme"
     suffix = ".json"
@@ -22,7 +22,7 @@ class LabelMe:
     title = "LabelMe: shapes in pixels, with labels and free descriptions"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one file; points and lines have no area and are left out with a warning."""
+        """Read one file; points and lines have no area and are skipped with a warning."""
         value, problems = parse(data)
         if errors_of(problems):
             return Reading([], problems)
@@ -45,7 +45,7 @@ class LabelMe:
         return Reading([document], problems)
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write one file a document; a document without a size cannot be written."""
+        """Write one file per document, without documents that have no size."""
         files, lost = {}, {}
         for document in documents:
             lost[str(document.key)] = list(_losses(document))
@@ -61,7 +61,7 @@ def _element(
         problems.append(Problem(path, code, why, "warning"))
 
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-        skip("row", "It is no shape with a label.")
+        skip("row", "It is not a shape with a label.")
         return None
     points = shape.get("points")
     flat = (
@@ -88,7 +88,7 @@ def _element(
         outline = tuple(value / scale[index % 2] for index, value in enumerate(values))
         mask = Mask(polygons=(outline,))
     elif kind not in ("rectangle", "mask"):
-        skip("shape", f"A shape of type {kind!r:.40} covers no area; it is left out.")
+        skip("shape", f"A shape of type {kind!r:.40} covers no area; it is skipped.")
         return None
     box, fault = fraction_box(bounds(values), size.width, size.height, path)
     if fault is not None:
@@ -150,6 +150,6 @@ def _losses(document: Document) -> Iterator[Loss]:
     for index, element in enumerate(document.elements or ()):
         mask = element.mask
         if mask is not None and (mask.polygons is None or len(mask.polygons) > 1):
-            yield Loss(f"elements[{index}].mask", "mask", "A shape is one polygon.")
+            yield Loss(f"elements[{index}].mask", "mask", "A shape is a single polygon.")
         if element.text and element.label:
             yield Loss(f"elements[{index}].text", "text", "A shape has a label and a description.")

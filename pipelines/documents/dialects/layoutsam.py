@@ -1,4 +1,4 @@
-"""LayoutSAM rows as JSON lines; its lists are texts of Python lists, boxes are in pixels."""
+"""LayoutSAM rows as JSON lines, with lists in Python syntax inside strings and boxes in pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LayoutSam:
     title = "LayoutSAM: rows as JSON lines, boxes x1 y1 x2 y2 in pixels (read only)"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one row a line."""
+        """Read one row per line."""
 
         def build(row: Any, where: str, index: int, problems: list[Problem]) -> Document | None:
             return _document(row, where, context, index, problems)
@@ -34,12 +34,12 @@ def _document(
 ) -> Document | None:
     size = image_size(row.get("width"), row.get("height")) if isinstance(row, dict) else None
     if size is None:
-        problems.append(Problem(where, "size", "It names no width and height."))
+        problems.append(Problem(where, "size", "It has no width or height."))
         return None
     names = ("bbox_list", "region_captions", "detail_region_captions")
     boxes, labels, details = (_list(row.get(name)) for name in names)
     if boxes is None or labels is None or len(labels) != len(boxes):
-        why = "bbox_list and region_captions are not lists of one length."
+        why = "bbox_list and region_captions are not lists of equal length."
         problems.append(Problem(where, "lists", why))
         return None
     details = details if details is not None and len(details) == len(boxes) else [None] * len(boxes)
@@ -48,7 +48,9 @@ def _document(
         path = f"{where}.bbox_list[{number}]"
         found = numbers(edges, 4)
         if found is None or not isinstance(label, str) or not label.strip():
-            problems.append(Problem(path, "row", "It has no four numbers and caption.", "warning"))
+            problems.append(
+                Problem(path, "row", "It has no caption or no four numbers.", "warning")
+            )
             continue
         box, fault = fraction_box(found, size.width, size.height, path)
         if fault is not None:
@@ -69,7 +71,7 @@ def _document(
 
 
 def _list(value: Any) -> list[Any] | None:
-    """Read a list, or the text of one; literals only."""
+    """Return a list, or parse one from a string of Python literals."""
     if isinstance(value, str) and len(value) <= _MAX_LIST:
         try:
             value = ast.literal_eval(value)

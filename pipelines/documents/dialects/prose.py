@@ -1,4 +1,4 @@
-"""Grounded prose, as in the paper's appendix A: a place in brackets after each phrase.
+"""Grounded prose, as in the paper's appendix A: every phrase is followed by a place in brackets.
 
 ``A hill (0, 600, 1000, 1000) under a kite (560, 120, 760, 390)``: four integers are a box on the
 0–1000 grid, five are an ellipse (xc, yc, r_major, r_minor, theta).
@@ -31,7 +31,7 @@ _LEAD = re.compile(
 
 
 class Prose:
-    """See the module's description."""
+    """See the module docstring."""
 
     name = "prose"
     suffix = ".txt"
@@ -39,7 +39,7 @@ class Prose:
     title = "Grounded prose: a phrase, then (x1, y1, x2, y2) or an ellipse from 0 to 1000"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one text; each phrase before a bracket is an element."""
+        """Read one text, with an element for each phrase before a bracket."""
         try:
             text = data.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
@@ -62,9 +62,7 @@ class Prose:
             elif element is not None and len(elements) < MAX_ELEMENTS:
                 elements.append(element)
         if not elements and not problems:
-            problems.append(
-                Problem("", "places", "It names no place such as (120, 330, 410, 620).")
-            )
+            problems.append(Problem("", "places", "It has no place such as (120, 330, 410, 620)."))
         if errors_of(problems):
             return Reading([], problems)
         prose = re.sub(r"\s+", " ", _PLACE.sub("", text)).replace(" ,", ",").strip()
@@ -90,15 +88,15 @@ def _element(
     name: str, phrase: str, values: Sequence[int], path: str
 ) -> tuple[Element | None, Problem | None]:
     if not phrase or len(phrase) > 4000:
-        return None, Problem(path, "label", "No phrase stands before the place.")
+        return None, Problem(path, "label", "There is no phrase before the place.")
     if len(values) == 4:
         box, fault = fraction_box(values, SCALE, SCALE, path)
         return (None, fault) if fault else (Element(id=name, label=phrase, box=box), None)
     x, y, major, minor, angle = values
-    if major < minor:  # the paper's own example has it once
+    if major < minor:  # as in one example of the paper
         major, minor, angle = minor, major, angle + 90
     if minor < 1 or max(x, y, major) > SCALE:
-        return None, Problem(path, "ellipse", "It is no ellipse on the 0–1000 grid.")
+        return None, Problem(path, "ellipse", "It is not an ellipse on the 0–1000 grid.")
     ellipse = Ellipse(
         x=x / SCALE, y=y / SCALE, major=major / SCALE, minor=minor / SCALE, angle=angle % 180
     )

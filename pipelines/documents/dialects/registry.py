@@ -1,4 +1,4 @@
-"""The formats that exist: Kaleido's own, and those that plug-ins bring."""
+"""All formats: those of Kaleido and those of plug-ins."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ DIALECTS: dict[str, Dialect] = {
         *ANSWERS,
     )
 }
-"""Kaleido's own, by name."""
+"""The formats of Kaleido by name."""
 
 PLUGINS = "kaleido.dialects"
-"""Entry points of other packages: a name to a class without arguments."""
+"""Entry points of plug-ins: name -> class without constructor arguments."""
 
 
 def dialect(name: str) -> Dialect:
-    """Return the format of a name.
+    """Return the format with a name.
 
     Raises:
-        KaleidoError: If there is none; the nearest name is offered.
+        KaleidoError: If there is none; the hint suggests the nearest name.
     """
     if name in DIALECTS:
         return DIALECTS[name]
@@ -48,15 +48,15 @@ def dialect(name: str) -> Dialect:
         raise KaleidoError(name, "there is no such format.", known, code="bad-option")
     made: Dialect = found()
     if not callable(getattr(made, "read", None)) or getattr(made, "name", None) != name:
-        raise plugin_error(PLUGINS, name, "it has no read(), or another name.")
+        raise plugin_error(PLUGINS, name, "it has no read() method, or its name differs.")
     return made
 
 
 def writable(name: str) -> WritableDialect:
-    """Return the format of a name, to be written.
+    """Return the writable format with a name.
 
     Raises:
-        KaleidoError: If there is none, or it can only be read.
+        KaleidoError: If there is none, or it is read-only.
     """
     found = dialect(name)
     if isinstance(found, WritableDialect):

@@ -1,7 +1,7 @@
-"""Pascal VOC: one XML file a picture; boxes in pixels.
+"""Pascal VOC: one XML file per picture; boxes in pixels.
 
-VOC's own files count pixels from 1 and include the last one; most tools write edges from 0. The
-file does not tell, so `voc` reads edges and `voc-original` reads VOC's own numbers.
+The original VOC files count pixels from 1 and include the last one, while most tools write edges
+from 0. The files do not show the difference, so `voc` reads edges and `voc-original` pixels.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Voc:
         if all(side.isascii() and side.isdigit() and len(side) < 8 for side in sides):
             size = image_size(*map(int, sides))
         if size is None:
-            return Reading([], [Problem("size", "size", "It names no width and height.")])
+            return Reading([], [Problem("size", "size", "It has no width or height.")])
         problems: list[Problem] = []
         elements: list[Element] = []
         for index, node in enumerate(root.iterfind("object")):
@@ -62,7 +62,7 @@ class Voc:
         return Reading([document], problems)
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write one annotation a document; a document without a size cannot be written."""
+        """Write one annotation per document, without documents that have no size."""
         files, lost = {}, {}
         for document in documents:
             lost[str(document.key)] = list(layout_losses(document, counts_pixels=True))

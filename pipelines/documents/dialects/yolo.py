@@ -1,7 +1,7 @@
-"""YOLO: one line an object, numbers as fractions; detection, segmentation and oriented boxes.
+"""YOLO: one line per object, numbers as fractions; detection, segmentation and oriented boxes.
 
-A row of nine numbers is an oriented box or a polygon of four points; only the task tells. So the
-three are three dialects and nothing is guessed.
+A row of nine numbers can be an oriented box or a polygon of four points. The three tasks are
+therefore three dialects, so that nothing is guessed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Yolo:
         self.title = f"YOLO {task}: lines of a class number and fractions"
 
     def read(self, data: bytes, context: Context) -> Reading:
-        """Read one label file; `context.names` says what the class numbers mean."""
+        """Read one label file, with class names from `context.names`."""
         problems: list[Problem] = []
         try:
             text = data.decode("utf-8-sig")
@@ -51,7 +51,7 @@ class Yolo:
         )
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Write one label file a document, and the class names as ``data.yaml`` has them."""
+        """Write one label file per document, and the class names to ``data.yaml``."""
         labels = [_label(element) for d in documents for element in d.elements or ()]
         classes = {label: index for index, label in enumerate(dict.fromkeys(labels))}
         files, lost = {}, {}
@@ -76,12 +76,12 @@ class Yolo:
         except ValueError:
             values = None
         if values is None or not parts[0].isdigit() or len(parts[0]) > 6:
-            problems.append(Problem(path, "row", "It is not a class number and numbers."))
+            problems.append(Problem(path, "row", "It is not a class number followed by numbers."))
             return None
         outline = self._outline(values)
         if outline is None:
             problems.append(
-                Problem(path, "row", f"{len(values)} numbers are no row of {self.name}.")
+                Problem(path, "row", f"A row of {self.name} cannot have {len(values)} numbers.")
             )
             return None
         box, fault = fraction_box(bounds(outline), 1, 1, path)
@@ -97,7 +97,7 @@ class Yolo:
         return Element(id=f"e{index}", label=label or str(number), box=box, mask=mask)
 
     def _outline(self, values: list[float]) -> list[float] | None:
-        """Return the outline x, y, x, y …, or None if the row is not one of the task."""
+        """Return the outline x, y, x, y …, or None if the row does not fit the task."""
         if self._task == "detect":
             if len(values) != 4:
                 return None
@@ -137,7 +137,7 @@ class Yolo:
 
 
 def read_names(data: bytes) -> dict[int, str]:
-    """Read the class names of a ``data.yaml``, a list or a mapping of numbers.
+    """Read the class names of a ``data.yaml``, a list or a mapping from numbers.
 
     Raises:
         ValueError: If there are none.
@@ -151,7 +151,7 @@ def read_names(data: bytes) -> dict[int, str]:
     names = form.get("names") if isinstance(form, dict) else None
     rows = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(rows, dict) or not all(type(key) is int for key in rows):
-        raise ValueError("it lists no names")
+        raise ValueError("it has no list of names")
     return {key: str(value) for key, value in rows.items()}
 
 
