@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from pipelines.models.registry import own_models
 from pipelines.workspace.inputs import require_data, require_extracted
 
 if TYPE_CHECKING:
+    from pipelines.train.footprint import Footprint
     from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(
@@ -29,6 +31,10 @@ app = typer.Typer(
 
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Start again and discard an unfinished run.")
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Estimate memory, disk and steps; train nothing."),
 ]
 YesOption = Annotated[
     bool,
@@ -44,12 +50,17 @@ def tokenizer(
     context: typer.Context,
     restart: RestartOption = False,
     yes: YesOption = False,
+    dry_run: DryRunOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the visual tokenizer, which encodes pictures as grids of tokens and decodes them."""
     opened = open_workspace(context, workspace)
     require_data(opened)
+    if dry_run:
+        from pipelines.train.footprint import tokenizer_footprint
+
+        return _show_footprint(tokenizer_footprint(opened), as_json)
     _confirm(opened, "tokenizer", restart, yes)
     from pipelines.train.tokenizer import train_tokenizer
 
@@ -65,12 +76,17 @@ def prior(
     context: typer.Context,
     restart: RestartOption = False,
     yes: YesOption = False,
+    dry_run: DryRunOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the prior p(z|c), which draws latents for a caption."""
     opened = open_workspace(context, workspace)
     require_extracted(opened, opened.settings.prior.z_kinds)
+    if dry_run:
+        from pipelines.train.footprint import prior_footprint
+
+        return _show_footprint(prior_footprint(opened), as_json)
     _confirm(opened, "prior", restart, yes)
     from pipelines.train.prior import train_prior
 
@@ -90,6 +106,7 @@ def diffusion(
     ] = False,
     restart: RestartOption = False,
     yes: YesOption = False,
+    dry_run: DryRunOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,6 +115,10 @@ def diffusion(
     opened = open_workspace(context, workspace)
     require_extracted(opened, opened.settings.diffusion.z_kinds)
     read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
+    if dry_run:
+        from pipelines.train.footprint import diffusion_footprint
+
+        return _show_footprint(diffusion_footprint(opened, baseline), as_json)
     _confirm(opened, name, restart, yes)
     from pipelines.train.diffusion import train_diffusion
 
@@ -137,6 +158,29 @@ def _render(name: str, summary: Any) -> None:
         return
     resumed = f", resumed at step {summary.resumed_at:,}" if summary.resumed_at else ""
     console.line(f"{seen}, loss {summary.loss:.4f}{resumed}")
+
+
+def _show_footprint(found: Footprint, as_json: bool) -> None:
+    if not as_json:
+        return _render_footprint(found)
+    more = {"memory_needed": found.memory_needed, "warning": found.warning}
+    console.show({**asdict(found), **more}, as_json, _render_footprint)
+
+
+def _render_footprint(found: Footprint) -> None:
+    from pipelines.core.sizes import format_bytes
+
+    console.line(f"{found.name}: {found.parameters:,} parameters, {found.trainable:,} trained")
+    parts = ", ".join(f"{part} {format_bytes(size)}" for part, size in found.memory.items())
+    free = f"; {format_bytes(found.memory_free)} free" if found.memory_free is not None else ""
+    console.line(f"Memory on {found.device}: {format_bytes(found.memory_needed)}{free} ({parts})")
+    console.line(f"Checkpoint: {format_bytes(found.checkpoint)}, twice while it is replaced")
+    console.line(
+        f"Steps: {found.steps:,} of {found.batch_size:,} records; {found.batches_per_epoch:,} "
+        f"batches see all {found.records:,} records once"
+    )
+    if found.warning:
+        console.say(found.warning)
 
 
 def _render_tokenizer(summary: Any) -> None:

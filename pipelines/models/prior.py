@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from safetensors import safe_open
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
@@ -118,8 +119,12 @@ class Prior:
         self._grammars: dict[tuple[str, ...], Grammar] = {}
 
     @classmethod
-    def load(cls, folder: Path) -> Prior:
+    def load(cls, folder: Path, weights: bool = True) -> Prior:
         """Load a prior that `save` wrote.
+
+        Args:
+            folder: The prior's folder.
+            weights: Read the weights; without, only the shapes count (on the meta device).
 
         Raises:
             InputMissing: If the folder holds no prior.
@@ -132,7 +137,7 @@ class Prior:
         tied = metadata.pop("head_tied", None)
         scalars = {name: value for name, value in metadata.items() if name != "token_shape"}
         require_types(folder, scalars, **_METADATA_TYPES)
-        model, tokenizer = _load_t5(folder)
+        model, tokenizer = _load_t5(folder, weights)
         if tied is not None and tied != model.config.tie_word_embeddings:
             raise bad_file(folder, "its head is not the one that was saved", "Train it again.")
         try:
@@ -335,7 +340,7 @@ def build_prior(
     return Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
 
 
-def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
+def load_pretrained(settings: PriorSettings, labels: Sequence[str], weights: bool = True) -> Prior:
     """Load a pretrained T5, as the paper does (``google/flan-t5-xl``), and add the tokens of z.
 
     The checkpoint's head is kept: T5 1.1, flan-T5 and mT5 have one of their own, T5 1.0 uses its
@@ -348,12 +353,13 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
     Args:
         settings: ``pretrained`` is a folder or a hub's name; ``dropout`` replaces the model's own.
         labels: The closed set of labels, or empty.
+        weights: See `Prior.load`.
 
     Raises:
         KaleidoError: If there is no such model, or it is no T5 or damaged.
     """
     folder = model_folder(settings.pretrained)
-    model, tokenizer = _load_t5(folder, dropout_rate=settings.dropout)
+    model, tokenizer = _load_t5(folder, weights, dropout_rate=settings.dropout)
     known = len(tokenizer)
     add_special_tokens(tokenizer, settings.z_kinds)
     _grow(model, known, len(tokenizer))
@@ -366,7 +372,7 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str]) -> Prior:
 
 
 def _load_t5(
-    folder: Path, **changes: object
+    folder: Path, weights: bool = True, **changes: object
 ) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast]:
     """Load a T5 in fp32, with the head that its weights have, and its tokenizer.
 
@@ -376,6 +382,7 @@ def _load_t5(
 
     Args:
         folder: Holds config.json, safetensors and a tokenizer.
+        weights: See `Prior.load`.
         changes: Values of the configuration to override.
 
     Raises:
@@ -388,15 +395,18 @@ def _load_t5(
         if values.get("model_type") not in T5_TYPES:
             raise ValueError(f"its model_type is {values.get('model_type')!r}")
         with without_network(str(folder)), without_bars(), _only_errors():
+            config = T5Config.from_dict(values | {"model_type": "t5"} | changes)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            if not weights:
+                return _shapes_of_t5(folder, config), tokenizer
             model, info = T5ForConditionalGeneration.from_pretrained(
                 folder,
-                config=T5Config.from_dict(values | {"model_type": "t5"} | changes),
+                config=config,
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
                 **local,
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         if info["missing_keys"]:  # transformers would initialise them at random
             raise ValueError(f"it lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
     except Exception as error:  # transformers raises whatever its many classes raise
@@ -404,6 +414,20 @@ def _load_t5(
         raise loading_error(error, folder, "T5", needs) from error
     model.config.tie_word_embeddings = model.lm_head.weight is model.shared.weight
     return model, tokenizer
+
+
+def _shapes_of_t5(folder: Path, config: T5Config) -> T5ForConditionalGeneration:
+    """Build a T5 as its folder describes it. Names of weights tell whether its head is tied."""
+    names: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            names.update(weights.keys())
+    model = T5ForConditionalGeneration(config)
+    tied = "lm_head.weight" not in names if names else bool(config.tie_word_embeddings)
+    head = model.shared.weight if tied else torch.empty_like(model.shared.weight)
+    model.lm_head.weight = head if tied else torch.nn.Parameter(head)
+    model.config.tie_word_embeddings = tied
+    return model
 
 
 @contextmanager

@@ -231,7 +231,7 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
 def _fresh_model(
     settings: DiffusionSettings, stream: RecordStream, prior: Prior, kinds: Sequence[str]
 ) -> Diffusion:
-    _check_sizes(settings, *stream.batch(0, 1)[0].pixels.shape[:2])
+    check_sizes(settings, *stream.batch(0, 1)[0].pixels.shape[:2])
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
     model = build_diffusion(settings, prior, kinds)
     if settings.pretrained:
@@ -244,7 +244,8 @@ def _fresh_model(
     return model
 
 
-def _check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
+def check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
+    """Raise KaleidoError unless images of this height and width suit the denoiser's sizes."""
     side, patch = settings.image_size, settings.patch_size
     if height != width or height % side:
         raise KaleidoError(

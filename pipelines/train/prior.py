@@ -165,7 +165,7 @@ def train_prior(
     settings = workspace.settings.prior
     kinds = order_kinds(settings.z_kinds)
     settings = replace(settings, z_kinds=kinds)
-    _check_width(settings)
+    check_width(settings)
     checkpoint = workspace.logs / "prior" / "checkpoint"
     with workspace.lock("models/prior"):
         check_replaceable(workspace.models("prior"))
@@ -180,7 +180,7 @@ def train_prior(
             return finished
         if stream.gaps:
             progress.message(stream.gaps)
-        prior = _new_prior(settings, stream, progress)
+        prior = new_prior(settings, stream, progress)
         dropout_records = settings.dropout_steps * settings.batch_size
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
         summary = train(task, options, checkpoint, kept, "prior", progress)
@@ -189,7 +189,8 @@ def train_prior(
     return summary
 
 
-def _check_width(settings: PriorSettings) -> None:
+def check_width(settings: PriorSettings) -> None:
+    """Raise KaleidoError unless the denoiser's context can read a prior of this width."""
     if not settings.pretrained and settings.d_model % CONDITIONER_HEADS:
         raise KaleidoError(
             f"prior.d_model = {settings.d_model}",
@@ -199,8 +200,17 @@ def _check_width(settings: PriorSettings) -> None:
         )
 
 
-def _new_prior(settings: PriorSettings, stream: RecordStream, progress: Progress) -> Prior:
-    """Build a prior for the data: vocabulary, labels, and limits of the grammar."""
+def new_prior(
+    settings: PriorSettings, stream: RecordStream, progress: Progress, weights: bool = True
+) -> Prior:
+    """Build a prior for the data: vocabulary, labels, and limits of the grammar.
+
+    Args:
+        settings: Sizes, and kinds in order.
+        stream: Records.
+        progress: Receives messages.
+        weights: Read the weights of a pretrained model, see `Prior.load`.
+    """
     present = tuple(kind for kind in settings.z_kinds if stream.found[kind])
     # More labels than this are treated as free text: z may then contain any label.
     labels = sorted(stream.labels) if len(stream.labels) <= MOST_LABELS else ()
@@ -210,7 +220,7 @@ def _new_prior(settings: PriorSettings, stream: RecordStream, progress: Progress
     captions, texts = _texts(stream, present)
     torch.manual_seed(derive(settings.seed, "prior weights"))
     if settings.pretrained:
-        prior = load_pretrained(settings, labels)
+        prior = load_pretrained(settings, labels, weights)
     else:
         tokenizer = train_tokenizer(texts, settings.vocab_size, present)
         prior = build_prior(settings, tokenizer, labels)

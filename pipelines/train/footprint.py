@@ -1,0 +1,233 @@
+"""Estimate what a training run needs, on the meta device: no weights and no images are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipelines.core.progress import SILENT
+from pipelines.core.sizes import format_bytes
+from pipelines.latents.sequence import order_kinds
+from pipelines.models.denoiser.attention import OFFSET_FEATURES
+from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
+from pipelines.models.device import compute_device
+from pipelines.models.diffusion import build_diffusion
+from pipelines.models.prior import Prior
+from pipelines.models.tokenizer import Tokenizer, build_tokenizer
+from pipelines.train.diffusion import check_sizes
+from pipelines.train.ema import averaged, buffers, trainable
+from pipelines.train.options import Section
+from pipelines.train.prior import check_width, new_prior
+from pipelines.train.stream import RecordStream
+from pipelines.workspace.workspace import Workspace
+
+Z_TOKENS = 256
+"""Tokens of z that the estimate assumes; how long they are is known only once they are read."""
+
+VALUE = 4
+"""Bytes of an fp32 value: weights, gradients, moments and averages are all in fp32."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a training run needs.
+
+    Attributes:
+        name: What is trained.
+        parameters: Parameters of the model, frozen ones included.
+        trainable: Parameters that are trained.
+        memory: Bytes by part. ``weights`` include buffers and, for the denoiser, the frozen prior;
+            ``optimizer`` holds AdamW's two moments. ``activations`` are the tensors that autograd
+            keeps in the forward pass of a batch, in fp32 and with z of `Z_TOKENS` tokens; with bf16
+            they need about half of it.
+        memory_free: Free bytes of the device; None where they are unknown.
+        device: The device.
+        checkpoint: Bytes of a checkpoint on disk. A new one is written before the old one is
+            removed, so twice as much is needed.
+        steps: Optimizer steps.
+        batch_size: Records in a step.
+        records: Training records in an epoch.
+        batches_per_epoch: Steps that see every record once.
+    """
+
+    name: str
+    parameters: int
+    trainable: int
+    memory: dict[str, int]
+    memory_free: int | None
+    device: str
+    checkpoint: int
+    steps: int
+    batch_size: int
+    records: int
+    batches_per_epoch: int
+
+    @property
+    def memory_needed(self) -> int:
+        """Bytes of all parts together."""
+        return sum(self.memory.values())
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the run will not fit into the device's memory; empty if it will."""
+        if self.memory_free is None or self.memory_needed <= self.memory_free:
+            return ""
+        return (
+            f"{self.name}: training needs about {format_bytes(self.memory_needed)}, but "
+            f"{self.device} has {format_bytes(self.memory_free)} free; give a smaller --batch-size "
+            "or train a smaller model."
+        )
+
+
+def prior_footprint(workspace: Workspace) -> Footprint:
+    """Estimate ``train prior``. The captions are read, because the vocabulary follows from them.
+
+    Raises:
+        InputMissing: If data or latents are missing.
+        KaleidoError: If the pretrained model's configuration is no T5's.
+    """
+    settings = workspace.settings.prior
+    check_width(settings)
+    settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
+    stream = RecordStream(workspace, settings.z_kinds, settings.seed, images=False)
+    with torch.device("meta"):
+        prior = new_prior(settings, stream, SILENT, weights=False)
+        model = prior.model
+        caption = torch.ones(settings.batch_size, settings.max_caption_tokens, dtype=torch.long)
+        z = torch.ones(settings.batch_size, Z_TOKENS, dtype=torch.long)
+
+        def forward() -> torch.Tensor:
+            states = model.get_encoder()(input_ids=caption)
+            # Without masks: transformers would look into them, and they hold no values here.
+            logits: torch.Tensor = model(encoder_outputs=states, decoder_input_ids=z).logits
+            return nn.functional.cross_entropy(logits.transpose(1, 2), z)
+
+        activations = saved_bytes(forward)
+    return _footprint("prior", model, settings, stream.size, activations)
+
+
+def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footprint:
+    """Estimate ``train diffusion``, from the configuration of the trained prior.
+
+    Raises:
+        InputMissing: If data or latents are missing.
+        KaleidoError: If the prior's configuration cannot be read, or the sizes do not fit.
+    """
+    settings = workspace.settings.diffusion
+    check_sizes(settings, settings.image_size, settings.image_size)  # the data's may be multiples
+    kinds = order_kinds(settings.z_kinds)
+    stream = RecordStream(workspace, kinds, settings.seed)
+    with torch.device("meta"):
+        prior = Prior.load(workspace.models("prior"), weights=False)
+        model = build_diffusion(settings, prior, () if baseline else kinds)
+        rows = settings.batch_size * settings.noise_draws
+        activations = saved_bytes(lambda: _denoise(model.denoiser, rows))
+    name = "baseline" if baseline else "diffusion"
+    return _footprint(name, model, settings, stream.size, activations, prior.model)
+
+
+def tokenizer_footprint(workspace: Workspace) -> Footprint:
+    """Estimate ``train tokenizer`` for images of ``data.image_size`` pixels.
+
+    Raises:
+        InputMissing: If there are no data.
+        KaleidoError: If the sizes do not fit.
+    """
+    settings, side = workspace.settings.tokenizer, workspace.settings.data.image_size
+    stream = RecordStream(workspace, (), settings.seed)
+    with torch.device("meta"):
+        tokenizer = build_tokenizer(settings, side)
+        images = torch.zeros(settings.batch_size, 3, side, side)
+        activations = saved_bytes(lambda: _reconstruct(tokenizer, images))
+    return _footprint("tokenizer", tokenizer.model, settings, stream.size, activations)
+
+
+def _denoise(denoiser: KaleidoTransformer2DModel, rows: int) -> torch.Tensor:
+    config = denoiser.config
+    width, half = config.num_attention_heads * config.attention_head_dim, config.sample_size // 2
+    patches = (config.sample_size // config.patch_size) ** 2
+    prepared = PreparedConditioning(
+        tuple(
+            (torch.zeros(rows, Z_TOKENS, width), torch.zeros(rows, Z_TOKENS, width))
+            for _ in range(config.num_layers)
+        ),
+        torch.zeros(rows, config.num_attention_heads, patches, Z_TOKENS),
+        torch.zeros(rows, patches, Z_TOKENS, OFFSET_FEATURES),
+        torch.zeros(rows, config.pixel_channels, half, half),
+    )
+    noisy = torch.zeros(rows, 3, config.sample_size, config.sample_size)
+    clean, words = denoiser.predict_with_words(noisy, torch.zeros(rows), prepared)
+    return clean.square().mean() + words.square().mean()
+
+
+def _reconstruct(tokenizer: Tokenizer, images: torch.Tensor) -> torch.Tensor:
+    return (tokenizer.pictures(tokenizer.states(images)) - images).square().mean()
+
+
+def saved_bytes(forward: Callable[[], torch.Tensor]) -> int:
+    """Count the bytes that autograd keeps for the backward pass, without the parameters."""
+    sizes: dict[int, tuple[int, torch.UntypedStorage]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            sizes[storage._cdata] = (storage.nbytes(), storage)  # kept alive, so ids stay unique
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    return sum(size for size, _ in sizes.values())
+
+
+def _footprint(
+    name: str,
+    model: nn.Module,
+    settings: Section,
+    records: int,
+    activations: int,
+    frozen: nn.Module | None = None,
+) -> Footprint:
+    learned = sum(value.numel() for value in trainable(model).values())
+    held = sum(value.numel() for value in (*model.parameters(), *buffers(model).values()))
+    other = sum(value.numel() for value in frozen.parameters()) if frozen is not None else 0
+    average = sum(value.numel() for value in averaged(model).values())
+    extra = sum(value.numel() for value in buffers(model).values())
+    device = compute_device()
+    return Footprint(
+        name,
+        sum(value.numel() for value in model.parameters()),
+        learned,
+        {
+            "weights": VALUE * (held + other),
+            "gradients": VALUE * learned,
+            "optimizer": 2 * VALUE * learned,
+            "ema": VALUE * average,
+            "activations": activations,
+        },
+        free_memory(device),
+        str(device),
+        VALUE * (3 * learned + average + extra),
+        settings.steps,
+        settings.batch_size,
+        records,
+        math.ceil(records / settings.batch_size),
+    )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the free bytes of a device; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(kilobytes[0]) if kilobytes else None
