@@ -8,6 +8,7 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,11 +19,16 @@ from kaleido_cli.flags import changes_of
 from kaleido_cli.options import open_workspace
 from pipelines.core.compute import choose_device
 from pipelines.core.errors import InputMissing
+from pipelines.models.metadata import read_metadata
+from pipelines.models.registry import uses_own_models
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import Settings
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
+
+NAMED = 8
+"""Unknown words that a warning names."""
 
 WAIT_SECONDS = 1.0
 """How long a pipe may stay silent before we take it that nobody writes to it."""
@@ -84,3 +90,31 @@ def _has_spoken() -> bool:
         "To wait for it, say --captions -."
     )
     return False
+
+
+def require_models(workspace: Workspace, baseline: bool = False) -> None:
+    """Notice a model that is not trained yet before anything heavy is imported.
+
+    Raises:
+        InputMissing: If the workspace has models of its own, but not all that sampling needs.
+    """
+    if uses_own_models(workspace):
+        name, flag = ("baseline", " --baseline") if baseline else ("diffusion", "")
+        read_metadata(workspace.models("prior"), "prior", "Run `kaleido train prior` first.")
+        hint = f"Run `kaleido train diffusion{flag}` first."
+        read_metadata(workspace.models(name), f"{name} model", hint)
+
+
+def warn_of_unknown_words(workspace: Workspace, captions: Sequence[str]) -> None:
+    """Name the words of the captions that the embedded models, if they draw, do not know."""
+    if uses_own_models(workspace):
+        return
+    from pipelines.scenes.captions import unknown_words
+
+    words = dict.fromkeys(word for caption in captions for word in unknown_words(caption))
+    if words:
+        console.say(
+            f"The embedded models do not know the words {', '.join(list(words)[:NAMED])}"
+            f"{' and others' if len(words) > NAMED else ''}: they were trained on simple shapes. "
+            "Train models on your own pictures to draw other things."
+        )

@@ -30,4 +30,5 @@ def next_step(workspace: Workspace, found: Mapping[str, Any] | None = None) -> s
     from pipelines.workspace.status import status
 
     found = found or status(workspace)
-    return f"`{found['next']}` {found['hint']}".rstrip()
+    command, hint = f"`{found['next']}`", found["hint"]
+    return f"{command}. {hint}" if hint else command

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.captions import captions_of, open_for_captions
+from kaleido_cli.captions import captions_of, open_for_captions, warn_of_unknown_words
 from kaleido_cli.flags import settings_of
 from kaleido_cli.options import DiverseOption, JsonOption, WorkspaceOption, ZOption, split_names
 
@@ -52,6 +52,7 @@ def plan(
     asked = captions_of(caption, captions, opened.settings.data.max_caption)
     if not asked:
         raise typer.BadParameter("give a CAPTION or --captions.")
+    warn_of_unknown_words(opened, asked)
 
     from pipelines.plan.run import plan_captions
 

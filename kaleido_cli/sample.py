@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.captions import captions_of, open_for_captions
+from kaleido_cli.captions import (
+    captions_of,
+    open_for_captions,
+    require_models,
+    warn_of_unknown_words,
+)
 from kaleido_cli.completion import complete_samples
 from kaleido_cli.flags import settings_of
 from kaleido_cli.options import (
@@ -22,15 +26,11 @@ from kaleido_cli.options import (
     split_names,
 )
 from pipelines.core.files import require_new
-from pipelines.models.registry import uses_own_models
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
-
-NAMED = 8
-"""Unknown words that a warning names."""
 
 
 @app.command(
@@ -98,8 +98,9 @@ def sample(
         require_local(out)
     if name is not None or out is not None:
         require_new(out or opened.samples(str(name)))
-    if asked and not uses_own_models(opened):
-        _warn_of_unknown_words(asked)
+    require_models(opened, baseline)
+    if asked:
+        warn_of_unknown_words(opened, asked)
 
     place, kinds, progress = out or name, split_names(z), console.ConsoleProgress()
     if diverse is not None:
@@ -118,28 +119,19 @@ def _draw_given(
     workspace: Workspace, source: str, caption: str | None, name: str | Path | None, as_json: bool
 ) -> None:
     from pipelines.data.caption_files import clean_caption
-    from pipelines.sample.run import sample_from_z
 
     if caption is not None:
         caption = clean_caption(caption, "caption", workspace.settings.data.max_caption)
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    require_models(workspace)
+
+    from pipelines.sample.run import sample_from_z
+
     label = "standard input" if source == "-" else source
     progress = console.ConsoleProgress()
     settings = workspace.settings.sample
     summary = sample_from_z(workspace, data, label, settings, caption, name, progress)
     console.show(summary, as_json, _render)
-
-
-def _warn_of_unknown_words(captions: Sequence[str]) -> None:
-    from pipelines.scenes.captions import unknown_words
-
-    words = dict.fromkeys(word for caption in captions for word in unknown_words(caption))
-    if words:
-        console.say(
-            f"The embedded models do not know the words {', '.join(list(words)[:NAMED])}"
-            f"{' and others' if len(words) > NAMED else ''}: they were trained on simple shapes. "
-            "Train models on your own pictures to draw other things."
-        )
 
 
 def _render_diverse(summary: Any) -> None:

@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from pipelines.core.errors import InputMissing
 from pipelines.core.progress import SILENT, Progress
+from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
@@ -85,9 +85,7 @@ def check_data(workspace: Workspace, progress: Progress = SILENT) -> CheckSummar
     Raises:
         InputMissing: If there is no data.
     """
-    shards = workspace.data_shards()
-    if not shards:
-        raise InputMissing(str(workspace.data), "there is no data.", "Run `kaleido data …` first.")
+    shards = require_data(workspace)
     manifests = [manifest for manifest in map(read_manifest, shards) if manifest]
     counts = {name: sum(each.counts[name] for each in manifests) for name in ("ok", "failed")}
     summary = CheckSummary(failed=counts["failed"])

@@ -15,6 +15,7 @@ from pipelines.core.record import Record
 from pipelines.core.seeds import generator
 from pipelines.latents.base import Latent
 from pipelines.latents.sequence import order_kinds
+from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import read_rows
 from pipelines.workspace.reader import extracted_kinds, read_joined
 from pipelines.workspace.workspace import Workspace
@@ -100,15 +101,15 @@ def choose_records(
     """
     rows = [
         (path, row.key)
-        for path in workspace.data_shards()
+        for path in require_data(workspace)
         for row in read_rows(path)
         if row.outcome == "ok"
     ]
     if not rows:
         raise InputMissing(
             str(workspace.data),
-            "there are no records.",
-            "Run `kaleido data scenes` or `kaleido data folder` first.",
+            "no input row became a record.",
+            "`kaleido status` lists why.",
         )
     if keys:
         unknown = sorted(set(keys) - {key for _, key in rows})

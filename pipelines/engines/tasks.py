@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.errors import KaleidoError
 from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.latents.registry import latent_class
+from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.reader import input_command, latent_manifest
 from pipelines.workspace.workspace import Workspace
@@ -123,14 +124,7 @@ def plan_pass(
         InputMissing: If there is no data, or an input kind is not extracted; names the command.
         KaleidoError: If the bytes of an input shard are not those of its manifest.
     """
-    data_shards = workspace.data_shards()
-    if not data_shards:
-        raise InputMissing(
-            str(workspace.data),
-            "there are no images yet.",
-            "Run `kaleido data scenes` or `kaleido data folder PATH`.",
-        )
-    shards = [shard for shard in data_shards if part.has(shard)]
+    shards = [shard for shard in require_data(workspace) if part.has(shard)]
     return [_task(workspace, specs, shard, retry_failed, due or {}) for shard in shards]
 
 

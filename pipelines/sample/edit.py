@@ -20,10 +20,7 @@ from pipelines.documents.problems import require_valid
 from pipelines.documents.projection import document_of, z_of
 from pipelines.documents.strict_json import parse
 from pipelines.latents.sequence import z_from_text, z_to_text
-from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import draw_from_z
 from pipelines.sample.folder import new_folder
-from pipelines.sample.run import sample_line
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import Workspace
@@ -169,6 +166,12 @@ def edit_sample(
     require_valid("the edited document", check_document(document.to_json())[1])
     before = z_from_text(sample.row["z"])
     z, losses = z_of(document, tuple(before))
+
+    # Imported here because they need torch: a mistake in a name or a change is told at once.
+    from pipelines.sample.bundle import load_bundle
+    from pipelines.sample.draw import draw_from_z
+    from pipelines.sample.run import sample_line
+
     source = sample.row["source"]
     bundle = load_bundle(workspace, embedded=source == "embedded")
     if bundle.source != source:

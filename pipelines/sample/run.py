@@ -295,8 +295,13 @@ def _some_captions(workspace: Workspace, progress: Progress) -> list[str]:
     if _first_captions(workspace, "heldout", 1) or not (
         seen := _first_captions(workspace, "train", 16)
     ):
-        return heldout_captions(workspace)
-    progress.message("No record is held out; these captions were trained on.")
+        found = heldout_captions(workspace)
+        progress.message(f"No caption is given: drawing {len(found)} held-out captions.")
+        return found
+    progress.message(
+        f"No caption is given, and no record is held out: drawing {len(seen)} captions that were "
+        "trained on."
+    )
     return seen
 
 

@@ -21,7 +21,7 @@ def require_data(workspace: Workspace) -> list[Path]:
         return shards
     raise InputMissing(
         str(workspace.data),
-        "there are no data shards.",
+        "there are no pictures yet.",
         "Run `kaleido data folder PICTURES` for your own pictures, or `kaleido data scenes`.",
     )
 

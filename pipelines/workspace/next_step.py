@@ -30,7 +30,8 @@ def next_step(found: Mapping[str, Any], settings: Settings, prior_kinds: Sequenc
     if not data["ok"]:
         return NextStep(
             "kaleido data folder PATH",
-            "PATH has your pictures and captions; `kaleido data scenes` draws a toy data set.",
+            "PATH is the folder of your pictures and captions. `kaleido data scenes` draws a toy "
+            "data set.",
         )
     for kind, part in latents.items():
         if part["stale"] or 0 < part["shards"] < data["shards"]:
@@ -41,23 +42,26 @@ def next_step(found: Mapping[str, Any], settings: Settings, prior_kinds: Sequenc
     if not kinds:
         return NextStep(
             extract_command("palette"),
-            "It works on any pictures; `kaleido extract boxes --model DETECTOR` needs a detector "
+            "It works on any pictures. `kaleido extract boxes --model DETECTOR` needs a detector "
             "that knows yours.",
         )
-    for name in found["training"]:
-        return NextStep(_train_command(name), "It resumes the run that was stopped.")
-    z = _z_flag(settings.prior.z_kinds, kinds)
-    if "prior" not in models:
-        return NextStep(f"kaleido train prior{z}")
-    for name in found["misfits"]:
-        return NextStep(f"{_train_command(name)} --restart", "It was trained for another prior.")
+    prior_z = _z_flag(settings.prior.z_kinds, kinds)
     z = _z_flag(settings.diffusion.z_kinds, prior_kinds or kinds)
+    flags = {"prior": prior_z, "diffusion": z, "baseline": z}
+    for name in found["training"]:
+        command = _train_command(name) + flags.get(name, "")
+        return NextStep(command, "It resumes the run that was stopped.")
+    if "prior" not in models:
+        return NextStep(f"kaleido train prior{prior_z}")
+    for name in found["misfits"]:
+        command = f"{_train_command(name)}{flags.get(name, '')} --restart"
+        return NextStep(command, f"The {name} model was trained for another prior.")
     if "diffusion" not in models:
         return NextStep(f"kaleido train diffusion{z}")
     if not found["samples"]:
         return NextStep('kaleido sample "A CAPTION"')
     if "baseline" not in models:
-        return NextStep(f"kaleido train diffusion{z} --baseline", "It trains the rival model.")
+        return NextStep(f"kaleido train diffusion{z} --baseline", "It trains the rival.")
     return NextStep("kaleido evaluate" + ("" if scenes else " --features facebook/dinov2-base"))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kaleido_cli import app, sample, train
+from kaleido_cli import app, captions, train
 from kaleido_cli.next_step import next_step
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.run import extract
@@ -87,6 +88,31 @@ def test_the_next_step_follows_the_workspace(workspace, write_data, records):
         assert part in step
 
 
+def test_a_hint_is_a_sentence_after_the_command(workspace):
+    step = next_step(workspace)
+    assert step.startswith("`kaleido data folder PATH`. PATH is")
+    assert step.endswith(".")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorials/own-images.md"])
+def test_pages_train_only_with_the_kinds_that_they_extract(page):
+    """The default kinds include blobs, which own pictures do not have unless they are extracted."""
+    text = (ROOT / page).read_text("utf-8")
+    extracted = set(re.findall(r"kaleido extract (\w+)", text))
+    lines = re.findall(r"kaleido train (?:prior|diffusion).*", text)
+    assert extracted and lines
+    for line in lines:
+        kinds = re.search(r"--z (\S+)", line)
+        assert kinds is not None, line
+        assert set(kinds[1].split(",")) <= extracted, line
+
+
+@pytest.mark.parametrize("command", [("data", "check"), ("data", "show"), ("extract", "palette")])
+def test_commands_without_data_name_the_command_for_own_pictures(inside, invoke, command):
+    _, err = invoke(*command, code=1)
+    assert "kaleido data folder PICTURES" in err.replace("\n", " ")
+
+
 def test_the_next_step_of_scenes_needs_no_flags(inside, invoke):
     _, err = invoke("data", "scenes", "--n", "2")
     assert err.endswith("Next: `kaleido extract all`\n")
@@ -131,6 +157,10 @@ main()
         (("train", "prior", "--restart"), "Add --yes"),
         (("sample", "a star", "--name", "taken"), "it exists already"),
         (("sample", "a star", "--out", "samples"), "it exists already"),
+        (("sample", "a star"), "kaleido train diffusion"),
+        (("sample", "a star", "--baseline"), "kaleido train diffusion --baseline"),
+        (("sample", "--from-z", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("edit", "taken/9", "--remove", "star"), "taken/9"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -198,14 +228,15 @@ def test_words_of_scenes_are_known():
     assert unknown_words("A dog, a DOG and Äpfel") == ["dog", "äpfel"]
 
 
-def test_many_unknown_words_are_cut(capsys):
-    sample._warn_of_unknown_words(
-        ["one cat", " ".join(f"word{letter}" for letter in "abcdefghijk")]
-    )
+def test_many_unknown_words_are_cut(workspace, capsys):
+    many = ["one cat", " ".join(f"word{letter}" for letter in "abcdefghijk")]
+    captions.warn_of_unknown_words(workspace, many)
     err = capsys.readouterr().err
     assert "cat, worda" in err
     assert "and others" in err
-    sample._warn_of_unknown_words(["a circle"])
+    captions.warn_of_unknown_words(workspace, ["a circle"])
+    write_metadata(workspace.models("prior"), {})
+    captions.warn_of_unknown_words(workspace, ["one cat"])
     assert capsys.readouterr().err == ""
 
 

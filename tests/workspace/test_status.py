@@ -205,12 +205,12 @@ def test_the_next_step_of_photographs_from_data_to_samples(workspace, write_data
     extract_all(workspace, "palette")
     assert status(workspace)["next"] == "kaleido train prior --z palette"
     add_checkpoint(workspace, "prior", '{"step": 3, "steps": 4}')
-    assert status(workspace)["next"] == "kaleido train prior"
+    assert status(workspace)["next"] == "kaleido train prior --z palette", "as it was started"
     add_checkpoint(workspace, "prior", '{"step": 4, "steps": 4}')
     add_model(workspace, "prior", identity="new", z_kinds=["palette"])
     assert status(workspace)["next"] == "kaleido train diffusion --z palette"
     add_model(workspace, "diffusion", prior="old")
-    assert status(workspace)["next"] == "kaleido train diffusion --restart"
+    assert status(workspace)["next"] == "kaleido train diffusion --z palette --restart"
     add_model(workspace, "diffusion", prior="new")
     assert status(workspace)["next"] == 'kaleido sample "A CAPTION"'
     workspace.samples("x").mkdir(parents=True)
