@@ -183,11 +183,6 @@ def _require_valid(reports: Sequence[FileReport]) -> None:
 
 def _require_keys(documents: Sequence[Document]) -> None:
     counts = Counter(str(document.key) for document in documents)
-    for key in counts:
-        # Keys come from files of other people, and become names of files in one folder.
-        if key.startswith(".") or not key.isprintable() or set(key) & set("/\\:"):
-            why = "this key is no name of a file: it has a slash, a colon, or a dot in front."
-            raise KaleidoError(key, why, "Change the document's key.", code="bad-data")
     twice = [key for key, count in counts.items() if count > 1]
     if twice:
         raise KaleidoError(

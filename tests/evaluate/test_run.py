@@ -305,7 +305,7 @@ def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
     # Without models of its own the workspace falls back on them, and says so.
     told = Told()
     again = evaluate(small(workspace), progress=told)
-    assert "embedded models are measured" in told.said[0]
+    assert any("embedded models" in said for said in told.said)
     assert again.reused == again.cells
 
 
