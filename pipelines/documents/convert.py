@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
@@ -147,9 +146,9 @@ def _inside(folder: Path, name: str) -> Path:
 
     A key may name a folder below, as in ``train/0001``, but nothing outside.
     """
-    parts = re.split(r"[/\\]", name)
-    leaves = PureWindowsPath(name).drive or {"", ".", ".."} & set(parts)
-    odd = any(unicodedata.category(char) == "Cc" for char in name)
+    parts = name.split("/")
+    leaves = any(part == "" or part.startswith(".") for part in parts)
+    odd = any(char in ":\\" or unicodedata.category(char) == "Cc" for char in name)
     if leaves or odd or any(len(part.encode()) > MAX_NAME for part in parts):
         raise KaleidoError(
             ascii(name[:80]),
