@@ -47,4 +47,6 @@ def main(pictures: Path, place: Path, caption: str, steps: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int((*sys.argv, "2000")[4]))

@@ -14,9 +14,9 @@ def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
     Args:
         image: Of any shape.
         size: ``data.image_size``, in pixels.
-        fit: ``pad`` scales the long side to `size` and fills the square with the mean colour of the
-            picture's border; ``crop`` scales the central square; ``keep`` reduces the long side to
-            `size` if it is longer, and leaves the shape.
+        fit: ``pad`` scales the long side to `size` and fills the square with the median colour of
+            the picture's border; ``crop`` scales the central square; ``keep`` reduces the long
+            side to `size` if it is longer, and leaves the shape.
     """
     if fit == "crop":
         side = min(image.size)
@@ -42,10 +42,14 @@ def fits(shape: tuple[int, int], size: int, fit: str) -> bool:
 
 
 def border_colour(image: Image.Image) -> tuple[int, int, int]:
-    """Return the mean colour of the outermost pixels of an RGB picture."""
+    """Return the median of each channel over the outermost pixels of an RGB picture.
+
+    Not their mean: a cut-out on white that touches an edge would get bars of a colour that it does
+    not have.
+    """
     pixels = np.asarray(image, np.float64)
     edges = [pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]]
-    red, green, blue = (int(value + 0.5) for value in np.concatenate(edges).mean(0))
+    red, green, blue = (int(value) for value in np.median(np.concatenate(edges), axis=0))
     return red, green, blue
 
 

@@ -41,12 +41,12 @@ def test_pad_keeps_the_whole_picture_in_the_middle():
     assert tuple(tall[3, 15]) == (255, 0, 0)
 
 
-def test_the_border_is_the_mean_of_the_outermost_pixels():
+def test_the_border_is_the_median_of_the_outermost_pixels():
     image = Image.new("RGB", (4, 3), (10, 20, 30))
     image.paste((200, 200, 200), (1, 1, 3, 2))  # the inside does not count
     assert border_colour(image) == (10, 20, 30)
     image.putpixel((0, 0), (110, 20, 30))
-    assert border_colour(image) == (20, 20, 30)  # one of ten outermost pixels
+    assert border_colour(image) == (10, 20, 30)  # one of ten outermost pixels
     assert border_colour(Image.new("RGB", (1, 5), (7, 8, 9))) == (7, 8, 9)
 
 
@@ -189,3 +189,10 @@ def test_workers_write_the_same_bytes(tmp_path, workspace):
         for path in workspace.data.iterdir():
             path.unlink()
     assert shards[0] == shards[1]
+
+
+def test_padding_takes_the_colour_of_most_of_the_border():
+    picture = Image.new("RGB", (40, 20), (255, 255, 255))
+    picture.paste((200, 30, 30), (10, 5, 25, 20))  # a cut-out that stands on the lower edge
+    padded = np.asarray(fit_image(picture, 40, "pad"))
+    assert (padded[:10] == 255).all() and (padded[30:] == 255).all()
