@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pipelines.latents.text import LatentError
@@ -34,12 +34,10 @@ class Latent(ABC):
     Class attributes:
         kind: Name of the kind; also its folder under ``latents/`` and its marker in z.
         version: Incremented when the byte or text form changes.
-        changes: The edits that `edit` accepts: verb -> (name of its argument or None, its form).
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
-    changes: ClassVar[Mapping[str, tuple[str | None, str]]]
 
     @abstractmethod
     def validate(self) -> None:
@@ -108,14 +106,6 @@ class Latent(ABC):
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw z over an image, uint8 (height, width, 3), and return a new array."""
 
-    @abstractmethod
-    def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy; `changes` lists the accepted forms.
-
-        Raises:
-            LatentError: If the change is unknown or its result is invalid.
-        """
-
     def pack(self, **values: Any) -> bytes:
         """Serialise values to JSON, together with kind and version."""
         form = {"kind": self.kind, "version": self.version, **values}
@@ -136,27 +126,3 @@ class Latent(ABC):
             case {"kind": cls.kind, "version": cls.version, **values} if set(values) == set(names):
                 return [values[name] for name in names]
         raise LatentError(cls.kind, f"the bytes are not {cls.kind} of version {cls.version}.")
-
-    def read_change(self, change: Mapping[str, Any]) -> tuple[str, Any, Any]:
-        """Split a change into verb, target and argument (None if the verb takes none).
-
-        Raises:
-            LatentError: If the change has no known verb, or other arguments than the verb's.
-        """
-        for verb, (argument, _) in self.changes.items():
-            if set(change) == {verb} | ({argument} if argument else set()):
-                return verb, change[verb], change[argument] if argument else None
-        raise self.bad_change(f"the change {dict(change)!r} is unknown.")
-
-    def bad_change(self, why: str) -> LatentError:
-        """Return an error that lists the accepted changes."""
-        forms = ", ".join(form for _, form in self.changes.values())
-        return LatentError(self.kind, why, f"Allowed: {forms}.")
-
-    def integers(self, values: Any, count: int) -> tuple[int, ...]:
-        """Return `values` as a tuple of `count` integers, or raise LatentError."""
-        if isinstance(values, list | tuple) and len(values) == count:
-            numbers = tuple(values)
-            if all(type(value) is int for value in numbers):
-                return numbers
-        raise self.bad_change(f"{values!r} is not a list of {count} integers.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,10 +37,6 @@ class Blob:
     r_minor: int
     theta: int
 
-    def moved(self, dx: int, dy: int) -> Blob:
-        """Return the ellipse shifted by (dx, dy) grid units."""
-        return replace(self, xc=self.xc + dx, yc=self.yc + dy)
-
     def outline(self, points: int = 72) -> np.ndarray:
         """Return points on the ellipse: float (points, 2), x and y in grid units."""
         turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
@@ -59,14 +54,6 @@ class Blobs(LabelledList[Blob]):
     version = 1
     item = Blob
     max_items = 15  # BlobGEN (2405.08246)
-    changes = {
-        "move": ("by", '{"move": index, "by": [dx, dy]}'),
-        "resize": ("to", '{"resize": index, "to": [r_major, r_minor]}'),
-        "rotate": ("to", '{"rotate": index, "to": theta}'),
-        "relabel": ("as", '{"relabel": index, "as": label}'),
-        "add": ("at", '{"add": label, "at": [xc, yc, r_major, r_minor, theta]}'),
-        "remove": (None, '{"remove": index}'),
-    }
 
     @classmethod
     def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
@@ -89,13 +76,6 @@ class Blobs(LabelledList[Blob]):
         half_x = math.hypot(major * math.cos(turn), minor * math.sin(turn))
         half_y = math.hypot(major * math.sin(turn), minor * math.cos(turn))
         return xc - half_x, yc - half_y, xc + half_x, yc + half_y
-
-    def edit_item(self, verb: str, item: Blob, argument: Any) -> Blob:
-        """Resize or rotate the ellipse: replace its radii or its angle."""
-        if verb == "rotate":
-            return replace(item, theta=argument)
-        r_major, r_minor = self.integers(argument, 2)
-        return replace(item, r_major=r_major, r_minor=r_minor)
 
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw labelled outlines over an image, uint8 (height, width, 3); return a new array."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,10 +32,6 @@ class Box:
     x2: int
     y2: int
 
-    def moved(self, dx: int, dy: int) -> Box:
-        """Return the box shifted by (dx, dy) grid units."""
-        return replace(self, x1=self.x1 + dx, y1=self.y1 + dy, x2=self.x2 + dx, y2=self.y2 + dy)
-
 
 class Boxes(LabelledList[Box]):
     """Labels and positions: ``circle <120><330><410><620> <;> star ...`` (Kaleido, appendix A).
@@ -48,13 +43,6 @@ class Boxes(LabelledList[Box]):
     version = 1
     item = Box
     max_items = 15  # the paper gives no limit; BlobGEN (2405.08246) has up to 15 blobs
-    changes = {
-        "move": ("by", '{"move": index, "by": [dx, dy]}'),
-        "resize": ("to", '{"resize": index, "to": [x1, y1, x2, y2]}'),
-        "relabel": ("as", '{"relabel": index, "as": label}'),
-        "add": ("at", '{"add": label, "at": [x1, y1, x2, y2]}'),
-        "remove": (None, '{"remove": index}'),
-    }
 
     @classmethod
     def bounds(cls, numbers: Numbers, before: Sequence[Numbers]) -> tuple[int, int]:
@@ -68,10 +56,6 @@ class Boxes(LabelledList[Box]):
         """Return the box itself."""
         x1, y1, x2, y2 = (value / GRID for value in numbers)
         return x1, y1, x2, y2
-
-    def edit_item(self, verb: str, item: Box, argument: Any) -> Box:
-        """Resize the box: replace its corners."""
-        return Box(item.label, *self.integers(argument, 4))
 
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw labelled outlines over an image, uint8 (height, width, 3); return a new array."""

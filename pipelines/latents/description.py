@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -47,10 +47,6 @@ class Description(Latent):
 
     kind = "description"
     version = 1
-    changes = {
-        "replace": ("with", '{"replace": words, "with": words}'),
-        "write": (None, '{"write": text}'),
-    }
 
     @classmethod
     def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
@@ -121,27 +117,6 @@ class Description(Latent):
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Write the text over the lower part of an image and return a new array."""
         return draw_text(image, self.text)
-
-    def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy: every occurrence of some words replaced, or a new text.
-
-        Words match as whole words and case-sensitively; replacing them with "" removes them.
-
-        Raises:
-            LatentError: If the change is unknown, the words do not occur, or the result is invalid.
-        """
-        verb, target, argument = self.read_change(change)
-        if verb == "write":
-            return replace(self, text=target)
-        if not isinstance(target, str) or not isinstance(argument, str):
-            raise self.bad_change(f"{target!r} and {argument!r} are not both texts.")
-        words = _fold(target)
-        # Word boundaries matter only next to letters: no boundary is needed beside punctuation.
-        edges = rf"(?:(?<!\w)|(?!\w)){re.escape(words)}(?:(?!\w)|(?<!\w))"
-        text, count = re.subn(edges, lambda match: argument, self.text)
-        if not words or not count:
-            raise self.bad_change(f"{target!r} does not occur.")
-        return replace(self, text=text)
 
 
 def _fold(text: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from pipelines.latents.base import NO_COLOUR, ColourWeight, Latent, Rect, Symbol
@@ -182,27 +182,6 @@ class ItemList(Latent, Generic[ItemT]):
             raise LatentError(cls.kind, "its items are not a list.")
         return cls(tuple(cls._make_item(row) for row in rows))
 
-    def item_at(self, index: Any) -> ItemT:
-        """Return the item at `index`, or raise LatentError with the valid indices."""
-        if type(index) is not int or not 0 <= index < len(self.items):
-            raise self.bad_change(f"there is no item {index!r}; items are 0 to {self._last}.")
-        return self.items[index]
-
-    def with_item(self, index: int, item: ItemT) -> Self:
-        """Return a copy with the item at `index` replaced."""
-        return replace(self, items=(*self.items[:index], item, *self.items[index + 1 :]))
-
-    def without_item(self, index: int) -> tuple[ItemT, ...]:
-        """Return all items but the one at `index`; raise LatentError if none would be left."""
-        self.item_at(index)
-        if len(self.items) == 1:
-            raise self.bad_change("the only item cannot be removed.")
-        return self.items[:index] + self.items[index + 1 :]
-
-    @property
-    def _last(self) -> int:
-        return len(self.items) - 1
-
     @classmethod
     def _numbers_of(cls, item: Any) -> Numbers:
         return tuple(getattr(item, name) for name in cls.number_names)
@@ -247,10 +226,7 @@ class ItemList(Latent, Generic[ItemT]):
 
 @dataclass(frozen=True)
 class LabelledList(ItemList[ItemT]):
-    """An `ItemList` of labelled objects, edited one item at a time.
-
-    Items have a method ``moved(dx, dy)``; `edit_item` applies the verbs that only one kind has.
-    """
+    """An `ItemList` of labelled objects."""
 
     @classmethod
     def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
@@ -258,29 +234,6 @@ class LabelledList(ItemList[ItemT]):
         labels = {item.label for latent in latents for item in latent.items}  # type: ignore[attr-defined]
         longest = sorted(labels, key=lambda label: (-len(label), label))[:MOST_LABELS]
         return {"labels": sorted(longest)}
-
-    def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy; `changes` lists the accepted forms, indices count from 0.
-
-        Raises:
-            LatentError: If the change is unknown or its result is invalid.
-        """
-        verb, target, argument = self.read_change(change)
-        if verb == "add":
-            numbers = self.integers(argument, len(self.number_names))
-            return replace(self, items=(*self.items, self.item(target, *numbers)))
-        item: Any = self.item_at(target)
-        if verb == "remove":
-            return replace(self, items=self.without_item(target))
-        if verb == "relabel":
-            return self.with_item(target, replace(item, label=argument))
-        if verb == "move":
-            return self.with_item(target, item.moved(*self.integers(argument, 2)))
-        return self.with_item(target, self.edit_item(verb, item, argument))
-
-    @abstractmethod
-    def edit_item(self, verb: str, item: ItemT, argument: Any) -> ItemT:
-        """Apply one of the kind's own verbs to an item."""
 
 
 def _parse_label(kind: str, text: str) -> str:

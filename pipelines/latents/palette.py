@@ -5,9 +5,9 @@ The paper mentions colour clusters but gives no recipe; this representation is o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from pipelines.latents.text import GRID, LatentError
 
 CHROMA = 0.4
 """OKLab's a and b lie in [-CHROMA, CHROMA]; the sRGB gamut needs about 0.32."""
-
-NEAR = 0.3
-"""The OKLab distance within which a colour in an edit matches one of the palette."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +73,12 @@ class Colour:
 
 
 class Palette(ItemList[Colour]):
-    """Colours by descending weight: ``<L><a><b><weight> <;> ...``; weights sum to exactly 1000.
-
-    Edits name a colour by its index, from 0, or by ``#rrggbb``, which selects the nearest colour of
-    the palette. If an edit changes a weight, the other colours are rescaled in proportion.
-    """
+    """Colours by descending weight: ``<L><a><b><weight> <;> ...``; weights sum to exactly 1000."""
 
     kind = "palette"
     version = 1
     item = Colour
     max_items = 8
-    changes = {
-        "replace": ("with", '{"replace": colour, "with": "#rrggbb"}'),
-        "weigh": ("weight", '{"weigh": colour, "weight": thousandths}'),
-        "add": ("weight", '{"add": "#rrggbb", "weight": thousandths}'),
-        "remove": (None, '{"remove": colour}'),
-    }
 
     @classmethod
     def from_oklab(cls, colours: np.ndarray, weights: Sequence[float] | np.ndarray) -> Self:
@@ -151,58 +138,10 @@ class Palette(ItemList[Colour]):
             )
         super().validate()
 
-    def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy; `changes` lists the accepted forms.
-
-        Raises:
-            LatentError: If the change is unknown, no colour is near the given one, or the result is
-                invalid.
-        """
-        verb, target, argument = self.read_change(change)
-        if verb == "add":
-            self._check_weight(argument, len(self.items))
-            return self._share_out(self.items, Colour.from_hex(target, argument))
-        index = self._find(target)
-        others = self.items[:index] + self.items[index + 1 :]
-        if verb == "replace":
-            return self.with_item(index, Colour.from_hex(argument, self.items[index].weight))
-        if verb == "remove":
-            others = self.without_item(index)
-            shares = whole_weights([colour.weight for colour in others])
-            return self.sorted(
-                [replace(c, weight=share) for c, share in zip(others, shares, strict=True)]
-            )
-        self._check_weight(argument, len(others))
-        return self._share_out(others, replace(self.items[index], weight=argument))
-
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw a strip of the colours along the lower edge of an image and return a new array."""
         colours = [(colour.hex, colour.weight / GRID) for colour in self.items]
         return draw_swatches(image, colours)
-
-    def _find(self, target: Any) -> int:
-        if not isinstance(target, str):
-            self.item_at(target)
-            return int(target)
-        wanted = Colour.from_hex(target, 1).oklab
-        distances = [float(np.linalg.norm(colour.oklab - wanted)) for colour in self.items]
-        index = int(np.argmin(distances))
-        if distances[index] > NEAR:
-            known = ", ".join(colour.hex for colour in self.items)
-            raise self.bad_change(f"no colour is near {target}; the palette has {known}.")
-        return index
-
-    def _check_weight(self, weight: Any, others: int) -> None:
-        """Raise LatentError unless the weight leaves at least 1 to each other colour."""
-        if not others:
-            raise self.bad_change("the only colour has all the weight.")
-        if type(weight) is not int or not 1 <= weight <= GRID - others:
-            raise self.bad_change(f"the weight {weight!r} is not from 1 to {GRID - others}.")
-
-    def _share_out(self, others: Sequence[Colour], fixed: Colour) -> Self:
-        shares = whole_weights([colour.weight for colour in others], GRID - fixed.weight)
-        shared = [replace(c, weight=share) for c, share in zip(others, shares, strict=True)]
-        return self.sorted([*shared, fixed])
 
 
 def whole_weights(weights: Sequence[float] | np.ndarray, total: int = GRID) -> list[int]:

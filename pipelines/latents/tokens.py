@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -48,10 +48,6 @@ class Tokens(Latent):
 
     kind = "tokens"
     version = 1
-    changes = {
-        "set": ("to", '{"set": [row, column], "to": id}'),
-        "paste": ("at", '{"paste": [[id, ...], ...], "at": [row, column]}'),
-    }
 
     @classmethod
     def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
@@ -155,33 +151,3 @@ class Tokens(Latent):
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Fill an image, uint8 (height, width, 3), with one colour per id; return a new array."""
         return draw_cells(image, np.array(self.ids).reshape(self.height, self.width))
-
-    def edit(self, change: Mapping[str, Any]) -> Self:
-        """Return a changed copy: one id set, or a rectangle of ids pasted.
-
-        Rows and columns count from 0; ``at`` is the position of the rectangle's first id.
-
-        Raises:
-            LatentError: If the change is unknown, exceeds the grid, or contains an invalid id.
-        """
-        verb, target, argument = self.read_change(change)
-        rows, corner = ([[argument]], target) if verb == "set" else (target, argument)
-        top, left = self._corner(rows, corner)
-        ids = list(self.ids)
-        for row, values in enumerate(rows, top):
-            start = row * self.width + left
-            ids[start : start + len(values)] = values
-        return replace(self, ids=tuple(ids))
-
-    def _corner(self, rows: Any, corner: Any) -> tuple[int, int]:
-        """Return row and column of a rectangle's first id; raise LatentError if it is invalid."""
-        top, left = self.integers(corner, 2)
-        lists = isinstance(rows, list | tuple) and all(isinstance(r, list | tuple) for r in rows)
-        if not lists or len({len(row) for row in rows}) != 1 or not rows[0]:
-            raise self.bad_change(f"{rows!r} are not rows of ids of equal length.")
-        if top < 0 or left < 0 or top + len(rows) > self.height or left + len(rows[0]) > self.width:
-            raise self.bad_change(
-                f"{len(rows)} × {len(rows[0])} cells at {[top, left]} exceed the grid of "
-                f"{self.height} × {self.width}."
-            )
-        return top, left

@@ -48,32 +48,3 @@ def test_outline_lies_on_the_ellipse(theta, r_major, data):
 def test_theta_grows_from_x_towards_y_which_points_down():
     farthest = Blob("x", 0, 0, 100, 10, 45).outline(360)[0]
     assert np.allclose(farthest, 100 / np.sqrt(2))
-
-
-@pytest.mark.parametrize(
-    ("change", "items"),
-    [
-        ({"move": 0, "by": [-5, 7]}, (Blob("leaf", 495, 407, 200, 100, 30),)),
-        ({"resize": 0, "to": [50, 50]}, (Blob("leaf", 500, 400, 50, 50, 30),)),
-        ({"rotate": 0, "to": 179}, (Blob("leaf", 500, 400, 200, 100, 179),)),
-        ({"relabel": 0, "as": "eye"}, (Blob("eye", 500, 400, 200, 100, 30),)),
-        ({"add": "x", "at": [1, 2, 4, 3, 5]}, (BLOB, Blob("x", 1, 2, 4, 3, 5))),
-    ],
-)
-def test_edits(change, items):
-    assert Blobs((BLOB,)).edit(change) == Blobs(items)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"resize": 0, "to": [50, 51]},
-        {"resize": 0, "to": 50},
-        {"rotate": 0, "to": 180},
-        {"rotate": 0, "to": "right"},
-        {"remove": 0},
-    ],
-)
-def test_bad_edits_are_refused(change):
-    with pytest.raises(LatentError):
-        Blobs((BLOB,)).edit(change)
