@@ -50,6 +50,8 @@ def test_a_run_that_is_asked_to_end_saves_its_work(tmp_path, number, status) -> 
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(checkpoint)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # Under nohup SIGHUP is ignored, and ignored signals stay ignored in children.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 120
@@ -59,5 +61,6 @@ def test_a_run_that_is_asked_to_end_saves_its_work(tmp_path, number, status) -> 
         assert process.wait(60) == status
     finally:
         process.kill()
+        process.wait()
     state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     assert state["step"] >= 1
