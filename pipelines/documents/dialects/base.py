@@ -119,6 +119,21 @@ def drop_parts(document: Document, *fields: str) -> Iterator[Loss]:
                 )
 
 
+def drop_foreign(document: Document, own: str) -> Iterator[Loss]:
+    """List the values in ``extra`` that come from other formats than the one that is written.
+
+    Args:
+        document: The document that is written.
+        own: The key under which the format keeps its own values.
+    """
+    places = [("extra", document.extra)]
+    places += [(f"elements[{i}].extra", e.extra) for i, e in enumerate(document.elements or ())]
+    for path, extra in places:
+        for name in extra or {}:
+            if name != own:
+                yield Loss(f"{path}.{name}", "extra", f"The format has no place for {name}.")
+
+
 def layout_losses(
     document: Document,
     keeps: Collection[str] = ("box",),

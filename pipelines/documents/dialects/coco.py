@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
+from pipelines.documents.dialects.base import Context, Reading, Written, drop_foreign, layout_losses
 from pipelines.documents.dialects.geometry import area, fraction_box, image_size, numbers, pixels
 from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Mask, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -294,6 +294,7 @@ def _annotation(
 
 
 def _losses(document: Document) -> Iterator[Loss]:
+    yield from drop_foreign(document, "coco")
     yield from layout_losses(document, keeps=("box", "mask", "score", "extra"), counts_pixels=True)
     for index, element in enumerate(document.elements or ()):
         if element.mask is not None and element.mask.file is not None:

@@ -14,6 +14,7 @@ from pipelines.documents.dialects.base import (
     Reading,
     Written,
     drop,
+    drop_foreign,
     drop_parts,
     read_object,
 )
@@ -271,6 +272,7 @@ def size_words(box: tuple[float, float, float, float]) -> str:
 
 
 def _losses(document: Document) -> Iterator[Loss]:
+    yield from drop_foreign(document, "fibo")
     yield from drop(document, "palette", "relations", "tokens")
     yield from drop_parts(document, "ellipse", "mask", "colours", "score", "depth")
     for index, element in enumerate(document.elements or ()):

@@ -168,3 +168,15 @@ def test_what_a_pair_of_formats_does_not_carry_is_listed(given_document, pair):
                     assert name in lost, (pair, name)
             if before.description and not after.description:
                 assert lost & {"description", "label"}, pair
+
+
+def test_values_of_other_formats_are_listed_as_lost():
+    extra = {"coco": {"id": 7}, "fibo": {"context": "a calendar"}, "mine": 1}
+    element = Element(id="e0", label="kite", box=(0, 0, 1, 1), extra={"mine": 2})
+    size = Image(width=10, height=10)
+    document = Document(key="a", image=size, elements=(element,), extra=extra)
+    for name, kept in (("coco", "coco"), ("fibo", "fibo")):
+        lost = DIALECTS[name].write([document]).lost["a"]
+        paths = {loss.path for loss in lost if loss.field == "extra"}
+        others = {f"extra.{other}" for other in extra if other != kept}
+        assert paths == {*others, "elements[0].extra.mine"}
