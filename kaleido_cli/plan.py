@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,9 @@ from kaleido_cli.flags import settings_of
 from kaleido_cli.options import DiverseOption, JsonOption, WorkspaceOption, ZOption, split_names
 
 app = typer.Typer(add_completion=False)
+
+DOCUMENTS = "documents.z.jsonl"
+"""The file that `kaleido sample --from-z` reads."""
 
 
 @app.command(
@@ -77,6 +81,9 @@ def _render(summary: Any) -> None:
     console.line(f"z of {', '.join(summary.z_kinds)} by the {summary.source} prior")
     console.line(f"Documents: {summary.folder / summary.files[0]}" + _more(len(summary.files)))
     console.line(f"Sheet: {summary.sheet}")
+    if summary.files == [DOCUMENTS]:
+        path = shlex.quote(str(summary.folder / DOCUMENTS))
+        console.say(f"Next: `kaleido sample --from-z {path}` draws the pictures.")
 
 
 def _more(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,3 +148,6 @@ def _render(summary: Any) -> None:
         f"({summary.source} models)"
     )
     console.line(f"Contact sheet: {summary.sheet}")
+    if summary.model == "kaleido":  # a baseline has no z to change
+        first = shlex.quote(str(min(summary.folder.glob("[0-9]*.png"))))
+        console.say(f"Next: `kaleido edit {first} --open` changes what a sample shows.")

@@ -213,7 +213,7 @@ def test_sampling_needs_no_workspace(tmp_path, monkeypatch, invoke):
     assert "do not know the words apple:" in err
     assert (tmp_path / "samples" / "apple" / "0000-0000.png").is_file()
     out, err = invoke("sample", "a star", *options, "--out", str(tmp_path / "there"))
-    assert "do not know" not in err
+    assert "do not know" not in err and "Next: `kaleido edit" in err
     assert (tmp_path / "there" / "sheet.png").is_file()
     _, err = invoke("sample", "--name", "x", code=1)
     assert "Give a caption" in err

@@ -37,7 +37,8 @@ def test_plans_for_another_model_ask_before_they_lose_anything(invoke, tmp_path,
 def test_choosing_says_what_it_gains_and_costs(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = ("plan", "a star", "--n", "4", "--z", "palette", "--out", "p")
-    out, _ = invoke(*plan, "--diverse", "24")
+    out, err = invoke(*plan, "--diverse", "24")
+    assert "Next: `kaleido sample --from-z p/documents.z.jsonl`" in err
     assert "chosen from 24: spread" in out and "nats a token" in out
     assert "fewer" in invoke(*plan, "--diverse", "2", code=1).err
     assert "caption" in invoke("plan", "--n", "2", code=1).err
