@@ -75,7 +75,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types; heavy libraries count as Any and are not installed."""
-    session.install(*requirements("mypy", "numpy", "pillow", *LIGHT_REQUIREMENTS))
+    session.install(
+        *requirements("mypy", "filelock", "jinja2", "numpy", "pillow", *LIGHT_REQUIREMENTS)
+    )
     session.run("mypy")
 
 
