@@ -21,6 +21,7 @@ from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import MAX_CHARACTERS, Description
+from pipelines.latents.items import first_mention
 from pipelines.latents.palette import Colour, Palette, whole_weights
 from pipelines.latents.text import GRID
 from pipelines.latents.tokens import Tokens
@@ -179,12 +180,6 @@ def canonical_order(items: Sequence[ItemT], caption: str) -> list[ItemT]:
         return mention, 2 * item.xc, 2 * item.yc
 
     return sorted(items, key=key)
-
-
-def first_mention(label: str, caption: str) -> int:
-    """Return the position of a label, singular or plural, in a caption; its length if absent."""
-    match = re.search(rf"\b{re.escape(label)}(?:s|es)?\b", caption, re.IGNORECASE)
-    return match.start() if match else len(caption)
 
 
 def _palette(document: Document, lost: list[Loss]) -> Palette | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered
 from pipelines.extract.detectors.base import Detections, DetectorBackend, DetectorRef
 from pipelines.extract.detectors.find import load_detector
+from pipelines.latents.items import first_mention
 
 NOTHING = Filtered("no object found")
 
@@ -64,9 +64,3 @@ def in_order(detections: Detections, caption: str) -> Detections:
     mentions = [first_mention(label, caption) for label in detections.labels]
     order = sorted(range(len(mentions)), key=lambda i: (mentions[i], *centres[i].tolist(), -i))
     return detections.take(order)
-
-
-def first_mention(label: str, caption: str) -> int:
-    """Return where a caption first names a label, singular or plural; its length if nowhere."""
-    match = re.search(rf"\b{re.escape(label)}(?:s|es)?\b", caption, re.IGNORECASE)
-    return match.start() if match else len(caption)

@@ -236,6 +236,12 @@ class LabelledList(ItemList[ItemT]):
         return {"labels": sorted(longest)}
 
 
+def first_mention(label: str, caption: str) -> int:
+    """Return where a caption first names a label, singular or plural; its length if nowhere."""
+    match = re.search(rf"\b{re.escape(label)}(?:s|es)?\b", caption, re.IGNORECASE)
+    return match.start() if match else len(caption)
+
+
 def _parse_label(kind: str, text: str) -> str:
     try:
         return unescape(text)

@@ -118,8 +118,10 @@ def _drawn(
         encoded = prior.encode([caption])
     seeds = seeds_of(settings, "z", caption, range(count))
     texts = draw_z(prior, encoded, kinds, seeds, settings.temperature, settings.top_p)
+    # None of them is None: the grammar can write every z that it drew.
+    nats = [each for each in z_nats(prior, caption, texts) if each is not None]
+    structure = structure_nats(prior, texts, nats)
     return [
-        Plan(caption, index, text, float(nats.mean()), structure_nats(prior, text, nats))
-        for index, (text, nats) in enumerate(zip(texts, z_nats(prior, caption, texts), strict=True))
-        if nats is not None  # never None: the grammar can write every z that it drew
+        Plan(caption, index, text, float(each.mean()), total)
+        for index, (text, each, total) in enumerate(zip(texts, nats, structure, strict=True))
     ]

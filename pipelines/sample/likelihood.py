@@ -43,7 +43,7 @@ def z_nats(prior: Prior, caption: str, texts: Sequence[str]) -> list[np.ndarray 
     return found
 
 
-def structure_nats(prior: Prior, text: str, nats: np.ndarray) -> float:
+def structure_nats(prior: Prior, texts: Sequence[str], nats: Sequence[np.ndarray]) -> list[float]:
     """Sum the nats of a z's structure: labels, separators and ends, but no numbers or free text.
 
     There is little to choose there, so a large sum means a slip: a thing that the caption does not
@@ -52,19 +52,29 @@ def structure_nats(prior: Prior, text: str, nats: np.ndarray) -> float:
 
     Args:
         prior: The prior.
-        text: The z.
-        nats: Its `z_nats`.
+        texts: One z each.
+        nats: Their `z_nats`.
+
+    Returns:
+        A sum for each z.
     """
     vocabulary = prior.tokenizer.get_vocab()
     numbers = set(number_ids(prior.tokenizer))
     markers = {vocabulary[marker(kind)]: kind for kind in prior.z_kinds}
-    ids, mask = prior.tokenize_z([text])
-    total, kind = 0.0, ""
-    for token, value in zip(ids[0][mask[0]].tolist(), nats.tolist(), strict=True):
-        kind = markers.get(token, kind)
-        if token in markers or (token not in numbers and kind != "description"):
-            total += value
-    return total
+    ids, mask = prior.tokenize_z(texts)
+
+    def total(tokens: list[int], values: list[float]) -> float:
+        found, kind = 0.0, ""
+        for token, value in zip(tokens, values, strict=True):
+            kind = markers.get(token, kind)
+            if token in markers or (token not in numbers and kind != "description"):
+                found += value
+        return found
+
+    return [
+        total(row[keep].tolist(), each.tolist())
+        for row, keep, each in zip(ids, mask, nats, strict=True)
+    ]
 
 
 def _scores(

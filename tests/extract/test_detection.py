@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.extract.detection import first_mention, in_order
+from pipelines.extract.detection import in_order
 from pipelines.extract.detectors.base import Detections
+from pipelines.latents.items import first_mention
 
 
 def detections(*items: tuple[str, float]) -> Detections:

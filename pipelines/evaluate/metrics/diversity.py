@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.plan.spread import effective_number
+
 
 def unit(features: np.ndarray) -> np.ndarray:
     """Scale (..., d) to length 1, in float64.
@@ -66,10 +68,11 @@ def vendi(features: np.ndarray, order: float = 1.0) -> float:
     """
     if not len(features):
         raise ValueError("a Vendi score needs at least one sample")
-    values = np.linalg.eigvalsh(cosine_matrix(features) / len(features))
-    values = values[values > 1e-12]
+    kernel = cosine_matrix(features)
     if order == 1.0:
-        return float(np.exp(-(values * np.log(values)).sum()))
+        return effective_number(kernel)
+    values = np.linalg.eigvalsh(kernel / len(kernel))
+    values = values[values > 1e-12]
     if np.isinf(order):
         return float(1.0 / values.max())
     return float((values**order).sum() ** (1.0 / (1.0 - order)))
