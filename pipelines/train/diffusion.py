@@ -23,8 +23,9 @@ from pipelines.models.diffusion import (
     weights_id,
 )
 from pipelines.models.pixels import reduced_pixels, to_tensor
-from pipelines.models.prior import Prior, ZTokens
+from pipelines.models.prior import Prior
 from pipelines.models.word_loss import WordTarget, word_loss, word_target
+from pipelines.models.z_tokens import ZTokens
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.options import TrainOptions, weight_settings

@@ -26,7 +26,8 @@ from pipelines.latents.vocabulary import (
 )
 from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
-from pipelines.models.prior import Prior, build_prior, load_pretrained
+from pipelines.models.new_prior import build_prior, load_pretrained
+from pipelines.models.prior import Prior
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.finished import finished_run, note_finished
 from pipelines.train.loop import TrainSummary, train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pipelines.latents.vocabulary import train_tokenizer
-from pipelines.models.prior import build_prior
+from pipelines.models.new_prior import build_prior
 from pipelines.scenes.factors import SHAPES
 from pipelines.scenes.generate import scene_of
 from pipelines.workspace.settings import PriorSettings

@@ -29,7 +29,7 @@ from pipelines.evaluate.protocol import ProtocolNotes
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
-from pipelines.models.prior import build_prior
+from pipelines.models.new_prior import build_prior
 from pipelines.scenes.factors import SHAPES
 from pipelines.scenes.generate import scene_of
 from pipelines.scenes.judge import Judge

@@ -16,7 +16,8 @@ from pipelines.core.errors import KaleidoError
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import Diffusion, build_diffusion
 from pipelines.models.metadata import METADATA
-from pipelines.models.prior import Prior, build_prior
+from pipelines.models.new_prior import build_prior
+from pipelines.models.prior import Prior
 from pipelines.models.safe_folder import model_files
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.workspace.settings import DiffusionSettings, PriorSettings, TokenizerSettings

@@ -10,7 +10,8 @@ import torch
 
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import Diffusion, build_diffusion, default_noise_shift
-from pipelines.models.prior import Prior, build_prior
+from pipelines.models.new_prior import build_prior
+from pipelines.models.prior import Prior
 from pipelines.workspace.settings import DiffusionSettings, PriorSettings
 
 SETTINGS = DiffusionSettings(image_size=16, layers=1, heads=2, head_dim=8, pixel_channels=8)

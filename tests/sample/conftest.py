@@ -7,7 +7,8 @@ import torch
 
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import Diffusion, build_diffusion
-from pipelines.models.prior import Prior, build_prior
+from pipelines.models.new_prior import build_prior
+from pipelines.models.prior import Prior
 from pipelines.sample.bundle import Bundle
 from pipelines.scenes.factors import SHAPES
 from pipelines.scenes.generate import scene_of

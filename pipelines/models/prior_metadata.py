@@ -1,0 +1,56 @@
+"""What is saved of a prior beside its weights and tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.latents.grid_shape import Shape
+from pipelines.latents.z_grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS
+from pipelines.models.metadata import METADATA, read_metadata, require_types
+from pipelines.models.safe_folder import bad_file
+
+_METADATA_TYPES: dict[str, type] = {
+    "max_caption_tokens": int,
+    "z_kinds": list,
+    "labels": list,
+    "absent_kinds": list,
+    "codebook": str,
+    "max_label_tokens": int,
+    "max_description_tokens": int,
+    "identity": str,
+}
+
+_DEFAULTS = {
+    "max_label_tokens": MAX_LABEL_TOKENS,
+    "max_description_tokens": MAX_DESCRIPTION_TOKENS,
+}
+"""Values that are not written: a prior of an older version that is saved again must keep its
+identity."""
+
+
+def read_prior_metadata(folder: Path) -> tuple[dict[str, Any], bool | None]:
+    """Read the arguments of a saved `Prior`, and whether its head was tied; None if unknown.
+
+    Raises:
+        InputMissing: If the folder holds no prior.
+        KaleidoError: If it is damaged, or of another version of Kaleido.
+    """
+    metadata = read_metadata(folder, "trained prior", "Run `kaleido train prior` first.")
+    shape = metadata.get("token_shape")
+    if shape is not None and not _is_shape(shape):
+        raise bad_file(folder / METADATA, f"its 'token_shape' is {shape!r}")
+    tied = metadata.pop("head_tied", None)
+    scalars = {name: value for name, value in metadata.items() if name != "token_shape"}
+    require_types(folder, scalars, **_METADATA_TYPES)
+    return metadata, tied
+
+
+def changed(metadata: dict[str, object]) -> dict[str, object]:
+    """Leave out the values that are `_DEFAULTS`."""
+    usual = _DEFAULTS.items()
+    return {key: value for key, value in metadata.items() if (key, value) not in usual}
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and [type(item) for item in value] == [int] * len(Shape._fields)

@@ -1,0 +1,1 @@
+"""T5: loading checkpoints, and giving them the tokens of z."""
