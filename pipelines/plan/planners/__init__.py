@@ -1,0 +1,1 @@
+"""What draws plans of a caption: the trained prior, or a language model."""
