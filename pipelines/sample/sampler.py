@@ -11,19 +11,9 @@ from pipelines.core.errors import KaleidoError
 from pipelines.models.conditioning import Conditioning
 from pipelines.models.device import in_fp32
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.guidance import guide
 from pipelines.models.pixels import to_pixels
 from pipelines.workspace.settings import SampleSettings
-
-
-def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
-    """Classifier-free guidance, g · (cond − uncond) + uncond (arXiv 2207.12598; Kaleido eq. 8).
-
-    Args:
-        conditional: Prediction under (z, c).
-        unconditional: Prediction under the null condition, which drops both.
-        scale: g; 1 is plain conditional sampling.
-    """
-    return unconditional + scale * (conditional - unconditional)
 
 
 @torch.inference_mode()

@@ -1,0 +1,140 @@
+"""A loaded base, ready to sample from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from warnings import catch_warnings, filterwarnings
+
+import diffusers
+import torch
+from diffusers.utils import logging
+
+from pipelines.bases.family import Family
+from pipelines.bases.folder import UNUSED, BaseFolder, open_folder
+from pipelines.core.errors import KaleidoError
+from pipelines.core.memory import is_out_of_memory
+from pipelines.models.device import compute_device
+from pipelines.models.hub import loading_error
+from pipelines.models.offline import without_network
+from pipelines.models.saved import without_bars
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pipeline of diffusers with its family.
+
+    Attributes:
+        folder: Where it was loaded from.
+        pipe: The pipeline; its own ``__call__`` is not used.
+    """
+
+    folder: BaseFolder
+    pipe: Any
+
+    @property
+    def family(self) -> Family:
+        """The family."""
+        return self.folder.family
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that predicts."""
+        return getattr(self.pipe, self.family.denoiser)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        device: torch.device = self.pipe._execution_device
+        return device
+
+    def default_side(self) -> int:
+        """Return the side of a picture in pixels for which the weights were made."""
+        size = self.denoiser.config.get("sample_size")
+        if isinstance(size, int):
+            return int(size * self.pipe.vae_scale_factor)
+        return self.family.side
+
+
+def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
+    """Load a base from a folder, or from the hub.
+
+    Only classes of diffusers and transformers are made, and only safetensors are read.
+
+    Args:
+        name: A folder that ``save_pretrained`` of a diffusers pipeline wrote, or a name on the hub.
+        dtype: Precision of the weights: ``bf16``, ``fp16``, ``fp32``, or ``auto``, which is bf16 on
+            a GPU and fp32 elsewhere.
+        offload: ``none``; ``model``: each network is on the GPU while it is used; ``layer``: each
+            layer is.
+
+    Raises:
+        KaleidoError: If the base cannot be found, is not of a known family, is damaged or unsafe,
+            or memory runs out.
+    """
+    folder = open_folder(name)
+    device = compute_device()
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    options: dict[str, Any] = {component: None for component in UNUSED if component in folder.index}
+    if "requires_safety_checker" in folder.index:
+        options["requires_safety_checker"] = False
+    kind = getattr(diffusers, folder.family.pipelines[0])
+    try:
+        with without_network(str(folder.path)), without_bars(), _without_pipeline_bars():
+            pipe = kind.from_pretrained(
+                folder.path,
+                torch_dtype=DTYPES[precision if dtype == "auto" else dtype],
+                use_safetensors=True,
+                local_files_only=True,
+                **options,
+            )
+        _place(pipe, device, offload)
+    except Exception as error:  # diffusers and transformers raise errors of many libraries
+        if is_out_of_memory(error):
+            raise KaleidoError(
+                name,
+                "the memory ran out while it was loaded.",
+                f"Give --offload model or layer; `kaleido base {name}` says what fits.",
+                code="out-of-memory",
+            ) from error
+        needs = "It needs what save_pretrained of a diffusers pipeline writes, as safetensors."
+        raise loading_error(error, folder.path, "base", needs) from error
+    for component in pipe.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval().requires_grad_(False)
+    pipe.set_progress_bar_config(disable=True)
+    return Base(folder, pipe)
+
+
+@contextmanager
+def _without_pipeline_bars() -> Iterator[None]:
+    """Keep diffusers' progress bar off the screen, and its warning of a renamed argument.
+
+    The versions that know the new name are newer than the oldest that Kaleido allows.
+    """
+    logging.disable_progress_bar()
+    try:
+        with catch_warnings():
+            filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
+            yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def _place(pipe: Any, device: torch.device, offload: str) -> None:
+    """Put the networks onto the device, or leave them in main memory until they are used."""
+    if offload == "none" or device.type == "cpu":
+        pipe.to(device)
+    elif offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_group_offload(
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            use_stream=device.type == "cuda",
+        )

@@ -1,0 +1,1 @@
+"""What sampling and training must know of each family of bases, one file a family."""

@@ -1,0 +1,63 @@
+"""Stable Diffusion XL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pipelines.bases.family import Condition, Family, KlLatents
+
+
+class Sdxl(KlLatents, Family):
+    """See the module docstring."""
+
+    name = "sdxl"
+    title = "Stable Diffusion XL"
+    pipelines = ("StableDiffusionXLPipeline",)
+    denoiser = "unet"
+    predicts = "noise"
+    cfg, steps = 5.0, 50
+    multiple = 8
+    text_limit = 77
+    licence = "CreativeML Open RAIL++-M"
+
+    def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
+        """See `Family.encode`."""
+        states, _, pooled, _ = pipe.encode_prompt(list(prompts), do_classifier_free_guidance=False)
+        return {"states": states, "pooled": pooled}
+
+    def null(self, pipe: Any, negative: str | None) -> Condition:
+        """See `Family.null`. Without a negative prompt SDXL itself takes zeros, not ""."""
+        found = pipe.encode_prompt("", do_classifier_free_guidance=True, negative_prompt=negative)
+        return {"states": found[1], "pooled": found[3]}
+
+    def predict(
+        self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """See `Family.predict`. A picture is told to be of its own size and not cropped."""
+        height, width = (side * pipe.vae_scale_factor for side in x.shape[-2:])
+        size = torch.tensor([[height, width, 0, 0, height, width]], device=x.device, dtype=x.dtype)
+        predicted: torch.Tensor = pipe.unet(
+            x,
+            time,
+            condition["states"],
+            added_cond_kwargs={
+                "text_embeds": condition["pooled"],
+                "time_ids": size.expand(len(x), 6),
+            },
+            return_dict=False,
+        )[0]
+        return predicted
+
+    def distilled(self, config: Mapping[str, Any], denoiser: Mapping[str, Any], name: str) -> str:
+        """See `Family.distilled`."""
+        return distilled_unet(denoiser) or super().distilled(config, denoiser, name)
+
+
+def distilled_unet(denoiser: Mapping[str, Any]) -> str:
+    """Say that a U-Net reads the guidance scale, as consistency models do."""
+    if denoiser.get("time_cond_proj_dim") is not None:
+        return "its network reads the guidance scale (time_cond_proj_dim)"
+    return ""

@@ -1,0 +1,159 @@
+"""A base's folder: found or fetched, checked, and read without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.bases.family import Family
+from pipelines.bases.registry import family_of
+from pipelines.core.errors import KaleidoError
+from pipelines.core.fingerprint import fingerprint
+from pipelines.models.hub import first_line, read_config
+from pipelines.models.safe_folder import model_files, require_safe_folder
+
+INDEX = "model_index.json"
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+"""Where the classes of a pipeline's components may come from; the last is a folder of diffusers."""
+
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Components of pipelines that our loop does not call; they are not fetched and not loaded."""
+
+_SAMPLED, _PIECES = 4096, 64  # bytes of a piece, and pieces of a file, that an identity covers
+_REVISION = 40  # characters of a commit
+
+
+@dataclass(frozen=True)
+class BaseFolder:
+    """A base on the disk.
+
+    Attributes:
+        name: As the user named it.
+        path: The folder.
+        family: Its family.
+        index: ``model_index.json``.
+    """
+
+    name: str
+    path: Path
+    family: Family
+    index: dict[str, Any]
+
+    @property
+    def components(self) -> dict[str, tuple[str, str]]:
+        """Components that are used: name -> library and class."""
+        return {
+            name: (str(value[0]), str(value[1]))
+            for name, value in self.index.items()
+            if name not in UNUSED and isinstance(value, list) and len(value) == 2 and value[0]
+        }
+
+    def config(self, component: str) -> dict[str, Any]:
+        """Read the configuration of a network; empty if it has none."""
+        path = self.path / component
+        if not (path / "config.json").is_file():
+            return {}
+        return read_config(path, "a network")
+
+    @property
+    def distilled(self) -> str:
+        """How the model was distilled; empty if nothing shows that it was."""
+        denoiser = self.config(self.family.denoiser)
+        return self.family.distilled(self.index, denoiser, self.name)
+
+    @property
+    def identity(self) -> str:
+        """What tells this base from any other: its commit on the hub, or a hash of its files.
+
+        Of weights the hash covers the length and `_PIECES` pieces spread over the file: reading
+        forty gigabytes takes minutes, and any training changes all of them.
+        """
+        if self.path.parent.name == "snapshots" and len(self.path.name) == _REVISION:
+            return self.path.name
+        parts = [path for path in model_files(self.path) if path.suffix in (".json", ".txt")]
+        weights = [path for path in model_files(self.path) if path.suffix == ".safetensors"]
+        hashed = [[self._inside(path), fingerprint(path.read_bytes().hex())] for path in parts]
+        hashed += [[self._inside(path), _sampled(path)] for path in weights]
+        return fingerprint(hashed)
+
+    def _inside(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+
+def open_folder(name: str, with_weights: bool = True) -> BaseFolder:
+    """Find a base, fetch what is missing of one on the hub, and check its files.
+
+    Args:
+        name: A folder that ``save_pretrained`` of a diffusers pipeline wrote, or a name on the hub.
+        with_weights: Also fetch the weights.
+
+    Raises:
+        KaleidoError: If there is no such base, no family describes it, or its files are damaged or
+            ask to run code.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        if path.exists() or path.is_absolute() or name.startswith("."):
+            why = "it is no folder." if path.exists() else "there is no such folder."
+            hint = "Name a folder that a diffusers pipeline was saved to, or a name on the hub."
+            raise KaleidoError(name, why, hint, code="bad-option")
+        path = _fetch(name, [INDEX])
+    index = read_config(path, "a diffusers pipeline", INDEX)
+    family = family_of(str(index.get("_class_name")), name)
+    found = BaseFolder(name, path, family, index)
+    _require_known_libraries(found)
+    if not Path(name).is_dir():
+        _fetch(name, [INDEX, *_patterns(found.components, with_weights)])
+    for component in found.components:
+        if not (path / component).is_dir():
+            why = f"its component {component} is missing."
+            raise KaleidoError(name, why, "Download or save the pipeline again.", code="bad-model")
+        require_safe_folder(path / component)
+    return found
+
+
+def _patterns(components: Sequence[str] | dict[str, Any], with_weights: bool) -> list[str]:
+    kinds = ["*.json", "*.txt", "*.model", "*.jinja"] + ["*.safetensors"] * with_weights
+    return [f"{component}/{kind}" for component in components for kind in kinds]
+
+
+def _fetch(name: str, patterns: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Half-precision variants would be fetched beside the weights that are loaded.
+        variants = ["*.fp16.*", "*.bf16.*", "*.non_ema.*"]
+        return Path(
+            snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=variants)
+        )
+    except Exception as error:  # the hub's client raises errors of many libraries
+        raise KaleidoError(
+            name,
+            f"there is no such folder, and the hub does not give it ({first_line(error)}).",
+            "Check the name and the connection.",
+            code="bad-option",
+        ) from error
+
+
+def _require_known_libraries(found: BaseFolder) -> None:
+    for component, (library, kind) in found.components.items():
+        if library not in LIBRARIES:
+            raise KaleidoError(
+                f"{found.name}, {INDEX}",
+                f"its {component} is {library}.{kind}, and code of other packages is not run.",
+                "Only classes of diffusers and transformers are loaded.",
+                code="unsafe-model",
+            )
+
+
+def _sampled(path: Path) -> str:
+    size = path.stat().st_size
+    stride = max(size // _PIECES, _SAMPLED)
+    with path.open("rb") as file:
+        pieces = []
+        for start in range(0, size, stride):
+            file.seek(start)
+            pieces.append(file.read(_SAMPLED).hex())
+    return fingerprint(size, pieces)

@@ -1,0 +1,35 @@
+"""All families of bases."""
+
+from __future__ import annotations
+
+from pipelines.bases.families.flux2_klein import Flux2Klein
+from pipelines.bases.families.sana import Sana
+from pipelines.bases.families.sd15 import Sd15
+from pipelines.bases.families.sdxl import Sdxl
+from pipelines.bases.families.z_image import ZImage
+from pipelines.bases.family import Family
+from pipelines.core.errors import KaleidoError
+
+FAMILIES: tuple[Family, ...] = (Sdxl(), Sd15(), Sana(), Flux2Klein(), ZImage())
+
+
+def family_of(pipeline: str, where: str) -> Family:
+    """Return the family of a class of diffusers pipelines.
+
+    Args:
+        pipeline: The class's name.
+        where: What an error names.
+
+    Raises:
+        KaleidoError: If no family has it.
+    """
+    for family in FAMILIES:
+        if pipeline in family.pipelines:
+            return family
+    known = ", ".join(name for family in FAMILIES for name in family.pipelines)
+    raise KaleidoError(
+        where,
+        f"it is a {pipeline}, which is none of the pipelines that can be a base.",
+        f"Known: {known}.",
+        code="bad-model",
+    )

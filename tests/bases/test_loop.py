@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from pipelines.bases.loop import Guidance, decode, denoise, noise_of
+from pipelines.bases.registry import FAMILIES
+from pipelines.core.errors import KaleidoError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+"""Schedulers of diffusers hand tensors to NumPy in a way that it will not take for ever."""
+
+FAMILY_NAMES = [family.name for family in FAMILIES]
+PROMPTS = ["a red cat", "two blue dogs run on wet grass"]
+SEEDS = [11, 12]
+
+STOCK: dict[str, Any] = {
+    "sdxl": lambda g: {"guidance_scale": g},
+    "sd15": lambda g: {"guidance_scale": g},
+    "sana": lambda g: {"guidance_scale": g, "use_resolution_binning": False},
+    "flux2-klein": lambda g: {"guidance_scale": g},
+    "z-image": lambda g: {"guidance_scale": g - 1},
+}
+"""Arguments with which a pipeline itself guides with the scale g."""
+
+
+def stock(base, cfg: float, width: int = 64, **more: Any) -> np.ndarray:
+    """Draw with the pipeline's own call, in [0, 1]."""
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    found: np.ndarray = base.pipe(
+        prompt=list(PROMPTS),
+        height=64,
+        width=width,
+        num_inference_steps=4,
+        generator=generators,
+        output_type="np",
+        **STOCK[base.family.name](cfg),
+        **more,
+    ).images
+    return found
+
+
+def ours(
+    base, prompts=PROMPTS, seeds=SEEDS, negative=None, width: int = 64, **guidance: Any
+) -> np.ndarray:
+    """Draw with our loop, in [0, 1]."""
+    family = base.family
+    with torch.no_grad():
+        condition = family.encode(base.pipe, prompts)
+        null = family.null(base.pipe, negative)
+    noise, generators = noise_of(seeds, family.latent_shape(base.pipe, 64, width))
+    latents = denoise(
+        base, condition, null, noise, Guidance(**{"steps": 4, "cfg": 5.0} | guidance), generators
+    )
+    pixels = decode(base, latents) / 2 + 0.5
+    return pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+class TestAllFamilies:
+    def test_equals_the_pipeline_with_guidance(self, name, loaded):
+        base = loaded(name)
+        expected = stock(base, 5.0)
+        assert np.ptp(expected) > 0.1
+        assert np.abs(ours(base) - expected).max() < 1e-5
+
+    def test_guidance_changes_the_picture(self, name, loaded):
+        base = loaded(name)
+        plain, guided = ours(base, cfg=1.0), ours(base, cfg=5.0)
+        assert np.abs(plain - guided).max() > 1e-3
+        never = ours(base, cfg=5.0, cfg_begin=0.0)  # no step is at noise level 0
+        np.testing.assert_array_equal(never, plain)
+
+    def test_a_picture_does_not_depend_on_its_batch(self, name, loaded):
+        base = loaded(name)
+        together = ours(base)
+        alone = ours(base, PROMPTS[1:], SEEDS[1:])
+        assert np.abs(together[1:] - alone).max() < 1e-5
+
+    def test_latents_are_those_that_the_autoencoder_decodes(self, name, loaded):
+        base = loaded(name)
+        pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        with torch.no_grad():
+            latents = base.family.to_latents(base.pipe, pixels)
+            encoded = base.pipe.vae.encode(pixels)
+            mode = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+            expected = base.pipe.vae.decode(mode, return_dict=False)[0]
+        assert latents.shape[1:] == base.family.latent_shape(base.pipe, 64, 64)
+        assert (decode(base, latents) - expected).abs().max() < 1e-5
+        assert (latents.flatten()[: mode.numel()] - mode.flatten()).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd15", "sana", "z-image"])
+def test_a_negative_prompt_is_that_of_the_pipeline(name, loaded):
+    base = loaded(name)
+    expected = stock(base, 5.0, negative_prompt=["blurred"] * 2)
+    assert np.abs(ours(base, negative="blurred") - expected).max() < 1e-5
+    assert np.abs(ours(base) - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sana", "flux2-klein", "z-image"])
+def test_a_wide_picture_keeps_its_size(name, loaded):
+    base = loaded(name)
+    drawn = ours(base, width=128)
+    assert drawn.shape == (2, 64, 128, 3)
+    assert np.abs(drawn - stock(base, 5.0, width=128)).max() < 1e-5
+
+
+def test_several_pictures_of_several_prompts_keep_their_order(loaded):
+    base = loaded("sana")  # the pipeline's own masks are in another order than its texts
+    prompts, seeds = [PROMPTS[0]] * 2 + [PROMPTS[1]] * 2, [11, 12, 11, 12]
+    drawn = ours(base, prompts, seeds)
+    for place in range(4):
+        alone = ours(base, prompts[place : place + 1], seeds[place : place + 1])[0]
+        assert np.abs(drawn[place] - alone).max() < 1e-5
+
+
+def test_klein_takes_a_negative_prompt_that_the_pipeline_has_not(loaded):
+    base = loaded("flux2-klein")
+    assert np.abs(ours(base, negative="blurred") - ours(base)).max() > 1e-4
+
+
+def test_the_callers_prompts_are_not_changed(loaded):
+    prompts = list(PROMPTS)
+    base = loaded("z-image")
+    base.family.encode(base.pipe, prompts)
+    assert prompts == PROMPTS
+
+
+def test_guidance_that_ends_before_it_begins_is_refused(loaded):
+    with pytest.raises(KaleidoError) as caught:
+        ours(loaded("sana"), cfg_begin=0.2, cfg_end=0.5)
+    assert caught.value.code == "bad-setting"
+
+
+def test_a_sampler_that_adds_noise_takes_each_pictures_generator(loaded):
+    base = loaded("sdxl")
+    before = base.pipe.scheduler
+    base.pipe.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(before.config)
+    try:
+        expected = stock(base, 5.0)
+        assert np.abs(ours(base) - expected).max() < 1e-5
+        assert np.abs(ours(base, PROMPTS[1:], SEEDS[1:])[0] - expected[1]).max() < 1e-5
+    finally:
+        base.pipe.scheduler = before

@@ -1,0 +1,333 @@
+"""Tiny pipelines of diffusers' real classes with random weights, made without any file.
+
+Weights that a fresh network has at zero, such as those of padding tokens and of the statistics of
+an autoencoder, are drawn at random, as errors in their use would not show otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers as df
+import torch
+import transformers as tf
+from tokenizers.pre_tokenizers import ByteLevel
+
+CHAT = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+BYTES = sorted(ByteLevel.alphabet())
+PRINTABLE = [chr(code) for code in range(33, 127)]
+QWEN_MARKS = [
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image_pad|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|video_pad|>"),
+]
+
+
+def clip_tokenizer() -> Any:
+    words = [*BYTES, *(f"{byte}</w>" for byte in BYTES), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    return tf.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def qwen_tokenizer() -> Any:
+    vocabulary = {word: index for index, word in enumerate([*BYTES, *QWEN_MARKS])}
+    tokenizer = tf.Qwen2Tokenizer(
+        vocab=vocabulary, merges=[], extra_special_tokens=QWEN_MARKS[1:], model_max_length=4096
+    )
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def t5_tokenizer() -> Any:
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(letter, -3.0) for letter in PRINTABLE]
+    return tf.T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def gemma_tokenizer() -> Any:
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", "\n", *PRINTABLE]
+    return tf.GemmaTokenizer(vocab={word: index for index, word in enumerate(words)}, merges=[])
+
+
+def clip_encoder(projected: bool = False, width: int = 32) -> Any:
+    config = tf.CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=width,
+        intermediate_size=37,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        bos_token_id=512,
+        eos_token_id=513,
+        pad_token_id=513,
+        projection_dim=width,
+        hidden_act="gelu",
+    )
+    return (tf.CLIPTextModelWithProjection if projected else tf.CLIPTextModel)(config)
+
+
+def t5_encoder(width: int = 32) -> Any:
+    return tf.T5EncoderModel(
+        tf.T5Config(
+            vocab_size=98,
+            d_model=width,
+            d_kv=8,
+            d_ff=37,
+            num_layers=2,
+            num_heads=4,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    )
+
+
+def gemma_encoder() -> Any:
+    return tf.Gemma2Model(
+        tf.Gemma2Config(
+            vocab_size=101,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            bos_token_id=2,
+            eos_token_id=1,
+            pad_token_id=0,
+            attn_implementation="eager",
+        )
+    )
+
+
+def qwen3_config(layers: int) -> Any:
+    return tf.Qwen3Config(
+        vocab_size=263,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        bos_token_id=256,
+        eos_token_id=256,
+        pad_token_id=256,
+        max_position_embeddings=1024,
+    )
+
+
+def kl_autoencoder(channels: int = 4, shift: float | None = None, scale: float = 0.18215) -> Any:
+    return df.AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=4,
+        sample_size=64,
+        shift_factor=shift,
+        scaling_factor=scale,
+        use_quant_conv=shift is None,
+        use_post_quant_conv=shift is None,
+    )
+
+
+def flux2_autoencoder() -> Any:
+    vae = df.AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=64,
+    )
+    vae.bn.running_mean.normal_(0, 0.3)
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    return vae
+
+
+def sdxl() -> Any:
+    unet = df.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=64,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=80,
+        attention_head_dim=8,
+        norm_num_groups=8,
+        use_linear_projection=True,
+        transformer_layers_per_block=(1, 2),
+    )
+    return df.StableDiffusionXLPipeline(
+        vae=kl_autoencoder(scale=0.13025),
+        text_encoder=clip_encoder(),
+        text_encoder_2=clip_encoder(projected=True),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet,
+        scheduler=df.EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            timestep_spacing="leading",
+            steps_offset=1,
+        ),
+        add_watermarker=False,
+    )
+
+
+def sd15() -> Any:
+    unet = df.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    return df.StableDiffusionPipeline(
+        vae=kl_autoencoder(),
+        text_encoder=clip_encoder(),
+        tokenizer=clip_tokenizer(),
+        unet=unet,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        scheduler=df.PNDMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            steps_offset=1,
+        ),
+    )
+
+
+def sana() -> Any:
+    vae = df.AutoencoderDC(
+        in_channels=3,
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock",) * 5 + ("EfficientViTBlock",),
+        decoder_block_types=("ResBlock",) * 5 + ("EfficientViTBlock",),
+        encoder_block_out_channels=(8,) * 6,
+        decoder_block_out_channels=(8,) * 6,
+        encoder_qkv_multiscales=((),) * 5 + ((5,),),
+        decoder_qkv_multiscales=((),) * 5 + ((5,),),
+        encoder_layers_per_block=(1,) * 6,
+        decoder_layers_per_block=(1,) * 6,
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        scaling_factor=0.41407,
+    )
+    transformer = df.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=16,
+        cross_attention_dim=32,
+        caption_channels=32,
+        sample_size=2,
+        patch_size=1,
+    )
+    return df.SanaPipeline(
+        tokenizer=gemma_tokenizer(),
+        text_encoder=gemma_encoder(),
+        vae=vae,
+        transformer=transformer,
+        scheduler=df.DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
+    )
+
+
+def flux2_klein() -> Any:
+    transformer = df.Flux2Transformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        timestep_guidance_channels=32,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    return df.Flux2KleinPipeline(
+        scheduler=df.FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, time_shift_type="exponential", shift=3.0
+        ),
+        vae=flux2_autoencoder(),
+        text_encoder=tf.Qwen3ForCausalLM(qwen3_config(27)),
+        tokenizer=qwen_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def z_image() -> Any:
+    transformer = df.ZImageTransformer2DModel(
+        all_patch_size=(2,),
+        all_f_patch_size=(1,),
+        in_channels=4,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[8, 4, 4],
+        axes_lens=[1024, 64, 64],
+    )
+    with torch.no_grad():
+        transformer.x_pad_token.normal_(0, 0.02)
+        transformer.cap_pad_token.normal_(0, 0.02)
+    return df.ZImagePipeline(
+        scheduler=df.FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=kl_autoencoder(4, 0.1159, 0.3611),
+        text_encoder=tf.Qwen3Model(qwen3_config(3)),
+        tokenizer=qwen_tokenizer(),
+        transformer=transformer,
+    )
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "sdxl": sdxl,
+    "sd15": sd15,
+    "sana": sana,
+    "flux2-klein": flux2_klein,
+    "z-image": z_image,
+}
+"""Family -> what makes its tiny pipeline."""
+
+
+def build(family: str) -> Any:
+    """Make a family's tiny pipeline; its weights are always the same."""
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    pipe = BUILDERS[family]()
+    torch.set_rng_state(state)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def save(family: str, folder: Path) -> Path:
+    """Save a family's tiny pipeline."""
+    build(family).save_pretrained(folder)
+    return folder
