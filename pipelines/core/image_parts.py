@@ -25,6 +25,8 @@ MAX_SCANS = 64
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _RAW_EXIF = b"Raw profile type exif"
 _PNG_XMP = b"XML:com.adobe.xmp"
+_WEBP_ICC, _WEBP_EXIF, _WEBP_XMP = 0x20, 0x08, 0x04  # bits of VP8X
+_COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _TRANSPARENT = {0: (2,), 2: (6,), 3: range(1, 257)}
 """Colour type of a PNG -> the lengths that its tRNS chunk may have."""
 
@@ -35,7 +37,8 @@ class Parts:
 
     Attributes:
         pixels: A file of the same format without metadata.
-        info: Metadata under Pillow's names: ``exif``, ``xmp``, ``icc_profile``…
+        info: Metadata under Pillow's names: ``exif``, ``xmp``, ``icc_profile``…, and chunks
+            of a PNG that say what its colours are: ``cicp``, ``srgb``, ``gama``, ``chrm``.
         animated: Whether further frames were dropped.
         scans: Scans of a progressive JPEG; 1 for anything else.
     """
@@ -53,6 +56,42 @@ def split_image(data: bytes) -> Parts:
     if data.startswith(JPEG_MAGIC):
         return _split_jpeg(data)
     return Parts(data)
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Return a PNG, JPEG or WebP without metadata, its pixels untouched; other files as they are.
+
+    Also without a colour profile: only for pictures whose profile changes nothing.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return split_image(data).pixels
+    kept = [data[8:12]]
+    for name, start, end in _riff_chunks(data):
+        if name == b"VP8X":
+            flags = data[start + 8] & ~(_WEBP_ICC | _WEBP_EXIF | _WEBP_XMP)
+            kept.append(data[start : start + 8] + bytes([flags]) + data[start + 9 : end])
+        elif name not in (b"ICCP", b"EXIF", b"XMP "):
+            kept.append(data[start:end])
+    body = b"".join(kept)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def exif_of(data: bytes) -> bytes:
+    """Return the EXIF block of a PNG, JPEG or WebP; empty if it has none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        blocks = (data[at + 8 : end] for name, at, end in _riff_chunks(data) if name == b"EXIF")
+        return next(blocks, b"")
+    return bytes(split_image(data).info.get("exif", b""))
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of each chunk of a WebP; chunks have an even length."""
+    at = 12
+    while at + 8 < len(data):
+        name, length = struct.unpack_from("<4sI", data, at)
+        end = min(at + 8 + length + length % 2, len(data))
+        yield name, at, end
+        at = end
 
 
 def _split_png(data: bytes) -> Parts:
@@ -73,6 +112,8 @@ def _split_png(data: bytes) -> Parts:
         elif name == b"iCCP":
             _, _, packed = body.partition(b"\0")
             parts.info["icc_profile"] = _unpack(packed[1:])
+        elif name in _COLOURS and _is_intact(data, start, end):
+            parts.info[name.decode().lower()] = body
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             _take_text(name, body, parts.info)
     parts.pixels = b"".join(kept)

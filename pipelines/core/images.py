@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.colour_spaces import CREATOR, declared_profile
 from pipelines.core.errors import BadRecord, KaleidoError
-from pipelines.core.image_parts import MAX_SCANS, Parts, split_image
+from pipelines.core.image_parts import MAX_SCANS, Parts, exif_of, split_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ class Decoded:
     Attributes:
         image: RGB, upright, in sRGB.
         verbatim: Whether any reader decodes the file's own bytes to these pixels: it is of a format
-            in `STORED`, 8-bit, without alpha, orientation, colour profile or further frames.
+            in `STORED`, 8-bit sRGB, without alpha, orientation or further frames.
     """
 
     image: Image.Image
@@ -69,10 +70,10 @@ def decode_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS)
 def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode the first frame of a picture to 8-bit RGB.
 
-    Alpha is composited over white. Colours are converted to sRGB if there is a colour profile,
-    16-bit values are scaled to 8 bits, 32-bit and float values by their finite range, and the
-    orientation in the metadata is applied. Metadata that cannot be read is ignored. The size is
-    checked before anything is decoded.
+    Alpha is composited over white. Colours are converted to sRGB if the file names others, 16-bit
+    values are scaled to 8 bits, 32-bit and float values by their finite range, and the orientation
+    in the metadata is applied. Metadata that cannot be read is ignored. The size is checked before
+    anything is decoded.
 
     Args:
         data: The encoded picture; its format is told by its content.
@@ -98,9 +99,10 @@ def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> De
             warnings.simplefilter("ignore")
             image = _load(parts, name, max_pixels)
             kind, animated = image.format, parts.animated or getattr(image, "is_animated", False)
-            turn = _orientation(image)
-            profile = image.info.get("icc_profile")
-            rgb, same = _to_rgb(image, profile if isinstance(profile, bytes) else b"", name)
+            exif = _exif(image)
+            profile = declared_profile(image.info, exif)
+            rgb, same = _to_rgb(image, profile, name)
+            turn = _orientation(image, exif)
     except KaleidoError:
         raise
     except Image.DecompressionBombError as error:
@@ -165,6 +167,20 @@ def _damaged(name: str, kind: str, error: Exception) -> BadRecord:
     return BadRecord(name, why, hint)
 
 
+def names_place(data: bytes) -> bool:
+    """Whether the EXIF of a PNG, JPEG or WebP says where the picture was taken (GPS)."""
+    from PIL import Image
+
+    if not (block := exif_of(data)):
+        return False
+    tags = Image.Exif()
+    try:
+        tags.load(block)
+        return bool(tags.get_ifd(0x8825))
+    except Exception:  # whatever odd bytes make Pillow raise
+        return False
+
+
 def is_image(head: bytes) -> bool:
     """Whether the first 16 bytes of a file are those of a picture, whatever its name."""
     return any(kind not in _UNMARKED for kind in _kinds(head[:16]))
@@ -183,11 +199,18 @@ def _accepts() -> dict[str, Any]:
     return {kind: Image.OPEN[kind][1] for kind in FORMATS if Image.OPEN[kind][1]}
 
 
-def _orientation(image: Any) -> str:
+def _exif(image: Any) -> Any:
+    """Return a picture's EXIF; None if it cannot be read."""
+    try:
+        return image.getexif()
+    except Exception:  # whatever odd bytes make Pillow raise: the pixels count
+        return None
+
+
+def _orientation(image: Any, exif: Any) -> str:
     """Return the name of the transposition that sets a picture upright; empty if none is needed."""
     try:
-        tags: Any = image.tag_v2 if image.format == "TIFF" else image.getexif()
-        value = tags.get(0x0112, 1)
+        value = (image.tag_v2 if image.format == "TIFF" else exif).get(0x0112, 1)
     except Exception:  # whatever odd bytes make Pillow raise: the pixels count
         return ""
     return _TURNS[value - 1] if value in range(1, 9) else ""
@@ -239,6 +262,8 @@ def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
 def _to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:
     """Convert to RGB by a colour profile; also return whether it left the colours as they were."""
     mode = image.mode if image.mode in ("L", "RGB", "CMYK", "LAB") else "RGB"
+    if mode == "L" and profile[80:84] == CREATOR:
+        mode = "RGB"  # whose three curves are those of grey too
     source = image if image.mode == mode else image.convert(mode)
     transform = _srgb_transform(profile, mode) if profile else None
     if transform is None:

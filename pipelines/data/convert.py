@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.errors import BadRecord
+from pipelines.core.image_parts import without_metadata
 from pipelines.core.images import decode, encode_png
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
@@ -38,11 +39,13 @@ HELDOUT_SHARE = 10
 
 def options_of(settings: DataSettings) -> dict[str, Any]:
     """Return the settings that records of every source depend on."""
-    return {
+    options = {
         "image_size": settings.image_size,
         "fit": settings.fit,
         "max_caption": settings.max_caption,
     }
+    # Named only where it is not the default, so that data of before this setting stay up to date.
+    return options if settings.metadata == "keep" else options | {"metadata": settings.metadata}
 
 
 def to_record(
@@ -57,7 +60,8 @@ def to_record(
     """Decode a picture and make it a record of the workspace's size.
 
     A PNG, JPEG or WebP that already has the size is stored as it is, byte for byte, unless an
-    orientation, a colour profile or an alpha channel has to be applied. Other pictures become PNG.
+    orientation, a colour profile or an alpha channel has to be applied; without its metadata if
+    ``data.keep_metadata`` is false. Other pictures become PNG, without any.
 
     Args:
         key: The record's key.
@@ -65,7 +69,7 @@ def to_record(
         data: The encoded picture.
         caption: Clean, see `pipelines.data.caption_files.clean_caption`.
         source: Where it comes from: ``folder``, ``webdataset``.
-        settings: ``data.image_size`` and ``data.fit``.
+        settings: ``data.image_size``, ``data.fit`` and ``data.metadata``.
         licence: The picture's.
 
     Raises:
@@ -86,6 +90,8 @@ def to_record(
     if not (decoded.verbatim and fits((width, height), settings.image_size, settings.fit)):
         image = fit_image(decoded.image, settings.image_size, settings.fit)
         data = encode_png(np.asarray(image))
+    elif settings.metadata == "strip":
+        data = without_metadata(data)
     return Record(key, data, caption, meta)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.fingerprint import fingerprint
+from pipelines.core.images import names_place
 from pipelines.core.progress import SILENT, Advance, Progress
 from pipelines.core.record import Record
 from pipelines.data.convert import original_size
@@ -66,6 +67,7 @@ class DataSummary:
         failed: Input rows that could not be used.
         failures: Key and reason of every failed row.
         fit: What ``data.fit`` did to the pictures that this run wrote.
+        places: Pictures that this run wrote and that say where they were taken.
     """
 
     shards: int = 0
@@ -75,6 +77,7 @@ class DataSummary:
     failed: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     fit: FitCounts = field(default_factory=FitCounts)
+    places: int = 0
 
     def add(self, rows: Iterable[RowOutcome]) -> None:
         """Count the rows of one shard."""
@@ -138,6 +141,11 @@ def write_data(
     fit, size = source.options.get("fit", ""), source.options.get("image_size", 0)
     if line := writer.summary.fit.describe(fit, size):
         progress.message(line)
+    if places := writer.summary.places:
+        progress.message(
+            f"{places:,} pictures hold the place where they were taken (GPS in their EXIF); "
+            "--metadata strip leaves it out"
+        )
     return writer.summary
 
 
@@ -196,6 +204,7 @@ class _Writer:
                         heldout.add(row.key)
                     if size := original_size(row.meta):
                         self.summary.fit.add(*size, str(self._source.options.get("fit")))
+                    self.summary.places += names_place(row.image)
                     yield fields
             else:
                 outcomes.append(row)

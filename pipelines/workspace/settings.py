@@ -114,6 +114,12 @@ class DataSettings:
         "reduce the long side.",
         choices=("pad", "crop", "keep"),
     )
+    metadata: str = setting(
+        "keep",
+        "Pictures that are stored as they are keep their metadata, where they were taken (GPS) "
+        "among it; strip removes it without touching the pixels.",
+        choices=("keep", "strip"),
+    )
     shard_size: int = setting(1000, "Records per shard.")
     max_caption: int = setting(2000, "Longest caption, in characters; longer ones fail.")
     seed: int = setting(0, "Seed of what is drawn at random.", low=ANY)

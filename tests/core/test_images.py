@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from pipelines.core.colour_spaces import declared_profile
 from pipelines.core.errors import BadRecord
 from pipelines.core.image_parts import MAX_SCANS, split_image
 from pipelines.core.images import FORMATS, decode, decode_image, is_image
@@ -112,6 +113,9 @@ def test_fuzzed_chunks_keep_the_pixels(chunks):
     data = with_chunks(*(chunk(*each) for each in chunks))
     pixels = decode_image(data)
     # A fuzzed orientation may be valid: then the picture is turned, and nothing is lost.
+    assert pixels.shape in (PIXELS.shape, (16, 20, 3))
+    if declared_profile(split_image(data).info, None):
+        return  # so may fuzzed colours; they change the values
     assert sorted(pixels.reshape(-1, 3).tolist()) == sorted(PIXELS.reshape(-1, 3).tolist())
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
+from torch import nn
 
 from pipelines.models.conditioning import Conditioner, States
 
@@ -143,3 +147,92 @@ def test_each_segment_marks_its_own_tokens() -> None:
         after = conditioner(caption, z).tokens
         assert (before != after).any(-1)[0].nonzero().flatten().tolist() == marked
         before = after
+
+
+def test_the_parts_have_the_shapes_of_saved_weights() -> None:
+    conditioner = Conditioner()
+    shapes = {name: tuple(part.shape) for name, part in conditioner.named_parameters()}
+    assert shapes["caption_projection.weight"] == (128, 128)
+    assert shapes["z_projection.weight"] == shapes["name_projection.weight"] == (128, 256)
+    assert shapes["tint_projection.weight"] == (128, 4)
+    assert shapes["segment"] == (2, 128) and shapes["null_token"] == (128,)
+    assert shapes["place_projection.0.weight"] == (128, 48)
+    assert shapes["place_projection.2.weight"] == (128, 128)
+    assert shapes["layers.1.linear1.weight"] == (256, 128) and "layers.2.norm1.weight" not in shapes
+    assert conditioner.layers[0].self_attn.num_heads == 4
+    assert not any(isinstance(part, nn.Dropout) and part.p for part in conditioner.modules())
+
+
+def test_marks_begin_small() -> None:
+    """Beside states of unit size they must be heard, and not drown them."""
+    torch.manual_seed(0)
+    conditioner = Conditioner()
+    assert conditioner.segment.std().item() == pytest.approx(0.02, rel=0.2)
+    assert conditioner.null_token.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+def _waves(rect: list[float]) -> torch.Tensor:
+    """Sines, then cosines, of centre and size at 1/2 to 16 periods per side."""
+    left, top, right, bottom = rect
+    values = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+    phases = [value * math.pi * 2**octave for value in values for octave in range(6)]
+    return torch.tensor([*map(math.sin, phases), *map(math.cos, phases)])
+
+
+@torch.no_grad()
+def test_tokens_are_the_formula_by_hand() -> None:
+    torch.manual_seed(0)
+    # Without refining layers tokens meet in no other way.
+    parts = Conditioner(caption_dim=16, z_dim=32, context_dim=24, num_layers=0).eval()
+    caption, z = _states(2, 16, 1, 2), _states(5, 32, 2, 5)
+    rects = [[0.1, 0.2, 0.4, 0.7]] * 3 + [[0.0, 0.0, 1.0, 1.0], [0.5, 0.1, 0.9, 0.3]]
+    grounded = torch.tensor([[True, True, True, False, True]] * 2)
+    names = torch.tensor([[True, True, False, False, False]] * 2)
+    colours = torch.randn(2, 5, 4)
+    places = torch.tensor([rects] * 2)
+    found = parts(caption, States(z.values, z.mask, places, grounded, colours, names)).tokens
+    heard = (z.values[0, 0] + z.values[0, 1]) / 2  # the label of the first item
+    labels = [heard, heard, heard, torch.zeros(32), torch.zeros(32)]
+    for place in range(2):
+        wanted = parts.caption_projection(caption.values[0, place]) + parts.segment[0]
+        torch.testing.assert_close(found[0, place], parts.norm(wanted), atol=1e-5, rtol=1e-4)
+    for place in range(5):
+        wanted = parts.z_projection(z.values[0, place]) + parts.segment[1]
+        wanted = wanted + parts.place_projection(_waves(rects[place]))
+        wanted = wanted + parts.name_projection(labels[place])
+        wanted = wanted + parts.tint_projection(colours[0, place])
+        torch.testing.assert_close(found[0, 2 + place], parts.norm(wanted), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_rows_without_places_refer_to_the_whole_image() -> None:
+    context = _context()
+    caption, z = _states(2, 16, 1, 2), _states(3, 32, 2, 3)
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, 3, 4)
+    joined, placed = context(caption, z), context(caption, States(z.values, z.mask, whole))
+    assert torch.equal(joined.tokens, placed.tokens)
+    assert joined.rects.tolist() == placed.rects.tolist() == [[[0.0, 0.0, 1.0, 1.0]] * 5] * 2
+
+
+@torch.no_grad()
+def test_null_rows_are_one_learned_token() -> None:
+    context = _context()
+    null = context.null(3)
+    assert null.mask.tolist() == [[1.0]] * 3 and not null.names.any()
+    token = context.null_token[None, None]
+    for layer in context.layers:
+        token = layer(token)
+    torch.testing.assert_close(null.tokens, context.norm(token).expand(3, 1, 24))
+
+
+def test_states_are_selected_in_all_their_parts() -> None:
+    values, mask = torch.randn(3, 2, 4), torch.tensor([[True, False], [True, True], [False, True]])
+    rects, tints = torch.randn(3, 2, 4), torch.randn(3, 2, 4)
+    states = States(values, mask, rects, mask, tints, ~mask).expand(torch.tensor([2, 0, 2]))
+    for part, whole in (
+        *((states.values, values), (states.mask, mask), (states.rects, rects)),
+        *((states.grounded, mask), (states.colours, tints), (states.names, ~mask)),
+    ):
+        assert torch.equal(part, whole[[2, 0, 2]])
+    plain = States(values, mask).expand(torch.tensor([1]))
+    assert plain.rects is plain.grounded is plain.colours is plain.names is None
