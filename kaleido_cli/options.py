@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from kaleido_cli.completion import complete_kinds
 from kaleido_cli.flags import changes_of
 from pipelines.core.compute import choose_device
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import require_new
 from pipelines.workspace.config import override
 
 if TYPE_CHECKING:
@@ -87,6 +89,29 @@ def require_local(path: Path) -> None:
             "Name a local folder; mounted network folders work.",
             code="bad-option",
         )
+
+
+def require_place(workspace: Workspace, place: str | Path | None) -> None:
+    """Refuse a place for samples that holds something.
+
+    Args:
+        workspace: Holds ``samples``.
+        place: A name under it, or the path of another folder.
+
+    Raises:
+        KaleidoError: If the folder is not empty, or is no local one.
+    """
+    if isinstance(place, Path):
+        require_local(place)
+    if place is not None:
+        require_new(place if isinstance(place, Path) else workspace.samples(place))
+
+
+def read_bytes(source: str) -> tuple[bytes, str]:
+    """Read a file, or standard input for ``-``; also return its name for messages."""
+    if source == "-":
+        return sys.stdin.buffer.read(), "standard input"
+    return Path(source).read_bytes(), source
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

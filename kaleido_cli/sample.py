@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,16 +16,17 @@ from kaleido_cli.captions import (
     warn_of_unknown_words,
 )
 from kaleido_cli.completion import complete_samples
-from kaleido_cli.flags import settings_of
+from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     DiverseOption,
     JsonOption,
     WorkspaceOption,
     ZOption,
-    require_local,
+    read_bytes,
+    require_place,
     split_names,
 )
-from pipelines.core.files import require_new
+from kaleido_cli.with_base import Wanted, draw_with_base, require_no_base_flags
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
@@ -35,7 +35,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    cls=settings_of("sample.*", "compute.*"),
+    cls=settings_of("sample.*", "base.*", "compute.*"),
     epilog='Example: kaleido sample "two circles and a star" --n 16 --seed 7 --name stars',
 )
 def sample(
@@ -62,6 +62,15 @@ def sample(
             "The samples of a samples.jsonl keep their noise.",
         ),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="MODEL",
+            help="Draw with a text-to-image model of others: the folder of a diffusers pipeline, "
+            "or its name on the Hugging Face hub. z becomes its prompt.",
+        ),
+    ] = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
     name: Annotated[
@@ -82,23 +91,27 @@ def sample(
     """Draw pictures: z from the caption without guidance, then the picture with it.
 
     PNG files, a contact sheet and samples.jsonl go to samples/NAME. Without models of your own the
-    embedded ones draw; they know simple shapes, and need no workspace.
+    embedded ones draw; they know simple shapes, and need no workspace. With --base a model of
+    others draws, with the guidance and steps that are usual for it unless --cfg and --steps are
+    given.
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
     if diverse is not None and baseline:
         raise typer.BadParameter("--diverse chooses among z, and a baseline has none.")
     opened = open_for_captions(context, workspace, has_captions=bool(caption or captions or from_z))
+    if from_z is not None and (captions or z or baseline or diverse is not None):
+        raise typer.BadParameter("--from-z excludes --captions, --z, --diverse and --baseline.")
+    if base is not None:
+        wanted = Wanted(caption, captions, from_z, split_names(z), diverse, baseline)
+        draw_with_base(opened, base, wanted, changes_of(context), out or name, as_json)
+        return
+    require_no_base_flags(changes_of(context))
     if from_z is not None:
-        if captions is not None or z is not None or baseline or diverse is not None:
-            raise typer.BadParameter("--from-z excludes --captions, --z, --diverse and --baseline.")
         _draw_given(opened, from_z, caption, out or name, as_json)
         return
     asked = captions_of(caption, captions, opened.settings.data.max_caption)
-    if out is not None:
-        require_local(out)
-    if name is not None or out is not None:
-        require_new(out or opened.samples(str(name)))
+    require_place(opened, out or name)
     require_models(opened, baseline)
     if asked:
         warn_of_unknown_words(opened, asked)
@@ -123,12 +136,11 @@ def _draw_given(
 
     if caption is not None:
         caption = clean_caption(caption, "caption", workspace.settings.data.max_caption)
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    data, label = read_bytes(source)
     require_models(workspace)
 
     from pipelines.sample.run import sample_from_z
 
-    label = "standard input" if source == "-" else source
     progress = console.ConsoleProgress()
     settings = workspace.settings.sample
     summary = sample_from_z(workspace, data, label, settings, caption, name, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,3 +167,16 @@ def write_data(workspace) -> WriteData:
             write_manifest(path, Manifest(stage, 1, mark, counts, info.sha256), outcomes)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory) -> Callable[[str], Path]:
+    """Return a function from a family's name to the folder of its tiny base, not to be changed."""
+
+    @cache
+    def folder(family: str) -> Path:
+        from tests.bases.tiny_pipelines import save
+
+        return save(family, tmp_path_factory.mktemp("bases") / family)
+
+    return folder

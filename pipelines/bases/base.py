@@ -98,7 +98,7 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
             raise KaleidoError(
                 name,
                 "the memory ran out while it was loaded.",
-                f"Give --offload model or layer; `kaleido base {name}` says what fits.",
+                "Give --offload model or layer.",
                 code="out-of-memory",
             ) from error
         needs = "It needs what save_pretrained of a diffusers pipeline writes, as safetensors."

@@ -96,12 +96,7 @@ def plan_captions(
     if pool is not None:
         require_pool(pool, settings.n)
     writer = writable(dialect)
-    source = sampling_source(workspace)
-    prior = Prior.load(source.folder("prior"))
-    usual = _usual_kinds(source.folder("diffusion")) or prior.z_kinds
-    kinds = usual if z_kinds is None else order_kinds(z_kinds)
-    require_kinds(kinds, prior.z_kinds, "this prior draws")
-    prior.model.to(compute_device())
+    prior, kinds, source = open_prior(workspace, z_kinds)
     found: list[CaptionPlans] = []
     with progress.task("plans", len(captions), "caption") as advance:
         for caption in captions:
@@ -115,7 +110,31 @@ def plan_captions(
             atomic_write(folder / file, text.encode())
         sheet = folder / "sheet.png"
         atomic_write(sheet, encode_png(_sheet(found, documents)))
-    return PlanSummary(folder, source.name, tuple(kinds), found, sorted(written.files), sheet)
+    return PlanSummary(folder, source, kinds, found, sorted(written.files), sheet)
+
+
+def open_prior(
+    workspace: Workspace, z_kinds: Sequence[str] | None = None
+) -> tuple[Prior, tuple[str, ...], str]:
+    """Load the prior of a workspace, or the embedded one.
+
+    Args:
+        workspace: The workspace.
+        z_kinds: Kinds of z to draw; None takes those of samples.
+
+    Returns:
+        The prior on its device, the kinds in order, and ``workspace`` or ``embedded``.
+
+    Raises:
+        KaleidoError: If the prior does not draw a kind.
+    """
+    source = sampling_source(workspace)
+    prior = Prior.load(source.folder("prior"))
+    usual = _usual_kinds(source.folder("diffusion")) or prior.z_kinds
+    kinds = usual if z_kinds is None else order_kinds(z_kinds)
+    require_kinds(kinds, prior.z_kinds, "this prior draws")
+    prior.model.to(compute_device())
+    return prior, tuple(kinds), source.name
 
 
 def _usual_kinds(diffusion: Path) -> tuple[str, ...]:

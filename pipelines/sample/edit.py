@@ -109,6 +109,11 @@ def find_sample(workspace: Workspace, name: str) -> DrawnSample:
     row = _listed(listed, path.name)
     if row is None:
         raise InputMissing(name, f"{listed} does not list it.", "Draw it again.")
+    if row.get("model") == "base":
+        hint = (
+            "Change its document in a file, and draw that: `kaleido sample --base … --from-z FILE`."
+        )
+        raise KaleidoError(name, "a model of others drew it.", hint, code="model-mismatch")
     if row.get("z") == "":
         raise KaleidoError(name, "it has no z: a baseline drew it.", code="model-mismatch")
     _check_row(row, listed)

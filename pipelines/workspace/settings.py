@@ -313,6 +313,33 @@ class SampleSettings:
 
 
 @dataclass(frozen=True)
+class BaseSettings:
+    """Drawing with a text-to-image model of others, `sample --base`."""
+
+    size: str = setting(
+        "",
+        "Width and height of pictures in pixels, such as 1024x768, or one number for both; empty: "
+        "the size for which the model was made.",
+    )
+    negative: str = setting(
+        "",
+        "Negative prompt, what guidance leads away from; empty: the model's usual null condition.",
+        alias="--negative-prompt",
+    )
+    dtype: str = setting(
+        "auto",
+        "Precision of the weights; auto takes bf16 on a GPU and fp32 elsewhere.",
+        choices=("auto", "bf16", "fp16", "fp32"),
+    )
+    offload: str = setting(
+        "none",
+        "What waits in main memory until the GPU needs it: nothing, whole networks, or layers, "
+        "which is slowest and takes the least memory.",
+        choices=("none", "model", "layer"),
+    )
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """Comparing Kaleido with the baseline."""
 
@@ -350,6 +377,7 @@ class Settings:
     prior: PriorSettings = field(default_factory=PriorSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
+    base: BaseSettings = field(default_factory=BaseSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 

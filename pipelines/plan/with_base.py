@@ -1,0 +1,330 @@
+"""`kaleido sample --base`: plans of captions, drawn by a text-to-image model of others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+
+from pipelines.bases.base import Base, load_base
+from pipelines.bases.draw import Picture, draw, picture_size
+from pipelines.bases.loop import Guidance
+from pipelines.bases.prompt import Prompt, write_prompt
+from pipelines.core.contact_sheet import contact_sheet
+from pipelines.core.errors import KaleidoError
+from pipelines.core.files import atomic_write
+from pipelines.core.images import encode_png
+from pipelines.core.progress import SILENT, Progress
+from pipelines.documents.dialects.base import Context
+from pipelines.documents.dialects.kaleido import KaleidoZ
+from pipelines.documents.document import Document, Image
+from pipelines.documents.problems import require_valid
+from pipelines.documents.strict_json import parse
+from pipelines.plan.plan import plan, require_pool
+from pipelines.plan.planners.prior import PriorPlanner
+from pipelines.plan.run import open_prior
+from pipelines.sample.draw import seeds_of
+from pipelines.sample.folder import new_folder
+from pipelines.sample.run import SHEET_CAPTIONS, SHEET_SAMPLES
+from pipelines.workspace.workspace import Workspace
+
+SHOWN = 80
+"""Characters shown of a sentence that did not fit."""
+
+
+@dataclass(frozen=True)
+class BaseRequest:
+    """One picture to draw.
+
+    Attributes:
+        caption: The caption.
+        index: Number of the sample, on which its noise depends.
+        document: z; None draws the caption as it is.
+    """
+
+    caption: str
+    index: int
+    document: Document | None = None
+
+
+@dataclass(frozen=True)
+class BaseSummary:
+    """The outcome of a run.
+
+    Attributes:
+        folder: The folder of the samples.
+        base: Name of the base, as it was given.
+        family: Name of its family, for people.
+        captions: Number of captions.
+        samples: Number of pictures.
+        planned: Whether pictures were drawn of z.
+        sheet: The contact sheet's file.
+    """
+
+    folder: Path
+    base: str
+    family: str
+    captions: int
+    samples: int
+    planned: bool
+    sheet: Path
+
+
+def plan_requests(
+    workspace: Workspace,
+    captions: Sequence[str],
+    z_kinds: Sequence[str] | None = None,
+    pool: int | None = None,
+    progress: Progress = SILENT,
+) -> tuple[list[BaseRequest], str]:
+    """Plan pictures of captions with the prior of a workspace, or the embedded one.
+
+    Args:
+        workspace: Its ``[sample]`` settings set n, seeds, temperature and top_p.
+        captions: The captions.
+        z_kinds: Kinds of z; None takes those of samples.
+        pool: Draw this many per caption and choose the n most diverse; None draws n.
+        progress: Receives progress.
+
+    Returns:
+        The requests, and the planner's identity.
+
+    Raises:
+        KaleidoError: If the prior does not draw a kind, or the pool is smaller than n.
+    """
+    settings = workspace.settings.sample
+    if pool is not None:
+        require_pool(pool, settings.n)
+    prior, kinds, _ = open_prior(workspace, z_kinds)
+    found: list[BaseRequest] = []
+    with progress.task("plans", len(captions), "caption") as advance:
+        for caption in captions:
+            plans, _ = plan(prior, caption, kinds, settings, pool)
+            found += [BaseRequest(caption, each.index, each.document()) for each in plans]
+            advance(1)
+    return found, PriorPlanner(prior, kinds, settings).identity
+
+
+def plain_requests(captions: Sequence[str], count: int) -> list[BaseRequest]:
+    """Ask for pictures of captions without z, `count` of each."""
+    return [BaseRequest(caption, index) for caption in captions for index in range(count)]
+
+
+def read_base_requests(data: bytes, name: str, caption: str | None = None) -> list[BaseRequest]:
+    """Read z documents, or the lines of a ``samples.jsonl``, which keep the noise of their number.
+
+    Args:
+        data: One document, or one document or sample a line.
+        name: The file's name, for errors.
+        caption: The caption, where a document does not name one.
+
+    Raises:
+        InvalidDocument: If a document breaks a rule.
+        KaleidoError: If there is no document, or a caption is missing.
+    """
+    reading = KaleidoZ().read(data, Context(name))
+    require_valid(name, reading.problems)
+    numbers = _numbers(data)
+    if len(numbers) != len(reading.documents):
+        numbers = list(range(len(reading.documents)))
+    found = []
+    for index, document in zip(numbers, reading.documents, strict=True):
+        asked = caption or document.caption
+        if not asked:
+            raise KaleidoError(
+                f"{name}, {document.key}",
+                "the document names no caption.",
+                "Give a CAPTION on the command line, or add a caption to the document.",
+                code="bad-data",
+            )
+        found.append(BaseRequest(asked, index, document.model_copy(update={"caption": asked})))
+    if not found:
+        raise KaleidoError(name, "it holds no z.", "Give z documents, or a samples.jsonl.")
+    return found
+
+
+def _numbers(data: bytes) -> list[int]:
+    """Return the numbers of the samples in a ``samples.jsonl``; for other lines their place."""
+    rows = [parse(line)[0] for line in data.splitlines() if line.strip()]
+    return [
+        row["index"] if isinstance(row, dict) and type(row.get("index")) is int else place
+        for place, row in enumerate(rows)
+    ]
+
+
+def sample_with_base(
+    workspace: Workspace,
+    base_name: str,
+    requests: Sequence[BaseRequest],
+    changes: Mapping[str, Any],
+    name: str | Path | None = None,
+    planner: str | None = None,
+    progress: Progress = SILENT,
+) -> BaseSummary:
+    """Draw pictures with a base into ``samples/NAME``.
+
+    Args:
+        workspace: Holds ``samples``; its ``[base]`` settings say how the base is loaded and what
+            it draws, and ``sample.seed`` and ``sample.noise_seed`` are the seed of noise.
+        base_name: A folder, or a name on the hub.
+        requests: The pictures; neighbours with one caption make a group of the contact sheet.
+        changes: Of ``sample.cfg``, ``sample.cfg_begin``, ``sample.cfg_end``, ``sample.steps`` and
+            ``sample.batch_size`` those that were asked for; the others are the base's usual ones,
+            as the settings of a workspace are made for its own models.
+        name: A name for the folder, or its path; None makes a name from the first caption.
+        planner: Identity of what planned the requests, for the list.
+        progress: Receives messages and progress.
+
+    Raises:
+        KaleidoError: If the base cannot be loaded or cannot draw the size, or `name` is taken.
+    """
+    settings = workspace.settings.base
+    base = load_base(base_name, settings.dtype, settings.offload)
+    height, width = picture_size(base, settings.size)
+    guidance = choose_guidance(base, changes, progress)
+    batch = changes.get("sample.batch_size", 1)
+    picture = Picture(height, width, guidance, settings.negative or None, batch)
+    prompts = [_prompt(base, request) for request in requests]
+    _tell_unsaid(base, prompts, progress)
+    facts = _facts(workspace, base, picture, planner)
+    with new_folder(workspace.samples, name, requests[0].caption, progress) as folder:
+        shown = _write(folder, workspace, base, requests, prompts, picture, facts, progress)
+        sheet = folder / "sheet.png"
+        atomic_write(sheet, encode_png(contact_sheet(shown)))
+    planned = any(request.document is not None for request in requests)
+    captions = len({request.caption for request in requests})
+    title = base.family.title
+    return BaseSummary(folder, base_name, title, captions, len(requests), planned, sheet)
+
+
+def choose_guidance(base: Base, changes: Mapping[str, Any], progress: Progress) -> Guidance:
+    """Choose steps and scale: what was asked for, or else what is usual for the base."""
+    distilled = base.folder.distilled
+    steps = changes.get("sample.steps")
+    cfg = changes.get("sample.cfg")
+    if distilled and cfg is not None and cfg != 1.0:
+        progress.message(
+            f"{base.folder.name} is distilled ({distilled}): guidance is not what it was trained "
+            "for, and --cfg 1 is usual."
+        )
+    return Guidance(
+        steps or (base.family.few_steps if distilled else base.family.steps),
+        (1.0 if distilled else base.family.cfg) if cfg is None else cfg,
+        changes.get("sample.cfg_begin", 1.0),
+        changes.get("sample.cfg_end", 0.0),
+    )
+
+
+def _prompt(base: Base, request: BaseRequest) -> Prompt:
+    document = request.document or Document(caption=request.caption)
+    if base.family.dialect == "words" and request.document is None:
+        return Prompt(request.caption, is_cut=False)
+    return write_prompt(base, document)
+
+
+def _tell_unsaid(base: Base, prompts: Sequence[Prompt], progress: Progress) -> None:
+    limit = base.family.text_limit
+    short = [prompt for prompt in prompts if prompt.unsaid]
+    if short and base.family.dialect == "words":
+        what = shorten(short[0].unsaid[0], SHOWN, placeholder=" …")
+        progress.message(
+            f"{base.family.title} reads {limit} tokens: {len(short):,} of {len(prompts):,} prompts "
+            f"leave out a part of z, such as {what!r}."
+        )
+    if cut := sum(prompt.is_cut for prompt in prompts):
+        progress.message(
+            f"{base.family.title} reads {limit} tokens: the ends of {cut:,} prompts are not read."
+        )
+
+
+def _facts(
+    workspace: Workspace, base: Base, picture: Picture, planner: str | None
+) -> dict[str, Any]:
+    """Return what the lines of all samples have in common."""
+    sample = workspace.settings.sample
+    return {
+        "model": "base",
+        "source": base.folder.name,
+        "base": {
+            "family": base.family.name,
+            "identity": base.folder.identity,
+            "scheduler": type(base.pipe.scheduler).__name__,
+            "dtype": str(base.denoiser.dtype).removeprefix("torch."),
+        },
+        "planner": planner,
+        "settings": {
+            "width": picture.width,
+            "height": picture.height,
+            **asdict(picture.guidance),
+            "negative": picture.negative,
+            "seed": sample.seed,
+            "noise_seed": sample.noise_seed,
+        },
+    }
+
+
+def _write(
+    folder: Path,
+    workspace: Workspace,
+    base: Base,
+    requests: Sequence[BaseRequest],
+    prompts: Sequence[Prompt],
+    picture: Picture,
+    facts: Mapping[str, Any],
+    progress: Progress,
+) -> list[tuple[str, list[np.ndarray]]]:
+    """Draw pictures into a folder and list them; return those that the contact sheet shows."""
+    shown: list[tuple[str, list[np.ndarray]]] = []
+    pairs = iter(zip(requests, prompts, strict=True))
+    with (
+        (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
+        progress.task("samples", len(requests), "image") as advance,
+    ):
+        for number, (caption, members) in enumerate(groupby(requests, attrgetter("caption"))):
+            group = [next(pairs) for _ in members]
+            seeds = seeds_of(
+                workspace.settings.sample, "noise", caption, [each.index for each, _ in group]
+            )
+            texts = [prompt.text for _, prompt in group]
+            pictures: list[np.ndarray] = []
+            for place, pixels in enumerate(draw(base, texts, seeds, picture)):
+                file = f"{number:04d}-{place:04d}.png"
+                atomic_write(folder / file, encode_png(pixels))
+                lines.write(_line(file, *group[place], picture, facts))
+                lines.flush()  # a large picture takes a while, and a stopped run lists it
+                if len(pictures) < SHEET_SAMPLES:
+                    pictures.append(pixels)
+                advance(1)
+            if number < SHEET_CAPTIONS:
+                shown.append((caption, pictures))
+    return shown
+
+
+def _line(
+    file: str,
+    request: BaseRequest,
+    prompt: Prompt,
+    picture: Picture,
+    facts: Mapping[str, Any],
+) -> str:
+    row: dict[str, Any] = {
+        "file": file,
+        "caption": request.caption,
+        "prompt": prompt.text,
+        "index": request.index,
+        **facts,
+    }
+    if prompt.unsaid:
+        row["unsaid"] = prompt.unsaid
+    if request.document is not None:
+        size = Image(width=picture.width, height=picture.height)
+        placed = request.document.model_copy(update={"image": size})
+        row["document"] = json.loads(placed.to_json())
+    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pipelines.bases.prompt import write_prompt
+from pipelines.documents.document import Document, Element
+
+FOX = Document(
+    caption="a fox",
+    elements=(
+        Element(id="a", label="fox", box=(0.0, 0.7, 0.2, 0.95)),
+        Element(id="b", label="tree " * 20, box=(0.5, 0.0, 1.0, 1.0)),
+        Element(id="c", label="sun", box=(0.0, 0.0, 0.1, 0.1)),
+    ),
+)
+
+
+def test_words_that_fit_are_all_said(loaded):
+    prompt = write_prompt(loaded("z-image"), FOX)
+    assert prompt.text.startswith("a fox. small fox at the bottom left. large tree tree")
+    assert (prompt.unsaid, prompt.is_cut) == ((), False)
+
+
+def test_a_sentence_that_does_not_fit_is_left_out_whole(loaded):
+    base = loaded("sdxl")  # CLIP: 77 tokens, two of them marks; the tiny one has one per letter
+    prompt = write_prompt(base, FOX)
+    assert prompt.text == "a fox. small fox at the bottom left. small sun at the top left"
+    assert [part[:10] for part in prompt.unsaid] == ["large tree"]
+    assert not prompt.is_cut
+    assert base.family.length(base.pipe, prompt.text) <= 77
+
+
+def test_a_caption_that_is_too_long_is_kept_and_told(loaded):
+    prompt = write_prompt(loaded("sdxl"), Document(caption="word " * 40))
+    assert prompt.text == ("word " * 40).strip()
+    assert prompt.is_cut
+
+
+def test_the_template_of_a_chat_counts(loaded):
+    for name in ("flux2-klein", "z-image"):
+        base = loaded(name)
+        alone = len(base.pipe.tokenizer("a fox").input_ids)
+        assert base.family.length(base.pipe, "a fox") > alone + 4
