@@ -74,6 +74,7 @@ class Extraction:
         settings: Which settings of ``extract`` it reads, beside those that all read.
         short: The prefix that its flags may leave out.
         loads_weights: Whether it may load a checkpoint that can hold code.
+        asks_servers: Whether it may ask a server, and takes the settings of servers.
     """
 
     kinds: tuple[str, ...]
@@ -82,6 +83,7 @@ class Extraction:
     settings: tuple[str, ...]
     short: str
     loads_weights: bool = False
+    asks_servers: bool = False
 
 
 COMMANDS = {
@@ -91,6 +93,7 @@ COMMANDS = {
         "descriptions --model Salesforce/blip-image-captioning-base",
         ("descriptions_*", "seed", "source"),
         "descriptions_",
+        asks_servers=True,
     ),
     "boxes": Extraction(
         ("boxes",),
@@ -171,6 +174,7 @@ for _name, _command in COMMANDS.items():
             *(f"extract.{pattern}" for pattern in _command.settings),
             *COMMON,
             *["compute.device"] * (_name != "palette"),  # no network
+            *["server.*"] * _command.asks_servers,
             short=_command.short,
         ),
         help=_command.help,
@@ -223,7 +227,8 @@ def _extract(
         _refuse_with_preview(changes_of(context), request)
         from pipelines.extract.preview import preview
 
-        shown = preview(opened, kinds, request.preview, trust_weights=request.trust_weights)
+        progress = console.ConsoleProgress()
+        shown = preview(opened, kinds, request.preview, request.trust_weights, progress)
         console.show(shown, as_json, _render_preview)
         return
     part = WHOLE if request.part is None else Part.parse(request.part)

@@ -50,8 +50,12 @@ def temporary_path(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
     It contains the machine and the process, so runs that share a disk never collide.
     """
     name = os.fsencode(path.name)[:100].decode("utf-8", "ignore") or "file"
-    suffix = f"kaleido-{kind}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return path.with_name(f".{name}.{suffix}")
+    return path.with_name(f".{name}.kaleido-{kind}-{process_name()}")
+
+
+def process_name() -> str:
+    """Return a new name that no other process takes, on this machine or another."""
+    return f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 @contextmanager

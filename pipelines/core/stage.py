@@ -71,6 +71,13 @@ class StageGroup(ABC):
 
     specs: Sequence[StageSpec]
 
+    notice: str = ""
+    """What the user must know before it begins, for example where data are sent."""
+
+    def note(self) -> str:
+        """Say how it fares beside the number of records, for example what was spent so far."""
+        return ""
+
     def setup(self) -> None:  # noqa: B027 - a stage without weights has nothing to load
         """Load weights. Called once in each worker, before the first batch."""
 

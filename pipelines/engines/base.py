@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
+from pipelines.core.progress import Advance
 from pipelines.core.stage import StageGroup
 from pipelines.engines.tasks import ShardTask
 from pipelines.workspace.workspace import Workspace
@@ -27,7 +28,7 @@ class Engine(Protocol):
         workspace: Workspace,
         stages: Sequence[StageGroup],
         tasks: Sequence[ShardTask],
-        advance: Callable[[int], None],
+        advance: Advance,
     ) -> None:
         """Compute and write shards.
 
@@ -36,7 +37,7 @@ class Engine(Protocol):
             stages: The stages of one pass, not set up. An engine with several processes pickles
                 them.
             tasks: The shards; each has something pending.
-            advance: Called with numbers of records as they are done.
+            advance: Called with numbers of records as they are done, and perhaps a note.
 
         Raises:
             KaleidoError: If a stage breaks its contract or stops, an input shard is damaged, a

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 
 from pipelines.core.processes import Workers, check_workers
+from pipelines.core.progress import Advance
 from pipelines.core.stage import StageGroup, kinds_of
 from pipelines.engines.tasks import ShardTask
 from pipelines.engines.work import ShardWorker
@@ -35,7 +36,7 @@ class LocalEngine:
         workspace: Workspace,
         stages: Sequence[StageGroup],
         tasks: Sequence[ShardTask],
-        advance: Callable[[int], None],
+        advance: Advance,
     ) -> None:
         """Compute and write shards, see `pipelines.engines.base.Engine.run`."""
         count = min(self.workers, len(tasks))
@@ -64,4 +65,4 @@ def _start_worker(workspace: Workspace, stages: Sequence[StageGroup]) -> None:
 
 
 def _work(task: ShardTask) -> None:
-    _worker.run(task, advance=lambda n: None)
+    _worker.run(task, advance=lambda n, note: None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.core.batches import in_batches
+from pipelines.core.progress import Advance
 from pipelines.core.record import Record
 from pipelines.core.stage import (
     Failed,
@@ -47,7 +48,7 @@ class ShardWorker:
         self._workspace, self._stages = workspace, stages
         self._ready: set[int] = set()
 
-    def run(self, task: ShardTask, advance: Callable[[int], None]) -> None:
+    def run(self, task: ShardTask, advance: Advance) -> None:
         """Set up what is missing, and compute a shard, see `process_shard`."""
         needed = [
             (number, stage)
@@ -67,7 +68,7 @@ def process_shard(
     workspace: Workspace,
     stages: Sequence[StageGroup],
     task: ShardTask,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> None:
     """Compute the pending latents of one shard.
 
@@ -78,7 +79,7 @@ def process_shard(
         workspace: Where the data are and the latents go.
         stages: Those of a pass that have pending kinds, set up.
         task: The shard.
-        advance: Called with the size of each batch.
+        advance: Called with the size of each batch, and what the stages note.
 
     Raises:
         KaleidoError: If a stage breaks its contract or stops, an input shard is damaged, or the
@@ -103,7 +104,7 @@ def process_shard(
             found = _compute(stage, group, usable)
             for output in group:
                 output.add(batch, known, found)
-        advance(len(batch))
+        advance(len(batch), ", ".join(filter(None, (stage.note() for stage in outputs))))
     for output in every:
         output.commit()
 

@@ -12,6 +12,7 @@ from pipelines.extract.detection import Detector
 from pipelines.extract.detectors.base import DetectorRef
 from pipelines.extract.detectors.find import find_detector
 from pipelines.models.registry import shipped_model, tokenizer_folder
+from pipelines.servers.access import Access, access_to
 from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.source import holds_scenes
 from pipelines.workspace.workspace import Workspace
@@ -46,6 +47,10 @@ class StageContext:
     def captioner(self) -> Path | None:
         """The folder of the shipped captioner, or None if it does not know the data."""
         return shipped_model(self.workspace, "captioner")
+
+    def access(self, address: str, model: str) -> Access:
+        """Choose a model on a server, see `access_to`."""
+        return access_to(self.workspace, address, model, self.settings.workers)
 
     @cached_property
     def detector(self) -> Detector:

@@ -9,12 +9,13 @@ from pathlib import Path
 from pipelines.core.batches import in_batches
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
+from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, StageGroup, kinds_of, set_up
 from pipelines.data.show import ShownRecord, choose_records, describe, read_chosen, sheet_of
 from pipelines.engines.batches import call_stage, unfit
 from pipelines.extract.context import StageContext
-from pipelines.extract.stages import build_stages
+from pipelines.extract.stages import build_stages, show_notices
 from pipelines.workspace.workspace import Workspace
 
 
@@ -34,7 +35,11 @@ class PreviewSummary:
 
 
 def preview(
-    workspace: Workspace, kinds: Sequence[str], count: int, trust_weights: bool = False
+    workspace: Workspace,
+    kinds: Sequence[str],
+    count: int,
+    trust_weights: bool = False,
+    progress: Progress = SILENT,
 ) -> PreviewSummary:
     """Compute latents of a few records, and draw them into ``logs/preview.png``.
 
@@ -45,12 +50,14 @@ def preview(
         kinds: Kinds of latents.
         count: Records, drawn at random by ``data.seed``.
         trust_weights: Load a detector's checkpoint even if that may run code.
+        progress: Told what the stages have to say.
 
     Raises:
         InputMissing: If the data, or a model that a kind needs, are missing.
         KaleidoError: If a kind is unknown.
     """
     stages = build_stages(kinds, StageContext(workspace, trust_weights))
+    show_notices(stages, progress)
     made = kinds_of(stages)
     needed = [kind for stage in stages for kind in stage.specs[0].inputs if kind not in made]
     records = list(read_chosen(workspace, choose_records(workspace, count), needed))

@@ -11,8 +11,16 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
-from pipelines.extract.captioners.base import LIKELIEST, MAX_TOKENS, Answer, Describer, Wording
+from pipelines.extract.captioners.base import (
+    LIKELIEST,
+    MAX_TOKENS,
+    Answer,
+    Describer,
+    DescriberRef,
+    Wording,
+)
 from pipelines.extract.captioners.find import find_describer, load_describer
+from pipelines.extract.captioners.server import ServerDescriber, ServerRef
 from pipelines.latents.description import Description
 from pipelines.latents.text import LatentError
 
@@ -23,6 +31,11 @@ TEXT_PROMPT = PROMPT.with_name("expand.txt")
 """The default question for a model that knows only the caption."""
 
 BATCH = 8
+
+SERVER_BATCH = 64
+"""Records of which a server is asked at once, within its concurrency. The last answers of a batch
+are waited for, so it is several times as large; the pictures of a batch are in memory."""
+
 LEAST_WORDS = 5
 MOST_REPEATS = 3
 """Most repetitions of the same four words before an answer counts as a loop."""
@@ -37,7 +50,7 @@ class RecaptionStage(Stage):
     """pixels and caption -> `Description`.
 
     Args:
-        model: As `find_describer` takes it.
+        model: As `find_describer` takes it, or a describer on a server.
         prompt: A text file with the question, ``{caption}`` where the caption belongs; None takes
             the one for this kind of model.
         wording: How words are chosen.
@@ -47,16 +60,20 @@ class RecaptionStage(Stage):
     """
 
     def __init__(
-        self, model: str, prompt: Path | None = None, wording: Wording = LIKELIEST
+        self,
+        model: str | ServerRef,
+        prompt: Path | None = None,
+        wording: Wording = LIKELIEST,
     ) -> None:
-        self._ref, self._wording = find_describer(model), wording
+        self._ref: DescriberRef = find_describer(model) if isinstance(model, str) else model
+        self._wording = wording
         self._question = read_prompt(prompt or (PROMPT if self._ref.sees else TEXT_PROMPT))
         self._model: Describer | None = None
         self.spec = StageSpec(
             name=f"descriptions-{self._ref.family}",
             version=2,
             output="description",
-            batch_size=BATCH,
+            batch_size=SERVER_BATCH if isinstance(model, ServerRef) else BATCH,
             options={
                 "model": self._ref.identity,
                 "prompt": fingerprint(self._question),
@@ -64,8 +81,16 @@ class RecaptionStage(Stage):
             },
         )
 
+        if isinstance(model, ServerRef):
+            what = "Pictures" + " and captions" * ("{caption}" in self._question)
+            self.notice = model.access.notice(what if model.sees else "Captions")
+
+    def note(self) -> str:
+        """Say what a server was asked and what it cost."""
+        return self._model.note() if isinstance(self._model, ServerDescriber) else ""
+
     def setup(self) -> None:
-        """Load the model."""
+        """Load the model, or connect to its server."""
         self._model = load_describer(self._ref, self._question, self._wording)
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
@@ -94,8 +119,10 @@ def read_prompt(path: Path) -> str:
     return text
 
 
-def accept(answer: Answer) -> Outcome:
+def accept(answer: Answer | Failed) -> Outcome:
     """Turn an answer into a description, or give the reason why it is not one."""
+    if isinstance(answer, Failed):
+        return answer
     text = answer.text.replace("’", "'").strip()
     words = text.split()
     if _REFUSALS.match(text):

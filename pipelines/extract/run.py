@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipelines.core.progress import SILENT, Progress
 from pipelines.engines.tasks import WHOLE, Part
 from pipelines.extract.context import StageContext
-from pipelines.extract.stages import build_stages
+from pipelines.extract.stages import build_stages, show_notices
 from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def extract(
 
     stages = build_stages(kinds, StageContext(workspace, trust_weights))
     count = workspace.settings.extract.workers if workers is None else workers
+    show_notices(stages, progress)
     summaries = run_stages(
         workspace, stages, engine or LocalEngine(count), retry_failed, progress, part
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.plugins import STAGES as PLUGIN_STAGES
 from pipelines.core.plugins import plugin_names
+from pipelines.core.progress import Progress
 from pipelines.core.stage import StageGroup
 from pipelines.extract.context import StageContext
 from pipelines.extract.plugins import plugin_stage
@@ -36,6 +37,12 @@ def build_stages(kinds: Sequence[str], context: StageContext) -> list[StageGroup
         for kind in dict.fromkeys(kinds)
         if kind not in shared[1:]
     ]
+
+
+def show_notices(stages: Sequence[StageGroup], progress: Progress) -> None:
+    """Tell the user what stages have to say before they begin."""
+    for notice in dict.fromkeys(stage.notice for stage in stages if stage.notice):
+        progress.message(notice)
 
 
 def _layouts(kind: str) -> StageGroup:
@@ -93,9 +100,16 @@ def _descriptions(context: StageContext) -> StageGroup:
     from pipelines.extract.recaption import RecaptionStage
 
     settings = context.settings
+    prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else None
+    wording = Wording(settings.descriptions_temperature, settings.seed)
+    if settings.descriptions_server:
+        from pipelines.extract.captioners.server import server_describer
+
+        access = context.access(settings.descriptions_server, settings.descriptions_model)
+        sees = settings.descriptions_send == "pictures"
+        is_json = settings.descriptions_answer == "json"
+        return RecaptionStage(server_describer(access, sees, is_json), prompt, wording)
     if settings.descriptions_model:
-        prompt = Path(settings.descriptions_prompt) if settings.descriptions_prompt else None
-        wording = Wording(settings.descriptions_temperature, settings.seed)
         return RecaptionStage(settings.descriptions_model, prompt, wording)
     folder = context.captioner
     if folder is None:
@@ -103,7 +117,7 @@ def _descriptions(context: StageContext) -> StageGroup:
             "--model",
             "no captioner is named, and the shipped one knows only scenes.",
             "Name a vision-language model, or a language model that sees only the caption: its "
-            "folder, or its name on the hub.",
+            "folder, its name on the hub, or its name on a server that --server names.",
             code="bad-option",
         )
     return DescriptionsStage(folder)

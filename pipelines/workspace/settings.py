@@ -179,16 +179,63 @@ class ExtractSettings:
         "Vision-language model, or a language model that sees the caption only: a folder, a GGUF "
         "file, a plug-in's name, or a name on the Hugging Face hub.",
     )
+    descriptions_server: str = setting(
+        "",
+        "Address of a server with OpenAI's protocol that runs the model, such as "
+        "http://localhost:8000/v1; the model is then named as the server names it.",
+    )
+    descriptions_send: str = setting(
+        "pictures",
+        "What a server is sent: pictures, with the caption where the prompt names it, or captions "
+        "alone.",
+        choices=("pictures", "captions"),
+    )
+    descriptions_answer: str = setting(
+        "text",
+        "How a server shall answer: with plain text, or with JSON of the z document, which is "
+        "checked and asked for again where it is none.",
+        choices=("text", "json"),
+    )
     descriptions_prompt: str = setting(
         "",
         "Text file with the question, {caption} standing for the caption; empty: asks for 50 to "
-        "80 words.",
+        "80 words. For a server, lines of three hyphens divide it into questions that follow each "
+        "other.",
         is_path=True,
     )
     descriptions_temperature: float = setting(
         0.0, "Temperature of the words; 0 takes the likeliest ones.", low=0
     )
     seed: int = setting(0, "Seed of sampled descriptions.", low=ANY)
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Servers of language models with OpenAI's protocol (vLLM, SGLang, Ollama, llama.cpp)."""
+
+    key_variable: str = setting(
+        "",
+        "Environment variable that holds the server's key, such as MY_API_KEY; empty: no key. The "
+        "key itself belongs into no file.",
+    )
+    concurrency: int = setting(8, "Requests under way at once.", low=1, high=256)
+    connect_timeout: float = setting(10.0, "Longest wait for a connection, in seconds.")
+    read_timeout: float = setting(120.0, "Longest silence of a server, in seconds.")
+    total_timeout: float = setting(300.0, "Longest time of one request, in seconds.")
+    retries: int = setting(
+        6, "Repetitions of a request that broke off or met an error of the server.", low=0
+    )
+    patience: float = setting(
+        900.0, "Longest wait of one question for a server that is busy, in seconds.", low=0
+    )
+    max_requests: int = setting(
+        0, "Most requests of one run; 0: no limit. Answers in the cache cost none.", low=0
+    )
+    max_cost: float = setting(
+        0.0, "Most that one run may cost, in the unit of the prices; 0: no limit.", low=0
+    )
+    price_in: float = setting(0.0, "Price of a million tokens of questions.", low=0)
+    price_out: float = setting(0.0, "Price of a million tokens of answers.", low=0)
 
 
 @dataclass(frozen=True)
@@ -373,6 +420,7 @@ class Settings:
 
     data: DataSettings = field(default_factory=DataSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)

@@ -126,6 +126,11 @@ class Workspace:
         return self.root / "downloads"
 
     @property
+    def answers(self) -> Path:
+        """Answers of servers of language models, which are never asked for twice."""
+        return self.root / "answers"
+
+    @property
     def logs(self) -> Path:
         """Logs and checkpoints of training runs."""
         return self.root / "logs"

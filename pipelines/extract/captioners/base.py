@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
+from pipelines.core.stage import Failed
 from pipelines.extract.model_ref import ModelRef
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ class Answer(NamedTuple):
 
 
 class Describer(Protocol):
-    """A loaded model that writes descriptions; a client of a caption server can be one as well."""
+    """A loaded model that writes descriptions, or a client of a server."""
 
-    def describe(self, records: Sequence[Record]) -> list[Answer]:
+    def describe(self, records: Sequence[Record]) -> Sequence[Answer | Failed]:
         """Describe records, one answer each, which depends on its own record only.
+
+        A record for which a server has no answer has failed.
 
         Raises:
             BadRecord: If a record's caption is too long for the model.

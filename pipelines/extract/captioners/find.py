@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.core.plugins import DESCRIBERS
 from pipelines.extract.captioners.base import Describer, DescriberRef, Wording
+from pipelines.extract.captioners.server import ServerDescriber, ServerRef
 from pipelines.extract.model_ref import PluginContract, locate
 from pipelines.models.hub import GGUF, architecture_of, model_identity, read_config
 
@@ -58,6 +59,8 @@ def load_describer(ref: DescriberRef, prompt: str, wording: Wording) -> Describe
     Raises:
         KaleidoError: If a library is missing, or the model is damaged or gone.
     """
+    if isinstance(ref, ServerRef):
+        return ServerDescriber(ref, prompt, wording)
     if ref.path is None:
         describer: Describer = PLUGINS.find(ref.name)(prompt, wording)
         return describer

@@ -1,0 +1,1 @@
+"""The one client of servers of language models, which speak OpenAI's protocol."""
