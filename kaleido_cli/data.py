@@ -244,7 +244,9 @@ def emoji(
 
 
 @app.command(
-    cls=settings_of("data.image_size", "data.fit", "data.max_caption", "data.seed"),
+    cls=settings_of(
+        "data.image_size", "data.fit", "data.max_pixels", "data.max_caption", "data.seed"
+    ),
     epilog="Example: kaleido data webdataset ~/laion/shards",
 )
 def webdataset(

@@ -49,10 +49,14 @@ class Decoded:
         image: RGB, upright, in sRGB.
         verbatim: Whether any reader decodes the file's own bytes to these pixels: it is of a format
             in `STORED`, 8-bit sRGB, without alpha, orientation or further frames.
+        keepable: Whether the file's own bytes may stand in a shard. Orientation and colours do not
+            matter, because they are applied whenever the picture is read: as PNG, a photograph
+            would take five times the room.
     """
 
     image: Image.Image
     verbatim: bool
+    keepable: bool
 
 
 def open_image(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -101,6 +105,7 @@ def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> De
             kind, animated = image.format, parts.animated or getattr(image, "is_animated", False)
             exif = _exif(image)
             profile = declared_profile(image.info, exif)
+            plain = image.mode in _PLAIN_MODES and "transparency" not in image.info
             rgb, same = _to_rgb(image, profile, name)
             turn = _orientation(image, exif)
     except KaleidoError:
@@ -117,7 +122,30 @@ def decode(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> De
         raise _damaged(name, "picture", error) from error
     if turn:
         rgb = rgb.transpose(Image.Transpose[turn])
-    return Decoded(rgb, same and not turn and not animated and kind in STORED)
+    keepable = plain and not animated and kind in STORED
+    return Decoded(rgb, keepable and same and not turn, keepable)
+
+
+def picture_size(data: bytes, name: str = "image") -> tuple[int, int]:
+    """Read width and height of a picture, upright, from its header.
+
+    Raises:
+        BadRecord: If it is not a picture.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in `decode`
+            parts = split_image(data)
+            image = Image.open(io.BytesIO(parts.pixels), formats=STORED)
+            image.info.update(parts.info)
+            turn = _orientation(image, _exif(image))
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises at a damaged header
+        raise _damaged(name, "picture", error) from error
+    width, height = image.size
+    swapped = turn.startswith(("ROTATE_90", "ROTATE_270", "TRANS"))
+    return (height, width) if swapped else (width, height)
 
 
 def _load(parts: Parts, name: str, max_pixels: int) -> Image.Image:
@@ -312,4 +340,11 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def encode_jpeg(image: Image.Image) -> bytes:
+    """Encode an RGB picture as JPEG of high quality, without losing colour resolution."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()

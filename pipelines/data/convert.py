@@ -11,12 +11,13 @@ import numpy as np
 
 from pipelines.core.errors import BadRecord
 from pipelines.core.image_parts import without_metadata
-from pipelines.core.images import decode, encode_png
+from pipelines.core.images import decode, encode_jpeg, encode_png
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
-from pipelines.data.fit import fit_image, fits
+from pipelines.data.fit import fit_image, fits, target_size
 from pipelines.workspace.manifest import RowOutcome
 from pipelines.workspace.settings import DataSettings
+from pipelines.workspace.shards import image_extension
 
 MAX_BYTES = 200_000_000
 """Largest image file that is read."""
@@ -44,8 +45,12 @@ def options_of(settings: DataSettings) -> dict[str, Any]:
         "fit": settings.fit,
         "max_caption": settings.max_caption,
     }
-    # Named only where it is not the default, so that data of before this setting stay up to date.
-    return options if settings.metadata == "keep" else options | {"metadata": settings.metadata}
+    # Named only where they matter, so that data of before these settings stay up to date.
+    if not settings.image_size:
+        options["max_pixels"] = settings.max_pixels
+    if settings.metadata != "keep":
+        options["metadata"] = settings.metadata
+    return options
 
 
 def to_record(
@@ -57,11 +62,12 @@ def to_record(
     settings: DataSettings,
     licence: str = "unknown",
 ) -> Record:
-    """Decode a picture and make it a record of the workspace's size.
+    """Decode a picture and make it a record.
 
-    A PNG, JPEG or WebP that already has the size is stored as it is, byte for byte, unless an
-    orientation, a colour profile or an alpha channel has to be applied; without its metadata if
-    ``data.keep_metadata`` is false. Other pictures become PNG, without any.
+    A PNG, JPEG or WebP that already has the right size is stored as it is, byte for byte, unless
+    it has an alpha channel, several frames or more than 8 bits. Other pictures become PNG, without
+    metadata; a JPEG that is reduced to ``data.max_pixels`` stays a JPEG. So does one whose
+    metadata are stripped, unless an orientation or a colour profile among them has to be applied.
 
     Args:
         key: The record's key.
@@ -69,7 +75,7 @@ def to_record(
         data: The encoded picture.
         caption: Clean, see `pipelines.data.caption_files.clean_caption`.
         source: Where it comes from: ``folder``, ``webdataset``.
-        settings: ``data.image_size``, ``data.fit`` and ``data.metadata``.
+        settings: ``data.image_size``, ``data.fit``, ``data.max_pixels``, ``data.metadata``.
         licence: The picture's.
 
     Raises:
@@ -87,10 +93,13 @@ def to_record(
         "split": split_of(hashlib.sha256(data).hexdigest()),
         "original_size": [width, height],
     }
-    if not (decoded.verbatim and fits((width, height), settings.image_size, settings.fit)):
-        image = fit_image(decoded.image, settings.image_size, settings.fit)
-        data = encode_png(np.asarray(image))
-    elif settings.metadata == "strip":
+    strip, size = settings.metadata == "strip", target_size((width, height), settings)
+    fitting = fits((width, height), size, settings.fit)
+    if not (fitting and (decoded.verbatim if strip else decoded.keepable)):
+        image = fit_image(decoded.image, size, settings.fit)
+        photograph = image_extension(data) == "jpg" and not settings.image_size and not fitting
+        data = encode_jpeg(image) if photograph else encode_png(np.asarray(image))
+    elif strip:
         data = without_metadata(data)
     return Record(key, data, caption, meta)
 

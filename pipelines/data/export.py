@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.core.errors import BadRecord, InputMissing, KaleidoError
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import making_folder
-from pipelines.core.images import STORED
+from pipelines.core.images import picture_size
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.documents.convert import require_allowed
 from pipelines.documents.dialects.registry import writable
-from pipelines.documents.document import MAX_TEXT, Document, Image
+from pipelines.documents.document import MAX_TEXT, Document
 from pipelines.documents.problems import Loss
 from pipelines.documents.projection import DOCUMENT_KINDS, document_of
 from pipelines.latents.sequence import order_kinds
@@ -148,23 +147,12 @@ def _documents(
 
 
 def _document(record: Record, tokenizer: str) -> Document:
-    document = document_of(record.latents, record.caption[:MAX_TEXT])
+    width, height = picture_size(record.image, record.key)
+    document = document_of(record.latents, record.caption[:MAX_TEXT], (height, width))
     tokens = document.tokens
     if tokens is not None:
         tokens = tokens.model_copy(update={"tokenizer": tokenizer})
-    return document.model_copy(update={"key": record.key, "image": _size(record), "tokens": tokens})
-
-
-def _size(record: Record) -> Image:
-    """Read a picture's size from its header; decoding it would take most of the time."""
-    from PIL import Image as Pillow
-
-    try:
-        # Shards hold pictures that are turned upright already, see `pipelines.core.images.decode`.
-        with Pillow.open(BytesIO(record.image), formats=STORED) as picture:
-            return Image(width=picture.width, height=picture.height)
-    except OSError as error:
-        raise BadRecord(record.key, f"its picture cannot be read ({error}).") from error
+    return document.model_copy(update={"key": record.key, "tokens": tokens})
 
 
 def _write(

@@ -7,13 +7,34 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from pipelines.workspace.settings import DataSettings
+
+
+def target_size(shape: tuple[int, int], settings: DataSettings) -> int:
+    """Return the size to which `fit_image` brings a picture.
+
+    Args:
+        shape: Its width and height.
+        settings: ``image_size``, which is returned unless it is 0; else ``fit`` and ``max_pixels``.
+
+    Returns:
+        The long side of a picture whose shape is kept, or the side of a square, in pixels.
+    """
+    if settings.image_size:
+        return settings.image_size
+    side = min(shape) if settings.fit == "crop" else max(shape)
+    area = shape[0] * shape[1] if settings.fit == "keep" else side * side
+    if area <= settings.max_pixels:
+        return side
+    return max(1, int(side * (settings.max_pixels / area) ** 0.5))
+
 
 def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
     """Resize an RGB picture with antialiasing.
 
     Args:
         image: Of any shape.
-        size: ``data.image_size``, in pixels.
+        size: From `target_size`, in pixels.
         fit: ``pad`` scales the long side to `size` and fills the square with the median colour of
             the picture's border; ``crop`` scales the central square; ``keep`` reduces the long
             side to `size` if it is longer, and leaves the shape.
@@ -62,29 +83,40 @@ class FitCounts:
         reshaped: Records whose picture was cropped or padded.
         share: Mean over the reshaped ones: the part of the picture that was cut away, or the part
             of the square that is padding; from 0 to 1.
+        reduced: Records whose picture had more than ``data.max_pixels``.
     """
 
     pictures: int = 0
     reshaped: int = 0
     share: float = 0.0
+    reduced: int = 0
 
-    def add(self, width: int, height: int, fit: str) -> None:
-        """Count a picture of this original size."""
+    def add(self, width: int, height: int, fit: str, max_pixels: int = 0) -> None:
+        """Count a picture of this original size; `max_pixels` is 0 where a size was set."""
         self.pictures += 1
+        self.reduced += bool(max_pixels and width * height > max_pixels)
         if width != height and fit != "keep":
             # The same share for both: of the picture's area, or of the square's.
             part = 1.0 - min(width, height) / max(width, height)
             self.reshaped += 1
             self.share += (part - self.share) / self.reshaped
 
-    def describe(self, fit: str, size: int) -> str:
-        """Return a sentence for people; empty if nothing was reshaped."""
-        if not self.reshaped:
-            return ""
+    def describe(self, fit: str, size: int, max_pixels: int = 0) -> list[str]:
+        """Return sentences for people, on what was reduced and what was reshaped."""
+        lines = []
+        if self.reduced:
+            lines.append(
+                f"{self.reduced:,} of {self.pictures:,} pictures were reduced to {max_pixels:,} "
+                "pixels (data.max_pixels)"
+            )
+        return [*lines, self._reshaped(fit, size)] if self.reshaped else lines
+
+    def _reshaped(self, fit: str, size: int) -> str:
+        square = f"{size} x {size} pixels" if size else "square"
         verb, rest = (
             ("cropped", "of their area was cut away")
             if fit == "crop"
-            else ("padded", f"of the {size} x {size} pixels is padding")
+            else ("padded", f"of the {square} is padding")
         )
         return (
             f'{self.reshaped:,} of {self.pictures:,} pictures were {verb} (data.fit = "{fit}"): '

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.fingerprint import fingerprint
-from pipelines.core.images import names_place
+from pipelines.core.images import names_place, picture_size
 from pipelines.core.progress import SILENT, Advance, Progress
 from pipelines.core.record import Record
 from pipelines.data.convert import original_size
@@ -138,8 +138,8 @@ def write_data(
         for path in _own_shards(workspace.data, journal):
             if path not in kept:
                 journal.remove(path)
-    fit, size = source.options.get("fit", ""), source.options.get("image_size", 0)
-    if line := writer.summary.fit.describe(fit, size):
+    fit, size, most = _fitting(source.options)
+    for line in writer.summary.fit.describe(fit, size, most):
         progress.message(line)
     if places := writer.summary.places:
         progress.message(
@@ -172,9 +172,9 @@ class _Writer:
             self._sound.update(row.key for row in read_rows(path) if row.outcome == "ok")
         self._journal.begin([path])
         outcomes: list[RowOutcome] = []
-        heldout: set[str] = set()
-        info = write_shard(path, self._fields(path, plan.rows(), outcomes, heldout))
-        records = (row.key for row in outcomes if row.outcome == "ok")
+        heldout: list[int] = []
+        sizes: list[tuple[int, int]] = []
+        info = write_shard(path, self._fields(path, plan.rows(), outcomes, heldout, sizes))
         manifest = Manifest(
             source.name,
             source.version,
@@ -182,28 +182,36 @@ class _Writer:
             count_outcomes(outcomes),
             info.sha256,
             options=source.options,
-            statistics=data_statistics(at for at, key in enumerate(records) if key in heldout),
+            statistics=data_statistics(heldout, sizes),
         )
         write_manifest(path, manifest, outcomes)
         self._journal.end(path)
         self.summary.add(outcomes)
 
     def _fields(
-        self, path: Path, rows: Iterable[Row], outcomes: list[RowOutcome], heldout: set[str]
+        self,
+        path: Path,
+        rows: Iterable[Row],
+        outcomes: list[RowOutcome],
+        heldout: list[int],
+        sizes: list[tuple[int, int]],
     ) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        """Yield the records as shard rows, and note the outcome and split of every row."""
+        """Yield the records as shard rows; note the outcome of rows, split and size of records."""
         for row in rows:
             if isinstance(row, Record):
                 try:
                     fields = record_row(row)
+                    stored = picture_size(row.image, row.key)
                 except BadRecord as error:
                     outcomes.append(RowOutcome(row.key, "failed", str(error)))
                 else:
                     outcomes.append(RowOutcome(row.key, "ok"))
                     if row.heldout:
-                        heldout.add(row.key)
+                        heldout.append(len(sizes))
+                    sizes.append(stored)
                     if size := original_size(row.meta):
-                        self.summary.fit.add(*size, str(self._source.options.get("fit")))
+                        fit, _, most = _fitting(self._source.options)
+                        self.summary.fit.add(*size, fit, most)
                     self.summary.places += names_place(row.image)
                     yield fields
             else:
@@ -248,6 +256,11 @@ def _own_shards(folder: Path, journal: Journal) -> list[Path]:
     """List the shards that we wrote, finished or not."""
     found = {path for path in folder.glob("*.tar") if SHARD_NAME.fullmatch(path.name)}
     return sorted(path for path in found | set(journal.unfinished()) if journal.owns(path))
+
+
+def _fitting(options: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Return a source's ``fit``, ``image_size`` and ``max_pixels``; "" or 0 where it has none."""
+    return options.get("fit", ""), options.get("image_size", 0), options.get("max_pixels", 0)
 
 
 def _options(options: Mapping[str, Any]) -> str:

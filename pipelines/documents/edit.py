@@ -136,11 +136,13 @@ def add(document: Document, text: str) -> Document:
     ids = {element.id for element in elements}
     number = next(n for n in range(len(ids) + 1) if f"e{n}" not in ids)
     with_ellipse = any(element.ellipse is not None for element in elements)
+    image = document.image
+    ratio = 1.0 if image is None else image.width / image.height
     added = Element(
         id=f"e{number}",
         label=match["label"],
         box=box,
-        ellipse=_inside(box) if with_ellipse else None,
+        ellipse=_inside(box, ratio) if with_ellipse else None,
     )
     return document.model_copy(update={"elements": (*elements, added)})
 
@@ -239,9 +241,9 @@ def _centre(element: Element) -> tuple[float, float]:
     raise _bad(element.id, "it has no box or ellipse to change.")
 
 
-def _inside(box: Box) -> Ellipse:
-    """Return the ellipse inscribed in a box of a square picture."""
-    half = ((box[2] - box[0]) / 2, (box[3] - box[1]) / 2)
+def _inside(box: Box, ratio: float) -> Ellipse:
+    """Return the ellipse inscribed in a box of a picture `ratio` times as wide as it is high."""
+    half = ((box[2] - box[0]) / 2, (box[3] - box[1]) / 2 / ratio)
     return Ellipse(
         x=(box[0] + box[2]) / 2,
         y=(box[1] + box[3]) / 2,

@@ -21,6 +21,7 @@ from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import MAX_CHARACTERS, Description
+from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.latents.items import first_mention
 from pipelines.latents.palette import Colour, Palette, whole_weights
 from pipelines.latents.text import GRID
@@ -39,14 +40,14 @@ _AFTER_HEAD = re.compile(
 
 
 def document_of(
-    z: Mapping[str, Latent], caption: str | None = None, side: int | None = None
+    z: Mapping[str, Latent], caption: str | None = None, shape: tuple[int, ...] | None = None
 ) -> Document:
     """Write z as a document. Boxes and blobs of one object become one element.
 
     Args:
         z: Latents by kind; kinds that are not in `DOCUMENT_KINDS` are left out.
         caption: What the picture was drawn for; the document holds its first `MAX_TEXT` characters.
-        side: Width and height of the picture in pixels.
+        shape: Height and width of the picture in pixels; None counts as a square.
     """
     parts: dict[str, object] = {}
     if isinstance(description := z.get("description"), Description):
@@ -56,6 +57,7 @@ def document_of(
         parts["elements"] = _elements(
             boxes.items if isinstance(boxes, Boxes) else (),
             blobs.items if isinstance(blobs, Blobs) else (),
+            1.0 if shape is None else shape[1] / shape[0],
         )
     if isinstance(palette := z.get("palette"), Palette):
         parts["palette"] = tuple(
@@ -71,7 +73,7 @@ def document_of(
             ids=tokens.ids,
         )
     return Document(
-        image=None if side is None else Image(width=side, height=side),
+        image=None if shape is None else Image(height=shape[0], width=shape[1]),
         caption=None if caption is None else caption[:MAX_TEXT],
         origin=Origin(format=KALEIDO, version="1"),
         **parts,  # type: ignore[arg-type]
@@ -141,20 +143,21 @@ def _blobs(document: Document, lost: list[Loss]) -> Blobs | None:
     elements = [e for e in document.elements or () if e.ellipse is not None]
     if not elements:
         return None
-    if document.image is not None and document.image.width != document.image.height:
-        lost.append(Loss("elements", "ellipse", "Blobs need a square picture."))
-        return None
-    found = [_blob(element) for element in elements]
+    image = document.image
+    ratio = 1.0 if image is None else image.width / image.height
+    found = [_blob(element, ratio) for element in elements]
     kept = _ordered(document, found, lambda blob: blob.r_major * blob.r_minor, lost)
     return Blobs(kept)
 
 
-def _blob(element: Element) -> Blob:
+def _blob(element: Element, ratio: float) -> Blob:
+    """Make an element's blob, in a picture whose width is `ratio` times its height."""
     ellipse = element.ellipse
     assert ellipse is not None  # `_blobs` selects elements with an ellipse
-    major, minor = (min(GRID, max(1, round(r * GRID))) for r in (ellipse.major, ellipse.minor))
+    axes = stretch_ellipse(ellipse.major, ellipse.minor, ellipse.angle, 1.0, ratio)
+    major, minor = (min(GRID, max(1, round(r * GRID))) for r in axes[:2])
     x, y = (min(GRID, max(0, round(value * GRID))) for value in (ellipse.x, ellipse.y))
-    return Blob(label_of(element), x, y, major, minor, round(ellipse.angle) % 180)
+    return Blob(label_of(element), x, y, major, minor, round(axes[2]) % 180)
 
 
 def _ordered(
@@ -217,7 +220,7 @@ DOCUMENT_KINDS = tuple(_PROJECTIONS)
 """Kinds that documents have a place for."""
 
 
-def _elements(boxes: Sequence[Box], blobs: Sequence[Blob]) -> tuple[Element, ...]:
+def _elements(boxes: Sequence[Box], blobs: Sequence[Blob], ratio: float) -> tuple[Element, ...]:
     """Merge boxes and blobs of the same objects, preserving the order of both lists."""
     pairs = _matched(boxes, blobs)
     elements: list[Element] = []
@@ -225,25 +228,29 @@ def _elements(boxes: Sequence[Box], blobs: Sequence[Blob]) -> tuple[Element, ...
     for index, box in enumerate(boxes):
         blob_index = pairs.get(index)
         if blob_index is not None:
-            elements += [_element(len(elements), None, blob) for blob in blobs[done:blob_index]]
+            elements += [
+                _element(len(elements), None, blob, ratio) for blob in blobs[done:blob_index]
+            ]
             done = blob_index + 1
         blob = None if blob_index is None else blobs[blob_index]
-        elements.append(_element(len(elements), box, blob))
+        elements.append(_element(len(elements), box, blob, ratio))
     elements += [
-        _element(len(elements) + offset, None, blob) for offset, blob in enumerate(blobs[done:])
+        _element(len(elements) + offset, None, blob, ratio)
+        for offset, blob in enumerate(blobs[done:])
     ]
     return tuple(
         element.model_copy(update={"id": f"e{index}"}) for index, element in enumerate(elements)
     )
 
 
-def _element(index: int, box: Box | None, blob: Blob | None) -> Element:
+def _element(index: int, box: Box | None, blob: Blob | None, ratio: float) -> Element:
     item = box or blob
     assert item is not None
     ellipse = None
     if blob is not None:
         x, y, major, minor = (v / GRID for v in (blob.xc, blob.yc, blob.r_major, blob.r_minor))
-        ellipse = Ellipse(x=x, y=y, major=major, minor=minor, angle=blob.theta)
+        major, minor, angle = stretch_ellipse(major, minor, blob.theta, 1.0, 1.0 / ratio)
+        ellipse = Ellipse(x=x, y=y, major=major, minor=minor, angle=angle)
     corners = None
     if box is not None:
         corners = (box.x1 / GRID, box.y1 / GRID, box.x2 / GRID, box.y2 / GRID)

@@ -64,7 +64,7 @@ def _filled(canvas: Image.Image, element: Element, colour: tuple[int, int, int])
 
     layer = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
-    outline = _outline(element)
+    outline = _outline(element, canvas.width / canvas.height)
     if outline is None:
         return canvas
     scale = canvas.size
@@ -74,19 +74,20 @@ def _filled(canvas: Image.Image, element: Element, colour: tuple[int, int, int])
     return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
 
 
-def _outline(element: Element) -> Sequence[tuple[float, float]] | None:
+def _outline(element: Element, ratio: float) -> Sequence[tuple[float, float]] | None:
     if element.mask is not None and element.mask.polygons:
         flat = element.mask.polygons[0]
         return list(zip(flat[::2], flat[1::2], strict=True))
     if element.ellipse is not None:
-        return _ellipse(element.ellipse)
+        return _ellipse(element.ellipse, ratio)
     if element.box is not None:
         x1, y1, x2, y2 = element.box
         return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
     return None
 
 
-def _ellipse(ellipse: Ellipse, points: int = 48) -> list[tuple[float, float]]:
+def _ellipse(ellipse: Ellipse, ratio: float, points: int = 48) -> list[tuple[float, float]]:
+    """Return points as fractions of both sides; half-axes are fractions of the width."""
     turn = math.radians(ellipse.angle)
     outline = []
     for step in range(points):
@@ -94,7 +95,7 @@ def _ellipse(ellipse: Ellipse, points: int = 48) -> list[tuple[float, float]]:
         across = ellipse.minor * math.sin(2 * math.pi * step / points)
         x = along * math.cos(turn) - across * math.sin(turn)
         y = along * math.sin(turn) + across * math.cos(turn)
-        outline.append((ellipse.x + x, ellipse.y + y))
+        outline.append((ellipse.x + x, ellipse.y + y * ratio))
     return outline
 
 
@@ -105,7 +106,7 @@ def _write(
     size: tuple[int, int],
 ) -> None:
     """Write the element's label at the upper left corner of its shape."""
-    outline = _outline(element)
+    outline = _outline(element, size[0] / size[1])
     if outline is None:
         return
     left = max(0.0, min(x for x, _ in outline)) * size[0] + 2

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Ok, Outcome
+from pipelines.core.stage import Ok, Outcome
 from pipelines.extract.detection import NOTHING
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.blobs import Blob, Blobs
+from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.latents.text import GRID
 
 ROUND = 1.05
@@ -23,7 +24,7 @@ def fit_blobs(found: Sequence[Detections], records: Sequence[Record]) -> list[Ou
 
     Args:
         found: With masks, in pixels of any grid over the picture; an empty mask is left out.
-        records: As many. Those that are not square fail.
+        records: As many, of any shapes.
 
     Returns:
         One outcome per record, with the blobs in the order of its detections.
@@ -36,10 +37,8 @@ def fit_blobs(found: Sequence[Detections], records: Sequence[Record]) -> list[Ou
     ends = np.cumsum([len(indices) for indices in kept])
     parts = np.split(fit_ellipses(_stack(masks)), ends[:-1])
     return [
-        _outcome([each.labels[index] for index in indices], part, all_of.shape[2], record)
-        for each, indices, part, all_of, record in zip(
-            found, kept, parts, masks, records, strict=True
-        )
+        _outcome([each.labels[index] for index in indices], part, all_of.shape[1:])
+        for each, indices, part, all_of in zip(found, kept, parts, masks, strict=True)
     ]
 
 
@@ -55,20 +54,19 @@ def _stack(masks: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def _outcome(labels: Sequence[str], ellipses: np.ndarray, side: int, record: Record) -> Outcome:
-    height, width = record.pixels.shape[:2]
-    if height != width:
-        return Failed(f"blobs need a square image; this one has {width} x {height} pixels")
+def _outcome(labels: Sequence[str], ellipses: np.ndarray, shape: tuple[int, ...]) -> Outcome:
     if not labels:
         return NOTHING
     rows = zip(labels, ellipses, strict=True)
-    return Ok(Blobs(tuple(to_blob(label, ellipse, side) for label, ellipse in rows)))
+    return Ok(Blobs(tuple(to_blob(label, ellipse, *shape) for label, ellipse in rows)))
 
 
-def to_blob(label: str, ellipse: np.ndarray, side: int) -> Blob:
-    """Round an ellipse (5,) of `fit_ellipses` in an image of `side` pixels to the grid."""
-    xc, yc, major, minor = (ellipse[:4] * (GRID / side)).tolist()
-    theta = float(ellipse[4])
+def to_blob(label: str, ellipse: np.ndarray, height: int, width: int) -> Blob:
+    """Round an ellipse (5,) of `fit_ellipses` in an image of a height and width to the grid."""
+    across, down = GRID / width, GRID / height
+    xc, yc, major, minor, theta = ellipse.tolist()
+    xc, yc = xc * across, yc * down
+    major, minor, theta = stretch_ellipse(major, minor, theta, across, down)
     if major < ROUND * minor:
         major = minor = (major * minor) ** 0.5
         theta = 0.0

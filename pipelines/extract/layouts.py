@@ -14,6 +14,7 @@ from pipelines.documents.problems import InvalidDocument
 from pipelines.documents.projection import z_of
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.base import LatentError
+from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.workspace.workspace import LAYOUTS
 
 LAYOUT_KINDS = ("description", "boxes", "blobs", "palette")
@@ -53,8 +54,10 @@ def with_ellipses(document: Document) -> Document:
     """Fit ellipses to the polygons of elements that have none.
 
     Args:
-        document: Of a square picture.
+        document: Of a picture of any shape; if it does not say, of a square one.
     """
+    image = document.image
+    ratio = 1.0 if image is None else image.width / image.height
     elements = document.elements or ()
     outlined = [e for e in elements if e.ellipse is None and e.mask and e.mask.polygons]
     drawn = [(element, _filled(element)) for element in outlined]
@@ -63,10 +66,8 @@ def with_ellipses(document: Document) -> Document:
         return document
     fitted = fit_ellipses(np.stack([mask for _, mask in wanted])).tolist()
     found = {
-        element.id: Ellipse(
-            x=x / SIDE, y=y / SIDE, major=major / SIDE, minor=minor / SIDE, angle=angle % 180
-        )
-        for (element, _), (x, y, major, minor, angle) in zip(wanted, fitted, strict=True)
+        element.id: _unstretched(ellipse, ratio)
+        for (element, _), ellipse in zip(wanted, fitted, strict=True)
     }
     return document.model_copy(
         update={
@@ -78,8 +79,15 @@ def with_ellipses(document: Document) -> Document:
     )
 
 
+def _unstretched(ellipse: Sequence[float], ratio: float) -> Ellipse:
+    """Return an ellipse of `_filled` in square pixels; `ratio` is width by height."""
+    x, y, major, minor, angle = ellipse
+    axes = stretch_ellipse(major / SIDE, minor / SIDE, angle, 1.0, 1.0 / ratio)
+    return Ellipse(x=x / SIDE, y=y / SIDE, major=axes[0], minor=axes[1], angle=axes[2])
+
+
 def _filled(element: Element) -> np.ndarray:
-    """Fill an element's polygons: bool (SIDE, SIDE)."""
+    """Fill an element's polygons in the picture stretched to a square: bool (SIDE, SIDE)."""
     canvas = Image.new("1", (SIDE, SIDE))
     pen = ImageDraw.Draw(canvas)
     for outline in element.mask.polygons or () if element.mask else ():

@@ -17,16 +17,19 @@ from pipelines.latents.text import GRID
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """One object's ellipse. Images are square, so both axes share one unit.
+    """One object's ellipse, in the image stretched to a square.
+
+    So position, extent and bounding box are fractions of the image, of whatever shape it is, and
+    both axes share one unit. In a square image the angle is the one that is seen.
 
     Attributes:
         label: Name of the object, any non-empty text.
         xc: Centre in grid units from the left edge.
         yc: Centre in grid units from the top edge.
-        r_major: Semi-major axis in grid units, 1 to 1000; 1000 is the image's width.
+        r_major: Semi-major axis in grid units, 1 to 1000; 1000 is the image's side.
         r_minor: Semi-minor axis, 1 to r_major.
         theta: Angle from the x axis to the major axis, whole degrees in [0, 180). The y axis points
-            down: the major axis has the direction (cos theta, sin theta) in pixels, and theta grows
+            down: the major axis has the direction (cos theta, sin theta), and theta grows
             clockwise.
     """
 

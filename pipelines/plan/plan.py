@@ -41,7 +41,9 @@ class Plan:
 
     def document(self, side: int | None = None) -> Document:
         """Convert it to a z document."""
-        document = document_of(z_from_text(self.z), self.caption, side)
+        document = document_of(
+            z_from_text(self.z), self.caption, None if side is None else (side, side)
+        )
         return document.model_copy(update={"key": f"plan-{self.index:04d}"})
 
 

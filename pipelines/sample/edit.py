@@ -49,7 +49,7 @@ class DrawnSample:
     def document(self) -> Document:
         """Its z as a document."""
         z = z_from_text(self.row["z"])
-        return document_of(z, self.row["caption"], self.pixels.shape[0])
+        return document_of(z, self.row["caption"], self.pixels.shape[:2])
 
     def colour_of(self, name: str) -> str:
         """Return the colour of an element in the picture, ``#RRGGBB``.

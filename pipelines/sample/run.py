@@ -327,6 +327,6 @@ def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundl
         "settings": asdict(settings) | {"z_kinds": bundle.z_kinds},
     }
     if item.z:
-        document = document_of(z_from_text(item.z), item.caption, item.pixels.shape[0])
+        document = document_of(z_from_text(item.z), item.caption, item.pixels.shape[:2])
         row["document"] = json.loads(document.to_json())
     return json.dumps(row, ensure_ascii=False) + "\n"

@@ -19,6 +19,7 @@ from pipelines.scenes.captions import caption_scene
 from pipelines.scenes.descriptions import describe_scene
 from pipelines.scenes.draw import Drawing, draw_scene, ellipse_truth
 from pipelines.scenes.factors import Scene, sample_scene
+from pipelines.workspace.settings import DRAWN_SIZE
 from pipelines.workspace.workspace import Workspace
 
 LICENCE = "CC0-1.0"
@@ -78,7 +79,7 @@ def write_scenes(
         n: Number of scenes.
         seed: None takes ``data.seed``.
         shard_size: Records in a shard; None takes ``data.shard_size``.
-        size: Side in pixels; None takes ``data.image_size``.
+        size: Side in pixels; None takes ``data.image_size``, or `DRAWN_SIZE`.
         hard: Draw up to six freely placed objects.
         overwrite: Replace data of another source or other options.
         workers: Local processes; 1 draws in this process. The shards do not depend on it.
@@ -89,7 +90,8 @@ def write_scenes(
     """
     settings = workspace.settings.data
     seed = settings.seed if seed is None else seed
-    shard_size, size = shard_size or settings.shard_size, size or settings.image_size
+    shard_size = shard_size or settings.shard_size
+    size = size or settings.image_size or DRAWN_SIZE
     options = {"seed": seed, "size": size, "hard": hard, "shard_size": shard_size}
     source = Source("scenes", VERSION, options)
     with Workers(workers, "data scenes") as pool:

@@ -56,4 +56,4 @@ def _blobs(found: Detections) -> Blobs:
     assert found.masks is not None
     ellipses = fit_ellipses(found.masks)
     pairs = zip(found.labels, ellipses, strict=True)
-    return Blobs(tuple(to_blob(label, ellipse, SIDE) for label, ellipse in pairs))
+    return Blobs(tuple(to_blob(label, ellipse, SIDE, SIDE) for label, ellipse in pairs))

@@ -21,21 +21,27 @@ ANY = -math.inf
 
 @dataclass(frozen=True)
 class Range:
-    """An interval of numbers: `low` to `high`, without `low` itself if `open` is set."""
+    """An interval of numbers: `low` to `high`, without `low` itself if `open` is set.
+
+    With `or_zero`, 0 is allowed too, outside of the interval.
+    """
 
     low: float = -math.inf
     high: float = math.inf
     open: bool = False
+    or_zero: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high and not (self.open and value == self.low)
+        inside = self.low <= value <= self.high and not (self.open and value == self.low)
+        return inside or (self.or_zero and value == 0)
 
     def __str__(self) -> str:
         """Describe the range so that it can follow "a number": ``from 0 to 1``."""
         bounded = math.isfinite(self.high)
         if self.open:
             return f"above {self.low:g}" + (f", at most {self.high:g}" if bounded else "")
-        return f"from {self.low:g} " + (f"to {self.high:g}" if bounded else "up")
+        range_ = f"from {self.low:g} " + (f"to {self.high:g}" if bounded else "up")
+        return f"{range_}, or 0" if self.or_zero else range_
 
 
 POSITIVE = Range(0, open=True)
@@ -67,6 +73,7 @@ def setting(
     low: float | None = None,
     above: float = 0.0,
     high: float = math.inf,
+    or_zero: bool = False,
     choices: tuple[str, ...] = (),
     alias: str = "",
     is_path: bool = False,
@@ -79,14 +86,18 @@ def setting(
         low: The smallest number allowed; without it, numbers must be larger than `above`.
         above: The bound that a number must exceed, unless `low` is given.
         high: The largest number allowed.
+        or_zero: Whether 0 is allowed below `low`.
         choices: The words allowed.
         alias: A second spelling of the flag.
         is_path: A flag's value is a path, relative to the current folder.
     """
-    within = Range(above, high, open=True) if low is None else Range(low, high)
+    within = Range(above, high, open=True) if low is None else Range(low, high, or_zero=or_zero)
     declared = Declared(help, within, choices, alias, is_path)
     return field(default=default, metadata={"declared": declared})
 
+
+DRAWN_SIZE = 64
+"""Side of scenes and emoji in pixels, where ``data.image_size`` is 0."""
 
 RETIRED = ("extract.disk_budget",)
 """Settings of older versions that do nothing now; a file that still has them is read."""
@@ -102,17 +113,26 @@ class DataSettings:
     """Images and captions."""
 
     image_size: int = setting(
-        64,
-        "Side of the stored images, in pixels; images are resized to it as `fit` says.",
+        0,
+        "Side of the stored images, in pixels, to which `fit` resizes them; 0: images keep their "
+        "size, and scenes and emoji are drawn with 64 pixels.",
         low=8,
         high=4096,
+        or_zero=True,
         alias="--size",
     )
     fit: str = setting(
-        "pad",
-        "Images that are not square: pad to a square, crop the centre, or keep the shape and only "
-        "reduce the long side.",
-        choices=("pad", "crop", "keep"),
+        "keep",
+        "Images that are not square: keep the shape (a size only reduces the long side), pad to a "
+        "square, or crop the centre.",
+        choices=("keep", "pad", "crop"),
+    )
+    max_pixels: int = setting(
+        2048 * 2048,
+        "Most pixels of a stored image, width times height, where `image_size` is 0; larger ones "
+        "are reduced.",
+        low=64,
+        high=64_000_000,
     )
     metadata: str = setting(
         "keep",

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.files import atomic_write
 from pipelines.core.fingerprint import fingerprint
+from pipelines.core.images import picture_size
 from pipelines.latents.base import Latent
 from pipelines.latents.registry import latent_class
 from pipelines.workspace.manifest import read_manifest
@@ -26,13 +28,21 @@ CACHE = ".cache"
 HELDOUT = "heldout"
 """Statistic of a data shard: rows of the held-out split, as `write_ranges` writes them."""
 
+SIZES = "sizes"
+"""Statistic of a data shard: widths and heights of the pictures, as `write_sizes` writes them."""
+
 ROWS = "rows"
 """Statistic of a latent shard: rows of the data shard that have a latent, as ranges."""
 
 
-def data_statistics(heldout: Iterable[int]) -> dict[str, Any]:
-    """Return the statistics of a data shard from its held-out rows, counted from 0."""
-    return {HELDOUT: write_ranges(heldout)}
+def data_statistics(heldout: Iterable[int], sizes: Iterable[tuple[int, int]]) -> dict[str, Any]:
+    """Return the statistics of a data shard.
+
+    Args:
+        heldout: Its held-out rows, counted from 0.
+        sizes: Width and height of the picture of each row, in pixels.
+    """
+    return {HELDOUT: write_ranges(heldout), SIZES: write_sizes(sizes)}
 
 
 def latent_statistics(kind: str, rows: Iterable[int], training: Iterable[Latent]) -> dict[str, Any]:
@@ -53,13 +63,18 @@ def read_data_statistics(workspace: Workspace, data_shard: Path) -> Mapping[str,
         KaleidoError: If the shard is damaged.
     """
     manifest = read_manifest(data_shard)
-    if manifest is not None and manifest.statistics:
+    if manifest is not None and {HELDOUT, SIZES} <= manifest.statistics.keys():
         return manifest.statistics
-    path = _cached(workspace, manifest.sha256 if manifest else "")
+    path = _cached(workspace, SIZES, manifest.sha256 if manifest else "")
     if (found := _read(path)) is not None:
         return found
-    rows = (row for row, record in enumerate(read_records(data_shard)) if record.heldout)
-    return _write(path, data_statistics(rows))
+    heldout: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    for row, record in enumerate(read_records(data_shard)):
+        if record.heldout:
+            heldout.append(row)
+        sizes.append(picture_size(record.image, record.key))
+    return _write(path, data_statistics(heldout, sizes))
 
 
 def read_latent_statistics(workspace: Workspace, data_shard: Path, kind: str) -> Mapping[str, Any]:
@@ -117,6 +132,26 @@ def read_ranges(text: str) -> list[int]:
         first, _, last = part.partition("-")
         numbers.extend(range(int(first), int(last or first) + 1))
     return numbers
+
+
+def write_sizes(sizes: Iterable[tuple[int, int]]) -> str:
+    """Write widths and heights, equal neighbours as one: ``64x64*500 96x64``."""
+    runs = ((size, len(list(group))) for size, group in groupby(sizes))
+    return " ".join(f"{w}x{h}" + (f"*{count}" if count > 1 else "") for (w, h), count in runs)
+
+
+def read_sizes(text: str) -> list[tuple[int, int]]:
+    """Read the output of `write_sizes`.
+
+    Raises:
+        ValueError: If the text is something else.
+    """
+    sizes: list[tuple[int, int]] = []
+    for part in text.split():
+        size, _, count = part.partition("*")
+        width, height = size.split("x")
+        sizes.extend([(int(width), int(height))] * int(count or 1))
+    return sizes
 
 
 def _cached(workspace: Workspace, *depends: Any) -> Path:

@@ -16,7 +16,14 @@ from PIL import Image, ImageCms
 from pipelines.core.colour_spaces import declared_profile
 from pipelines.core.errors import BadRecord
 from pipelines.core.image_parts import MAX_SCANS, split_image
-from pipelines.core.images import FORMATS, decode, decode_image, is_image
+from pipelines.core.images import (
+    FORMATS,
+    STORED,
+    decode,
+    decode_image,
+    is_image,
+    picture_size,
+)
 
 FUZZ = settings(max_examples=150, deadline=None)
 
@@ -179,12 +186,16 @@ def test_orientation_is_applied_in_every_format(kind, orientation):
     row, column = dark.get(orientation, (-1, 0))
     assert pixels[row, column].mean() < 60
     assert sum(pixels[r, c].mean() < 60 for r in (0, -1) for c in (0, -1)) == 1
-    assert decoded.verbatim == (orientation == 1 and kind in ("JPEG", "PNG", "WEBP"))
+    assert decoded.verbatim == (orientation == 1 and kind in STORED)
+    assert decoded.keepable == (kind in STORED)
+    if kind in STORED:
+        assert picture_size(encode(corner, kind, exif=exif(orientation))) == decoded.image.size
 
 
 def test_orientation_survives_beside_a_huge_chunk():
     extra = [chunk(b"tEXt", b"w\0" + b"x" * 3_000_000), chunk(b"eXIf", exif(6)[6:])]
     assert decode_image(with_chunks(*extra)).shape == (16, 20, 3)
+    assert picture_size(with_chunks(*extra)) == (20, 16)
 
 
 def test_orientation_as_imagemagick_writes_it():
@@ -244,7 +255,7 @@ def test_a_colour_is_the_same_in_every_profile(primaries, gamma, kind):
     image = Image.new("RGB", (8, 8), stored)
     decoded = decode(encode(image, kind, icc_profile=profile, **options))
     assert np.abs(np.asarray(decoded.image).astype(int) - COLOUR).max() <= 3
-    assert not decoded.verbatim
+    assert not decoded.verbatim and decoded.keepable == (kind in STORED)
     image.putalpha(255)
     pixels = decode_image(encode(image, kind, icc_profile=profile, **options))
     assert np.abs(pixels.astype(int) - COLOUR).max() <= 3
@@ -396,7 +407,7 @@ def test_animations_give_their_first_frame_and_are_not_verbatim():
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
         decoded = decode(data)
         assert decoded.image.getpixel((0, 0))[0] < 20
-        assert not decoded.verbatim
+        assert not (decoded.verbatim or decoded.keepable)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
@@ -414,4 +425,4 @@ def test_alpha_is_composited_over_white(mode):
     pixels = np.asarray(decoded.image)
     assert (pixels[0, 0] < 10).all()
     assert (pixels[3, 3] == 255).all()
-    assert not decoded.verbatim
+    assert not (decoded.verbatim or decoded.keepable)

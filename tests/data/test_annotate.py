@@ -105,7 +105,11 @@ def test_layouts_that_are_right_are_not_replaced_by_none(pictures, workspace, tm
     assert (workspace.root / "layouts" / "000000.tar").read_bytes() == before
 
 
-def test_polygons_give_blobs_and_palettes_come_along(pictures, workspace, tmp_path):
+@pytest.mark.parametrize(
+    ("fit", "blob"), [("pad", (100, 500, 56, 56)), ("keep", (100, 500, 113, 56))]
+)
+def test_polygons_give_blobs_and_palettes_come_along(pictures, workspace, tmp_path, fit, blob):
+    workspace = replace(workspace, settings=override(workspace.settings, {"data.fit": fit}))
     write_folder(workspace, pictures)
     document = {
         "format": "kaleido.z",
@@ -123,9 +127,9 @@ def test_polygons_give_blobs_and_palettes_come_along(pictures, workspace, tmp_pa
     (tmp_path / "z.z.jsonl").write_text(json.dumps(document) + "\n")
     annotate(workspace, [tmp_path / "z.z.jsonl"], "kaleido.z")
     extract(with_source(workspace), ["blobs", "palette", "boxes"])
-    (blob,) = next(b for b in latents(workspace, "blobs") if b is not None).items
-    assert (blob.xc, blob.yc) == (pytest.approx(100, abs=6), pytest.approx(500, abs=6))
-    assert blob.r_major == pytest.approx(56, abs=6)
+    (found,) = next(b for b in latents(workspace, "blobs") if b is not None).items
+    assert (found.xc, found.yc, found.r_major, found.r_minor) == pytest.approx(blob, abs=6)
+    assert fit == "pad" or found.theta == pytest.approx(90, abs=3)
     assert next(p for p in latents(workspace, "palette") if p is not None).items[0].weight == 980
     assert not any(latents(workspace, "boxes")), "an outline without a box is no box"
 

@@ -23,6 +23,7 @@ from pipelines.data.emoji.packages import Package, fetch
 from pipelines.data.emoji.write import rasterise, write_emoji
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.settings import DRAWN_SIZE
 from pipelines.workspace.shards import read_records
 
 pytest.importorskip("resvg_py")
@@ -87,7 +88,7 @@ def test_a_concept_that_three_styles_drew_gives_a_record_for_each(workspace, reg
         *(f"1f7e5-{name}" for name in ("ann", "bob", "eve")),
         *(f"2600-{name}" for name in ("ann", "bob", "eve", "tom")),
     ]
-    side = workspace.settings.data.image_size
+    side = DRAWN_SIZE
     assert records[0].pixels.shape == (side, side, 3)
     assert (records[0].pixels == (255, 0, 0)).all()
     assert (records[3].pixels[0, 0] == 255).all()  # white beside the disc

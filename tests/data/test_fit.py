@@ -7,14 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.core.errors import KaleidoError
 from pipelines.data.check import check_data
-from pipelines.data.fit import FitCounts, border_colour, fit_image, fits
+from pipelines.data.fit import FitCounts, border_colour, fit_image, fits, target_size
 from pipelines.data.folder import write_folder
 from pipelines.workspace.config import override
+from pipelines.workspace.manifest import encode_manifest, read_manifest
+from pipelines.workspace.settings import DataSettings
 from pipelines.workspace.shards import read_records
+from pipelines.workspace.statistics import read_data_statistics, read_sizes
 
 
 def wide() -> Image.Image:
@@ -75,9 +80,9 @@ def test_the_share_is_that_of_the_pixels_themselves():
     cropped = [1 - 20**2 / (60 * 20), 1 - 30**2 / (30 * 40)]
     assert padded == pytest.approx(cropped)
     assert counts.share == pytest.approx(sum(padded) / 2)
-    assert "2 of 3 pictures were padded" in counts.describe("pad", 64)
-    assert "46% of their area was cut away" in counts.describe("crop", 64)
-    assert FitCounts(5).describe("pad", 64) == ""
+    assert "2 of 3 pictures were padded" in counts.describe("pad", 64)[0]
+    assert "46% of their area was cut away" in counts.describe("crop", 64)[0]
+    assert FitCounts(5).describe("pad", 64) == []
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ def test_pictures_that_differ_outside_of_the_centre_stay_different(workspace, tm
         image.paste((0, 0, 0), (5, 50 if index else 2, 15, 58 if index else 10))
         image.save(root / f"{name}.png")
         (root / f"{name}.txt").write_text(f"a {name} clef")
-    write_folder(workspace, root)
+    write_folder(with_settings(workspace, fit="pad"), root)
     assert check_data(workspace).copies == []
     write_folder(with_settings(workspace, fit="crop"), root, overwrite=True)
     assert len(check_data(workspace).copies) == 1  # which is why it is not the default
@@ -154,10 +159,65 @@ def test_pictures_that_fit_are_stored_byte_for_byte(workspace, tmp_path, form):
     write_folder(with_settings(workspace, image_size=96), root)
     records = records_of(workspace)
     assert records["plain"].image == files["plain"]
-    assert records["turned"].image.startswith(b"\x89PNG")
+    assert records["turned"].image == files["turned"]  # turned whenever it is read
     with Image.open(io.BytesIO(files["turned"])) as image:
         upright = np.asarray(image.convert("RGB").transpose(Image.Transpose.ROTATE_270))
     assert (records["turned"].pixels == upright).all()
+
+
+def photographs(folder, sizes):
+    """Write a JPEG and its caption for each width and height."""
+    folder.mkdir()
+    for number, (width, height) in enumerate(sizes):
+        data = jpeg(number, side=max(width, height))
+        Image.open(io.BytesIO(data)).resize((width, height)).save(folder / f"{number}.jpg")
+        (folder / f"{number}.txt").write_text(f"photograph {number}")
+    return folder
+
+
+def test_pictures_keep_size_and_bytes_by_default(workspace, tmp_path, invoke):
+    """With a limit, larger ones are reduced, and the run says how many."""
+    root = photographs(tmp_path / "photographs", [(96, 64), (50, 120), (300, 200)])
+    command = ("data", "folder", str(root), "--workspace", str(workspace.root))
+    assert "reduced" not in invoke(*command).err
+    records = records_of(workspace)
+    assert {key: r.image for key, r in records.items()} == {
+        path.stem: path.read_bytes() for path in root.glob("*.jpg")
+    }
+    said = invoke(*command, "--max-pixels", "6144", "--overwrite").err
+    assert "1 of 3 pictures were reduced to 6,144 pixels" in said
+    records = records_of(workspace)
+    assert records["0"].image == (root / "0.jpg").read_bytes()
+    assert records["2"].pixels.shape == (64, 96, 3) and records["2"].image[:3] == b"\xff\xd8\xff"
+    (shard,) = workspace.data_shards()
+    assert read_sizes(read_data_statistics(workspace, shard)["sizes"]) == [
+        (96, 64),
+        (50, 120),
+        (96, 64),
+    ]
+
+
+def test_sizes_of_shards_of_older_versions_are_read_from_the_pictures(workspace, tmp_path):
+    write_folder(workspace, photographs(tmp_path / "photographs", [(96, 64), (96, 64), (50, 120)]))
+    (shard,) = workspace.data_shards()
+    found = read_data_statistics(workspace, shard)
+    assert found["sizes"] == "96x64*2 50x120"
+    manifest = read_manifest(shard)
+    old = replace(manifest, statistics={"heldout": manifest.statistics["heldout"]})
+    shard.with_suffix(".json").write_bytes(encode_manifest(old))
+    assert read_data_statistics(workspace, shard) == found
+
+
+@pytest.mark.parametrize("fit", ["keep", "pad", "crop"])
+@given(st.tuples(st.integers(1, 400), st.integers(1, 400)), st.integers(64, 40_000))
+def test_no_picture_has_many_more_pixels_than_the_limit(fit, shape, most):
+    settings = DataSettings(fit=fit, max_pixels=most)
+    size = target_size(shape, settings)
+    image = fit_image(Image.new("RGB", shape), size, fit)
+    assert image.width * image.height <= most + max(image.size)
+    if shape[0] * shape[1] <= most and fit == "keep":
+        assert image.size == shape
+    assert fits(image.size, target_size(image.size, settings), fit) or fit == "keep"
 
 
 def test_jpegs_of_the_right_size_take_no_more_room(workspace, tmp_path):

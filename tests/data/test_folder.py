@@ -45,7 +45,7 @@ def test_text_files_give_captions_of_one_line(workspace, folder):
     assert (summary.ok, summary.filtered, summary.failed) == (4, 0, 0)
     assert records["apple"].caption == "a apple of one's own"
     assert records["apple"].meta["file"] == "apple.png"
-    assert {record.pixels.shape for record in records.values()} == {(64, 64, 3)}
+    assert {record.pixels.shape for record in records.values()} == {(10, 20, 3)}
 
 
 def test_pixels_are_those_of_the_image(workspace, folder):
@@ -267,7 +267,9 @@ def test_the_workspace_itself_is_refused(workspace):
 
 
 def test_settings_decide_size_and_length(workspace, folder):
-    settings = override(workspace.settings, {"data.image_size": 32, "data.max_caption": 22})
+    settings = override(
+        workspace.settings, {"data.image_size": 32, "data.fit": "pad", "data.max_caption": 22}
+    )
     small = Workspace(workspace.root, settings)
     failures = write_folder(small, folder).failures
     assert [reason for _, reason in failures] == [

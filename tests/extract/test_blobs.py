@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from pipelines.core.images import encode_png
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Ok
+from pipelines.core.stage import Ok
 from pipelines.embedded.paths import embedded_path
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.detection import Detector
 from pipelines.extract.detectors.find import find_detector
 from pipelines.extract.ellipse import draw_ellipses, fit_ellipses
 from pipelines.extract.objects import ObjectsStage
-from pipelines.latents.blobs import Blob
+from pipelines.latents.blobs import Blob, Blobs
 from pipelines.scenes.generate import make_records, mask_from_runs
 
 
@@ -65,14 +66,36 @@ def overlaps(ellipses: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (drawn & mask).sum((1, 2)) / (drawn | mask).sum((1, 2))
 
 
-def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
-    pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
-    wide = Record("wide", encode_png(pixels), "noise")
-    square = next(make_records(1, seed=3))
+def test_pictures_of_different_shapes_in_one_batch_are_seen_as_alone(untrained):
+    rng = np.random.default_rng(0)
+    shapes = [(32, 64, 3), (64, 64, 3), (90, 40, 3)]
+    pictures = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in shapes]
+    records = [Record(f"r{n}", encode_png(pixels), "noise") for n, pixels in enumerate(pictures)]
     stage = ready(untrained, 0.0)
-    failed, ok = stage.compute([wide, square], ["blobs"])["blobs"]
-    assert failed == Failed("blobs need a square image; this one has 64 x 32 pixels")
-    assert stage.compute([square], ["blobs"]) == {"blobs": [ok]}
+    for kind in ("blobs", "boxes"):
+        together = stage.compute(records, [kind])[kind]
+        assert all(isinstance(outcome, Ok) for outcome in together)
+        alone = [stage.compute([record], [kind])[kind][0] for record in records]
+        assert together == alone
+
+
+@pytest.mark.parametrize("shape", [(60, 60), (40, 100), (120, 50)])
+def test_a_blob_is_a_fraction_of_the_picture_whatever_its_shape(shape):
+    """Drawn back over a picture of the shape, it covers the mask that it was fitted to."""
+    height, width = shape
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    u, v = (x - 0.45 * width) / 12, (y - 0.5 * height) / 7
+    mask = (u + 0.5 * v) ** 2 + v**2 <= 1
+    blob = to_blob("x", fit_ellipses(mask[None])[0], height, width)
+    canvas = Image.new("1", (width, height))
+    corners = blob.outline() * [width / 1000, height / 1000]
+    ImageDraw.Draw(canvas).polygon([tuple(p) for p in corners], fill=1)
+    filled = np.asarray(canvas)
+    assert (filled & mask).sum() / (filled | mask).sum() > 0.85
+    numbers = (blob.xc, blob.yc, blob.r_major, blob.r_minor, blob.theta)
+    columns, rows = np.flatnonzero(mask.any(0)) / width, np.flatnonzero(mask.any(1)) / height
+    edges = (columns[0], rows[0], columns[-1], rows[-1])
+    assert Blobs.rect(numbers) == pytest.approx(edges, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +108,4 @@ def test_a_picture_that_is_not_square_fails_with_a_reason(untrained):
     ],
 )
 def test_ellipses_on_the_grid(ellipse, blob):
-    assert to_blob("x", np.array(ellipse), 64) == blob
+    assert to_blob("x", np.array(ellipse), 64, 64) == blob

@@ -12,7 +12,7 @@ from pipelines.latents.boxes import Box, Boxes
 from recipes.measure_edits import MARGIN, Edit, change_outside, confirms
 
 OLD, NEW, OTHER = (100, 100, 300, 300), (600, 100, 800, 300), (100, 600, 300, 800)
-DOCUMENT = document_of({"boxes": Boxes((Box("star", *OLD), Box("star", *OTHER)))}, side=100)
+DOCUMENT = document_of({"boxes": Boxes((Box("star", *OLD), Box("star", *OTHER)))}, shape=(100, 100))
 STAR = DOCUMENT.elements[0]
 MOVED = Edit("move", 0, STAR, move(DOCUMENT, "e0", 500, 0))
 REMOVED = Edit("remove", 0, STAR, remove(DOCUMENT, "e0"))

@@ -93,7 +93,7 @@ def test_mistakes_are_named_with_their_file(tmp_path, text, message):
 
 
 OUT_OF_RANGE = [
-    ("data.image_size", 7, "a whole number from 8 to 4096"),
+    ("data.image_size", 7, "a whole number from 8 to 4096, or 0"),
     ("data.shard_size", 0, "a whole number above 0"),
     ("extract.workers", 0, "a whole number above 0"),
     ("extract.boxes_confidence", 1.5, "a number from 0 to 1"),

@@ -19,7 +19,7 @@ from pipelines.data.emoji.captions import caption_concept
 from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, Style, read_drawings
 from pipelines.data.emoji.packages import Package
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
-from pipelines.workspace.settings import DataSettings
+from pipelines.workspace.settings import DRAWN_SIZE, DataSettings
 from pipelines.workspace.workspace import Workspace
 
 VERSION = 1
@@ -38,7 +38,7 @@ def write_emoji(
     known: Sequence[Style] = STYLES,
     labels: Package = LABELS,
 ) -> DataSummary:
-    """Fill ``data/`` with emoji, rasterised on white at ``data.image_size``.
+    """Fill ``data/`` with emoji, rasterised on white at ``data.image_size`` (0: `DRAWN_SIZE`).
 
     Packages are downloaded once, to ``downloads/``.
 
@@ -66,7 +66,7 @@ def write_emoji(
         "styles": [style.name for style in chosen],
         "split": split,
         "seed": settings.seed,
-        "image_size": settings.image_size,
+        "image_size": settings.image_size or DRAWN_SIZE,
         "packages": [str(package) for package in (labels, *(s.package for s in chosen))],
     }
     plans = (
@@ -103,7 +103,7 @@ def _record(drawing: Drawing, split: str, settings: DataSettings) -> Record:
         "concept": concept.label,
         "style": drawing.style,
     }
-    pixels = rasterise(drawing.svg, settings.image_size, drawing.key)
+    pixels = rasterise(drawing.svg, settings.image_size or DRAWN_SIZE, drawing.key)
     caption = caption_concept(concept, generator(settings.seed, "emoji caption", drawing.key))
     return Record(drawing.key, encode_png(pixels), caption, meta)
 

@@ -11,7 +11,7 @@ from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.sequence import z_to_text
 
 Z = {"boxes": Boxes((Box("star", 100, 100, 300, 300),))}
-DOCUMENT = json.loads(document_of(Z, "a star", 64).to_json())
+DOCUMENT = json.loads(document_of(Z, "a star", (64, 64)).to_json())
 ROW = {"file": "0000-0001.png", "caption": "a star", "z": z_to_text(Z), "index": 1}
 
 
