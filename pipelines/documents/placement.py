@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.documents.document import Box, Document, Element, Ellipse, Image, Lost, Mask, Origin
-
-VISIBLE = 0.25
-"""Minimum share of the box that must remain after a crop; other elements are dropped."""
+from pipelines.latents.regions import VISIBLE
 
 
 @dataclass(frozen=True)

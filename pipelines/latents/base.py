@@ -102,6 +102,19 @@ class Latent(ABC):
         """Return the colour that each token of a part refers to, or `NO_COLOUR`."""
         return [NO_COLOUR] * len(symbols)
 
+    def crop(self, region: Rect) -> Self | None:
+        """Return the latent of a part of the picture, or None if nothing of it remains.
+
+        Kinds that refer to places override this; by default a latent is of every part.
+
+        Args:
+            region: The part, in units of the picture's sides.
+
+        Raises:
+            LatentError: If the kind cannot be cropped.
+        """
+        return self
+
     @abstractmethod
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw z over an image, uint8 (height, width, 3), and return a new array."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.latents.base import Rect
+from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.latents.grammar.items import Numbers
 from pipelines.latents.items import LabelledList
 from pipelines.latents.overlays import draw_outlines
+from pipelines.latents.regions import VISIBLE, move_rect, visible_share
 from pipelines.latents.text import GRID
 
 
@@ -79,6 +81,32 @@ class Blobs(LabelledList[Blob]):
         half_x = math.hypot(major * math.cos(turn), minor * math.sin(turn))
         half_y = math.hypot(major * math.sin(turn), minor * math.cos(turn))
         return xc - half_x, yc - half_y, xc + half_x, yc + half_y
+
+    has_places = True
+
+    @classmethod
+    def crop_item(cls, item: Blob, region: Rect) -> Blob | None:
+        """Move an ellipse.
+
+        It is dropped where less than `VISIBLE` of its bounding box remains, or its centre is
+        outside: an ellipse cannot be clipped.
+        """
+        across, down = 1.0 / (region[2] - region[0]), 1.0 / (region[3] - region[1])
+        numbers = (item.xc, item.yc, item.r_major, item.r_minor, item.theta)
+        xc, yc = (item.xc / GRID - region[0]) * across, (item.yc / GRID - region[1]) * down
+        whole = move_rect(cls.rect(numbers), region)
+        if visible_share(whole) < VISIBLE or not (0.0 <= xc <= 1.0 and 0.0 <= yc <= 1.0):
+            return None
+        major, minor, theta = stretch_ellipse(item.r_major, item.r_minor, item.theta, across, down)
+        r_major = min(max(round(major), 1), GRID)
+        return Blob(
+            item.label,
+            round(xc * GRID),
+            round(yc * GRID),
+            r_major,
+            min(max(round(minor), 1), r_major),
+            round(theta) % 180,
+        )
 
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw labelled outlines over an image, uint8 (height, width, 3); return a new array."""

@@ -11,6 +11,7 @@ from pipelines.latents.base import Rect
 from pipelines.latents.grammar.items import Numbers
 from pipelines.latents.items import LabelledList
 from pipelines.latents.overlays import draw_outlines
+from pipelines.latents.regions import VISIBLE, move_rect, visible_share
 from pipelines.latents.text import GRID
 
 
@@ -56,6 +57,18 @@ class Boxes(LabelledList[Box]):
         """Return the box itself."""
         x1, y1, x2, y2 = (value / GRID for value in numbers)
         return x1, y1, x2, y2
+
+    has_places = True
+
+    @classmethod
+    def crop_item(cls, item: Box, region: Rect) -> Box | None:
+        """Clip a box; one of which less than `VISIBLE` remains is dropped."""
+        whole = move_rect(cls.rect((item.x1, item.y1, item.x2, item.y2)), region)
+        if visible_share(whole) < VISIBLE:
+            return None
+        left, top, right, bottom = (round(min(max(edge, 0.0), 1.0) * GRID) for edge in whole)
+        left, top = min(left, GRID - 1), min(top, GRID - 1)
+        return Box(item.label, left, top, max(right, left + 1), max(bottom, top + 1))
 
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw labelled outlines over an image, uint8 (height, width, 3); return a new array."""

@@ -100,6 +100,28 @@ class ItemList(Latent, Generic[ItemT]):
         """Return the colour of an item; `NO_COLOUR` for kinds without one, such as boxes."""
         return NO_COLOUR
 
+    has_places: ClassVar[bool] = False
+    """Whether `crop_item` moves and drops items."""
+
+    @classmethod
+    def crop_item(cls, item: ItemT, region: Rect) -> ItemT | None:
+        """Return an item as it is in a part of the picture, or None if too little of it remains."""
+        return item
+
+    def visible(self, region: Rect) -> list[int]:
+        """Return the numbers of the items that remain in a part of the picture."""
+        return [n for n, item in enumerate(self.items) if self.crop_item(item, region) is not None]
+
+    def only(self, numbers: Sequence[int]) -> Self | None:
+        """Return a list of some of the items, by their numbers; None if there are none."""
+        return type(self)(tuple(self.items[number] for number in numbers)) if numbers else None
+
+    def crop(self, region: Rect) -> Self | None:
+        """Return the items that remain in a part of the picture, see `Latent.crop`."""
+        moved = [self.crop_item(item, region) for item in self.items]
+        kept = tuple(item for item in moved if item is not None)
+        return type(self)(kept) if kept else None
+
     @classmethod
     def token_rects(cls, symbols: Sequence[Symbol]) -> list[Rect | None]:
         """Return the region of each token's item, for labels and numbers alike."""

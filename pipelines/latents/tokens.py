@@ -64,6 +64,14 @@ class Tokens(Latent):
         """Grid and codebook, which training records and checks."""
         return Shape(self.height, self.width, self.codebook)
 
+    def crop(self, region: Rect) -> Self | None:
+        """Refuse: ids depend on pixels beyond their cell, and cells do not move by fractions."""
+        raise LatentError(
+            self.kind,
+            "visual tokens cannot be cropped with their picture.",
+            'Write the data with data.fit = "crop" or "pad", or leave tokens out of z.',
+        )
+
     def validate(self) -> None:
         """Raise LatentError unless the shape is in range and every cell has a valid id."""
         self.shape.check()

@@ -70,7 +70,7 @@ def test_scenes_then_status(inside, invoke):
         "filtered": 0,
         "failed": 0,
         "failures": [],
-        "fit": {"pictures": 0, "reshaped": 0, "share": 0.0},
+        "fit": {"pictures": 0, "reshaped": 0, "share": 0.0, "reduced": 0},
     }
     assert "scenes: 6/6 records" in err
     out, _ = invoke("status", "--json")
@@ -120,7 +120,11 @@ def test_options_are_parsed_strictly(inside, arguments, invoke):
 @pytest.mark.parametrize(
     ("arguments", "setting", "allowed"),
     [
-        (("data", "scenes", "--size", "4"), "data.image_size", "a whole number from 8 to 4096"),
+        (
+            ("data", "scenes", "--size", "4"),
+            "data.image_size",
+            "a whole number from 8 to 4096, or 0",
+        ),
         (("data", "scenes", "--shard-size", "0"), "data.shard_size", "a whole number above 0"),
         (("data", "folder", ".", "--shard-size", "0"), "data.shard_size", "a whole number above 0"),
         (("train", "prior", "--steps", "0"), "prior.steps", "a whole number above 0"),
