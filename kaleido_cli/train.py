@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
 from pipelines.core.errors import KaleidoError
 from pipelines.models.metadata import read_metadata
 from pipelines.models.registry import own_models
+from pipelines.train.launch import asked_by_launcher, is_first_rank, is_launched, launch
 from pipelines.workspace.inputs import require_data, require_extracted
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ YesOption = Annotated[
 
 
 @app.command(
-    cls=settings_of("tokenizer.*", "compute.*"),
+    cls=settings_of("tokenizer.*", "train.*", "compute.*"),
     epilog="Example: kaleido train tokenizer --steps 2000 --batch-size 64",
 )
 def tokenizer(
@@ -61,16 +63,16 @@ def tokenizer(
         from pipelines.train.footprint import tokenizer_footprint
 
         return _show_footprint(tokenizer_footprint(opened), as_json)
-    _confirm(opened, "tokenizer", restart, yes)
+    _begin(opened, "tokenizer", restart, yes)
     from pipelines.train.tokenizer import train_tokenizer
 
     summary = train_tokenizer(opened, restart=restart, progress=console.ConsoleProgress())
-    console.show(summary, as_json, _render_tokenizer)
-    show_next_step(opened, as_json)
+    _finish(opened, summary, as_json, _render_tokenizer)
 
 
 @app.command(
-    cls=settings_of("prior.*", "compute.*"), epilog="Example: kaleido train prior --steps 2000"
+    cls=settings_of("prior.*", "train.*", "compute.*"),
+    epilog="Example: kaleido train prior --steps 2000",
 )
 def prior(
     context: typer.Context,
@@ -87,16 +89,15 @@ def prior(
         from pipelines.train.footprint import prior_footprint
 
         return _show_footprint(prior_footprint(opened), as_json)
-    _confirm(opened, "prior", restart, yes)
+    _begin(opened, "prior", restart, yes)
     from pipelines.train.prior import train_prior
 
     summary = train_prior(opened, restart=restart, progress=console.ConsoleProgress())
-    console.show(summary, as_json, lambda result: _render("prior", result))
-    show_next_step(opened, as_json)
+    _finish(opened, summary, as_json, lambda result: _render("prior", result))
 
 
 @app.command(
-    cls=settings_of("diffusion.*", "compute.*"),
+    cls=settings_of("diffusion.*", "train.*", "compute.*"),
     epilog="Example: kaleido train diffusion --steps 2000 --batch-size 16",
 )
 def diffusion(
@@ -119,7 +120,7 @@ def diffusion(
         from pipelines.train.footprint import diffusion_footprint
 
         return _show_footprint(diffusion_footprint(opened, baseline), as_json)
-    _confirm(opened, name, restart, yes)
+    _begin(opened, name, restart, yes)
     from pipelines.train.diffusion import train_diffusion
 
     summary = train_diffusion(
@@ -128,8 +129,28 @@ def diffusion(
         restart=restart,
         progress=console.ConsoleProgress(),
     )
-    console.show(summary, as_json, lambda result: _render(name, result))
-    show_next_step(opened, as_json)
+    _finish(opened, summary, as_json, lambda result: _render(name, result))
+
+
+def _begin(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
+    """Ask what is to be asked, and start the processes if there are to be several.
+
+    Raises:
+        Exit: With the status of the processes, which have trained.
+    """
+    if not asked_by_launcher():
+        _confirm(workspace, name, restart, yes)
+    if workspace.settings.train.processes > 1 and not is_launched():
+        raise typer.Exit(launch(sys.argv[1:], workspace.settings.train.processes))
+
+
+def _finish(
+    workspace: Workspace, summary: Any, as_json: bool, render: Callable[[Any], None]
+) -> None:
+    """Show what a training did, and what comes next."""
+    if is_first_rank():
+        console.show(summary, as_json, render)
+        show_next_step(workspace, as_json)
 
 
 def _confirm(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:

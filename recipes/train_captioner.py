@@ -26,6 +26,7 @@ from pipelines.scenes.draw import draw_scene
 from pipelines.scenes.factors import Scene, sample_scene
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
 from pipelines.train.task import Task
 from recipes.card import write_card
@@ -69,7 +70,7 @@ class CaptionerTask(Task):
         pixels, texts = zip(*examples, strict=True)
         return Batch(to_tensor(np.stack(pixels)), self.captioner.tokenize(texts))
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Compute the cross-entropy of the descriptions."""
         return self.captioner.loss(batch.images, batch.ids)
 

@@ -33,6 +33,7 @@ from pipelines.extract.detectors.yolo import (
 from pipelines.scenes.factors import SHAPES
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
 from pipelines.train.task import Task
 from recipes.card import write_card
@@ -67,7 +68,7 @@ class DetectorTask(Task):
         """Return the progress of the training, from 0 to 1, and the result of `make_batch`."""
         return start / self._images, make_batch(self._seed, start, count)
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Sum ultralytics' losses of boxes, classes and masks over both heads."""
         done, examples = batch
         criterion = self._criterion

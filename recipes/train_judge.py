@@ -20,6 +20,7 @@ from pipelines.scenes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from pipelines.scenes.judge import JudgeConfig, JudgeNetwork, save_judge
 from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
 from pipelines.train.task import Task
 from recipes.card import write_card
@@ -54,7 +55,7 @@ class JudgeTask(Task):
         rng = generator(self._seed, "judge-spoil", start)
         return spoil(to_square_tensor(np.stack(pixels), SIZE), rng), targets(truths)
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """See `loss_of`."""
         x, target = batch
         return loss_of(self.model(x), target)

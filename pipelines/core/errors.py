@@ -26,9 +26,9 @@ ERROR_CODES = {
     "diverged": "Training met a loss or gradient that is not a number.",
     "not-installed": "A package is needed that only an extra installs.",
     "plugin": "A plug-in does not keep to its contract.",
-    "many-processes": "The command does not support more than one process yet.",
     "server": "A server of language models cannot be used: it refuses or does not answer.",
     "budget": "The limit on requests or cost is reached; the answers so far are kept.",
+    "many-processes": "A launcher asks for a way of training that is not supported.",
     "network": "Something asked for the network where none is used.",
 }
 """Every code that an error may carry, with its meaning; docs/reference/errors.md lists them."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import check_replaceable
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.latents.sequence import order_kinds, z_to_text
@@ -26,11 +25,11 @@ from pipelines.models.pixels import reduced_pixels, to_tensor
 from pipelines.models.prior import Prior
 from pipelines.models.word_loss import WordTarget, word_loss, word_target
 from pipelines.models.z_tokens import ZTokens
-from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.loop import TrainSummary, train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.prior import z_text
-from pipelines.train.processes import require_one_process
+from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from pipelines.workspace.settings import DiffusionSettings
@@ -59,7 +58,7 @@ class Batch(NamedTuple):
 
 
 class DiffusionTask(Task):
-    """The denoiser's task for the training loop.
+    """The denoiser's task for the training loop: the loss of drawing, and that of words.
 
     Args:
         model: Conditioner and denoiser; without kinds of z, a baseline p(x|c).
@@ -70,6 +69,8 @@ class DiffusionTask(Task):
         naming_weight: Weight of the word loss, see `pipelines.models.word_loss`.
         seed: The run's seed.
     """
+
+    terms = 2
 
     def __init__(
         self,
@@ -112,7 +113,13 @@ class DiffusionTask(Task):
         captions = self._prior.tokenize([record.caption for record in records])
         return Batch(to_tensor(pixels), *captions, z, known)
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+    def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
+        """Return the number of records, and of those whose z names something: see `word_loss`."""
+        if batch.known is None:
+            return (float(count), 0.0)
+        return (float(count), float(batch.known.names.any(-1).sum()))
+
+    def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Compute the velocity loss of the prediction x̂, plus the word loss of the patches.
 
         With x_σ = (1 − σ) x + σ ε, the velocity is ε − x = (x_σ − x) / σ, so its error is the error
@@ -122,28 +129,25 @@ class DiffusionTask(Task):
         1 / (σ (1 − σ)); a weight that equalises this, as learned by EDM2 (arXiv 2312.02696, eq.
         16), left too little weight for levels above 0.7, which decide the shapes.
         """
-        images, device = batch.images, batch.images.device
+        images = batch.images
         with torch.no_grad():
             caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
             z = None if batch.z is None else self._prior.z_states(caption, batch.z)
-        drop = torch.rand(len(images), generator=rng, device=device) < self._drop
+        drop = noise.uniform() < self._drop
         prepared = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
-        # Stratified levels, one from each of n equal parts of the range, reduce the variance.
-        part = torch.arange(len(images), device=device)
-        offset = torch.rand(len(images), generator=rng, device=device)
-        sigma = self.model.shift((part + offset) / len(images))
-        noise = torch.randn(images.shape, generator=rng, device=device)
+        sigma = self.model.shift(noise.levels(self._draws).flatten())
+        drawn = noise.normal(self._draws, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
         level = sigma[:, None, None, None]
-        noisy = (1.0 - level) * images + level * noise
+        noisy = (1.0 - level) * images + level * drawn
         clean, predicted = self.model.predict_with_words(noisy, sigma, prepared)
         weight = (1.0 - level).sqrt() / level.clamp(min=MIN_SIGMA)
         drawing = (weight * (clean - images).square()).mean()
         if batch.known is None:
-            return drawing
+            return torch.stack([drawing, torch.zeros_like(drawing)])
         target = self._word_target(batch.known).repeat(self._draws)
         words = word_loss(predicted, target, self._words(target.words).detach())
-        return drawing + self._naming_weight * words
+        return torch.stack([drawing, self._naming_weight * words])
 
     def _word_target(self, z: ZTokens) -> WordTarget:
         nothing = self._prior.model.config.eos_token_id
@@ -172,14 +176,11 @@ def train_diffusion(
     settings = workspace.settings.diffusion
     settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
     name = "baseline" if baseline else "diffusion"
-    require_one_process(name)
     prior = Prior.load(workspace.models("prior"))
     kinds = () if baseline else _known_kinds(settings.z_kinds, prior)
     checkpoint = workspace.logs / name / "checkpoint"
-    with workspace.lock(f"models/{name}"):
-        check_replaceable(workspace.models(name))
-        if restart:
-            drop_checkpoint(checkpoint)
+    with writing(workspace, name, [checkpoint], restart) as ranks:
+        progress = ranks.listener(progress)
         # The baseline trains on the records with z, in the same order.
         stream = RecordStream(workspace, settings.z_kinds, settings.seed)
         _check_codebook(prior, stream)
@@ -199,9 +200,11 @@ def train_diffusion(
             del kept["noise_shift"]  # absent from checkpoints of versions without this setting
         if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = weights_id(Path(settings.pretrained))
-        summary = train(task, TrainOptions.of(settings), checkpoint, kept, name, progress)
+        options = TrainOptions.of(settings, workspace.settings.train)
+        summary = train(task, options, checkpoint, kept, name, progress)
         model.images_seen += summary.images_seen
-        model.save(workspace.models(name))
+        if ranks.first:
+            model.save(workspace.models(name))
     return summary
 
 

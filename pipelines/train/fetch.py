@@ -1,11 +1,11 @@
-"""Prepare the batches of the next steps in worker processes while a GPU computes."""
+"""Prepare the next batches in worker processes while a GPU computes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -24,23 +24,23 @@ AHEAD = 2
 """Batches that each worker prepares ahead."""
 
 
-class _Steps(Dataset[BatchT | KaleidoError]):
-    """The batches of a task by step; a user error is returned like a batch."""
+class _Batches(Dataset[BatchT | KaleidoError]):
+    """The batches of a task by position; a user error is returned like a batch."""
 
-    def __init__(self, batch: Callable[[int, int], BatchT], size: int) -> None:
-        self._batch, self._size = batch, size
+    def __init__(self, batch: Callable[[int, int], BatchT]) -> None:
+        self._batch = batch
 
-    def __getitem__(self, step: int) -> BatchT | KaleidoError:
+    def __getitem__(self, positions: range) -> BatchT | KaleidoError:
         try:
-            return self._batch(step * self._size, self._size)
+            return self._batch(positions.start, len(positions))
         except KaleidoError as error:  # DataLoader cannot reconstruct its type from one message
             return error
 
 
 def fetch(
-    batch: Callable[[int, int], BatchT], size: int, steps: range, device: torch.device
+    batch: Callable[[int, int], BatchT], wanted: Iterable[range], device: torch.device
 ) -> Iterator[BatchT]:
-    """Yield the batches of consecutive steps on a device.
+    """Yield batches on a device.
 
     With a GPU, worker processes on all CPU cores but one prepare batches ahead, in pinned memory.
     On a CPU, which also computes the steps, batches are made on demand.
@@ -48,8 +48,7 @@ def fetch(
     Args:
         batch: Makes a batch of `count` records from `start` on, on the CPU, because a forked
             process cannot use CUDA.
-        size: Records per step.
-        steps: The steps.
+        wanted: The positions of each batch.
         device: Device of the tensors.
 
     Raises:
@@ -61,9 +60,9 @@ def fetch(
     if workers:  # tokenizers used before a fork warn and disable parallelism unless this is set
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     loader: DataLoader[BatchT | KaleidoError] = DataLoader(
-        _Steps(batch, size),
+        _Batches(batch),
         batch_size=None,
-        sampler=steps,
+        sampler=wanted,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
         pin_memory=on_gpu,
@@ -79,7 +78,9 @@ def fetch(
 def _workers() -> int:
     if "fork" not in multiprocessing.get_all_start_methods():  # forked objects need not be pickled
         return 0
-    return min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS)
+    # Several ranks on a machine share its cores.
+    share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(min(share - 1, MOST_WORKERS), 0)
 
 
 def _start_worker(index: int) -> None:

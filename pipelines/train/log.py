@@ -40,7 +40,7 @@ class TrainLog:
     Values stay on the device until they are read, because reading one waits for its step.
 
     Args:
-        path: The ``log.jsonl`` of the run; a resumed run appends to it.
+        path: The ``log.jsonl`` of the run; a resumed run appends to it. None writes nothing.
         name: What is trained, for messages.
         options: The run's options.
         first: The step at which the run begins; later lines, of a run that crashed, are removed.
@@ -49,7 +49,7 @@ class TrainLog:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         name: str,
         options: TrainOptions,
         first: int,
@@ -60,7 +60,8 @@ class TrainLog:
         self._unread: list[tuple[int, torch.Tensor]] = []
         self._window: deque[float] = deque(maxlen=WINDOW)
         self._line_at = monotonic()
-        _truncate(path, first)
+        if path is not None:
+            _truncate(path, first)
 
     def add(self, step: int, loss: torch.Tensor, norm: torch.Tensor) -> None:
         """Add the loss of a step and the norm of its gradient."""
@@ -101,6 +102,8 @@ class TrainLog:
             "memory_mb": _memory_mb(),
         }
         self._line_at = now
+        if self._path is None:
+            return
         with no_space_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:

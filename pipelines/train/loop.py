@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
+from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory, out_of_memory
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
-from pipelines.models.device import compute_device
 from pipelines.train.checkpoint import RunState, restore_run, save_run
 from pipelines.train.ema import Ema, buffers, trainable
 from pipelines.train.fetch import fetch
+from pipelines.train.launch import launcher_is_gone
 from pipelines.train.log import LOG_FILE, TrainLog
+from pipelines.train.micro import dealt, micro_batches, step_positions
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
 from pipelines.train.precision import mixed_precision, resolve_precision
-from pipelines.train.processes import require_one_process
+from pipelines.train.processes import require_known_launcher
+from pipelines.train.ranks import Ranks, join_ranks, rank_device
 from pipelines.train.signals import StopRequest, stop_signals
 from pipelines.train.task import Task
 
@@ -71,20 +76,25 @@ def train(
         progress: Receives the progress.
 
     Raises:
-        KaleidoError: If several processes were started, the checkpoint belongs to other settings,
-            another version or a longer run, the loss or its gradient is not finite, or the memory
-            or the disk is full.
+        KaleidoError: If the processes do not find each other, the checkpoint belongs to other
+            settings, another version or a longer run, the loss or its gradient is not finite, or
+            the memory or the disk is full.
         KeyboardInterrupt: After Ctrl-C.
         SystemExit: After SIGTERM or SIGHUP.
     """
-    require_one_process(name)
-    run = _Run(task, options, checkpoint, settings, name)
+    require_known_launcher(name)
+    with join_ranks() as ranks:
+        return _train(_Run(task, options, checkpoint, settings, name, ranks), progress)
+
+
+def _train(run: _Run, progress: Progress) -> TrainSummary:
+    options, ranks, name = run.options, run.ranks, run.name
+    progress = ranks.listener(progress)
     steps = range(run.first, options.steps)
     done = max(run.first, options.steps)  # a finished run may be longer than was asked for
-    batches = fetch(task.batch, options.batch_size, steps, run.device)
     with stop_signals() as stop, progress.task(name, done, "step", done=run.first) as advance:
-        for step, batch in zip(steps, batches, strict=True):
-            taken = run.take(step, batch, stop)
+        for step, batches in zip(steps, run.batches(steps), strict=True):
+            taken = run.take(step, batches, stop)
             if stop.asked:
                 run.save(step + taken)
                 progress.message(
@@ -97,14 +107,32 @@ def train(
     if steps:
         run.save(done)
     run.ema.copy_to_model()
-    task.model.eval()
+    run.model.eval()
     return TrainSummary(done, done * options.batch_size, run.log.mean, run.first)
+
+
+class MicroBatch(NamedTuple):
+    """A part of a step that is computed at a time.
+
+    Attributes:
+        positions: Of its records in the stream.
+        weights: Of each term of its loss, see `Task.weigh`.
+        content: From `Task.batch`, on the run's device.
+    """
+
+    positions: range
+    weights: tuple[float, ...]
+    content: Any
 
 
 class _Run:
     """The state of a run: model, optimizer, average and log.
 
     Attributes:
+        model: What is trained.
+        options: How long and how fast.
+        name: What is trained, for messages.
+        ranks: The processes that train it.
         device: Where the model is.
         first: The step at which the run begins.
         ema: The average of the weights.
@@ -118,69 +146,139 @@ class _Run:
         checkpoint: Path,
         settings: Mapping[str, Any],
         name: str,
+        ranks: Ranks,
     ) -> None:
-        self._task, self._options, self._name = task, options, name
+        self._task, self.options, self.name, self.ranks = task, options, name, ranks
         self._checkpoint, self._settings = checkpoint, settings
-        compute_device()  # a chosen device that does not exist has an error of its own
-        self._accelerator = Accelerator()
-        self.device = self._accelerator.device
+        self.device = rank_device()
         task.to(self.device)
-        self._model = task.model.train()
+        self.model = task.model.train()
         self._precision = resolve_precision(options.precision, self.device)
-        optimizer = torch.optim.AdamW(
-            trainable(self._model).values(),
+        self._learned = list(trainable(self.model).values())
+        self._optimizer = torch.optim.AdamW(
+            self._learned,
             options.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=options.weight_decay,
             fused=self.device.type == "cuda",
         )
-        self.ema = Ema(self._model, options.ema)
-        self._state = RunState(self._model, optimizer, self.ema)
+        self.ema = Ema(self.model, options.ema)
+        self._state = RunState(self.model, self._optimizer, self.ema)
         self.first = restore_run(checkpoint, self._state, settings, options.steps)
-        self._optimizer = self._accelerator.prepare(optimizer)
-        self.log = TrainLog(checkpoint.parent / LOG_FILE, name, options, self.first, task.keys)
+        self._require_same_step()
+        path = checkpoint.parent / LOG_FILE if ranks.first else None
+        self.log = TrainLog(path, name, options, self.first, task.keys)
         self._saved_at = monotonic()
 
-    def take(self, step: int, batch: Any, stop: StopRequest) -> bool:
+    def _require_same_step(self) -> None:
+        most, least = self.ranks.largest([self.first, -self.first])
+        if most != -least:
+            raise KaleidoError(
+                str(self._checkpoint),
+                f"one process has read step {-least:,} there, another step {most:,}.",
+                "All machines need the same shared folder.",
+                code="bad-model",
+            )
+
+    def batches(self, steps: range) -> Iterator[list[MicroBatch]]:
+        """Yield the micro-batches of each step that this rank computes."""
+        wanted = [dealt(step, self.options, self.ranks) for step in steps]
+        made = fetch(self._weighed, list(chain(*wanted)), self.device)
+        for places in wanted:
+            parts = islice(made, len(places))
+            yield [MicroBatch(at, *part) for at, part in zip(places, parts, strict=True)]
+
+    def _weighed(self, start: int, count: int) -> tuple[tuple[float, ...], Any]:
+        batch = self._task.batch(start, count)
+        return self._task.weigh(batch, count), batch
+
+    def take(self, step: int, batches: Sequence[MicroBatch], stop: StopRequest) -> bool:
         """Take a step; return False if it was given up because the run is to stop.
 
-        A large step takes minutes, so a request is heeded between its forward and its backward
-        pass. What the forward pass has changed is undone; a resumed run repeats the step.
+        A large step takes minutes, so a request is heeded after each forward pass; the ranks agree
+        on it before gradients are summed. What the forward passes have changed is undone; a resumed
+        run repeats the step.
         """
-        if stop.asked:
+        if self._agree(stop):
             return False
         for group in self._optimizer.param_groups:
-            group["lr"] = self._options.rate(step)
-        statistics = {name: value.clone() for name, value in buffers(self._model).items()}
+            group["lr"] = self.options.rate(step)
+        statistics = {name: value.clone() for name, value in buffers(self.model).items()}
         try:
-            loss = self._forward(step, batch)
-            if stop.asked:
-                _restore(self._model, statistics)
-                return False
-            self._accelerator.backward(loss)
+            loss, whole = self._accumulate(step, batches, stop)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            hint = "Give a smaller --batch-size, or train a smaller model."
-            raise out_of_memory(f"{self._name}, step {step + 1:,}", hint) from error
-        norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._options.clip)
-        self.log.add(step, loss, norm)
+            hint = "Give a smaller --micro-batch or --batch-size, or train a smaller model."
+            raise out_of_memory(f"{self.name}, step {step + 1:,}", hint) from error
+        if self._agree(stop, whole=whole):
+            _restore(self.model, statistics)
+            self._optimizer.zero_grad(set_to_none=True)
+            return False
+        self.ranks.sum_gradients(self._learned)
+        norm = nn.utils.clip_grad_norm_(self._learned, self.options.clip)
+        self.log.add(step, self.ranks.sum(loss), norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._task.after_step()
+        self._task.after_step(self.ranks)
         self.ema.update(step)
         self.log.write_if_due(step)
         return True
 
-    def _forward(self, step: int, batch: Any) -> torch.Tensor:
-        options, seen = self._options, step * self._options.batch_size
-        rng = torch.Generator(self.device)
-        rng.manual_seed(derive(options.seed, f"train {self._name}", seen))
-        # Dropout layers use the global generator.
-        torch.manual_seed(derive(options.seed, f"dropout {self._name}", seen))
+    def _agree(self, stop: StopRequest, whole: bool = False) -> bool:
+        """Whether the step is to be given up, because of a signal to any rank.
+
+        Args:
+            stop: A signal to another rank counts as this one's.
+            whole: Whether this rank has computed its part; if all have, the step is taken.
+        """
+        orphan = signal.SIGTERM if launcher_is_gone() else 0
+        number, broken = self.ranks.largest([stop.number or orphan, not whole])
+        stop.number = number or None
+        return stop.asked and bool(broken)
+
+    def _accumulate(
+        self, step: int, batches: Sequence[MicroBatch], stop: StopRequest
+    ) -> tuple[torch.Tensor, bool]:
+        """Add up the gradients of this rank's micro-batches.
+
+        Returns:
+            This rank's part of the step's loss, and whether all of it was computed.
+        """
+        options, whole = self.options, step_positions(step, self.options)
+        totals = self._totals(batches)
+        owners = [
+            (index % self.ranks.size, len(positions))
+            for index, positions in enumerate(micro_batches(step, options, self.ranks))
+        ]
+        loss = torch.zeros((), device=self.device)
         with mixed_precision(self._precision, self.device):
-            self._task.before_step(batch, rng)
-            return self._task.loss(batch, rng)
+            contents = [batch.content for batch in batches]
+            self._task.before_step(contents, owners, self._noise(whole[:1], whole), self.ranks)
+        for batch in batches:
+            with mixed_precision(self._precision, self.device):
+                noise = self._noise(batch.positions, whole)
+                # Dropout layers use the global generator.
+                first = batch.positions.start
+                torch.manual_seed(derive(options.seed, f"dropout {self.name}", first))
+                terms = self._task.loss(batch.content, noise)
+            if stop.asked:
+                return loss, False
+            share = torch.tensor(batch.weights, device=self.device) / totals
+            part = (terms * share).sum()
+            part.backward()
+            loss += part.detach()
+        return loss, True
+
+    def _totals(self, batches: Sequence[MicroBatch]) -> torch.Tensor:
+        """Return the sum of each weight over the step; 1 where it is 0, as then is its term."""
+        own = [batch.weights for batch in batches]
+        totals = torch.tensor(own, dtype=torch.float64).reshape(-1, self._task.terms).sum(0)
+        totals = self.ranks.sum(totals)
+        return torch.where(totals > 0, totals, 1.0).float().to(self.device)
+
+    def _noise(self, positions: range, step: range) -> Noise:
+        return Noise(self.options.seed, f"train {self.name}", positions, step, self.device)
 
     def save_if_due(self, done: int) -> None:
         """Save a checkpoint if the last one is `CHECKPOINT_SECONDS` old."""
@@ -190,7 +288,8 @@ class _Run:
     def save(self, done: int) -> None:
         """Save a checkpoint after `done` steps, unless a loss before it is not finite."""
         self.log.write()
-        save_run(self._checkpoint, self._state, self._settings, done, self._options.steps)
+        if self.ranks.first:
+            save_run(self._checkpoint, self._state, self._settings, done, self.options.steps)
         self._saved_at = monotonic()
 
 

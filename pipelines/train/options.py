@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pipelines.workspace.settings import DiffusionSettings, PriorSettings, TokenizerSettings
+from pipelines.workspace.settings import (
+    DiffusionSettings,
+    PriorSettings,
+    TokenizerSettings,
+    TrainSettings,
+)
 
 LENGTHS = ("steps", "decoder_steps")
 """Settings that only say how long to train."""
@@ -28,6 +33,7 @@ class TrainOptions:
         clip: Largest norm of the gradient.
         seed: Source of all randomness.
         precision: ``auto``, ``bf16`` or ``fp32``, of the forward pass.
+        micro_batch: Examples that are computed at a time; 0 for an equal share of each process.
     """
 
     steps: int
@@ -40,11 +46,12 @@ class TrainOptions:
     weight_decay: float = 0.0
     clip: float = 1.0
     precision: str = "fp32"
+    micro_batch: int = 0
 
     @classmethod
-    def of(cls, settings: Section) -> TrainOptions:
-        """Take the options from a section of the settings, by name."""
-        given = asdict(settings)
+    def of(cls, settings: Section, how: TrainSettings) -> TrainOptions:
+        """Take the options from a model's section of the settings and from ``[train]``, by name."""
+        given = asdict(how) | asdict(settings)
         return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
 
     def rate(self, step: int) -> float:

@@ -12,7 +12,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import check_replaceable
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
@@ -28,11 +27,11 @@ from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.new_prior import build_prior, load_pretrained
 from pipelines.models.prior import Prior
-from pipelines.train.checkpoint import drop_checkpoint
 from pipelines.train.finished import finished_run, note_finished
 from pipelines.train.loop import TrainSummary, train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
-from pipelines.train.processes import require_one_process
+from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from pipelines.workspace.settings import PriorSettings
@@ -133,7 +132,11 @@ class PriorTask(Task):
         dropout = start < self._dropout_records
         return Batch(*captions, *self.prior.tokenize_z(texts), dropout)
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+    def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
+        """Return the weight of a batch's tokens, over which the loss is a mean."""
+        return (float((self._weights.cpu()[batch.z_ids] * batch.z_mask).sum()),)
+
+    def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Compute the weighted mean cross-entropy of the tokens of z, in nats.
 
         Numbers are about 70 % of the tokens and carry most of the entropy, while the other tokens
@@ -162,21 +165,19 @@ def train_prior(
         InputMissing: If data or latents are missing.
         KaleidoError: If an unfinished run has other settings, or a size does not fit.
     """
-    require_one_process("prior")
     settings = workspace.settings.prior
     kinds = order_kinds(settings.z_kinds)
     settings = replace(settings, z_kinds=kinds)
     check_width(settings)
     checkpoint = workspace.logs / "prior" / "checkpoint"
-    with workspace.lock("models/prior"):
-        check_replaceable(workspace.models("prior"))
-        if restart:
-            drop_checkpoint(checkpoint)
+    with writing(workspace, "prior", [checkpoint], restart) as ranks:
+        progress = ranks.listener(progress)
         stream = RecordStream(workspace, kinds, settings.seed, images=False)
         kept = weight_settings(settings) | {"data": stream.identity}
         if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = model_identity(model_folder(settings.pretrained))
-        options, folder = TrainOptions.of(settings), workspace.models("prior")
+        options = TrainOptions.of(settings, workspace.settings.train)
+        folder = workspace.models("prior")
         if finished := finished_run(checkpoint, folder, kept, options):
             return finished
         if stream.gaps:
@@ -185,8 +186,9 @@ def train_prior(
         dropout_records = settings.dropout_steps * settings.batch_size
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
         summary = train(task, options, checkpoint, kept, "prior", progress)
-        prior.save(folder)
-        note_finished(checkpoint, folder, summary)
+        if ranks.first:
+            prior.save(folder)
+            note_finished(checkpoint, folder, summary)
     return summary
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import check_replaceable
 from pipelines.core.images import decode_image
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
@@ -21,8 +20,10 @@ from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint, load_state
 from pipelines.train.loop import TrainSummary, train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
-from pipelines.train.processes import require_one_process
+from pipelines.train.processes import writing
+from pipelines.train.ranks import ALONE, Ranks
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from pipelines.workspace.settings import TokenizerSettings
@@ -93,7 +94,7 @@ class Trainee(nn.Module):
             self.share[entry] = 1.0 / len(self.share)
 
     @torch.no_grad()
-    def follow(self, vectors: torch.Tensor, ids: torch.Tensor) -> None:
+    def follow(self, vectors: torch.Tensor, ids: torch.Tensor, ranks: Ranks = ALONE) -> None:
         """Move entries towards the mean of the vectors that chose them.
 
         An entry is the moving average of the sum of these vectors over that of their number
@@ -102,10 +103,12 @@ class Trainee(nn.Module):
         Args:
             vectors: (m, code_dim), fp32.
             ids: int64, (m,), the entries that the vectors chose.
+            ranks: Have further vectors of the same step.
         """
         codebook = self.network.quantize.embedding.weight
-        share = torch.bincount(ids, minlength=len(codebook)) / len(ids)
-        total = torch.zeros_like(codebook).index_add_(0, ids, vectors) / len(ids)
+        counts = ranks.sum(torch.bincount(ids, minlength=len(codebook)).to(vectors.dtype))
+        total = ranks.sum(torch.zeros_like(codebook).index_add_(0, ids, vectors)) / counts.sum()
+        share = counts / counts.sum()
         old = DECAY * self.share
         self.share.copy_(old + (1.0 - DECAY) * share)
         moved = (old[:, None] * codebook + (1.0 - DECAY) * total) / self.share[:, None]
@@ -133,16 +136,26 @@ class TokenizerTask(_ImageTask):
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
         super().__init__(tokenizer, stream)
         self.model: Trainee = Trainee(tokenizer)
-        self._chosen: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def before_step(self, batch: torch.Tensor, rng: torch.Generator) -> None:
-        """Revive dead entries of the codebook."""
-        if self.model.dead.any():
-            with torch.no_grad():
-                states = self._tokenizer.states(batch)
-            self.model.revive(_vectors(states), rng)
+    def before_step(
+        self,
+        batches: Sequence[torch.Tensor],
+        owners: Sequence[tuple[int, int]],
+        noise: Noise,
+        ranks: Ranks,
+    ) -> None:
+        """Revive dead entries of the codebook, with vectors of the whole step."""
+        self._chosen.clear()
+        if not self.model.dead.any():
+            return
+        with torch.no_grad():
+            vectors = [self._no_vectors()]
+            vectors += [_vectors(self._tokenizer.states(batch)) for batch in batches]
+        rows = [(rank, count * self._tokenizer.grid**2) for rank, count in owners]
+        self.model.revive(ranks.gather(torch.cat(vectors), rows), noise.generator)
 
-    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
         """Compute the reconstruction and edge error plus the commitment loss.
 
         The decoder reads codebook entries, while its gradient passes to the encoder's vectors
@@ -154,13 +167,19 @@ class TokenizerTask(_ImageTask):
             entries = self._tokenizer.entries(ids)
         drawn = self._tokenizer.pictures(states + (entries - states).detach())
         commitment = (states - entries).square().mean()
-        self._chosen = _vectors(states), ids.flatten()
+        self._chosen.append((_vectors(states), ids.flatten()))
         return reconstruction_error(drawn, batch) + COMMITMENT * commitment
 
-    def after_step(self) -> None:
-        """Move the codebook towards the vectors of the last loss."""
-        if self._chosen is not None:
-            self.model.follow(*self._chosen)
+    def after_step(self, ranks: Ranks) -> None:
+        """Move the codebook towards the vectors of the step's losses."""
+        vectors = [self._no_vectors(), *(vectors for vectors, _ in self._chosen)]
+        ids = [torch.empty(0, dtype=torch.int64, device=self.model.share.device)]
+        ids += [chosen for _, chosen in self._chosen]
+        self.model.follow(torch.cat(vectors), torch.cat(ids), ranks)
+
+    def _no_vectors(self) -> torch.Tensor:
+        """Return the vectors of a rank without records, (0, code_dim)."""
+        return torch.empty_like(self.model.network.quantize.embedding.weight[:0])
 
 
 class DecoderTask(_ImageTask):
@@ -175,7 +194,7 @@ class DecoderTask(_ImageTask):
         for part in (network.encoder, network.quant_conv, network.quantize):
             part.requires_grad_(False)
 
-    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
         """Compute the reconstruction and edge error."""
         with torch.autocast(
             batch.device.type, enabled=False
@@ -234,17 +253,16 @@ def train_tokenizer(
         InputMissing: If there are no data.
         KaleidoError: If an unfinished run has other settings, or the sizes do not fit.
     """
-    require_one_process("tokenizer")
     settings = workspace.settings.tokenizer
-    with workspace.lock("models/tokenizer"):
-        check_replaceable(workspace.models("tokenizer"))
-        if restart:
-            for part in (WHOLE, DECODER):
-                drop_checkpoint(workspace.logs / part / "checkpoint")
+    checkpoints = [workspace.logs / part / "checkpoint" for part in (WHOLE, DECODER)]
+    with writing(workspace, "tokenizer", checkpoints, restart) as ranks:
+        progress = ranks.listener(progress)
         stream = RecordStream(workspace, (), settings.seed)
         tokenizer = _fresh_tokenizer(settings, stream)
-        summary = _train(tokenizer, settings, stream, workspace.logs, progress)
-        tokenizer.save(workspace.models("tokenizer"))
+        options = TrainOptions.of(settings, workspace.settings.train)
+        summary = _train(tokenizer, settings, options, stream, checkpoints, ranks, progress)
+        if ranks.first:
+            tokenizer.save(workspace.models("tokenizer"))
         records, split = stream.held_out(MEASURED), "heldout"
         if not records:
             records, split = stream.batch(0, min(stream.size, MEASURED)), "train"
@@ -254,20 +272,24 @@ def train_tokenizer(
 def _train(
     tokenizer: Tokenizer,
     settings: TokenizerSettings,
+    options: TrainOptions,
     stream: RecordStream,
-    logs: Path,
+    checkpoints: Sequence[Path],
+    ranks: Ranks,
     progress: Progress,
 ) -> TrainSummary:
-    """Train all parts, then only the decoder, each phase with its own checkpoint in `logs`."""
-    options = TrainOptions.of(settings)
+    """Train all parts, then only the decoder, each phase with its own checkpoint."""
     kept = weight_settings(settings) | {"data": stream.identity}
-    whole, decoder = logs / WHOLE / "checkpoint", logs / DECODER / "checkpoint"
+    whole, decoder = checkpoints
     first = train(TokenizerTask(tokenizer, stream), options, whole, kept, "tokenizer", progress)
     if not settings.decoder_steps:
         return first
     state = load_state(decoder)
+    ranks.wait()  # all have read it
     if state is not None and state["settings"].get("tokenizer.steps") != first.steps:
-        drop_checkpoint(decoder)  # it was trained on other codes
+        if ranks.first:
+            drop_checkpoint(decoder)  # it was trained on other codes
+        ranks.wait()
     kept["tokenizer.steps"] = first.steps
     rate = DECODER_RATE * settings.learning_rate
     options = replace(options, steps=settings.decoder_steps, learning_rate=rate)

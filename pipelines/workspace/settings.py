@@ -355,6 +355,21 @@ class DiffusionSettings:
 
 
 @dataclass(frozen=True)
+class TrainSettings:
+    """How training computes, for all models."""
+
+    processes: int = setting(
+        1, "Processes that train together, one for each GPU; `kaleido train` starts them."
+    )
+    micro_batch: int = setting(
+        0,
+        "Records computed at a time; a step adds up as many such parts as its batch has, on all "
+        "processes. 0: an equal share of the batch for each process.",
+        low=0,
+    )
+
+
+@dataclass(frozen=True)
 class SampleSettings:
     """Sampling z, then x."""
 
@@ -444,6 +459,7 @@ class Settings:
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     base: BaseSettings = field(default_factory=BaseSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)

@@ -18,6 +18,7 @@ from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import draw
 from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
+from pipelines.train.noise import Noise
 from pipelines.train.prior import train_prior
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.settings import SampleSettings
@@ -90,7 +91,7 @@ def test_noise_and_dropping_follow_from_the_generator(trained) -> None:
     stream = RecordStream(trained, ("palette",), 0)
     task = DiffusionTask(model, prior, stream, 0.5, 2, 0.1, 0)
     batch = task.batch(0, 8)
-    losses = [task.loss(batch, torch.Generator().manual_seed(seed)).item() for seed in (1, 1, 2)]
+    losses = [task.loss(batch, Noise(seed, "test", range(8))).sum().item() for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
     assert batch.images.shape == (8, 3, 16, 16)
     assert -1.0 <= batch.images.min() < batch.images.max() <= 1.0
@@ -108,7 +109,7 @@ def test_levels_are_spread_evenly_and_weighed(trained, monkeypatch) -> None:
         return batch.images.repeat(2, 1, 1, 1) + 0.1, torch.zeros(16, 16, prior.width)
 
     monkeypatch.setattr(Diffusion, "predict_with_words", off_by_a_tenth)
-    loss = task.loss(batch, torch.Generator().manual_seed(0))
+    loss = task.loss(batch, Noise(0, "test", range(8)))[0]
     edges = model.shift(torch.linspace(0.0, 1.0, 17))
     assert ((levels[0] >= edges[:-1]) & (levels[0] <= edges[1:])).all()
     weights = (1.0 - levels[0]).sqrt() / levels[0].clamp(min=MIN_SIGMA)
@@ -127,7 +128,7 @@ def test_a_baseline_learns_the_names_of_z_but_never_reads_them(trained) -> None:
         assert batch.z is None and (batch.known is not None) == (weight > 0.0)
         if weight:
             batch = batch._replace(known=prior.read_z([known] * 2))
-        return task.loss(batch, torch.Generator().manual_seed(0))
+        return task.loss(batch, Noise(0, "test", range(2))).sum()
 
     star, heart = losses(z["star"], 1.0), losses(z["heart"], 1.0)
     assert star != heart  # it is the target

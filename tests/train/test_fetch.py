@@ -20,13 +20,17 @@ class Batch(NamedTuple):
     start: int
 
 
+def _steps(first: int, end: int) -> list[range]:
+    return [range(3 * step, 3 * step + 3) for step in range(first, end)]
+
+
 def _batch(start: int, count: int) -> Batch:
     return Batch(torch.arange(start, start + count), None, start)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_batches_come_in_the_order_of_the_steps(device) -> None:
-    batches = list(fetch(_batch, 3, range(2, 40), torch.device(device)))
+    batches = list(fetch(_batch, _steps(2, 40), torch.device(device)))
     assert [batch.start for batch in batches] == list(range(6, 120, 3))
     assert torch.cat([batch.rows for batch in batches]).tolist() == list(range(6, 120))
     assert {batch.rows.device.type for batch in batches} == {device}
@@ -39,13 +43,13 @@ def test_an_error_for_the_user_arrives_as_it_was(device) -> None:
         raise KaleidoError("shard 3", "it is damaged.", "Make it again.")
 
     with pytest.raises(KaleidoError) as caught:
-        next(fetch(damaged, 3, range(4), torch.device(device)))
+        next(fetch(damaged, _steps(0, 4), torch.device(device)))
     assert (caught.value.what, caught.value.hint) == ("shard 3", "Make it again.")
 
 
 @pytest.mark.gpu
 def test_workers_end_with_the_run_that_asked_for_them() -> None:
-    batches = fetch(_batch, 3, range(100), torch.device("cuda"))
+    batches = fetch(_batch, _steps(0, 100), torch.device("cuda"))
     next(batches)
     assert multiprocessing.active_children()
     batches.close()
@@ -56,4 +60,4 @@ def test_a_run_that_is_finished_asks_for_nothing() -> None:
     def never(start: int, count: int) -> Batch:
         raise AssertionError("no step is left")
 
-    assert list(fetch(never, 3, range(5, 5), torch.device("cpu"))) == []
+    assert list(fetch(never, [], torch.device("cpu"))) == []

@@ -20,8 +20,8 @@ from pipelines.models.tokenizer import build_tokenizer
 from pipelines.train.checkpoint import drop_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.train.log import LOG_FILE
 from pipelines.train.loop import train
+from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
-from pipelines.train.processes import WORLD_SIZES
 from pipelines.train.task import Task
 from pipelines.workspace.settings import TokenizerSettings
 
@@ -39,10 +39,10 @@ class LineTask(Task):
             raise KeyboardInterrupt
         return torch.arange(start, start + count, dtype=torch.float32)[:, None] % 7 / 7
 
-    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
         if self.broken:
             return self.model(batch).sum() * float("nan")
-        noise = 0.1 * torch.randn(batch.shape, generator=rng)
+        noise = 0.1 * noise.normal(1)
         return (self.model(batch) - (3 * batch - 1 + noise)).square().mean()
 
 
@@ -75,12 +75,12 @@ def test_resume_is_exact(tmp_path, monkeypatch) -> None:
 class InterruptedTask(LineTask):
     """The user presses Ctrl-C in the middle of a step."""
 
-    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
         if self.stop_at is not None:
             self.stop_at -= 1
             if self.stop_at == 0:
                 os.kill(os.getpid(), signal.SIGINT)
-        return super().loss(batch, rng)
+        return super().loss(batch, noise)
 
     def batch(self, start: int, count: int) -> torch.Tensor:
         return torch.arange(start, start + count, dtype=torch.float32)[:, None] % 7 / 7
@@ -116,9 +116,9 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path) -> None:
     try:
 
         class HungUp(LineTask):
-            def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+            def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
                 os.kill(os.getpid(), signal.SIGHUP)
-                return super().loss(batch, rng)
+                return super().loss(batch, noise)
 
         whole, hung_up = _run(tmp_path / "whole", LineTask()), _run(tmp_path / "hup", HungUp())
     finally:
@@ -227,8 +227,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path) -> None:
 class SteepTask(LineTask):
     """A loss of 0 whose gradient is not finite from a step on."""
 
-    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        loss = super().loss(batch, rng)
+    def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
+        loss = super().loss(batch, noise)
         return (self.model.weight - self.model.weight).sum().sqrt() if batch[0] > 0.6 else loss
 
 
@@ -245,9 +245,9 @@ def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path) -> None:
 class NamedTask(LineTask):
     """A batch with a bad record, number 100."""
 
-    def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
         self.seen = getattr(self, "seen", 0) + 1
-        return super().loss(batch, rng) * (float("nan") if self.seen == 26 else 1.0)
+        return super().loss(batch, noise) * (float("nan") if self.seen == 26 else 1.0)
 
     def keys(self, start: int, count: int) -> list[str]:
         return [f"record-{index}" for index in range(start, start + count)]
@@ -268,26 +268,13 @@ def test_a_run_that_diverges_names_its_batch_and_keeps_its_checkpoint(
 
 def test_memory_that_runs_out_is_explained(tmp_path) -> None:
     class Huge(LineTask):
-        def loss(self, batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        def loss(self, batch: torch.Tensor, noise: Noise) -> torch.Tensor:
             return torch.empty(2**55).sum()
 
     with pytest.raises(KaleidoError) as caught:
         _run(tmp_path, Huge())
     assert "batch-size" in caught.value.hint
     assert caught.value.code == "out-of-memory"
-
-
-@pytest.mark.parametrize("variable", WORLD_SIZES)
-def test_several_processes_are_refused_before_anything_is_written(
-    tmp_path, monkeypatch, variable
-) -> None:
-    monkeypatch.setenv(variable, "1")
-    _run(tmp_path / "one", LineTask())
-    monkeypatch.setenv(variable, "2")
-    with pytest.raises(KaleidoError) as caught:
-        _run(tmp_path / "two", LineTask())
-    assert caught.value.code == "many-processes"
-    assert not (tmp_path / "two").exists()
 
 
 @pytest.mark.parametrize("lost", ["model", "ema", "optimizer"])

@@ -20,6 +20,7 @@ from pipelines.models.diffusion import build_diffusion
 from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.train.diffusion import Batch, DiffusionTask
+from pipelines.train.noise import Noise
 from pipelines.train.prior import Batch as PriorBatch
 from pipelines.train.prior import PriorTask, train_prior
 from pipelines.train.stream import RecordStream
@@ -126,7 +127,7 @@ def test_the_prior_learns_which_z_belongs_to_a_caption(workspace, stream, tmp_pa
     def loss(captions: list[str]) -> float:
         batch = PriorBatch(*prior.tokenize(captions), z_ids, z_mask, dropout=False)
         with torch.inference_mode():
-            return task.loss(batch, torch.Generator()).item()
+            return task.loss(batch, Noise(0, "test", range(4))).item()
 
     right = loss(captions)
     assert all(right < 0.5 * loss(captions[at:] + captions[:at]) for at in range(1, len(COLOURS)))
@@ -183,7 +184,9 @@ def test_a_denoiser_learns_which_image_belongs_to_its_condition(
     optimizer = torch.optim.Adam(model.parameters(), 0.03)
     for step in range(150):
         optimizer.zero_grad()
-        task.loss(task.batch(8 * step, 8), torch.Generator().manual_seed(step)).backward()
+        task.loss(
+            task.batch(8 * step, 8), Noise(0, "test", range(8 * step, 8 * step + 8))
+        ).sum().backward()
         optimizer.step()
     images = to_tensor(np.stack([record.pixels for record in records]))
 
@@ -193,7 +196,7 @@ def test_a_denoiser_learns_which_image_belongs_to_its_condition(
         captions = prior.tokenize([record.caption for record in moved])
         batch = Batch(images, *captions, z, known=None)
         with torch.inference_mode():
-            return task.loss(batch, torch.Generator().manual_seed(0)).item()
+            return task.loss(batch, Noise(0, "test", range(4))).sum().item()
 
     right = loss(0)
     assert all(right < 0.5 * loss(at) for at in range(1, len(COLOURS)))

@@ -23,6 +23,7 @@ from pipelines.latents.vocabulary import encode_z, number_ids
 from pipelines.models.metadata import read_metadata, write_metadata
 from pipelines.models.prior import Prior
 from pipelines.scenes.generate import write_scenes
+from pipelines.train.noise import Noise
 from pipelines.train.prior import PriorTask, train_prior, z_text
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.workspace import Workspace
@@ -83,8 +84,8 @@ def test_labels_and_marks_weigh_more_than_numbers(trained) -> None:
     ids, mask, z_ids, z_mask, _ = batch = plain.batch(0, 4)
     with torch.inference_mode():
         usual = prior.model(ids, mask.long(), labels=z_ids.masked_fill(~z_mask, -100))
-        torch.testing.assert_close(plain.loss(batch, torch.Generator()), usual.loss)
-        weighted_loss = weighted.loss(batch, torch.Generator())
+        torch.testing.assert_close(plain.loss(batch, Noise(0, "test", range(4))), usual.loss)
+        weighted_loss = weighted.loss(batch, Noise(0, "test", range(4)))
     nll = cross_entropy(usual.logits.flatten(0, 1), z_ids.flatten(), reduction="none")
     numbers = torch.isin(z_ids, torch.tensor(number_ids(prior.tokenizer))).flatten()
     weights = torch.where(numbers, 1.0, 3.0) * z_mask.flatten()

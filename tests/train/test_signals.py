@@ -31,7 +31,7 @@ class Slow(Task):
     def batch(self, start, count):
         return torch.ones(count, 1)
 
-    def loss(self, batch, rng):
+    def loss(self, batch, noise):
         time.sleep(0.01)
         return self.model(batch).square().mean()
 
