@@ -58,9 +58,34 @@ ELSEWHERE = {
 """What other tools call a command -> ours."""
 
 
+USAGE_ERROR: Any = typer.BadParameter.__base__
+"""Click's error of a wrong command line, which Typer has no public name for."""
+
+
+class Group(TyperGroup):
+    """A group of subcommands, such as `kaleido data`, that never says no without an offer."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a subcommand; Typer offers near names, others are looked up or listed."""
+        try:
+            return super().resolve_command(ctx, args)
+        except USAGE_ERROR as error:
+            if "Did you mean" not in error.message:
+                error.message = f"{error.message.rstrip('.')}. {self._offer(args[0])}"
+            raise
+
+    def _offer(self, word: str) -> str:
+        suggested = ELSEWHERE.get(word, "")
+        if suggested.startswith(f"{self.name} "):
+            return f"Did you mean `kaleido {suggested}`?"
+        return f"Known: {', '.join(self.commands)}."
+
+
 def load(name: str) -> Any:
     """Import a command's module and return its click command."""
-    command = typer.main.get_command(import_module(f"kaleido_cli.{name}").app)
+    made = import_module(f"kaleido_cli.{name}").app
+    made.info.cls = Group
+    command = typer.main.get_command(made)
     command.name = name
     for item in (command, *getattr(command, "commands", {}).values()):
         item.help = _join_lines(item.help or "")

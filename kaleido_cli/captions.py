@@ -16,7 +16,7 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of
-from kaleido_cli.options import open_workspace
+from kaleido_cli.options import STANDARD_INPUT, open_workspace
 from pipelines.core.compute import choose_device
 from pipelines.core.errors import InputMissing
 from pipelines.models.metadata import read_metadata
@@ -55,6 +55,7 @@ def open_for_captions(context: typer.Context, path: Path | None, has_captions: b
 
 def captions_of(caption: str | None, path: str | None, limit: int) -> list[str] | None:
     """Return the captions that the user gives, or None where there are none."""
+    from pipelines.core.inputs import require_file
     from pipelines.data.caption_files import clean_caption, read_captions
 
     if caption is not None and path is not None:
@@ -65,6 +66,7 @@ def captions_of(caption: str | None, path: str | None, limit: int) -> list[str] 
         return read_captions(sys.stdin.buffer, "standard input", limit)
     if path is None:
         return None
+    require_file(Path(path), STANDARD_INPUT)
     with Path(path).open("rb") as file:
         return read_captions(file, path, limit)
 

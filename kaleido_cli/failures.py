@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from traceback import walk_tb
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import FULL
+from pipelines.core.files import FULL, TEMPORARY
 from pipelines.core.memory import is_out_of_memory, out_of_memory
 
 _FULL_TEXTS = ("no space left", "disk quota exceeded", "inline_container", "pytorchstreamwriter")
@@ -89,8 +90,13 @@ def _in_semaphore(error: OSError) -> bool:
 
 
 def _file_of(error: BaseException) -> str | None:
+    """Return the file of an error; of a temporary one, what it was to become."""
     name = getattr(error, "filename", None)
-    return str(name) if name is not None else None
+    if not isinstance(name, str | os.PathLike):
+        return None
+    parts = os.fsdecode(name).split(os.sep)
+    matches = [(TEMPORARY.fullmatch(part), part) for part in parts]
+    return os.sep.join(match["target"] if match else part for match, part in matches)
 
 
 def _first_line(error: BaseException) -> str:

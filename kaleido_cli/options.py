@@ -43,6 +43,9 @@ ZOption = Annotated[
         autocompletion=complete_kinds,
     ),
 ]
+STANDARD_INPUT = "A dash, -, stands for standard input."
+"""Hint where a pipe is named as a file."""
+
 DiverseOption = Annotated[
     int | None,
     typer.Option(
@@ -111,7 +114,9 @@ def read_bytes(source: str) -> tuple[bytes, str]:
     """Read a file, or standard input for ``-``; also return its name for messages."""
     if source == "-":
         return sys.stdin.buffer.read(), "standard input"
-    return Path(source).read_bytes(), source
+    from pipelines.core.inputs import read_file
+
+    return read_file(Path(source), STANDARD_INPUT), source
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
@@ -130,10 +135,12 @@ def read_class_names(path: Path) -> dict[int, str]:
     Raises:
         KaleidoError: If the file does not list them.
     """
+    from pipelines.core.inputs import read_file
     from pipelines.documents.dialects.yolo import read_names
 
+    data = read_file(path)
     try:
-        return read_names(path.read_bytes())
+        return read_names(data)
     except ValueError as error:
         hint = "A data.yaml has `names:` with a list, or numbers and names."
         raise KaleidoError(str(path), f"{error}.", hint, code="bad-data") from error

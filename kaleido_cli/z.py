@@ -178,14 +178,19 @@ def show(
     source: FromOption = "kaleido.z",
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="PNG", help="Write a drawing of the layouts.", show_default=False),
+        typer.Option(
+            metavar="PNG", help="Write a drawing of the layouts; a new file.", show_default=False
+        ),
     ] = None,
     names: NamesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show documents in words, and on request as a drawing."""
+    from pipelines.core.files import require_free
     from pipelines.documents.problems import require_valid
 
+    if picture is not None:
+        require_free(picture)
     documents, report = _read(path, source, names)
     require_valid(str(path), report.problems)
     if picture is not None:
@@ -203,10 +208,11 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two documents. The exit status is 1 if they differ."""
+    from pipelines.core.inputs import read_file
     from pipelines.documents.compare import differences
     from pipelines.documents.document import read_document
 
-    found = differences(*(read_document(path.read_bytes(), str(path)) for path in (first, second)))
+    found = differences(*(read_document(read_file(path), str(path)) for path in (first, second)))
     console.show({"differences": found}, as_json, lambda _: _render_differences(found))
     if found:
         raise typer.Exit(1)
@@ -237,11 +243,12 @@ def _read(path: Path, source: str, names: Path | None) -> Any:
 
 def _draw(documents: list[Document], picture: Path) -> None:
     from pipelines.core.contact_sheet import contact_sheet
+    from pipelines.core.files import atomic_write
     from pipelines.core.images import encode_png
     from pipelines.documents.thumbnail import thumbnail
 
     sheet = contact_sheet([("", [thumbnail(document) for document in documents[:64]])])
-    picture.write_bytes(encode_png(sheet))
+    atomic_write(picture, encode_png(sheet))
 
 
 def _render_reports(reports: list[Any]) -> None:

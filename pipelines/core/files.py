@@ -178,6 +178,18 @@ def require_new(folder: Path) -> None:
         )
 
 
+def require_free(path: Path) -> None:
+    """Check that nothing has the name of a file that a command is to write.
+
+    Raises:
+        KaleidoError: If something has (``would-overwrite``).
+    """
+    if os.path.lexists(path):
+        raise KaleidoError(
+            str(path), "it exists already.", "Choose another name, or delete it.", "would-overwrite"
+        )
+
+
 def remove_folder(path: Path) -> None:
     """Remove the files that `replacing_folder` wrote, and the folder if nothing else is in it.
 

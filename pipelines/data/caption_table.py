@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.inputs import require_file
 from pipelines.data.caption_files import MAX_BYTES, encoding_of
 from pipelines.data.convert import SUFFIXES
 
@@ -50,8 +51,10 @@ def read_table(
         captions: Names of the caption's column, likewise. In JSON it may hold a list of texts.
 
     Raises:
-        KaleidoError: If the file cannot be read, or its header lacks a column or names it twice.
+        KaleidoError: If it is no regular file or cannot be read, or its header lacks a column or
+            names it twice.
     """
+    require_file(path)
     try:
         with path.open("rb") as raw:
             encoding = encoding_of(raw.read(4))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
+from pipelines.core.inputs import read_file
 from pipelines.documents.dialects.base import Context
 from pipelines.documents.dialects.registry import dialect, writable
 from pipelines.documents.document import Document, Lost, Origin
@@ -73,12 +74,8 @@ def read_files(
     form = dialect(name)
     base = context or Context()
     for path in _files(paths, form.suffix):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise KaleidoError(str(path), f"it cannot be read ({error.strerror}).") from error
         named = Context(str(path), base.width, base.height, base.names)
-        found = form.read(data, named)
+        found = form.read(read_file(path), named)
         yield found.documents, FileReport(str(path), len(found.documents), found.problems)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.engines.pace import read_pace
 from pipelines.engines.tasks import WHOLE, Part, ShardTask, passes, plan_pass, specs_of
+from pipelines.workspace.journal import check_foreign
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.workspace import Workspace
 
@@ -57,7 +58,8 @@ def plan_stages(
     Raises:
         InputMissing: If the data are missing, or an input kind that no earlier stage makes; names
             the command that makes it.
-        KaleidoError: If an input shard is damaged.
+        KaleidoError: If an input shard is damaged, or a file of the user's is in the way of one to
+            write (``would-overwrite``).
     """
     plans = []
     due: dict[str, set[Path]] = {}
@@ -73,7 +75,15 @@ def plan_stages(
             used = min(workers, max(len(pending), 1))
             seconds = pace.seconds_for(sum(task.records for task in pending), used)
         plans += [_pending(workspace, spec, tasks, seconds) for spec in specs]
+        for spec in specs:
+            _check_foreign(workspace, spec.output, tasks)
     return plans
+
+
+def _check_foreign(workspace: Workspace, kind: str, tasks: Sequence[ShardTask]) -> None:
+    folder = workspace.latents(kind)
+    journals = workspace.latents_journals(kind)
+    check_foreign(folder, journals, [folder / task.data_shard.name for task in tasks])
 
 
 def _pending(

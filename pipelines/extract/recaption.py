@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
+from pipelines.core.inputs import read_file
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.captioners.base import (
@@ -107,11 +108,10 @@ def read_prompt(path: Path) -> str:
         KaleidoError: If it cannot be read or is empty.
     """
     try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KaleidoError(
-            str(path), f"the prompt cannot be read ({error}).", code="bad-option"
-        ) from error
+        text = read_file(path).decode().strip()
+    except (KaleidoError, UnicodeDecodeError) as error:
+        why = error.why if isinstance(error, KaleidoError) else f"it is not UTF-8 ({error})."
+        raise KaleidoError(str(path), why, code="bad-option") from error
     if not text:
         raise KaleidoError(
             str(path), "the prompt is empty.", "Write the question into it.", code="bad-option"

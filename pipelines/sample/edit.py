@@ -13,6 +13,7 @@ from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import decode_image, encode_png
+from pipelines.core.inputs import read_file
 from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.document import Document, check_document
 from pipelines.documents.edit import find
@@ -122,7 +123,7 @@ def find_sample(workspace: Workspace, name: str) -> DrawnSample:
 
 def _listed(path: Path, file: str) -> dict[str, Any] | None:
     """Return the line of a sample, read up to there; None if the list has none."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(read_file(path).splitlines(), 1):
         if not line.strip():
             continue
         row, problems = parse(line)

@@ -60,15 +60,7 @@ class Journal:
         Raises:
             KaleidoError: If one has (``would-overwrite``).
         """
-        foreign = [file for shard in shards if not self.owns(shard) for file in shard_files(shard)]
-        if foreign:
-            names = ", ".join(file.name for file in foreign)
-            raise KaleidoError(
-                str(self._folder),
-                f"it contains {names}, which Kaleido has no record of writing.",
-                "Move your own files to another folder, and delete those of an older version.",
-                "would-overwrite",
-            )
+        _refuse_foreign(self._folder, shards, self.owns)
 
     def begin(self, shards: Iterable[Path]) -> None:
         """Record that shards are about to be written or removed.
@@ -107,6 +99,33 @@ class Journal:
 def unfinished_shards(folder: Path, path: Path) -> list[Path]:
     """Return `Journal.unfinished` without changing any file."""
     return _shards(folder, _read(path))
+
+
+def check_foreign(folder: Path, journals: Iterable[Path], shards: Iterable[Path]) -> None:
+    """Check what `Journal.check` checks, without changing any file.
+
+    Args:
+        folder: The folder of the shards.
+        journals: Journal files of all runs over it; they need not exist.
+        shards: The shards that a run would write.
+
+    Raises:
+        KaleidoError: If a file of the user has the name of one of theirs (``would-overwrite``).
+    """
+    known = set[str]().union(*map(_read, journals))
+    _refuse_foreign(folder, shards, lambda shard: shard.stem in known or is_claimed(shard))
+
+
+def _refuse_foreign(folder: Path, shards: Iterable[Path], owns: Callable[[Path], bool]) -> None:
+    foreign = [file for shard in shards if not owns(shard) for file in shard_files(shard)]
+    if foreign:
+        names = ", ".join(file.name for file in foreign)
+        raise KaleidoError(
+            str(folder),
+            f"it contains {names}, which Kaleido has no record of writing.",
+            "Move your own files to another folder, and delete those of an older version.",
+            "would-overwrite",
+        )
 
 
 def is_claimed(shard: Path) -> bool:

@@ -34,6 +34,15 @@ def wrapped(outer: Exception, inner: Exception) -> Exception:
     return outer
 
 
+def test_an_error_names_the_file_and_not_its_temporary_name(workspace, write_data, records, invoke):
+    """The folder for latents is in the way as a plain file."""
+    write_data(records, 10)
+    (workspace.root / "latents").write_text("mine")
+    _, error = invoke("extract", "palette", "--workspace", str(workspace.root), code=1)
+    assert "kaleido-tmp" not in error and "latents" in error
+    assert (workspace.root / "latents").read_text() == "mine"
+
+
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -53,6 +53,24 @@ def test_commands_of_other_tools_get_the_right_one(word, command, invoke):
     assert f"Did you mean `kaleido {command}`?" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "offer"),
+    [
+        ("data foldr", "'folder'"),
+        ("extract box", "'boxes'"),
+        ("train piror", "'prior'"),
+        ("z conver", "'convert'"),
+        ("data import", "Did you mean `kaleido data folder`?"),
+        ("extract captions", "'descriptions'"),
+        ("train draw", "Known: tokenizer, prior, diffusion"),
+        ("extract xyz", "Known: descriptions, boxes"),
+    ],
+)
+def test_no_subcommand_is_refused_without_an_offer(words, offer, invoke):
+    _, err = invoke(*words.split(), code=2)
+    assert offer in err.replace("\n", " ")
+
+
 def test_every_suggestion_is_a_command():
     for suggestion in app.ELSEWHERE.values():
         name, *rest = suggestion.split()

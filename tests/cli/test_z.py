@@ -143,3 +143,11 @@ def test_a_key_of_a_file_cannot_write_outside_of_the_folder(invoke, tmp_path):
         target = ("--to", "fibo", "--allow-loss", "all", "--out", str(tmp_path / "in" / "out"))
         assert "key" in invoke("z", "convert", str(path), *target, code=1).err
     assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "in").exists()
+
+
+def test_a_drawing_never_replaces_a_file(invoke, tmp_path):
+    picture = tmp_path / "mine.png"
+    picture.write_bytes(b"mine")
+    out, error = invoke("z", "show", KITE, "--picture", str(picture), code=1)
+    assert not out and str(picture) in error
+    assert picture.read_bytes() == b"mine"

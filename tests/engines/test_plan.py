@@ -10,7 +10,7 @@ import pytest
 from colour_stage import MeanColour, PaletteAgain, run_stages
 
 from kaleido_cli.__main__ import main
-from pipelines.core.errors import InputMissing
+from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.engines.pace import read_pace
 from pipelines.engines.plan import plan_stages
 from pipelines.extract.run import extract, plan
@@ -115,7 +115,8 @@ def test_a_plan_counts_with_what_the_same_run_makes_first(workspace, write_data,
     assert planned() == [(0, {})] * 2
     before, again = planned(version=2)
     assert before[0] == 2 and again == (2, {"palette computed first": 2})
-    workspace.latents("palette").joinpath("000001.json").unlink()
+    for file in workspace.latents("palette").glob("000001.*"):
+        file.unlink()
     assert planned()[1] == (1, {"palette computed first": 1})
     write_data([replace(record, caption="another") for record in records], 5)
     assert planned() == [
@@ -160,3 +161,28 @@ def test_command(filled, monkeypatch, capsys):
         main()
     printed = capsys.readouterr().out
     assert "about 0 s for all kinds" in printed
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".json", ".parquet"])
+def test_a_plan_names_files_in_the_way_as_the_run_does(filled, suffix):
+    foreign = filled.latents("palette") / f"000001{suffix}"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"mine")
+    before = files(filled)
+    with pytest.raises(KaleidoError) as planned:
+        plan(filled, ["palette"])
+    assert files(filled) == before
+    with pytest.raises(KaleidoError) as run:
+        extract(filled, ["palette"])
+    assert planned.value.code == "would-overwrite"
+    assert (planned.value.what, planned.value.why) == (run.value.what, run.value.why)
+
+
+def test_a_plan_takes_what_a_killed_run_left_for_ours(filled):
+    left = filled.latents("palette") / "000001.tar"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"cut")
+    filled.latents_journal("palette", "").parent.mkdir(parents=True, exist_ok=True)
+    filled.latents_journal("palette", "").write_text('["000001"]')
+    (item,) = plan(filled, ["palette"])
+    assert item.pending == 2
