@@ -102,6 +102,7 @@ COMMANDS = {
         ("boxes_*", "source"),
         "boxes_",
         loads_weights=True,
+        asks_servers=True,
     ),
     "blobs": Extraction(
         ("blobs",),
@@ -132,6 +133,7 @@ COMMANDS = {
         ("boxes_*", "blobs_*", "palette_*", "source"),
         "boxes_",
         loads_weights=True,
+        asks_servers=True,
     ),
 }
 """Name -> the command. Those for plug-ins take the kinds as an argument: see `plugin`."""

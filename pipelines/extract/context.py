@@ -11,6 +11,7 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.extract.detection import Detector
 from pipelines.extract.detectors.base import DetectorRef
 from pipelines.extract.detectors.find import find_detector
+from pipelines.extract.detectors.server import find_on_server
 from pipelines.models.registry import shipped_model, tokenizer_folder
 from pipelines.servers.access import Access, access_to
 from pipelines.workspace.settings import ExtractSettings
@@ -60,7 +61,12 @@ class StageContext:
             KaleidoError: If the settings name none and the data are not scenes, or there is no such
                 model.
         """
-        name = self.settings.boxes_model
+        name, settings = self.settings.boxes_model, self.settings
+        if settings.boxes_server:
+            access = self.access(settings.boxes_server, name)
+            return self.with_thresholds(
+                find_on_server(access, settings.boxes_dialect, settings.boxes_find)
+            )
         if not name and not holds_scenes(self.workspace):
             raise no_detector()
         if not name or (name == SCENES and not Path(name).exists()):

@@ -8,6 +8,7 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered
 from pipelines.extract.detectors.base import Detections, DetectorBackend, DetectorRef
 from pipelines.extract.detectors.find import load_detector
+from pipelines.extract.detectors.server import ServerDetectorRef, ServerGrounder
 from pipelines.latents.items import first_mention
 
 NOTHING = Filtered("no object found")
@@ -39,6 +40,17 @@ class Detector:
         """Load the weights, once."""
         if self._backend is None:
             self._backend = load_detector(self.ref, self._confidence, self._max_objects)
+
+    @property
+    def notice(self) -> str:
+        """Where pictures are sent; empty if they stay here."""
+        if not isinstance(self.ref, ServerDetectorRef):
+            return ""
+        return self.ref.access.notice("Pictures and captions")
+
+    def note(self) -> str:
+        """Say what a server was asked and what it cost."""
+        return self._backend.note() if isinstance(self._backend, ServerGrounder) else ""
 
     def find(self, records: Sequence[Record]) -> list[Detections | Failed]:
         """Find the objects of at least one record, in the order of `in_order`, or why it failed."""

@@ -39,7 +39,7 @@ class ObjectsStage(StageGroup):
                 "Name a model for instance segmentation, or run `kaleido extract boxes` alone.",
                 code="model-mismatch",
             )
-        self._detector = detector
+        self._detector, self.notice = detector, detector.notice
         self.specs = [
             StageSpec(
                 name=f"{kind}-{detector.ref.family}",
@@ -53,6 +53,10 @@ class ObjectsStage(StageGroup):
     def setup(self) -> None:
         """Load the detector."""
         self._detector.setup()
+
+    def note(self) -> str:
+        """Say what a server was asked and what it cost."""
+        return self._detector.note()
 
     def compute(
         self, records: Sequence[Record], kinds: Collection[str]

@@ -108,6 +108,15 @@ def quote(text: str) -> str:
     return f'"{" ".join(plain.split())}"'
 
 
+SEE = "(it is in the user's message)"
+"""Stands in instructions where the text of a template would stand."""
+
+
+def refer(template: str) -> str:
+    """Turn a template with a place for the caption into instructions that speak of it."""
+    return template.replace('"""{caption}"""', SEE).replace("{caption}", SEE)
+
+
 def ask_about(
     instructions: str, data: Mapping[str, str], images: Sequence[bytes] = ()
 ) -> tuple[Turn, ...]:

@@ -26,7 +26,7 @@ class Complaint:
 def ask_until_usable(
     client: Client,
     questions: Sequence[Question],
-    read: Callable[[Reply], T | Complaint],
+    read: Callable[[int, Reply], T | Complaint],
     tries: int = TRIES,
 ) -> list[T | Unanswered]:
     """Ask questions; those with unusable answers are asked again, with the complaint.
@@ -34,7 +34,7 @@ def ask_until_usable(
     Args:
         client: Whom to ask.
         questions: What to ask.
-        read: Reads an answer, or complains.
+        read: Reads the answer to the question of a number, or complains.
         tries: Most answers to one question, at least 1.
 
     Returns:
@@ -52,7 +52,7 @@ def ask_until_usable(
             if isinstance(reply, Unanswered):
                 found[number] = reply
                 continue
-            result = read(reply)
+            result = read(number, reply)
             if not isinstance(result, Complaint):
                 found[number] = result
             elif attempt == tries:

@@ -170,6 +170,16 @@ class ExtractSettings:
         "What an open-vocabulary detector or a vision-language model searches for; empty: what "
         "each caption names.",
     )
+    boxes_server: str = setting(
+        "",
+        "Address of a server with OpenAI's protocol that runs a vision-language model; the model "
+        "is then named as the server names it.",
+    )
+    boxes_dialect: str = setting(
+        "auto",
+        "How a model on a server writes boxes; auto: told by its name.",
+        choices=("auto", "qwen2.5-vl", "qwen3-vl", "gemini"),
+    )
     boxes_confidence: float = setting(
         0.25, "Detections with a lower score are dropped.", low=0, high=1
     )

@@ -15,14 +15,12 @@ from pipelines.documents.problems import errors_of
 from pipelines.documents.strict_json import dump, parse
 from pipelines.extract.captioners.base import MAX_TOKENS, Answer, DescriberRef, Wording
 from pipelines.servers.access import Access
-from pipelines.servers.question import Question, Turn, ask_about
+from pipelines.servers.question import Question, Turn, ask_about, refer
 from pipelines.servers.reply import Reply, Unanswered
 from pipelines.servers.structured import Complaint, ask_until_usable
 
 NEXT_STAGE = "---"
 """A line of a prompt that ends one question and begins the next of the same chat."""
-
-_SEE = "(it is in the user's message)"
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -85,7 +83,7 @@ class ServerDescriber:
         for stage, prompt in enumerate(self._stages):
             is_last = stage == len(self._stages) - 1
             if stage:
-                turn = Turn("user", prompt.replace("{caption}", _SEE))
+                turn = Turn("user", refer(prompt))
                 chats = {number: (*turns, turn) for number, turns in chats.items()}
             questions = [self._question(records[n], chats[n], is_last) for n in chats]
             read = _read_json if is_last and self._ref.structured else _read_text
@@ -108,8 +106,7 @@ class ServerDescriber:
         prompt = self._stages[0]
         mentions = any("{caption}" in stage for stage in self._stages)
         data = {"caption": record.caption} if mentions else {}
-        asked = prompt.replace('"""{caption}"""', _SEE).replace("{caption}", _SEE)
-        return ask_about(asked, data, (record.image,) if self._ref.sees else ())
+        return ask_about(refer(prompt), data, (record.image,) if self._ref.sees else ())
 
     def _question(self, record: Record, turns: tuple[Turn, ...], is_last: bool) -> Question:
         temperature = self._wording.temperature
@@ -129,15 +126,15 @@ def split_stages(prompt: str) -> list[str]:
     return [text for stage in stages if (text := "\n".join(stage).strip())]
 
 
-def _read_text(reply: Reply) -> Answer | Complaint:
+def _read_text(number: int, reply: Reply) -> Answer | Complaint:
     # A refusal is no reason to ask again: `accept` names it.
     return Answer(reply.text or "I'm sorry (the server refused)" * reply.refused, reply.cut)
 
 
-def _read_json(reply: Reply) -> Answer | Complaint:
+def _read_json(number: int, reply: Reply) -> Answer | Complaint:
     """Read an answer as the part of a z document that it shall be."""
     if reply.refused or reply.cut:
-        return _read_text(reply)
+        return _read_text(number, reply)
     value, problems = parse(reply.text)
     if problems or not isinstance(value, dict) or value.keys() != {"description"}:
         return Complaint('The answer is not JSON of the form {"description": "…"}.')

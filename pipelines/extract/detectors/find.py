@@ -13,6 +13,7 @@ from pipelines.extract.detectors.base import DetectorBackend, DetectorRef
 from pipelines.extract.detectors.checkpoint import SUFFIX as CHECKPOINT
 from pipelines.extract.detectors.checkpoint import find_checkpoint
 from pipelines.extract.detectors.grounding import FAMILIES, MODEL_TYPES, Grounder
+from pipelines.extract.detectors.server import ServerDetectorRef, ServerGrounder
 from pipelines.extract.model_ref import PluginContract, locate
 from pipelines.extract.phrases import NounPhrases, installed_parser
 from pipelines.models.hub import architecture_of, model_identity, read_config
@@ -138,6 +139,8 @@ def load_detector(ref: DetectorRef, confidence: float, max_detections: int) -> D
     Raises:
         KaleidoError: If a library is missing, or the model is damaged or gone.
     """
+    if isinstance(ref, ServerDetectorRef):
+        return ServerGrounder(ref, max_detections)
     if ref.path is None:
         backend: DetectorBackend = PLUGINS.find(ref.name)(confidence, max_detections)
         return backend

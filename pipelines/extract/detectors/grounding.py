@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.stage import Failed
-from pipelines.documents.dialects.answers import ANSWERS
+from pipelines.documents.dialects.answers import ANSWERS, Answer
 from pipelines.documents.dialects.base import Context
 from pipelines.extract.captioners.base import GENERATION, fill_prompt, read_answers
 from pipelines.extract.detectors.base import Detections, most_certain
@@ -112,7 +112,7 @@ class Grounder:
         )
         self._processor, self._model, self._device = loaded.processor, loaded.network, loaded.device
         self._prompt = family.prompt
-        self._dialect = next(each for each in ANSWERS if each.name == family.dialect)
+        self._dialect = answers_of(family)
         tokenizer = self._processor.tokenizer
         # Special tokens have angle brackets in all families; a caption without them holds none.
         self._marks = [*tokenizer.all_special_tokens, "<", ">"]
@@ -202,15 +202,35 @@ class Grounder:
 
     def _read(self, answers: Sequence[_Answer], shape: tuple[int, ...]) -> Detections | Failed:
         """Read the answers about one picture of `shape` (height, width, …)."""
-        width, height = answers[0].size if answers else (1, 1)
+        size = answers[0].size if answers else (1, 1)
         text = "\n".join(answer.text for answer in answers)
-        found = self._dialect.read(text.encode(), Context(width=width, height=height))
-        if not found.documents:
-            why = "; ".join(dict.fromkeys(problem.message for problem in found.problems))
-            return Failed(f"{why} It begins: {' '.join(text.split())[:80]}")
-        elements = found.documents[0].elements or ()
-        boxes = np.array([each.box for each in elements], np.float32).reshape(-1, 4)
-        boxes *= np.array([shape[1], shape[0]] * 2, np.float32)
-        labels = tuple(each.label or "" for each in elements)
-        scores = np.ones(len(labels), np.float32)
-        return most_certain(Detections(boxes, scores, labels), shape, self._max_detections)
+        return read_boxes(self._dialect, text, size, shape, self._max_detections)
+
+
+def answers_of(family: Family) -> Answer:
+    """Return the dialect that reads a family's answers."""
+    return next(each for each in ANSWERS if each.name == family.dialect)
+
+
+def read_boxes(
+    dialect: Answer, text: str, size: tuple[int, int], shape: tuple[int, ...], count: int
+) -> Detections | Failed:
+    """Read the boxes in an answer.
+
+    Args:
+        dialect: Reads it.
+        text: The answer.
+        size: Width and height in pixels of the picture as the model saw it.
+        shape: Height and width of the picture, and more.
+        count: Most objects to keep.
+    """
+    found = dialect.read(text.encode(), Context(width=size[0], height=size[1]))
+    if not found.documents:
+        why = "; ".join(dict.fromkeys(problem.message for problem in found.problems))
+        return Failed(f"{why} It begins: {' '.join(text.split())[:80]}")
+    elements = found.documents[0].elements or ()
+    boxes = np.array([each.box for each in elements], np.float32).reshape(-1, 4)
+    boxes *= np.array([shape[1], shape[0]] * 2, np.float32)
+    labels = tuple(each.label or "" for each in elements)
+    scores = np.ones(len(labels), np.float32)
+    return most_certain(Detections(boxes, scores, labels), shape, count)
