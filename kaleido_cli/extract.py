@@ -112,6 +112,14 @@ COMMANDS = {
         "blobs_",
         loads_weights=True,
     ),
+    "colours": Extraction(
+        ("colours",),
+        "Measure the main colours of each object.",
+        "colours --model PekingU/rtdetr_v2_r50vd",
+        ("boxes_*", "source"),
+        "boxes_",
+        loads_weights=True,
+    ),
     "palette": Extraction(
         ("palette",),
         "Cluster the colours of each image.",

@@ -19,7 +19,7 @@ from pipelines.embedded.paths import ROOT
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import extract
-from pipelines.latents.text import DEFAULT_ORDER
+from pipelines.latents.text import SHIPPED_KINDS
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer
@@ -62,12 +62,12 @@ SETTINGS = {
     "tokenizer.steps": 4_000,
     "tokenizer.decoder_steps": 1_500,
     "tokenizer.batch_size": 128,
-    "prior.z_kinds": DEFAULT_ORDER,
+    "prior.z_kinds": SHIPPED_KINDS,
     "prior.steps": 2_800,
     "prior.batch_size": 256,
     "prior.dropout": 0.1,
     "prior.dropout_steps": 1_000,  # without it, "two circles", a held-out pair, become three
-    "diffusion.z_kinds": DEFAULT_ORDER,
+    "diffusion.z_kinds": SHIPPED_KINDS,
     "diffusion.image_size": 64,
     "diffusion.patch_size": 8,
     "diffusion.steps": 4_200,
@@ -142,7 +142,7 @@ def _run(step: str, workspace: Workspace, threads: int, history: str, progress: 
     elif step == "tokenizer":
         train_tokenizer(workspace, progress=progress)
     elif step == "extract":
-        extract(workspace, DEFAULT_ORDER, workers=threads, progress=progress)
+        extract(workspace, SHIPPED_KINDS, workers=threads, progress=progress)
     elif step == "prior":
         train_prior(workspace, progress=progress)
     elif step in ("baseline", "diffusion"):

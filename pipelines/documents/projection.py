@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from pipelines.documents.document import (
@@ -16,10 +17,12 @@ from pipelines.documents.document import (
     Swatch,
     VisualTokens,
 )
+from pipelines.documents.merge import merge_items
 from pipelines.documents.problems import Loss
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.colours import Colours, ElementColours
 from pipelines.latents.description import MAX_CHARACTERS, Description
 from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.latents.items import first_mention
@@ -30,7 +33,7 @@ from pipelines.latents.tokens import Tokens
 KALEIDO = "kaleido"
 """`Origin.format` of documents made from z, whose elements keep the order of z."""
 
-ItemT = TypeVar("ItemT", Box, Blob)
+ItemT = TypeVar("ItemT")
 
 _AFTER_HEAD = re.compile(
     r"[,.;:()]|\b(?:with|without|of|in|on|at|by|under|over|near|beside|behind|before|and|that|which"
@@ -42,7 +45,7 @@ _AFTER_HEAD = re.compile(
 def document_of(
     z: Mapping[str, Latent], caption: str | None = None, shape: tuple[int, ...] | None = None
 ) -> Document:
-    """Write z as a document. Boxes and blobs of one object become one element.
+    """Write z as a document. Boxes, blobs and colours of one object become one element.
 
     Args:
         z: Latents by kind; kinds that are not in `DOCUMENT_KINDS` are left out.
@@ -52,11 +55,12 @@ def document_of(
     parts: dict[str, object] = {}
     if isinstance(description := z.get("description"), Description):
         parts["description"] = description.text
-    boxes, blobs = z.get("boxes"), z.get("blobs")
-    if boxes is not None or blobs is not None:
-        parts["elements"] = _elements(
+    boxes, blobs, colours = z.get("boxes"), z.get("blobs"), z.get("colours")
+    if boxes is not None or blobs is not None or colours is not None:
+        parts["elements"] = merge_items(
             boxes.items if isinstance(boxes, Boxes) else (),
             blobs.items if isinstance(blobs, Blobs) else (),
+            colours.items if isinstance(colours, Colours) else (),
             1.0 if shape is None else shape[1] / shape[0],
         )
     if isinstance(palette := z.get("palette"), Palette):
@@ -131,58 +135,99 @@ def _boxes(document: Document, lost: list[Loss]) -> Boxes | None:
             lost.append(
                 Loss(f"elements[{index}]", "place", "An element without a box has no place.")
             )
-            continue
-        x1, y1, x2, y2 = (round(value * GRID) for value in element.box)
-        x1, y1 = min(x1, GRID - 1), min(y1, GRID - 1)
-        found.append(Box(label_of(element), x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))
-    kept = _ordered(document, found, lambda box: (box.x2 - box.x1) * (box.y2 - box.y1), lost)
+        else:
+            found.append(_box(element, element.box))
+    kept = _ordered(document, found, lambda box: box, lost)
     return Boxes(kept) if kept else None
 
 
+def _box(element: Element, edges: tuple[float, float, float, float]) -> Box:
+    x1, y1, x2, y2 = (round(value * GRID) for value in edges)
+    x1, y1 = min(x1, GRID - 1), min(y1, GRID - 1)
+    return Box(label_of(element), x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
+
+
 def _blobs(document: Document, lost: list[Loss]) -> Blobs | None:
-    elements = [e for e in document.elements or () if e.ellipse is not None]
+    elements = [(e, e.ellipse) for e in document.elements or () if e.ellipse is not None]
     if not elements:
         return None
-    image = document.image
-    ratio = 1.0 if image is None else image.width / image.height
-    found = [_blob(element, ratio) for element in elements]
-    kept = _ordered(document, found, lambda blob: blob.r_major * blob.r_minor, lost)
-    return Blobs(kept)
+    ratio = _ratio(document)
+    found = [_blob(element, ellipse, ratio) for element, ellipse in elements]
+    return Blobs(_ordered(document, found, lambda blob: blob, lost))
 
 
-def _blob(element: Element, ratio: float) -> Blob:
+def _blob(element: Element, ellipse: Ellipse, ratio: float) -> Blob:
     """Make an element's blob, in a picture whose width is `ratio` times its height."""
-    ellipse = element.ellipse
-    assert ellipse is not None  # `_blobs` selects elements with an ellipse
     axes = stretch_ellipse(ellipse.major, ellipse.minor, ellipse.angle, 1.0, ratio)
     major, minor = (min(GRID, max(1, round(r * GRID))) for r in axes[:2])
     x, y = (min(GRID, max(0, round(value * GRID))) for value in (ellipse.x, ellipse.y))
     return Blob(label_of(element), x, y, major, minor, round(axes[2]) % 180)
 
 
+def _colours(document: Document, lost: list[Loss]) -> Colours | None:
+    """Project colours in the order of the boxes; a document made from z may have some elsewhere."""
+    elements = document.elements or ()
+    if is_from_z(document):
+        placed = [element for element in elements if element.colours]
+    else:  # those without colours count too, so that the same elements are kept as in boxes
+        placed = [element for element in elements if element.box or element.ellipse]
+    if not any(element.colours for element in placed):
+        return None
+    place = partial(_place, ratio=_ratio(document))
+    kept = [e for e in _ordered(document, placed, place, lost) if e.colours]
+    if any(len(element.colours or ()) > 2 for element in kept):
+        lost.append(Loss("elements", "colours", "Only the first two of an element are kept."))
+    items = [ElementColours.from_hex(label_of(e), *(e.colours or ())[:2]) for e in kept]
+    return Colours(tuple(items)) if items else None
+
+
+def _place(element: Element, ratio: float) -> Box | Blob | None:
+    if element.box is not None:
+        return _box(element, element.box)
+    return None if element.ellipse is None else _blob(element, element.ellipse, ratio)
+
+
+def _ratio(document: Document) -> float:
+    """Return the width of a document's picture over its height, 1 if they are not known."""
+    return 1.0 if document.image is None else document.image.width / document.image.height
+
+
+def is_from_z(document: Document) -> bool:
+    """Return whether a document was made from z, so that its elements are in the order of z."""
+    return document.origin is not None and document.origin.format == KALEIDO
+
+
 def _ordered(
-    document: Document, items: list[ItemT], area: Callable[[ItemT], int], lost: list[Loss]
+    document: Document,
+    items: Sequence[ItemT],
+    place: Callable[[ItemT], Box | Blob | None],
+    lost: list[Loss],
 ) -> tuple[ItemT, ...]:
     """Keep the largest items, in canonical order unless the document was made from z."""
-    if len(items) > Boxes.max_items:
+    pairs = [(item, place(item)) for item in items]
+    if len(pairs) > Boxes.max_items:
         lost.append(Loss("elements", "number", f"Only the {Boxes.max_items} largest are kept."))
-        smallest = sorted(items, key=area)[: len(items) - Boxes.max_items]
-        items = [item for item in items if not any(item is small for small in smallest)]
-    if document.origin is None or document.origin.format != KALEIDO:
-        items = canonical_order(items, document.caption or "")
-    return tuple(items)
+        smallest = sorted(pairs, key=lambda pair: _area(pair[1]))[: len(pairs) - Boxes.max_items]
+        pairs = [pair for pair in pairs if not any(pair is small for small in smallest)]
+    if not is_from_z(document):
+        pairs = sorted(pairs, key=lambda pair: _rank(pair[1], document.caption or ""))
+    return tuple(item for item, _ in pairs)
 
 
-def canonical_order(items: Sequence[ItemT], caption: str) -> list[ItemT]:
-    """Sort items like the detection stages: by first mention in the caption, then by position."""
+def _area(place: Box | Blob | None) -> int:
+    if isinstance(place, Blob):
+        return place.r_major * place.r_minor
+    return 0 if place is None else (place.x2 - place.x1) * (place.y2 - place.y1)
 
-    def key(item: ItemT) -> tuple[int, int, int]:
-        mention = first_mention(item.label, caption)
-        if isinstance(item, Box):
-            return mention, item.x1 + item.x2, item.y1 + item.y2
-        return mention, 2 * item.xc, 2 * item.yc
 
-    return sorted(items, key=key)
+def _rank(place: Box | Blob | None, caption: str) -> tuple[int, int, int]:
+    """Rank like the detection stages: by first mention in the caption, then by position."""
+    if place is None:
+        return len(caption), 0, 0
+    mention = first_mention(place.label, caption)
+    if isinstance(place, Box):
+        return mention, place.x1 + place.x2, place.y1 + place.y2
+    return mention, 2 * place.xc, 2 * place.yc
 
 
 def _palette(document: Document, lost: list[Loss]) -> Palette | None:
@@ -199,8 +244,7 @@ def _palette(document: Document, lost: list[Loss]) -> Palette | None:
         Colour(*swatch.grid, weight) if swatch.grid else Colour.from_hex(swatch.hex, weight)
         for swatch, weight in zip(swatches, weights, strict=True)
     ]
-    from_z = document.origin is not None and document.origin.format == KALEIDO
-    return Palette(tuple(colours)) if from_z else Palette.sorted(colours)
+    return Palette(tuple(colours)) if is_from_z(document) else Palette.sorted(colours)
 
 
 def _tokens(document: Document, lost: list[Loss]) -> Tokens | None:
@@ -212,77 +256,10 @@ _PROJECTIONS: dict[str, Callable[[Document, list[Loss]], Latent | None]] = {
     "description": _description,
     "boxes": _boxes,
     "blobs": _blobs,
+    "colours": _colours,
     "tokens": _tokens,
     "palette": _palette,
 }
 
 DOCUMENT_KINDS = tuple(_PROJECTIONS)
 """Kinds that documents have a place for."""
-
-
-def _elements(boxes: Sequence[Box], blobs: Sequence[Blob], ratio: float) -> tuple[Element, ...]:
-    """Merge boxes and blobs of the same objects, preserving the order of both lists."""
-    pairs = _matched(boxes, blobs)
-    elements: list[Element] = []
-    done = 0
-    for index, box in enumerate(boxes):
-        blob_index = pairs.get(index)
-        if blob_index is not None:
-            elements += [
-                _element(len(elements), None, blob, ratio) for blob in blobs[done:blob_index]
-            ]
-            done = blob_index + 1
-        blob = None if blob_index is None else blobs[blob_index]
-        elements.append(_element(len(elements), box, blob, ratio))
-    elements += [
-        _element(len(elements) + offset, None, blob, ratio)
-        for offset, blob in enumerate(blobs[done:])
-    ]
-    return tuple(
-        element.model_copy(update={"id": f"e{index}"}) for index, element in enumerate(elements)
-    )
-
-
-def _element(index: int, box: Box | None, blob: Blob | None, ratio: float) -> Element:
-    item = box or blob
-    assert item is not None
-    ellipse = None
-    if blob is not None:
-        x, y, major, minor = (v / GRID for v in (blob.xc, blob.yc, blob.r_major, blob.r_minor))
-        major, minor, angle = stretch_ellipse(major, minor, blob.theta, 1.0, 1.0 / ratio)
-        ellipse = Ellipse(x=x, y=y, major=major, minor=minor, angle=angle)
-    corners = None
-    if box is not None:
-        corners = (box.x1 / GRID, box.y1 / GRID, box.x2 / GRID, box.y2 / GRID)
-    return Element(id=f"e{index}", label=item.label, box=corners, ellipse=ellipse)
-
-
-def _matched(boxes: Sequence[Box], blobs: Sequence[Blob]) -> dict[int, int]:
-    """Pair boxes with blobs of the same label whose centre they contain, without crossing pairs.
-
-    Find the longest such pairing (longest common subsequence), so that the merged list projects
-    back onto both lists in their original order.
-    """
-    rows, columns = len(boxes), len(blobs)
-    best = [[0] * (columns + 1) for _ in range(rows + 1)]
-    for i in range(rows - 1, -1, -1):
-        for j in range(columns - 1, -1, -1):
-            best[i][j] = max(best[i + 1][j], best[i][j + 1])
-            if _same(boxes[i], blobs[j]):
-                best[i][j] = max(best[i][j], 1 + best[i + 1][j + 1])
-    pairs: dict[int, int] = {}
-    i = j = 0
-    while i < rows and j < columns:
-        if _same(boxes[i], blobs[j]) and best[i][j] == 1 + best[i + 1][j + 1]:
-            pairs[i] = j
-            i, j = i + 1, j + 1
-        elif best[i + 1][j] >= best[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return pairs
-
-
-def _same(box: Box, blob: Blob) -> bool:
-    inside = box.x1 <= blob.xc <= box.x2 and box.y1 <= blob.yc <= box.y2
-    return inside and box.label == blob.label

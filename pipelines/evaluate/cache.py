@@ -19,7 +19,7 @@ from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.evaluate.observe import Cell
 from pipelines.sample.bundle import Bundle
 
-VERSION = 2
+VERSION = 3
 """Version of what is drawn, computed and written in a cell.
 
 Raise it whenever sampling, features, verdicts, adherence or the fields of a cell change, so that
@@ -92,6 +92,7 @@ def encode_cell(cell: Cell) -> bytes:
         colours=cell.colours,
         ids=cell.ids,
         plain=cell.plain,
+        tints=cell.tints,
         shown=cell.shown,
         json=np.frombuffer(json.dumps(texts).encode(), np.uint8),
     )
@@ -108,7 +109,8 @@ def decode_cell(data: bytes) -> Cell:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             texts = json.loads(arrays["json"].tobytes())
             verdicts = [[_verdict(v) for v in group] for group in texts["verdicts"]]
-            numbers = (arrays[name] for name in ("edges", "colours", "ids", "shown", "plain"))
+            names = ("edges", "colours", "ids", "shown", "plain", "tints")
+            numbers = (arrays[name] for name in names)
             return Cell(arrays["features"], verdicts, texts["z"], *numbers)
     except Exception as error:  # of zip, zlib, numpy's header and JSON, whichever is hit first
         raise ValueError(f"not a cell: {error}") from error

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.core.progress import Advance
+from pipelines.evaluate.adherence.colours import colour_fits
 from pipelines.evaluate.adherence.palettes import palette_fits
 from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.metrics.edges import edge_energy
@@ -53,6 +54,7 @@ class Cell:
         shown: uint8 (k, m, side, side, 3), the first pictures of the first captions (`SHOWN`):
             the report's grids. They are not chosen.
         plain: Features without a network, float32 (captions, n, d), see `plain_features`.
+        tints: How well its elements keep their colours, (captions, n, 3), see `colour_fits`.
     """
 
     features: np.ndarray
@@ -63,6 +65,7 @@ class Cell:
     ids: np.ndarray
     shown: np.ndarray
     plain: np.ndarray = field(default_factory=_no_features)
+    tints: np.ndarray = field(default_factory=_no_features)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Observed:
         ids: As in `Cell`, int32 (captions, seeds, n, 2, cells).
         shown: Of the first seed, as in `Cell`.
         plain: As in `Cell`, float32 (captions, seeds, n, d).
+        tints: As in `Cell`, (captions, seeds, n, 3).
     """
 
     features: np.ndarray
@@ -88,6 +92,7 @@ class Observed:
     ids: np.ndarray
     shown: np.ndarray
     plain: np.ndarray = field(default_factory=_no_features)
+    tints: np.ndarray = field(default_factory=_no_features)
 
     @property
     def texts(self) -> list[str]:
@@ -137,7 +142,7 @@ def observe(
         advance: Told of each finished caption.
         tokenizer: Reads the tokens of pictures whose z has some.
     """
-    features, verdicts, edges, colours, ids, plain = [], [], [], [], [], []
+    features, verdicts, edges, colours, tints, ids, plain = [], [], [], [], [], [], []
     texts: list[list[str]] = []
     shown: list[np.ndarray] = []
     for caption in captions:
@@ -148,6 +153,7 @@ def observe(
         edges.append(edge_energy(images))
         plain.append(plain_features(images))
         colours.append(palette_fits(z, images, texts[-1] if texts else ()))
+        tints.append(colour_fits(z, images, texts[-1] if texts else ()))
         if tokenizer and _has(z, Tokens):
             ids.append(tokenizer.read(images, z))
         else:
@@ -156,7 +162,7 @@ def observe(
         if len(shown) < SHOWN[0]:
             shown.append(images[: SHOWN[1]].copy())
         advance(1)
-    arrays = (np.array(values) for values in (edges, colours, ids, shown, plain))
+    arrays = (np.array(values) for values in (edges, colours, ids, shown, plain, tints))
     return Cell(np.array(features), verdicts, texts, *arrays)
 
 
@@ -175,6 +181,7 @@ def join(cells: Sequence[Cell]) -> Observed:
         np.stack([cell.ids for cell in cells], axis=1),
         cells[0].shown,
         np.stack([cell.plain for cell in cells], axis=1),
+        np.stack([cell.tints for cell in cells], axis=1),
     )
 
 

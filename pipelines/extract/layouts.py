@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
-from pipelines.documents.document import Document, Element, Ellipse, read_document
+from pipelines.documents.document import Box, Document, Element, Ellipse, read_document
 from pipelines.documents.problems import InvalidDocument
 from pipelines.documents.projection import z_of
+from pipelines.extract.colours import colours_in_box, colours_in_mask
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.base import LatentError
 from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.workspace.workspace import LAYOUTS
 
-LAYOUT_KINDS = ("description", "boxes", "blobs", "palette")
+LAYOUT_KINDS = ("description", "boxes", "blobs", "colours", "palette")
 """Kinds that a document may hold and that are not tied to a model's weights, as tokens are."""
 
 SIDE = 256
@@ -26,6 +29,8 @@ SIDE = 256
 
 class LayoutStage(Stage):
     """A document -> one kind of z; a document without that kind is filtered.
+
+    Colours that a document lacks are measured in the picture, inside polygons or the box.
 
     Args:
         kind: One of `LAYOUT_KINDS`.
@@ -44,6 +49,8 @@ class LayoutStage(Stage):
             document = read_document(record.latents[LAYOUTS], record.key)
             if self._kind == "blobs":
                 document = with_ellipses(document)
+            elif self._kind == "colours":
+                document = with_colours(document, record.pixels)
             z, _ = z_of(document, (self._kind,))
         except (InvalidDocument, LatentError) as error:
             return Failed(error.why)
@@ -59,8 +66,7 @@ def with_ellipses(document: Document) -> Document:
     image = document.image
     ratio = 1.0 if image is None else image.width / image.height
     elements = document.elements or ()
-    outlined = [e for e in elements if e.ellipse is None and e.mask and e.mask.polygons]
-    drawn = [(element, _filled(element)) for element in outlined]
+    drawn = [(e, _filled(e)) for e in elements if e.ellipse is None]
     wanted = [(element, mask) for element, mask in drawn if mask.any()]
     if not wanted:
         return document
@@ -69,14 +75,45 @@ def with_ellipses(document: Document) -> Document:
         element.id: _unstretched(ellipse, ratio)
         for (element, _), ellipse in zip(wanted, fitted, strict=True)
     }
-    return document.model_copy(
-        update={
-            "elements": tuple(
-                e.model_copy(update={"ellipse": found[e.id]}) if e.id in found else e
-                for e in elements
-            )
-        }
-    )
+    return _updated(document, lambda e: {"ellipse": found[e.id]} if e.id in found else {})
+
+
+def with_colours(document: Document, pixels: np.ndarray) -> Document:
+    """Measure the colours of elements that have none.
+
+    Args:
+        document: The document of the picture.
+        pixels: uint8 (height, width, 3).
+    """
+
+    def measured(element: Element) -> dict[str, Any]:
+        if element.colours is not None:
+            return {}
+        mask, box = _filled(element), element.box or _around(element.ellipse, pixels.shape)
+        if mask.any():
+            found = colours_in_mask(pixels, mask)
+        elif box is not None:
+            found = colours_in_box(pixels, box)
+        else:
+            return {}
+        return {"colours": tuple(colour.upper() for colour in found[:2])}
+
+    return _updated(document, measured)
+
+
+def _updated(document: Document, update: Callable[[Element], dict[str, Any]]) -> Document:
+    elements = tuple(e.model_copy(update=update(e)) for e in document.elements or ())
+    return document.model_copy(update={"elements": elements})
+
+
+def _around(ellipse: Ellipse | None, shape: tuple[int, ...]) -> Box | None:
+    """Return the bounding box of an ellipse in fractions of a picture of this shape."""
+    if ellipse is None:
+        return None
+    turn, aspect = math.radians(ellipse.angle), shape[1] / shape[0]
+    across = math.hypot(ellipse.major * math.cos(turn), ellipse.minor * math.sin(turn))
+    down = math.hypot(ellipse.major * math.sin(turn), ellipse.minor * math.cos(turn)) * aspect
+    return ellipse.x - across, ellipse.y - down, ellipse.x + across, ellipse.y + down
 
 
 def _unstretched(ellipse: Sequence[float], ratio: float) -> Ellipse:
@@ -87,7 +124,11 @@ def _unstretched(ellipse: Sequence[float], ratio: float) -> Ellipse:
 
 
 def _filled(element: Element) -> np.ndarray:
-    """Fill an element's polygons in the picture stretched to a square: bool (SIDE, SIDE)."""
+    """Fill an element's polygons, if any, in the picture stretched to a square.
+
+    Returns:
+        bool (SIDE, SIDE).
+    """
     canvas = Image.new("1", (SIDE, SIDE))
     pen = ImageDraw.Draw(canvas)
     for outline in element.mask.polygons or () if element.mask else ():

@@ -1,4 +1,4 @@
-"""Boxes and blobs of the objects that one detector finds."""
+"""Boxes, blobs and colours of the objects that one detector finds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Outcome, StageGroup, StageSpec
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.boxes import find_boxes
+from pipelines.extract.colours import find_colours
 from pipelines.extract.detection import Detector
 from pipelines.extract.detectors.base import Detections
 
 Convert = Callable[[Sequence[Detections], Sequence[Record]], list[Outcome]]
 
-VERSIONS: dict[str, tuple[int, Convert]] = {"boxes": (1, find_boxes), "blobs": (3, fit_blobs)}
+VERSIONS: dict[str, tuple[int, Convert]] = {
+    "boxes": (1, find_boxes),
+    "blobs": (3, fit_blobs),
+    "colours": (1, find_colours),
+}
 """Kind -> version of its stage, and how it is made from detections."""
 
 
 class ObjectsStage(StageGroup):
-    """pixels -> `Boxes` and `Blobs`, with the same labels in the same order.
+    """pixels -> `Boxes`, `Blobs` and `Colours`, with the same labels in the same order.
 
-    The detector runs once per batch, whichever of the two are wanted.
+    The detector runs once per batch, whichever of them are wanted.
 
     Args:
         detector: Finds the objects; with masks, if blobs are wanted.
-        kinds: ``boxes``, ``blobs`` or both.
+        kinds: Some of `VERSIONS`.
 
     Raises:
         KaleidoError: If blobs are wanted and the detector has no masks.

@@ -54,16 +54,29 @@ def find_palette(pixels: np.ndarray, colours: int) -> Palette:
         pixels: uint8 (h, w, 3), RGB.
         colours: Most clusters, from 1 to `Palette.max_items`.
     """
-    lab, weights = gather_colours(pixels)
-    scale = np.array([LIGHTNESS, 1.0, 1.0])
-    centres, shares = cluster(lab * scale, weights, colours)
-    return Palette.from_oklab(centres / scale, shares)
-
-
-def gather_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gather similar pixels: mean OKLab (m, 3) and share of the image (m,), which sums to 1."""
     step = max(1, round((pixels.shape[0] * pixels.shape[1] / MAX_PIXELS) ** 0.5))
     rgb = pixels[step // 2 :: step, step // 2 :: step].reshape(-1, 3)
+    return Palette.from_oklab(*main_colours(rgb, colours))
+
+
+def main_colours(rgb: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the main colours of some pixels.
+
+    Args:
+        rgb: uint8 (n, 3), at least one pixel.
+        count: Most colours.
+
+    Returns:
+        OKLab (k, 3) and shares (k,), which sum to 1, in no particular order; 1 <= k <= count.
+    """
+    lab, weights = gather_colours(rgb)
+    scale = np.array([LIGHTNESS, 1.0, 1.0])
+    centres, shares = cluster(lab * scale, weights, count)
+    return centres / scale, shares
+
+
+def gather_colours(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gather similar pixels: mean OKLab (m, 3) and share of all (m,), which sums to 1."""
     cells = (rgb.astype(np.int64) * LEVELS // 256) @ np.array([LEVELS * LEVELS, LEVELS, 1])
     _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
     lab = srgb_to_oklab(rgb / 255.0)

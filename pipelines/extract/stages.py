@@ -30,7 +30,9 @@ def build_stages(kinds: Sequence[str], context: StageContext) -> list[StageGroup
     settings = context.settings
     if settings.source == "layouts":
         return [_layouts(kind) for kind in dict.fromkeys(kinds)]
-    detected = ["boxes"] if settings.blobs_masks or settings.blobs_model else ["boxes", "blobs"]
+    detected = ["boxes", "colours"]
+    if not settings.blobs_masks and not settings.blobs_model:
+        detected.append("blobs")
     shared = [kind for kind in dict.fromkeys(kinds) if kind in detected]
     return [
         ObjectsStage(context.detector, shared) if kind in shared else _build(kind, context)
@@ -59,7 +61,7 @@ def _build(kind: str, context: StageContext) -> StageGroup:
         return STAGES[kind](context)
     stage = plugin_stage(kind, context)
     if stage is None:
-        known = nearest(kind, (*STAGES, "boxes", *plugin_names(PLUGIN_STAGES)))
+        known = nearest(kind, (*STAGES, "boxes", "colours", *plugin_names(PLUGIN_STAGES)))
         raise KaleidoError(kind, "no stage makes this kind of latent.", known, code="bad-option")
     return stage
 

@@ -19,7 +19,8 @@ Rect = tuple[float, float, float, float]
 """Left, top, right and bottom edge, in units of the image's side."""
 
 ColourWeight = tuple[float, float, float, float]
-"""Red, green and blue of an sRGB colour, each in [-1, 1], and its share of the image in (0, 1]."""
+"""Red, green and blue of an sRGB colour, each in [-1, 1], and its share of the image in (0, 1]; 1
+for the colour of an element."""
 
 NO_COLOUR: ColourWeight = (0.0, 0.0, 0.0, 0.0)
 """The value of a token that refers to no colour."""
@@ -34,10 +35,13 @@ class Latent(ABC):
     Class attributes:
         kind: Name of the kind; also its folder under ``latents/`` and its marker in z.
         version: Incremented when the byte or text form changes.
+        placed_by: Kinds of which the first that is in z says where this kind's items are: each has
+            the region of the item with its label, in the same order (see `alignment`).
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
+    placed_by: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def validate(self) -> None:

@@ -83,6 +83,31 @@ def draw_swatches(image: np.ndarray, colours: Sequence[tuple[str, float]]) -> np
     return np.array(canvas)
 
 
+def draw_legend(image: np.ndarray, rows: Sequence[tuple[str, Sequence[str]]]) -> np.ndarray:
+    """Draw labels with their colours along the left edge, from the top.
+
+    Args:
+        image: uint8 (height, width, 3); not modified.
+        rows: Label and its colours, ``#rrggbb``. Rows that do not fit are left out.
+
+    Returns:
+        A new array of the same shape.
+    """
+    canvas, draw, font = _canvas(image)
+    pitch = round(draw.textbbox((0, 0), "Ay", font=font)[3]) + 2
+    for index, (label, colours) in enumerate(rows[: canvas.height // pitch]):
+        top = index * pitch
+        for place, colour in enumerate(colours):
+            left = place * pitch
+            draw.rectangle([left, top, left + pitch - 1, top + pitch - 1], colour, "white")
+        left = len(colours) * pitch
+        text = fit_text(_printable(label[:80]), draw, font, canvas.width - left - 2)
+        right = left + draw.textlength(text, font=font) + 1
+        draw.rectangle([left, top, right, top + pitch - 1], fill="black")
+        draw.text((left + 1, top), text, fill="white", font=font)
+    return np.array(canvas)
+
+
 def draw_text(image: np.ndarray, text: str) -> np.ndarray:
     """Write wrapped text over the lower part of an image, at most half of its height.
 

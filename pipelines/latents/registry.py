@@ -12,13 +12,14 @@ from pipelines.core.plugins import LATENTS, load_plugin, plugin_error, plugin_na
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
+from pipelines.latents.colours import Colours
 from pipelines.latents.description import Description
 from pipelines.latents.palette import Palette
 from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
 
 KINDS: dict[str, type[Latent]] = {
-    cls.kind: cls for cls in (Description, Boxes, Blobs, Tokens, Palette)
+    cls.kind: cls for cls in (Description, Boxes, Blobs, Colours, Tokens, Palette)
 }
 """Kaleido's own kinds, in the order of `text.DEFAULT_ORDER`."""
 

@@ -21,11 +21,15 @@ GRID = 1000
 SEPARATOR = "<;>"
 """Separates items. It is an added token, so captions keep their semicolons."""
 
-DEFAULT_ORDER = ("description", "boxes", "blobs", "tokens", "palette")
+DEFAULT_ORDER = ("description", "boxes", "blobs", "colours", "tokens", "palette")
 """Kaleido's own kinds in the order of the paper; each part of z is predicted from those before it.
 
 Kinds that plug-ins add follow in alphabetical order. `registry.KINDS` maps these names to classes.
 """
+
+SHIPPED_KINDS = ("description", "boxes", "blobs", "tokens", "palette")
+"""The kinds that the shipped models know. Their markers are in every vocabulary; those of other
+kinds join a vocabulary if the prior is trained on them, so that token ids stay as they are."""
 
 SENTENCE_MARKS = '!?:;"()/&'
 """Punctuation left unescaped in descriptions. Labels escape it, since separators delimit them."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.text import (
-    DEFAULT_ORDER,
     NUMBERS,
     SAFE_CHARACTERS,
     SENTENCE_MARKS,
     SEPARATOR,
+    SHIPPED_KINDS,
     LatentError,
     check_label,
     escape,
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 VALUE_TOKENS = (SEPARATOR, *NUMBERS)
 """The added tokens that every kind may use."""
 
-SPECIAL_TOKENS = (*map(marker, DEFAULT_ORDER), *VALUE_TOKENS)
-"""The tokens added to every vocabulary; plug-ins add the markers of their kinds."""
+SPECIAL_TOKENS = (*map(marker, SHIPPED_KINDS), *VALUE_TOKENS)
+"""The tokens added to every vocabulary; other kinds add their markers."""
 
 _BASE_TOKENS = ("<pad>", "</s>", "<unk>")
 _LIKE_A_TOKEN = re.compile(r"<(?=[^\s<>]+>)")
 
 
 def special_tokens(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return `SPECIAL_TOKENS`, followed by the markers of those `kinds` that plug-ins add."""
-    return (*SPECIAL_TOKENS, *(marker(kind) for kind in kinds if kind not in DEFAULT_ORDER))
+    """Return `SPECIAL_TOKENS`, followed by the markers of `kinds` that are not among them."""
+    return (*SPECIAL_TOKENS, *(marker(kind) for kind in kinds if kind not in SHIPPED_KINDS))
 
 
 def train_tokenizer(
@@ -50,7 +50,7 @@ def train_tokenizer(
         texts: Captions and labels; the same texts in the same order give the same tokenizer.
         vocab_size: The largest number of entries, including the tokens of z. A small corpus may
             yield fewer.
-        kinds: The kinds of z, if plug-ins add any.
+        kinds: The kinds of z; those beyond `SHIPPED_KINDS` add their markers.
 
     Raises:
         KaleidoError: If `vocab_size` is too small for 256 bytes and the added tokens.
@@ -94,7 +94,7 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast, kinds: Sequence[str] 
 
     Args:
         tokenizer: The tokenizer to extend.
-        kinds: The kinds of z, if plug-ins add any.
+        kinds: The kinds of z; those beyond `SHIPPED_KINDS` add their markers.
 
     Returns:
         The number of tokens added; resize the model's embeddings to ``len(tokenizer)``.

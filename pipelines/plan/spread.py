@@ -15,7 +15,9 @@ import numpy as np
 from pipelines.latents.base import Latent, Rect
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
+from pipelines.latents.colours import Colours
 from pipelines.latents.description import Description
+from pipelines.latents.oklab import hex_to_oklab
 from pipelines.latents.palette import Palette
 from pipelines.latents.text import GRID
 from pipelines.latents.tokens import Tokens
@@ -32,9 +34,9 @@ def similarity(pool: Sequence[Mapping[str, Latent]]) -> np.ndarray:
 
     Every kind has a kernel with ones on the diagonal: for descriptions, the cosine of word sets;
     for boxes and blobs, the cosines of covered grid cells per label and of counts per label; for
-    visual tokens, the share of equal ids; for palettes, the overlap, in which similar colours count
-    partially. The result is the mean over the kinds that all z have, so it is positive
-    semidefinite.
+    visual tokens, the share of equal ids; for palettes and for colours of equal labels, the
+    overlap, in which similar colours count partially. The result is the mean over the kinds that
+    all z have, so it is positive semidefinite.
 
     Args:
         pool: n z, each by kind.
@@ -147,14 +149,41 @@ def _grids(latents: Sequence[Latent]) -> np.ndarray:
     return np.asarray((ids[:, None] == ids[None]).mean(axis=2))
 
 
-def _colours(latents: Sequence[Latent]) -> np.ndarray:
+def _palettes(latents: Sequence[Latent]) -> np.ndarray:
     palettes = [latent.items for latent in latents if isinstance(latent, Palette)]
     labs = np.concatenate([[colour.oklab for colour in items] for items in palettes])
-    owner = np.repeat(np.arange(len(palettes)), [len(items) for items in palettes])
     weight = np.array([colour.weight / GRID for items in palettes for colour in items])
+    return _overlaps(labs, weight, [len(items) for items in palettes])
+
+
+def _colours(latents: Sequence[Latent]) -> np.ndarray:
+    """Compare the main colours of elements with equal labels."""
+    lists = [latent.items for latent in latents if isinstance(latent, Colours)]
+    items = [item for each in lists for item in each]
+    labs = np.array([hex_to_oklab(item.hexes[0]) for item in items])
+    names = np.array([item.label for item in items])
+    return _overlaps(labs, np.ones(len(items)), [len(each) for each in lists], names)
+
+
+def _overlaps(
+    labs: np.ndarray, weight: np.ndarray, counts: Sequence[int], names: np.ndarray | None = None
+) -> np.ndarray:
+    """Compute the overlap of sets of colours, in which similar colours count partially.
+
+    Args:
+        labs: OKLab of all colours, set by set, (m, 3).
+        weight: Their weights, (m,).
+        counts: Number of colours of each of n sets.
+        names: Names of the colours; different ones are not similar.
+
+    Returns:
+        (n, n), ones on the diagonal.
+    """
     distance = np.linalg.norm(labs[:, None] - labs[None], axis=2)
     alike = 0.5 ** ((distance / REACH) ** 2) * np.outer(weight, weight)
-    membership = np.eye(len(palettes))[owner]
+    if names is not None:
+        alike = alike * (names[:, None] == names[None])
+    membership = np.eye(len(counts))[np.repeat(np.arange(len(counts)), counts)]
     inner = membership.T @ alike @ membership
     scale = np.sqrt(np.diag(inner))
     return np.asarray(inner / np.outer(scale, scale))
@@ -164,6 +193,7 @@ _KERNELS = {
     "description": _words,
     "boxes": _layouts,
     "blobs": _layouts,
+    "colours": _colours,
     "tokens": _grids,
-    "palette": _colours,
+    "palette": _palettes,
 }

@@ -53,14 +53,18 @@ class DrawnSample:
         return document_of(z, self.row["caption"], self.pixels.shape[:2])
 
     def colour_of(self, name: str) -> str:
-        """Return the colour of an element in the picture, ``#RRGGBB``.
+        """Return the colour of an element, ``#RRGGBB``.
 
-        It is the median of the middle of the element's box, where the element itself is seen.
+        It is the one that z states or else the median of the middle of the element's box, where the
+        element itself is seen.
 
         Raises:
-            KaleidoError: If the document has no such element, or it has no box.
+            KaleidoError: If the document has no such element, or it has neither colours nor a box.
         """
-        box = find(self.document, name).box
+        element = find(self.document, name)
+        if element.colours:
+            return element.colours[0]
+        box = element.box
         if box is None:
             raise KaleidoError(
                 name, "it has no box, so its colour is not known.", code="bad-option"

@@ -1,4 +1,4 @@
-"""Write the ground-truth z of a scene: its description, boxes and blobs are known, not detected."""
+"""Write the ground-truth z of a scene, whose description and objects are known, not detected."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipelines.core.masks import around
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
+from pipelines.extract.colours import to_colours
 from pipelines.extract.detection import in_order
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.ellipse import fit_ellipses
@@ -35,6 +36,7 @@ def z_of_scene(truth: TrueZ, scene: Scene, caption: str) -> str:
         "description": lambda: Description(describe_scene(scene)),
         "boxes": lambda: to_boxes(found, drawing.pixels.shape),
         "blobs": lambda: _blobs(found),
+        "colours": lambda: to_colours(found, drawing.pixels),
     }
     known = {kind: makers[kind]() for kind in truth.kinds if kind in makers}
     return truth.of_pixels(Image.fromarray(drawing.pixels), known)

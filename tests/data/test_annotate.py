@@ -9,9 +9,12 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.data.annotate import annotate
 from pipelines.data.folder import write_folder
 from pipelines.extract.run import extract
+from pipelines.latents.oklab import hex_to_oklab
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_rows
 from pipelines.workspace.reader import read_joined
+
+RED, GREY = "#dc1414", "#e6e6e6"
 
 
 @pytest.fixture
@@ -132,6 +135,28 @@ def test_polygons_give_blobs_and_palettes_come_along(pictures, workspace, tmp_pa
     assert fit == "pad" or found.theta == pytest.approx(90, abs=3)
     assert next(p for p in latents(workspace, "palette") if p is not None).items[0].weight == 980
     assert not any(latents(workspace, "boxes")), "an outline without a box is no box"
+
+
+def test_colours_are_those_of_the_annotation_or_else_those_in_the_picture(
+    pictures, workspace, tmp_path
+):
+    write_folder(workspace, pictures)
+    outline = [0.05, 0.4, 0.15, 0.4, 0.15, 0.6, 0.05, 0.6]
+    rows = [
+        {"id": "a", "label": "stated", "box": [0, 0, 1, 1], "colours": ["#123456"]},
+        {"id": "b", "label": "outline", "box": [0.5, 0, 1, 1], "mask": {"polygons": [outline]}},
+        {"id": "d", "label": "box", "box": [0.7, 0, 1, 1]},
+    ]
+    document = {"format": "kaleido.z", "version": 1, "key": "p0", "elements": rows}
+    (tmp_path / "z.z.jsonl").write_text(json.dumps(document) + "\n")
+    annotate(workspace, [tmp_path / "z.z.jsonl"], "kaleido.z")
+    extract(with_source(workspace), ["colours"])
+    found = next(each for each in latents(workspace, "colours") if each is not None)
+    seen = {item.label: item.hexes for item in found.items}
+    assert seen["stated"] == ("#123456",)
+    for label, colour in (("outline", RED), ("box", GREY)):
+        gap = np.linalg.norm(hex_to_oklab(seen[label][0]) - hex_to_oklab(colour))
+        assert gap < 0.05, label
 
 
 def test_layouts_must_exist_and_hold_the_kind(pictures, workspace):

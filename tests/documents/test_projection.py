@@ -15,12 +15,13 @@ from pipelines.documents.document import (
 from pipelines.documents.projection import document_of, label_of, z_of
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.colours import Colours, ElementColours
 from pipelines.latents.description import Description
 from pipelines.latents.palette import Colour, Palette, whole_weights
 from pipelines.latents.sequence import z_to_text
 from pipelines.latents.tokens import Tokens
 
-KINDS = ("description", "boxes", "blobs", "tokens", "palette")
+KINDS = ("description", "boxes", "blobs", "colours", "tokens", "palette")
 
 number = st.integers(0, 1000)
 labels = st.sampled_from(["kite", "hill", "old tree"])
@@ -30,6 +31,8 @@ box = st.tuples(labels, st.integers(0, 999), st.integers(0, 999), number, number
 blob = st.tuples(labels, number, number, st.integers(1, 1000), st.integers(1, 1000), number).map(
     lambda v: Blob(v[0], v[1], v[2], max(v[3:5]), min(v[3:5]), v[5] % 180)
 )
+level = st.sampled_from([0, 7, 255])
+coloured = st.tuples(labels, *[level] * 6).map(lambda row: ElementColours(*row))
 
 
 @st.composite
@@ -48,6 +51,7 @@ z_values = st.fixed_dictionaries(
         .map(Description),
         "boxes": st.lists(box, min_size=1, max_size=15).map(lambda rows: Boxes(tuple(rows))),
         "blobs": st.lists(blob, min_size=1, max_size=15).map(lambda rows: Blobs(tuple(rows))),
+        "colours": st.lists(coloured, min_size=1, max_size=15).map(lambda r: Colours(tuple(r))),
         "tokens": st.just(Tokens(2, 2, 512, (1, 511, 0, 7))),
         "palette": palettes(),
     },
@@ -72,6 +76,36 @@ def test_a_box_and_a_blob_of_one_object_are_one_element():
     assert first.box == (0.1, 0.1, 0.3, 0.3) and first.ellipse.x == 0.2
     assert {second.label, third.label} == {"hill", "kite"}
     assert (second.box is None) != (third.box is None)
+
+
+def test_colours_join_the_elements_of_their_labels():
+    z = {
+        "boxes": Boxes((Box("kite", 100, 100, 300, 300), Box("hill", 0, 500, 1000, 1000))),
+        "colours": Colours(
+            (ElementColours.from_hex("kite", "#ff0000"), ElementColours.from_hex("sun", "#ffff00"))
+        ),
+    }
+    kite, *others = document_of(z).elements
+    assert kite.box is not None and kite.colours == ("#FF0000",)
+    assert {(e.label, e.box is None, e.colours) for e in others} == {
+        ("hill", False, None),
+        ("sun", True, ("#FFFF00",)),
+    }
+
+
+def test_colours_of_an_annotation_take_the_order_and_the_choice_of_its_boxes():
+    rows = [
+        Element(id=f"e{i}", label=label, box=(0, 0, size, size), colours=("#000000", "#0000FF"))
+        for i, (label, size) in enumerate([("kite", 0.1), ("hill", 1.0), *[("dot", 0.5)] * 15])
+    ]
+    rows[5] = rows[5].model_copy(update={"colours": None})
+    rows[3] = rows[3].model_copy(update={"colours": ("#FF0000", "#00FF00", "#0000FF")})
+    z, lost = z_of(annotated(elements=tuple(rows)), ("boxes", "colours"))
+    assert [b.label for b in z["boxes"].items] == ["hill", *["dot"] * 14], "the kite is smallest"
+    assert [c.label for c in z["colours"].items] == ["hill", *["dot"] * 13]
+    assert z["colours"].items[1].hexes == ("#FF0000", "#00FF00")
+    assert {loss.field for loss in lost} == {"number", "colours"}
+    assert "colours" not in z_of(annotated(elements=tuple(rows[5:6])), ("colours",))[0]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 FEWER = {
     "kaleido sample": ("--steps", "3"),
     "kaleido plan": ("--n", "2"),
+    "kaleido data scenes": ("--n", "12"),
     "kaleido train": ("--steps", "1"),
 }
 """Options that shorten a command; the last one of a name counts."""
@@ -44,7 +45,7 @@ def commands(page: str) -> list[str]:
 
 def shortened(words: list[str]) -> list[str]:
     """A command's arguments, made cheaper."""
-    more = FEWER.get(" ".join(words[:2]), ())
+    more = FEWER.get(" ".join(words[:2]), ()) or FEWER.get(" ".join(words[:3]), ())
     if "--from-z" in words:
         more = ("--steps", "3")
     pool = ("--diverse", "5") if "--diverse" in words else ()
@@ -120,3 +121,10 @@ def test_edit_and_draw_again(tmp_path, follow):
     assert after.read_bytes() != (samples / "blue" / "before.png").read_bytes()
     other = (samples / "other-noise" / "0000-0000.png").read_bytes()
     assert other != (samples / "by-hand" / "0000-0000.png").read_bytes()
+
+
+def test_element_colours(tmp_path, follow):
+    said = follow("element-colours.md")
+    assert any("colours" in text for text in said.values())
+    document = (tmp_path / "kites" / "samples" / "green" / "after.z.json").read_text()
+    assert '"colours":["#30A040"]' in document

@@ -35,11 +35,12 @@ def cell() -> Cell:
         rng.integers(-1, 40_000, (2, 3, 2, 9), np.int32),
         rng.integers(0, 256, (2, 3, 4, 4, 3), np.uint8),
         rng.random((2, 3, 7), np.float32),
+        rng.random((2, 3, 3)),
     )
 
 
 def equal(a: Cell, b: Cell) -> bool:
-    arrays = ("features", "edges", "colours", "ids", "plain", "shown")
+    arrays = ("features", "edges", "colours", "ids", "plain", "shown", "tints")
     for name in arrays:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype

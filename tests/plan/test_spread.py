@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.colours import Colours, ElementColours
 from pipelines.latents.description import Description
 from pipelines.latents.palette import Colour, Palette
 from pipelines.latents.tokens import Tokens
@@ -56,6 +57,24 @@ def test_near_colours_are_more_alike_than_far_ones():
     )
     kernel = similarity([red, orange, blue])
     assert 0.95 < kernel[0, 1] < 1.0 and kernel[0, 2] < 0.8
+
+
+def test_the_same_colours_on_other_elements_are_another_plan():
+    def coloured(*rows):
+        return {"colours": Colours(tuple(ElementColours.from_hex(*row) for row in rows))}
+
+    red, blue, orange = "#e02020", "#2020e0", "#e04020"
+    kernel = similarity(
+        [
+            coloured(("kite", red), ("sun", blue)),
+            coloured(("kite", blue), ("sun", red)),
+            coloured(("kite", orange), ("sun", blue)),
+            coloured(("tree", red)),
+        ]
+    )
+    assert kernel[0, 1] < 0.3 and kernel[0, 2] > 0.9 and kernel[0, 3] == 0
+    assert np.diag(kernel) == pytest.approx(np.ones(4))
+    assert np.linalg.eigvalsh(kernel).min() > -1e-9
 
 
 def test_words_and_tokens():

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core.progress import SILENT
 from pipelines.embedded import paths
-from pipelines.latents.text import DEFAULT_ORDER
+from pipelines.latents.text import SHIPPED_KINDS
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.metadata import captioner_metadata, tokenizer_metadata
 from pipelines.models.prior import Prior
@@ -14,7 +14,7 @@ from pipelines.workspace.manifest import read_manifest
 from recipes import train_captioner, train_scenes
 
 TINY = {
-    "prior.z_kinds": DEFAULT_ORDER,
+    "prior.z_kinds": SHIPPED_KINDS,
     "prior.d_model": 32,
     "prior.d_ff": 32,
     "prior.layers": 1,
@@ -27,7 +27,7 @@ TINY = {
     "tokenizer.steps": 2,
     "tokenizer.decoder_steps": 2,
     "tokenizer.batch_size": 4,
-    "diffusion.z_kinds": DEFAULT_ORDER,
+    "diffusion.z_kinds": SHIPPED_KINDS,
     "diffusion.layers": 1,
     "diffusion.heads": 2,
     "diffusion.head_dim": 8,
@@ -57,7 +57,7 @@ def test_every_step_finds_what_it_needs_and_the_shipped_models_belong_together(s
     assert train_scenes.STEPS[-1] == "measure"
     for step in train_scenes.STEPS[:-1]:
         train_scenes._run(step, workspace, 1, "", SILENT)
-    made = {kind: read_manifest(workspace.latents(kind) / "000000.tar") for kind in DEFAULT_ORDER}
+    made = {kind: read_manifest(workspace.latents(kind) / "000000.tar") for kind in SHIPPED_KINDS}
     captioner = captioner_metadata(shipped / "captioner")["identity"]
     assert made["description"].options["captioner"] == captioner
     own = tokenizer_metadata(workspace.models("tokenizer"))["identity"]

@@ -37,8 +37,8 @@ def adherence(
         ``KIND.PART`` (see `box_adherence` and the others), and two controls, which score pictures
         against the z of another picture. ``KIND.resampled`` uses the next sample of the same
         caption: the score of a model that follows only the caption. ``KIND.shuffled`` uses the
-        next caption: the score by chance. For palettes see `_palettes`. The scores of real
-        pictures against their true z are the ceilings.
+        next caption: the score by chance. For palettes and colours see `_from_pixels`. The scores
+        of real pictures against their true z are the ceilings.
     """
 
     def by_verdict(score: JudgedScore) -> Score:
@@ -47,7 +47,7 @@ def adherence(
     def by_tokens(texts: Sequence[str], c: int, s: int) -> dict[str, float]:
         return token_adherence(texts, seen.ids[c, s])
 
-    values = _palettes(seen)
+    values = _from_pixels(seen)
     if seen.verdicts[0][0]:
         for kind, score in {**JUDGED, **(judged or {})}.items():
             values |= _with_controls(seen, kind, by_verdict(score))
@@ -82,24 +82,20 @@ def _tables(
     return {name: Estimate.mean_of(table) for name, table in tables.items()}
 
 
-def _palettes(seen: Observed) -> dict[str, Estimate]:
-    """Measure whether pictures have the colours of z's palette, if z has one.
+def _from_pixels(seen: Observed) -> dict[str, Estimate]:
+    """Measure whether pictures have z's palette, and elements their colours, if z has them.
 
     Returns:
         ``palette`` (mean OKLab distance from a pixel to the nearest colour), ``palette.shares``
-        (total variation between weights and pixel shares), and two controls: ``palette.resampled``
-        uses the palette of the caption's next sample, ``palette.shuffled`` that of the previous
-        caption and so excludes the first caption.
+        (total variation between weights and pixel shares), ``colours`` (see `colour_fit`), and two
+        controls for each: ``palette.resampled`` uses the palette of the caption's next sample,
+        ``palette.shuffled`` that of the previous caption and so excludes the first caption.
     """
-    names = [
-        f"palette{part}{control}"
-        for control in ("", ".resampled", ".shuffled")
-        for part in ("", ".shares")
-    ]
-    tables = {
-        name: seen.by_group(_mean_where_known(seen.colours[..., index]))
-        for index, name in enumerate(names)
-    }
+    controls = ("", ".resampled", ".shuffled")
+    palettes = [f"palette{part}{each}" for each in controls for part in ("", ".shares")]
+    columns = {name: seen.colours[..., index] for index, name in enumerate(palettes)}
+    columns |= {f"colours{each}": seen.tints[..., i] for i, each in enumerate(controls)}
+    tables = {name: seen.by_group(_mean_where_known(values)) for name, values in columns.items()}
     return {name: table for name, table in tables.items() if np.isfinite(table.value)}
 
 

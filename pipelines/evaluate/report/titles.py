@@ -88,6 +88,11 @@ TITLES = {
     "blobs.angle": ("Blobs: angle", "mean error in degrees of long ones found; 45 is chance"),
     "blobs.missing": ("Blobs: missing", "a picture's mean number of z's blobs not found"),
     "blobs.extra": ("Blobs: extra", "a picture's mean number of objects that z does not have"),
+    "colours": (
+        "Colours of elements kept",
+        "mean OKLab distance from an element's colour in z to the nearest one in its place",
+    ),
+    **controls("colours", "colours"),
     "tokens": ("Tokens of z kept", "share of equal ids when the picture is tokenised again"),
     "tokens.reconstructed": ("Tokens: ceiling", "the same of the tokenizer's own picture of z"),
     **controls("tokens", "tokens"),
