@@ -146,7 +146,7 @@ COMMANDS = {
 }
 """Name -> the command. Those for plug-ins take the kinds as an argument: see `plugin`."""
 
-COMMON = ("extract.workers",)
+COMMON = ("extract.workers", "extract.engine", "extract.address")
 """Settings that every command reads."""
 
 

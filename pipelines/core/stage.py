@@ -35,6 +35,9 @@ class Failed:
 
 Outcome = Ok | Filtered | Failed
 
+NETWORK = {"threads": 1, "gpus": 1}
+"""`StageSpec.resources` of a stage that runs a neural network."""
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -48,7 +51,8 @@ class StageSpec:
         batch_size: Most records per call. A batch never crosses a shard.
         options: Everything else that the output depends on (thresholds, SHA-256 of the weights), as
             JSON values.
-        resources: What a worker needs: ``{"threads": 1, "gpus": 0}``.
+        resources: What a worker needs: ``threads`` of a CPU, and how many ``gpus`` it uses where
+            the machine has any.
     """
 
     name: str

@@ -87,13 +87,13 @@ WHOLE = Part()
 def passes(stages: Sequence[StageGroup]) -> list[list[StageGroup]]:
     """Group neighbouring stages that can share one pass over the data.
 
-    They read the same inputs, so none waits for another's output, in the same batches and with the
-    same resources; so they can be called in turn on the same records.
+    They read the same inputs, so none waits for another's output, in the same batches and with as
+    many threads; so they can be called in turn on the same records.
     """
 
     def shape(stage: StageGroup) -> tuple[object, ...]:
         spec = stage.specs[0]
-        return spec.inputs, spec.batch_size, dict(spec.resources)
+        return spec.inputs, spec.batch_size, spec.resources.get("threads", 1)
 
     return [list(group) for _, group in groupby(stages, key=shape)]
 

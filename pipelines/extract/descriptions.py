@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
+from pipelines.core.stage import NETWORK, Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.latents.description import Description
 from pipelines.latents.text import LatentError
 from pipelines.models.metadata import captioner_metadata
@@ -34,6 +34,7 @@ class DescriptionsStage(Stage):
             version=1,
             output="description",
             options={"captioner": captioner_metadata(folder)["identity"]},
+            resources=NETWORK,
         )
 
     def setup(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Outcome, StageGroup, StageSpec
+from pipelines.core.stage import NETWORK, Failed, Outcome, StageGroup, StageSpec
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.boxes import find_boxes
 from pipelines.extract.colours import find_colours
@@ -51,6 +51,7 @@ class ObjectsStage(StageGroup):
                 version=VERSIONS[kind][0],
                 output=kind,
                 options=detector.options,
+                resources=NETWORK,
             )
             for kind in kinds
         ]

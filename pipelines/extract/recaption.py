@@ -11,7 +11,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.inputs import read_file
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
+from pipelines.core.stage import NETWORK, Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.captioners.base import (
     LIKELIEST,
     MAX_TOKENS,
@@ -80,6 +80,7 @@ class RecaptionStage(Stage):
                 "prompt": fingerprint(self._question),
                 **wording.options,
             },
+            resources=NETWORK,
         )
 
         if isinstance(model, ServerRef):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Outcome, Stage, StageSpec
+from pipelines.core.stage import NETWORK, Outcome, Stage, StageSpec
 from pipelines.extract.blobs import fit_blobs
 from pipelines.extract.detectors.base import Detections, DetectorRef
 from pipelines.extract.detectors.sam import SamBackend
@@ -34,6 +34,7 @@ class SamBlobsStage(Stage):
             inputs=("boxes",),
             batch_size=BATCH,
             options={"weights": ref.identity},
+            resources=NETWORK,
         )
 
     def setup(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.core.record import Record
-from pipelines.core.stage import Failed, Ok, Outcome, Stage, StageSpec
+from pipelines.core.stage import NETWORK, Failed, Ok, Outcome, Stage, StageSpec
 from pipelines.extract.tokenizers.base import TokenizerRef, VisualTokenizer
 from pipelines.latents.tokens import Tokens
 
@@ -25,6 +25,7 @@ class TokensStage(Stage):
             version=1,
             output="tokens",
             options={"tokenizer": ref.identity},
+            resources=NETWORK,
         )
 
     def setup(self) -> None:

@@ -152,7 +152,17 @@ class ExtractSettings:
     The prefix of a name is the kind it belongs to; `kaleido extract KIND` takes its flags.
     """
 
-    workers: int = setting(1, "Local worker processes.")
+    workers: int = setting(1, "Worker processes.")
+    engine: str = setting(
+        "local",
+        "Where they run: on this machine, or on the nodes of a Ray cluster that share the "
+        "workspace's folder.",
+        choices=("local", "ray"),
+    )
+    address: str = setting(
+        "",
+        "Address of the Ray cluster; empty: that of RAY_ADDRESS, else one on this machine.",
+    )
     source: str = setting(
         "pictures",
         "What latents are made from: the pictures, or layouts, which `kaleido data annotate` "

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.engines.ray_cluster import RayEngine
+from pipelines.extract.context import StageContext
 from pipelines.extract.detectors.yolo import YoloBackend
 from pipelines.extract.objects import VERSIONS
 from pipelines.extract.preview import preview
-from pipelines.extract.run import extract, plan
-from pipelines.extract.stages import READY, STAGES
+from pipelines.extract.run import engine_of, extract, plan
+from pipelines.extract.stages import READY, STAGES, build_stages
 from pipelines.latents.registry import KINDS
 from pipelines.scenes.generate import make_records, write_scenes
 from pipelines.workspace.config import override
@@ -143,3 +147,28 @@ def test_kinds_of_one_detector_keep_the_asked_order(workspace, write_data):
     kinds = ["blobs", "palette", "boxes"]
     assert [summary.kind for summary in extract(workspace, kinds)] == kinds
     assert [work.kind for work in plan(workspace, kinds)] == kinds
+
+
+def test_a_cluster_needs_the_extra(workspace, write_data, records, monkeypatch):
+    write_data(records, 5)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    changes = {"extract.engine": "ray"}
+    asked = replace(workspace, settings=override(workspace.settings, changes))
+    with pytest.raises(KaleidoError) as error:
+        extract(asked, ["palette"])
+    assert error.value.code == "not-installed"
+    assert "[ray]" in error.value.hint
+
+
+def test_a_node_finds_models_that_are_named_relative_to_the_driver(
+    workspace, tmp_path, rtdetr, monkeypatch
+):
+    monkeypatch.chdir(rtdetr.parent)
+    changes = {"extract.engine": "ray", "extract.boxes_model": rtdetr.name}
+    asked = replace(workspace, settings=override(workspace.settings, changes))
+    expected = [stage.specs for stage in build_stages(["boxes"], StageContext(asked))]
+    engine = engine_of(asked, 1, trust_weights=False)
+    assert isinstance(engine, RayEngine)
+    monkeypatch.chdir(tmp_path)
+    recipe = pickle.loads(pickle.dumps(engine.recipe))
+    assert [stage.specs for stage in recipe(asked, ["boxes"])] == expected
