@@ -27,7 +27,7 @@ PROJECT = PYPROJECT["project"]
 PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = ROOT / ".nox" / "heavy"
-TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "ray", "track")
+TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "ray", "remote", "track")
 TESTED = f"[{','.join(TESTED_EXTRAS)},dev]"
 MUTATED = (
     "pipelines/sample/[!_]*.py",

@@ -24,6 +24,8 @@ COMMANDS = {
     "edit": "Change what a sample shows, and draw it again.",
     "z": "Check, convert, show and compare z documents.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",
+    "push": "Copy the workspace to an object store.",
+    "pull": "Copy a workspace from an object store.",
     "status": "Show what the workspace holds.",
     "clean": "Remove what killed and replaced runs have left.",
     "config": "Show the settings and where each comes from.",
@@ -42,6 +44,8 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("import", "ingest", "prepare", "load", "preprocess", "dataset"), "data folder"
     ),
+    **dict.fromkeys(("upload", "backup"), "push"),
+    **dict.fromkeys(("download", "clone", "fetch"), "pull"),
     **dict.fromkeys(("fit", "finetune", "fine-tune", "learn"), "train prior"),
     **dict.fromkeys(("caption", "describe"), "extract descriptions"),
     **dict.fromkeys(("detect", "encode", "annotate", "label"), "extract all"),

@@ -12,7 +12,14 @@ import typer
 from kaleido_cli import console
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.next_step import show_next_step
-from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace, split_names
+from kaleido_cli.options import (
+    JsonOption,
+    PartOption,
+    WorkspaceOption,
+    open_workspace,
+    read_part,
+    split_names,
+)
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import format_seconds
 
@@ -42,14 +49,6 @@ DryRunOption = Annotated[
     typer.Option(
         "--dry-run",
         help="Only tell which shards would be computed and why, and about how long it takes.",
-    ),
-]
-PartOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="K/N",
-        help="Compute only part K of N, for N machines that share the workspace.",
-        show_default=False,
     ),
 ]
 PreviewOption = Annotated[
@@ -230,7 +229,6 @@ def _extract(
     as_json: bool,
 ) -> None:
     opened = open_workspace(context, workspace, _masks(changes_of(context)))
-    from pipelines.engines.tasks import WHOLE, Part
     from pipelines.extract.run import extract, plan
 
     if request.preview is not None:
@@ -241,7 +239,7 @@ def _extract(
         shown = preview(opened, kinds, request.preview, request.trust_weights, progress)
         console.show(shown, as_json, _render_preview)
         return
-    part = WHOLE if request.part is None else Part.parse(request.part)
+    part = read_part(request.part)
     if request.dry_run:
         plans = plan(opened, kinds, request.retry_failed, request.trust_weights, part)
         console.show({item.kind: item for item in plans}, as_json, _render_plans)

@@ -19,6 +19,7 @@ from pipelines.core.files import require_new
 from pipelines.workspace.config import override
 
 if TYPE_CHECKING:
+    from pipelines.workspace.parts import Part
     from pipelines.workspace.workspace import Workspace
 
 WorkspaceOption = Annotated[
@@ -56,6 +57,27 @@ DiverseOption = Annotated[
         show_default=False,
     ),
 ]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K/N",
+        help="Take only part K of N of the shards, for N machines.",
+        show_default=False,
+    ),
+]
+PlacesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="NAMES",
+        help="Folders of the workspace, with commas: data,latents/boxes,models. By default all "
+        "but logs.",
+        show_default=False,
+    ),
+]
+UrlArgument = Annotated[
+    str, typer.Argument(metavar="URL", help="Folder of the store: s3://bucket/folder.")
+]
 
 
 def open_workspace(
@@ -77,6 +99,13 @@ def open_workspace(
     settings = override(workspace.settings, changes)
     choose_device(settings.compute.device)
     return replace(workspace, settings=settings)
+
+
+def read_part(text: str | None) -> Part:
+    """Read the value of ``--part``; None is all of the data."""
+    from pipelines.workspace.parts import WHOLE, Part
+
+    return WHOLE if text is None else Part.parse(text)
 
 
 def require_local(path: Path) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.engines.pace import read_pace
-from pipelines.engines.tasks import WHOLE, Part, ShardTask, passes, plan_pass, specs_of
+from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
 from pipelines.workspace.journal import check_foreign
 from pipelines.workspace.manifest import Manifest, read_manifest
+from pipelines.workspace.parts import WHOLE, Part
 from pipelines.workspace.workspace import Workspace
 
 

@@ -11,9 +11,10 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.stage import StageGroup, kinds_of
 from pipelines.engines.base import Engine
 from pipelines.engines.pace import Pace, write_pace
-from pipelines.engines.tasks import WHOLE, Part, ShardTask, passes, plan_pass, specs_of
+from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
 from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import count_outcomes, read_rows
+from pipelines.workspace.parts import WHOLE, Part, latents_journal
 from pipelines.workspace.workspace import Workspace
 
 
@@ -90,11 +91,10 @@ def _run_pass(
     part: Part,
 ) -> list[RunSummary]:
     kinds = kinds_of(stages)
-    name = "" if part.is_whole else f"{part.number}-of-{part.count}"
     with ExitStack() as locks:
         for kind in kinds:
-            locks.enter_context(workspace.lock(f"latents/{kind}", name))
-        journals = {kind: _journal(workspace, kind, part, name) for kind in kinds}
+            locks.enter_context(workspace.lock(f"latents/{kind}", part.name))
+        journals = {kind: _journal(workspace, kind, part) for kind in kinds}
         tasks = plan_pass(workspace, specs_of(stages), retry_failed, part=part)
         _warn_of_unfinished(workspace, progress)
         pending = [task for task in tasks if task.pending]
@@ -112,15 +112,10 @@ def _run_pass(
         return [_summarise(workspace, kind, tasks) for kind in kinds]
 
 
-def _journal(workspace: Workspace, kind: str, part: Part, name: str) -> Journal:
+def _journal(workspace: Workspace, kind: str, part: Part) -> Journal:
     """Open a kind's journal, and check that no file of the user's is in the way."""
     folder = workspace.latents(kind)
-    journal = Journal(
-        folder,
-        workspace.latents_journal(kind, name),
-        workspace.latents_journals(kind),
-        lambda path: part.is_whole or part.has(path),
-    )
+    journal = latents_journal(workspace, kind, part)
     journal.check(folder / path.name for path in workspace.data_shards() if part.has(path))
     return journal
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +14,7 @@ from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.latents.registry import latent_class
 from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import Manifest, read_manifest
+from pipelines.workspace.parts import WHOLE, Part
 from pipelines.workspace.reader import input_command, latent_manifest
 from pipelines.workspace.workspace import Workspace
 
@@ -38,50 +38,6 @@ class ShardTask:
     inputs: dict[str, str]
     pending: dict[str, str]
     retried: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of several parts of the data, for machines that share a workspace.
-
-    Shards are dealt by their number: part 2 of 3 has the shards 1, 4, 7, ….
-
-    Attributes:
-        number: From 1 to `count`.
-        count: How many parts there are.
-    """
-
-    number: int = 1
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Part:
-        """Read ``K/N``.
-
-        Raises:
-            KaleidoError: If it has another form, or K is not from 1 to N.
-        """
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            why = f"{text!r} is not a part K/N with K from 1 to N."
-            raise KaleidoError("--part", why, "Write --part 1/4, for example.", code="bad-option")
-        return cls(int(match[1]), int(match[2]))
-
-    def has(self, shard: Path) -> bool:
-        """Whether a shard ``NNNNNN.tar`` is of this part."""
-        return shard.stem.isdigit() and int(shard.stem) % self.count == self.number - 1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is all of the data."""
-        return self.count == 1
-
-    def __str__(self) -> str:
-        """Return ``K/N``."""
-        return f"{self.number}/{self.count}"
-
-
-WHOLE = Part()
 
 
 def passes(stages: Sequence[StageGroup]) -> list[list[StageGroup]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.progress import SILENT, Progress
-from pipelines.engines.tasks import WHOLE, Part
 from pipelines.extract.context import StageContext
 from pipelines.extract.stages import build_stages, show_notices
+from pipelines.workspace.parts import WHOLE, Part
 from pipelines.workspace.workspace import Workspace
 
 if TYPE_CHECKING:

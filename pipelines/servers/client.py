@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.core.backoff import jitter
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.seeds import derive
 from pipelines.servers.address import parse_address, read_key
 from pipelines.servers.background import run
 from pipelines.servers.cache import AnswerCache
-from pipelines.servers.exchange import Broken, Response, exchange, jitter
+from pipelines.servers.exchange import Broken, Response, exchange
 from pipelines.servers.question import Question
 from pipelines.servers.reply import Reply, Unanswered, message_of, read_reply
 from pipelines.servers.spending import Spending

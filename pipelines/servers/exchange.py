@@ -105,17 +105,3 @@ def wait_of(header: str | None) -> float | None:
             return None
         seconds = date.timestamp() - time.time()
     return min(max(seconds, 0.0), MAX_WAIT) if seconds == seconds else None
-
-
-def jitter(attempt: int, base: float, share: float, most: float = 60.0) -> float:
-    """Return the pause before a repetition: exponential back-off with full jitter.
-
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter
-
-    Args:
-        attempt: Number of the repetition, from 0.
-        base: Longest pause before the first one, in seconds.
-        share: A random number from 0 to 1.
-        most: Longest pause.
-    """
-    return share * min(most, base * 2.0 ** min(attempt, 30))

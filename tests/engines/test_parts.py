@@ -13,8 +13,8 @@ from colour_stage import MeanColour, run_stage
 
 import pipelines
 from pipelines.core.errors import KaleidoError
-from pipelines.engines.tasks import Part
 from pipelines.scenes.generate import make_records
+from pipelines.workspace.parts import Part
 from pipelines.workspace.workspace import Workspace
 
 ROOT = Path(pipelines.__file__).parents[1]

@@ -19,10 +19,10 @@ from pipelines.data.annotate import annotate
 from pipelines.data.folder import write_folder
 from pipelines.documents.dialects.base import Context
 from pipelines.engines import work
-from pipelines.engines.tasks import Part
 from pipelines.extract.run import extract
 from pipelines.train.prior import train_prior
 from pipelines.workspace.clean import clean
+from pipelines.workspace.parts import Part
 from pipelines.workspace.workspace import Workspace
 
 FOREIGN = (

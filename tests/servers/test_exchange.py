@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from pipelines.servers.exchange import MAX_WAIT, jitter, wait_of
+from pipelines.core.backoff import jitter
+from pipelines.servers.exchange import MAX_WAIT, wait_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Moving a workspace to and from object stores."""

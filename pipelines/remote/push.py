@@ -1,0 +1,170 @@
+"""`kaleido push`: copies a workspace to an object store; only what differs travels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.progress import SILENT, Progress
+from pipelines.remote.places import (
+    RECEIPT,
+    USUAL,
+    Place,
+    Receipt,
+    check_places,
+    contents,
+    local_places,
+)
+from pipelines.remote.store import Store
+from pipelines.remote.threads import in_threads
+from pipelines.workspace.manifest import read_manifest
+from pipelines.workspace.workspace import SETTINGS_FILE, SHARD_NAME, Workspace
+
+SHARD_SUFFIXES = (".tar", ".parquet")
+"""Files of a shard that travel before its manifest."""
+
+
+@dataclass(frozen=True)
+class PushSummary:
+    """What was sent.
+
+    Attributes:
+        url: Where to.
+        sent: Shards and folders that were sent.
+        equal: Those that were there already.
+        bytes: Bytes that were sent.
+        extra: Shards of the store that the workspace lacks; they stay unless they are removed.
+        removed: How many of them were removed.
+    """
+
+    url: str
+    sent: int
+    equal: int
+    bytes: int
+    extra: int
+    removed: int
+
+
+def push(
+    workspace: Workspace,
+    url: str,
+    only: Sequence[str] = (),
+    remove_extra: bool = False,
+    progress: Progress = SILENT,
+) -> PushSummary:
+    """Send what a store lacks or has otherwise.
+
+    Several machines may push shards of one workspace at once. A run that was stopped goes on where
+    it was: whole shards and files are not sent again.
+
+    Args:
+        workspace: What to send. The store gets its settings if it has none.
+        url: A folder of a store, for example ``s3://bucket/folder``.
+        only: Places such as ``latents/boxes`` or ``models``; by default all but logs.
+        remove_extra: Remove shards that the workspace lacks from the store.
+        progress: Told of every shard and folder.
+
+    Raises:
+        KaleidoError: If the store cannot be used, or a shard changes meanwhile.
+    """
+    check_places(only)
+    store = Store(url)
+    places = local_places(workspace, only or USUAL)
+    there = store.sizes("")
+    sender = _Sender(workspace, store, there)
+    tasks: list[tuple[Place, Path | None]] = []
+    for place in places:
+        shards = _shards(place.folder(workspace)) if place.is_sharded else [None]
+        tasks += [(place, shard) for shard in shards]
+    if SETTINGS_FILE not in there:
+        store.send(workspace.root / SETTINGS_FILE, SETTINGS_FILE)
+    sent = equal = size = 0
+    with progress.task("push", len(tasks), "item") as advance:
+        for done in in_threads(sender.send, tasks):
+            if done is None:
+                equal += 1
+            else:
+                sent, size = sent + 1, size + done
+            advance(1)
+    extra = _extra(workspace, places, there)
+    if remove_extra:
+        for name in extra:
+            store.remove(f"{name}.json")
+            for suffix in SHARD_SUFFIXES:
+                store.remove(name + suffix)
+    return PushSummary(url, sent, equal, size, len(extra), len(extra) if remove_extra else 0)
+
+
+def _shards(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.glob("*.tar") if SHARD_NAME.fullmatch(path.name))
+    return [path for path in found if read_manifest(path) is not None]
+
+
+def _extra(workspace: Workspace, places: Sequence[Place], there: dict[str, int]) -> list[str]:
+    """List the store's shards, without suffix, that the workspace lacks."""
+    found = []
+    for place in (place for place in places if place.is_sharded):
+        mine = {f"{place.name}/{shard.stem}" for shard in _shards(place.folder(workspace))}
+        theirs = {
+            name.removesuffix(".json")
+            for name in there
+            if name.rpartition("/")[0] == place.name and name.endswith(".json")
+        }
+        found += sorted(theirs - mine)
+    return found
+
+
+class _Sender:
+    def __init__(self, workspace: Workspace, store: Store, there: dict[str, int]) -> None:
+        self._workspace, self._store, self._there = workspace, store, there
+
+    def send(self, task: tuple[Place, Path | None]) -> int | None:
+        """Send a shard or a folder; return how many bytes were sent, None if it was there."""
+        place, shard = task
+        return self._folder(place) if shard is None else self._shard(place, shard)
+
+    def _shard(self, place: Place, shard: Path) -> int | None:
+        seal = f"{place.name}/{shard.stem}.json"
+        manifest = shard.with_suffix(".json").read_bytes()
+        if self._there.get(seal) == len(manifest) and self._store.read(seal) == manifest:
+            return None
+        if seal in self._there:  # no seal beside other contents
+            self._store.remove(seal)
+        size = len(manifest)
+        for suffix in SHARD_SUFFIXES:
+            file = shard.with_suffix(suffix)
+            self._store.send(file, f"{place.name}/{file.name}")
+            size += file.stat().st_size
+        try:
+            unchanged = shard.with_suffix(".json").read_bytes() == manifest
+        except FileNotFoundError:
+            unchanged = False
+        if not unchanged:
+            why = "it was written again while it was sent."
+            raise KaleidoError(str(shard), why, "Push again when that run has ended.", "locked")
+        self._store.write(seal, manifest)
+        return size
+
+    def _folder(self, place: Place) -> int | None:
+        mine = contents(place, self._workspace)
+        seal = f"{place.name}/{RECEIPT}"
+        try:
+            theirs = Receipt.from_bytes(self._store.read(seal), f"{self._store.url}/{seal}")
+        except InputMissing:
+            theirs = Receipt({}, complete=False)
+        if theirs == Receipt(mine, complete=True):
+            return None
+        there = {name: each for name, each in theirs.files.items() if mine.get(name) == each}
+        size = 0
+        for name in sorted(mine.keys() - there.keys()):
+            # What is about to change is not in the receipt, and what has been sent is.
+            self._store.write(seal, Receipt(there, complete=False).to_bytes())
+            self._store.send(place.folder(self._workspace) / name, f"{place.name}/{name}")
+            there[name] = mine[name]
+            size += mine[name].bytes
+        self._store.write(seal, Receipt(mine, complete=True).to_bytes())
+        for name in sorted(theirs.files.keys() - mine.keys()):
+            self._store.remove(f"{place.name}/{name}")
+        return size

@@ -1,0 +1,144 @@
+"""A folder of an object store, through fsspec, with bounded retries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, TypeVar
+
+from pipelines.core.backoff import jitter
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.extras import import_extra
+
+ATTEMPTS = 8
+"""How often a request is tried; with 1 in 20 failing, one of 10^10 requests fails for good."""
+
+BACKOFF = 0.5
+"""Longest pause after the first failure, in seconds."""
+
+MAX_TEXT = 64 * 2**20
+"""The largest manifest or receipt, in bytes."""
+
+FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""Errors that repeating does not mend."""
+
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
+
+_RANDOM = SystemRandom()  # no result depends on it, so it needs no seed
+
+ResultT = TypeVar("ResultT")
+
+
+class Store:
+    """A folder at a URL such as ``s3://bucket/folder``. It may be used by several threads.
+
+    Credentials and endpoints are those that the store's own tools read from the environment.
+
+    Args:
+        url: Its address.
+        backoff: See `BACKOFF`.
+
+    Raises:
+        KaleidoError: If the URL has no known protocol (``bad-option``), or its package is not
+            installed (``not-installed``).
+    """
+
+    def __init__(self, url: str, backoff: float = BACKOFF) -> None:
+        self.url, self._backoff = url.rstrip("/"), backoff
+        protocol, separator, _ = url.partition("://")
+        if not separator:
+            why = "it is no URL."
+            hint = "Write s3://bucket/folder, gs://bucket/folder or file:///mnt/folder."
+            raise KaleidoError(url, why, hint, code="bad-option")
+        fsspec = import_extra("fsspec", "remote")
+        try:
+            options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+            self._files, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
+        except ImportError as error:
+            package = _PACKAGES.get(protocol, f"the fsspec package for {protocol}")
+            raise KaleidoError(
+                url, f"{package} is not installed.", f"Install {package}.", code="not-installed"
+            ) from error
+        except ValueError as error:
+            raise KaleidoError(
+                url, f"{error}.", "Check the protocol.", code="bad-option"
+            ) from error
+        self._root = str(root).rstrip("/")
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """List the files below a folder: path relative to the store -> bytes."""
+
+        def find() -> dict[str, Any]:
+            found: dict[str, Any] = self._files.find(self._path(folder), detail=True)
+            return found
+
+        try:
+            found = self._patiently(folder, find)
+        except InputMissing:
+            return {}
+        start = len(self._root) + 1
+        return {path[start:]: int(info["size"] or 0) for path, info in found.items()}
+
+    def read(self, path: str) -> bytes:
+        """Read a small file.
+
+        Raises:
+            InputMissing: If there is no such file.
+            KaleidoError: If it has over `MAX_TEXT` bytes, or the store fails for good.
+        """
+
+        def read() -> bytes:
+            if self._files.size(self._path(path)) > MAX_TEXT:
+                why = f"it has over {MAX_TEXT:,} bytes."
+                raise KaleidoError(f"{self.url}/{path}", why, "Look at the file.", "bad-data")
+            content: bytes = self._files.cat_file(self._path(path))
+            return content
+
+        return self._patiently(path, read)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a small file."""
+        self._patiently(path, lambda: self._files.pipe_file(self._path(path), content))
+
+    def send(self, file: Path, path: str) -> None:
+        """Upload a file."""
+        self._patiently(path, lambda: self._files.put_file(str(file), self._path(path)))
+
+    def fetch(self, path: str, file: Path) -> None:
+        """Download a file."""
+        self._patiently(path, lambda: self._files.get_file(self._path(path), str(file)))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        try:
+            self._patiently(path, lambda: self._files.rm_file(self._path(path)))
+        except InputMissing:
+            return
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}".rstrip("/")
+
+    def _patiently(self, path: str, call: Callable[[], ResultT]) -> ResultT:
+        """Repeat a request that fails, with growing pauses.
+
+        Raises:
+            InputMissing: If there is no such file.
+            KaleidoError: If access is denied, or it failed `ATTEMPTS` times.
+        """
+        what = f"{self.url}/{path}"
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return call()
+            except FileNotFoundError as error:
+                raise InputMissing(what, "there is no such file.", "Check the URL.") from error
+            except KaleidoError:
+                raise
+            except Exception as error:  # each store's client has errors of its own
+                if attempt == ATTEMPTS or isinstance(error, FINAL):
+                    why = f"the store refused or failed ({type(error).__name__}: {error})."
+                    hint = "Check credentials and connection, and run again: what is done stays."
+                    raise KaleidoError(what, why, hint, code="store") from error
+                time.sleep(jitter(attempt - 1, self._backoff, _RANDOM.random()))
+        raise AssertionError("the last attempt returns or raises")
