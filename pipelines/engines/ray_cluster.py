@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.core.processes import check_workers
+from pipelines.core.progress import Advance
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.engines.tasks import ShardTask, specs_of
 from pipelines.engines.work import ShardWorker
@@ -67,7 +68,7 @@ class RayEngine:
         workspace: Workspace,
         stages: Sequence[StageGroup],
         tasks: Sequence[ShardTask],
-        advance: Callable[[int], None],
+        advance: Advance,
     ) -> None:
         """Compute and write shards, see `pipelines.engines.base.Engine.run`.
 
@@ -128,7 +129,7 @@ class ShardProcess:
 
     def compute(self, task: ShardTask) -> None:
         """Compute and write a shard."""
-        self._worker.run(task, advance=lambda n: None)
+        self._worker.run(task, advance=lambda n, note="": None)
 
 
 def _require_equal(ours: StageSpec, theirs: StageSpec) -> None:
@@ -159,7 +160,7 @@ class _Fleet:
     busy: dict[Any, tuple[Any, ShardTask]] = field(default_factory=dict)
     losses: Counter[str] = field(default_factory=Counter)
 
-    def run(self, tasks: Sequence[ShardTask], advance: Callable[[int], None]) -> None:
+    def run(self, tasks: Sequence[ShardTask], advance: Advance) -> None:
         """Compute shards; all processes end with the connection."""
         waiting = deque(tasks)
         for _ in range(min(self.engine.workers, len(tasks))):
@@ -200,7 +201,7 @@ class _Fleet:
         elif waiting:
             self._give(actor, waiting.popleft())
 
-    def _ended(self, ref: Any, waiting: deque[ShardTask], advance: Callable[[int], None]) -> None:
+    def _ended(self, ref: Any, waiting: deque[ShardTask], advance: Advance) -> None:
         actor, task = self.busy.pop(ref)
         if self._result(ref):
             advance(task.records)
