@@ -20,7 +20,15 @@ DOCUMENTS = "documents.z.jsonl"
 
 
 @app.command(
-    cls=settings_of("sample.n", "sample.*seed", "sample.temperature", "sample.top_p"),
+    cls=settings_of(
+        "sample.n",
+        "sample.*seed",
+        "sample.temperature",
+        "sample.top_*",
+        "sample.*_p",
+        "sample.repetition_penalty",
+        "sample.no_repeat_ngram",
+    ),
     epilog='Example: kaleido plan "two circles and a star" --n 8 --diverse 64',
 )
 def plan(

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.grammar.alphabet import Alphabet
+from pipelines.latents.grammar.text import TextGrammar
 from pipelines.latents.registry import latent_class
 from pipelines.latents.text import LatentError, marker
 from pipelines.latents.vocabulary import VALUE_TOKENS
@@ -102,6 +103,11 @@ class Grammar:
     def done(self, state: State) -> bool:
         """Return whether z is complete, including its end token."""
         return state.part == len(self._parts)
+
+    def in_text(self, state: State) -> bool:
+        """Return whether free text is being written, in which repetition is a fault."""
+        inside = 0 <= state.part < len(self._parts)
+        return inside and isinstance(self._parts[state.part], TextGrammar)
 
     def legal(self, state: State) -> np.ndarray:
         """Return the ids that may come next.

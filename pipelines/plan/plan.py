@@ -14,6 +14,7 @@ from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.prior import Prior
 from pipelines.plan.spread import choose, effective_number, similarity
+from pipelines.sample.choice import Decoding
 from pipelines.sample.decode import draw_z
 from pipelines.sample.draw import seeds_of
 from pipelines.sample.likelihood import structure_nats, z_nats
@@ -119,7 +120,7 @@ def _drawn(
     with torch.inference_mode():
         encoded = prior.encode([caption])
     seeds = seeds_of(settings, "z", caption, range(count))
-    texts = draw_z(prior, encoded, kinds, seeds, settings.temperature, settings.top_p)
+    texts = draw_z(prior, encoded, kinds, seeds, Decoding.of(settings))
     # None of them is None: the grammar can write every z that it drew.
     nats = [each for each in z_nats(prior, caption, texts) if each is not None]
     structure = structure_nats(prior, texts, nats)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from transformers import DynamicCache, EncoderDecoderCache, T5ForConditionalGeneration
 
-from pipelines.core.errors import KaleidoError
+from pipelines.core.batches import in_batches
 from pipelines.latents.sequence import require_kinds
 from pipelines.latents.vocabulary import decode_z
 from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
+from pipelines.models.t5.decoder import TokenDecoder
+from pipelines.sample.choice import Decoding, choose
 
 if TYPE_CHECKING:
     from pipelines.latents.z_grammar import Grammar
@@ -23,105 +23,106 @@ ROWS = 16
 """Rows that are always decoded together: matrix products of another height round differently, and
 one different token changes the whole image. Missing rows repeat the last one."""
 
-_PARAMETERS = signature(T5ForConditionalGeneration.forward).parameters
-CACHE = "cache" if "cache" in _PARAMETERS else "past_key_values"
-"""T5's argument for keys and values of earlier tokens; transformers 5.24 renamed it."""
+
+class Row(NamedTuple):
+    """One z to draw.
+
+    Attributes:
+        caption: Encoder states of its caption, (1, length, width).
+        seed: Seed of its draws.
+    """
+
+    caption: States
+    seed: int
 
 
-@torch.inference_mode()
 def draw_z(
     prior: Prior,
     caption: States,
     kinds: Sequence[str],
     seeds: Sequence[int],
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    decoding: Decoding | None = None,
 ) -> list[str]:
-    """Sample one z per seed from the prior, as text that always parses.
+    """Sample one z of a caption per seed, see `draw_rows`."""
+    return draw_rows(prior, [Row(caption, seed) for seed in seeds], kinds, decoding)
+
+
+@torch.inference_mode()
+def draw_rows(
+    prior: Prior, rows: Sequence[Row], kinds: Sequence[str], decoding: Decoding | None = None
+) -> list[str]:
+    """Sample z from the prior, as text that always parses.
 
     Args:
         prior: The prior.
-        caption: Encoder states of one caption, (1, length, width).
+        rows: Captions and seeds; a z depends on nothing but its own.
         kinds: Kinds of z in order, among the prior's; each is drawn given the earlier ones.
-        seeds: One seed per row; a row depends on its own seed only.
-        temperature: Divides the logits; 1 samples from the model's distribution.
-        top_p: Nucleus sampling (arXiv 1904.09751) among the legal tokens: keeps the smallest set
-            whose mass reaches this. 1 keeps all.
+        decoding: How to draw; None draws from the prior's own distribution.
 
     Returns:
-        One text per seed.
+        One text per row.
 
     Raises:
-        KaleidoError: If the prior was not trained on a kind, or a number is out of range.
+        KaleidoError: If the prior was not trained on a kind.
     """
     require_kinds(kinds, prior.z_kinds, "this prior draws")
-    if temperature <= 0.0 or not 0.0 < top_p <= 1.0:
-        raise KaleidoError(
-            f"temperature {temperature:g}, top_p {top_p:g}",
-            "temperature must be above 0, and top_p in (0, 1].",
-            code="bad-setting",
-        )
     grammar = prior.grammar(kinds)
     texts: list[str] = []
-    for start in range(0, len(seeds), ROWS):
-        chunk = list(seeds[start : start + ROWS])
-        padded = chunk + [chunk[-1]] * (ROWS - len(chunk))
-        rows = _decode(prior, caption, grammar, padded, temperature, top_p)
-        texts.extend(rows[: len(chunk)])
+    for group in in_batches(rows, ROWS):
+        padded = [*group, *[group[-1]] * (ROWS - len(group))]
+        drawn = decode(prior, padded, grammar, decoding or Decoding())
+        texts.extend(decode_z(prior.tokenizer, ids) for ids in drawn[: len(group)])
     return texts
 
 
-def _decode(
-    prior: Prior,
-    caption: States,
-    grammar: Grammar,
-    seeds: Sequence[int],
-    temperature: float,
-    top_p: float,
-) -> list[str]:
-    model, count = prior.model, len(seeds)
-    encoded = caption.values.expand(count, -1, -1)
-    mask = caption.mask.expand(count, -1).long()
-    rngs = [np.random.default_rng(seed) for seed in seeds]
-    states = [grammar.start() for _ in seeds]
-    drawn: list[list[int]] = [[] for _ in seeds]
-    ids = torch.full((count, 1), model.config.decoder_start_token_id, device=model.device)
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())  # grows in place
-    while not all(grammar.done(state) for state in states):
-        output = model(
-            encoder_outputs=(encoded,),
-            attention_mask=mask,
-            decoder_input_ids=ids,
-            use_cache=True,
-            **{CACHE: cache},
-        )
-        # The head of a pretrained T5 may have more rows than its tokenizer has tokens.
-        last = output.logits[:, -1, : grammar.vocab_size]
-        logits = last.float().cpu().double().numpy() / temperature
-        legal = grammar.mask(states)
-        following = np.full(count, prior.tokenizer.pad_token_id)
-        for row, state in enumerate(states):
-            if grammar.done(state):
-                continue
-            token = _choose(logits[row], legal[row], rngs[row], top_p)
-            drawn[row].append(token)
-            states[row] = grammar.step(state, token)
-            following[row] = token
-        ids = torch.from_numpy(following)[:, None].to(model.device)
-    return [decode_z(prior.tokenizer, row) for row in drawn]
+def decode(
+    prior: Prior, rows: Sequence[Row], grammar: Grammar, decoding: Decoding
+) -> list[list[int]]:
+    """Draw the tokens of rows together, in inference mode.
 
+    Args:
+        prior: The prior.
+        rows: Captions and seeds.
+        grammar: Which tokens may follow.
+        decoding: How to draw.
 
-def _choose(logits: np.ndarray, legal: np.ndarray, rng: np.random.Generator, top_p: float) -> int:
-    """Sample one legal token with the Gumbel-max trick.
-
-    Noise is drawn for the whole vocabulary each time, so that a row's random stream does not depend
-    on which tokens were legal.
+    Returns:
+        The ids of each row, its end token included.
     """
-    gumbel = rng.gumbel(size=len(logits))
-    scores = np.where(legal, logits, -np.inf)
-    if top_p < 1.0:
-        order = np.argsort(-scores)
-        mass = np.exp(scores[order] - scores[order[0]])
-        before = np.cumsum(mass) - mass
-        scores[order[before >= top_p * mass.sum()]] = -np.inf
-    return int(np.argmax(scores + gumbel))
+    model = prior.model
+    decoder = TokenDecoder(model, _together([row.caption for row in rows], prior))
+    rngs = [np.random.default_rng(row.seed) for row in rows]
+    states = [grammar.start() for _ in rows]
+    drawn: list[list[int]] = [[] for _ in rows]
+    texts: list[list[int]] = [[] for _ in rows]
+    following = np.full(len(rows), model.config.decoder_start_token_id)
+    while active := [row for row, state in enumerate(states) if not grammar.done(state)]:
+        logits = decoder.step(torch.from_numpy(following).to(model.device))
+        # The head of a pretrained T5 may have more rows than its tokenizer has tokens.
+        scores = logits[:, : grammar.vocab_size].float().cpu().numpy()
+        following = np.full(len(rows), prior.tokenizer.pad_token_id)
+        for row in active:
+            state, text = states[row], texts[row]
+            token = choose(scores[row], grammar.legal(state), rngs[row], decoding, text)
+            drawn[row].append(token)
+            following[row] = token
+            states[row] = grammar.step(state, token)
+            in_text = grammar.in_text(state) and grammar.in_text(states[row])
+            texts[row] = [*text, token] if in_text else []
+    return drawn
+
+
+def _together(captions: Sequence[States], prior: Prior) -> States:
+    """Join the states of captions, padded to the prior's longest caption.
+
+    The length is that of the longest caption there can be, not of the longest one here, so that a
+    row's sums are those that it has beside any other caption.
+    """
+    values = captions[0].values
+    length = max(prior.max_caption_tokens, *(part.mask.shape[1] for part in captions))
+    states = values.new_zeros(len(captions), length, values.shape[-1])
+    mask = torch.zeros(len(captions), length, dtype=torch.bool, device=values.device)
+    for row, part in enumerate(captions):
+        states[row, : part.mask.shape[1]] = part.values[0]
+        mask[row, : part.mask.shape[1]] = part.mask[0]
+    return States(states, mask)

@@ -15,6 +15,7 @@ from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
 from pipelines.models.conditioning import States
 from pipelines.sample.bundle import Bundle
+from pipelines.sample.choice import Decoding
 from pipelines.sample.decode import draw_z
 from pipelines.sample.sampler import draw_images
 from pipelines.workspace.settings import SampleSettings
@@ -46,9 +47,7 @@ def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sam
     texts = [""] * settings.n
     if bundle.z_kinds:
         seeds = seeds_of(settings, "z", caption, range(settings.n))
-        texts = draw_z(
-            bundle.prior, encoded, bundle.z_kinds, seeds, settings.temperature, settings.top_p
-        )
+        texts = draw_z(bundle.prior, encoded, bundle.z_kinds, seeds, Decoding.of(settings))
     yield from _draw_images_of(bundle, caption, encoded, texts, settings, range(settings.n))
 
 

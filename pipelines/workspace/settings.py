@@ -410,7 +410,23 @@ class SampleSettings:
         0, "Added to the seed for noise alone: the same z with other noise.", low=ANY
     )
     temperature: float = setting(1.0, "Temperature of the prior.")
+    top_k: int = setting(0, "Likeliest tokens that the prior may draw; 0 keeps all.", low=0)
     top_p: float = setting(1.0, "Nucleus of the prior; 1 keeps every token.", high=1)
+    min_p: float = setting(
+        0.0,
+        "Least probability of a token, as a share of the likeliest one's; 0 keeps every token.",
+        low=0,
+        high=1,
+    )
+    typical_p: float = setting(
+        1.0, "Mass of typical tokens that the prior may draw; 1 keeps every token.", high=1
+    )
+    repetition_penalty: float = setting(
+        1.0, "Divides logits of words that a description already has; 1 changes nothing."
+    )
+    no_repeat_ngram: int = setting(
+        0, "Tokens in a row that a description may not have twice; 0 allows all.", low=0
+    )
     batch_size: int = setting(16, "Images sampled together; the pictures do not depend on it.")
 
 
