@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.core.progress import SILENT, Progress
-from pipelines.plan.plan import Gain, plan, require_pool
+from pipelines.plan.plan import Gain, plan_each, require_pool
 from pipelines.sample.requests import ZRequest
 from pipelines.sample.run import SampleSummary, captions_to_draw, open_bundle, sample_requests
 from pipelines.workspace.workspace import Workspace
@@ -71,8 +71,8 @@ def sample_diverse(
     requests: list[ZRequest] = []
     choices: list[Choice] = []
     with progress.task("plans", len(asked), "caption") as advance:
-        for caption in asked:
-            plans, gain = plan(bundle.prior, caption, bundle.z_kinds, settings, pool)
+        planned = plan_each(bundle.prior, asked, bundle.z_kinds, settings, pool)
+        for caption, (plans, gain) in zip(asked, planned, strict=True):
             assert gain is not None  # a pool was given
             requests += [ZRequest(caption, each.z, each.index) for each in plans]
             choices.append(Choice(caption, [each.index for each in plans], gain))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.documents.document import Document
@@ -14,9 +13,7 @@ from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.prior import Prior
 from pipelines.plan.spread import choose, effective_number, similarity
-from pipelines.sample.choice import Decoding
-from pipelines.sample.decode import draw_z
-from pipelines.sample.draw import seeds_of
+from pipelines.sample.draw import draw_z_each
 from pipelines.sample.likelihood import structure_nats, z_nats
 from pipelines.workspace.settings import SampleSettings
 
@@ -81,31 +78,45 @@ def plan(
     settings: SampleSettings,
     pool: int | None = None,
 ) -> tuple[list[Plan], Gain | None]:
-    """Draw ``settings.n`` z of a caption.
+    """Draw ``settings.n`` z of one caption, see `plan_each`."""
+    return next(plan_each(prior, [caption], kinds, settings, pool))
+
+
+def plan_each(
+    prior: Prior,
+    captions: Sequence[str],
+    kinds: Sequence[str],
+    settings: SampleSettings,
+    pool: int | None = None,
+) -> Iterator[tuple[list[Plan], Gain | None]]:
+    """Draw ``settings.n`` z of each caption.
 
     Args:
         prior: The prior.
-        caption: The caption.
+        captions: The captions.
         kinds: Kinds of z, in order.
-        settings: n, seed, temperature and top_p; `sample` draws the same z.
+        settings: n, seed and decoding; `sample` draws the same z.
         pool: Draw this many and choose the n most diverse (see `pipelines.plan.spread`); None
             draws n.
 
-    Returns:
-        The plans, in the order in which they were drawn or chosen, and the gain; None without
-        `pool`.
+    Yields:
+        The plans of a caption, in the order in which they were drawn or chosen, and the gain; None
+        without `pool`.
     """
     count = max(settings.n, pool or 0)
-    plans = _drawn(prior, caption, kinds, settings, count)
-    if pool is None:
-        return plans, None
+    for caption, _, texts in draw_z_each(prior, captions, kinds, settings, count):
+        plans = _read(prior, caption, texts)
+        yield (plans, None) if pool is None else _most_diverse(plans, settings.n)
+
+
+def _most_diverse(plans: Sequence[Plan], count: int) -> tuple[list[Plan], Gain]:
     kernel = similarity([z_from_text(each.z) for each in plans])
     # Sampling errors differ from everything else, so diversity without quality would prefer them.
-    chosen = choose(kernel, settings.n, -np.array([each.structure for each in plans]))
-    first = list(range(settings.n))
+    chosen = choose(kernel, count, -np.array([each.structure for each in plans]))
+    first = list(range(count))
     nats = np.array([each.nats for each in plans])
     gain = Gain(
-        count,
+        len(plans),
         effective_number(kernel[np.ix_(chosen, chosen)]),
         effective_number(kernel[np.ix_(first, first)]),
         float(nats[chosen].mean()),
@@ -114,13 +125,7 @@ def plan(
     return [plans[index] for index in chosen], gain
 
 
-def _drawn(
-    prior: Prior, caption: str, kinds: Sequence[str], settings: SampleSettings, count: int
-) -> list[Plan]:
-    with torch.inference_mode():
-        encoded = prior.encode([caption])
-    seeds = seeds_of(settings, "z", caption, range(count))
-    texts = draw_z(prior, encoded, kinds, seeds, Decoding.of(settings))
+def _read(prior: Prior, caption: str, texts: Sequence[str]) -> list[Plan]:
     # None of them is None: the grammar can write every z that it drew.
     nats = [each for each in z_nats(prior, caption, texts) if each is not None]
     structure = structure_nats(prior, texts, nats)

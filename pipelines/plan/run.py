@@ -21,7 +21,7 @@ from pipelines.models.device import compute_device
 from pipelines.models.metadata import METADATA, read_metadata
 from pipelines.models.prior import Prior
 from pipelines.models.registry import sampling_source
-from pipelines.plan.plan import Gain, Plan, plan, require_pool
+from pipelines.plan.plan import Gain, Plan, plan_each, require_pool
 from pipelines.sample.folder import new_folder
 from pipelines.workspace.workspace import Workspace
 
@@ -79,7 +79,7 @@ def plan_captions(
 
     Args:
         workspace: The workspace, whose prior is used if it has one, else the embedded prior. Its
-            ``[sample]`` settings set n, seeds, temperature and top_p.
+            ``[sample]`` settings set n, seeds and the decoding.
         captions: The captions.
         z_kinds: Kinds of z; None takes those of samples.
         pool: Draw this many per caption and choose the n most diverse; None draws n.
@@ -99,8 +99,9 @@ def plan_captions(
     prior, kinds, source = open_prior(workspace, z_kinds)
     found: list[CaptionPlans] = []
     with progress.task("plans", len(captions), "caption") as advance:
-        for caption in captions:
-            found.append(CaptionPlans(caption, *plan(prior, caption, kinds, settings, pool)))
+        planned = plan_each(prior, captions, kinds, settings, pool)
+        for caption, (plans, gain) in zip(captions, planned, strict=True):
+            found.append(CaptionPlans(caption, plans, gain))
             advance(1)
     documents = _documents(found)
     written = writer.write(documents)

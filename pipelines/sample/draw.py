@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 import torch
 
+from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
 from pipelines.core.seeds import derive
 from pipelines.latents.sequence import order_kinds, require_kinds, z_from_text, z_to_text
 from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
 from pipelines.models.conditioning import States
+from pipelines.models.prior import Prior
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.choice import Decoding
-from pipelines.sample.decode import draw_z
+from pipelines.sample.decode import ROWS, Row, draw_rows
 from pipelines.sample.sampler import draw_images
 from pipelines.workspace.settings import SampleSettings
 
@@ -39,16 +42,58 @@ class Sample:
 
 
 def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sample]:
-    """Draw ``settings.n`` samples of one caption, yielding them batch by batch.
+    """Draw ``settings.n`` samples of one caption, see `draw_each`."""
+    return next(draw_each(bundle, [caption], settings))
 
-    The caption is encoded once. z and noise of sample i are derived from (seed, caption, i) alone.
+
+def draw_each(
+    bundle: Bundle, captions: Sequence[str], settings: SampleSettings
+) -> Iterator[Iterator[Sample]]:
+    """Draw ``settings.n`` samples of each caption, as they are asked for.
+
+    z and noise of sample i are derived from (seed, caption, i) alone, and do not depend on the
+    other captions.
+
+    Yields:
+        The samples of a caption, drawn batch by batch.
     """
-    encoded = _encode(bundle, caption)
-    texts = [""] * settings.n
-    if bundle.z_kinds:
-        seeds = seeds_of(settings, "z", caption, range(settings.n))
-        texts = draw_z(bundle.prior, encoded, bundle.z_kinds, seeds, Decoding.of(settings))
-    yield from _draw_images_of(bundle, caption, encoded, texts, settings, range(settings.n))
+    numbers = range(settings.n)
+    for caption, encoded, texts in draw_z_each(
+        bundle.prior, captions, bundle.z_kinds, settings, settings.n
+    ):
+        yield _draw_images_of(bundle, caption, encoded, texts, settings, numbers)
+
+
+def draw_z_each(
+    prior: Prior,
+    captions: Sequence[str],
+    kinds: Sequence[str],
+    settings: SampleSettings,
+    count: int,
+) -> Iterator[tuple[str, States, list[str]]]:
+    """Draw z of each caption, of as many captions together as fill groups of `ROWS`.
+
+    Args:
+        prior: The prior.
+        captions: The captions.
+        kinds: Kinds of z, in order; none for a baseline.
+        settings: Seed and decoding; ``n`` has no effect.
+        count: Number of z for each caption.
+
+    Yields:
+        A caption, its encoder states, (1, length, width), and its z; empty ones without kinds.
+    """
+    for group in in_batches(captions, ROWS // gcd(count, ROWS)):
+        encoded = [_encode(prior, caption) for caption in group]
+        texts = [""] * (len(group) * count)
+        if kinds:
+            rows = [
+                Row(states, seed)
+                for caption, states in zip(group, encoded, strict=True)
+                for seed in seeds_of(settings, "z", caption, range(count))
+            ]
+            texts = draw_rows(prior, rows, kinds, Decoding.of(settings))
+        yield from zip(group, encoded, in_batches(texts, count), strict=True)
 
 
 def draw_from_z(
@@ -68,7 +113,7 @@ def draw_from_z(
         texts: One z per sample as text, for example from ``samples.jsonl``. Kinds may come in any
             order, and the typed forms of `Latent.from_text` are accepted; each z is rewritten as
             the prior writes it, and `Sample.z` is the rewritten one.
-        settings: Sampler and guidance; ``n``, ``temperature`` and ``top_p`` have no effect.
+        settings: Sampler and guidance; ``n`` and the decoding have no effect.
         indices: The numbers of the samples whose noise is used; by default 0, 1, 2 …
 
     Raises:
@@ -77,7 +122,7 @@ def draw_from_z(
     """
     canonical = [_canonical(bundle, text, index) for index, text in enumerate(texts)]
     numbers = range(len(texts)) if indices is None else indices
-    encoded = _encode(bundle, caption)
+    encoded = _encode(bundle.prior, caption)
     yield from _draw_images_of(bundle, caption, encoded, canonical, settings, numbers)
 
 
@@ -96,12 +141,12 @@ def draw_again(
         uint8 (len(texts), side, side, 3).
     """
     seeds = seeds_of(settings, "second noise", caption, range(len(texts)))
-    return _draw_batch(bundle, _encode(bundle, caption), texts, seeds, settings)
+    return _draw_batch(bundle, _encode(bundle.prior, caption), texts, seeds, settings)
 
 
 @torch.inference_mode()
-def _encode(bundle: Bundle, caption: str) -> States:
-    return bundle.prior.encode([caption])
+def _encode(prior: Prior, caption: str) -> States:
+    return prior.encode([caption])
 
 
 def seeds_of(

@@ -22,7 +22,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.draw import Sample, draw, draw_from_z
+from pipelines.sample.draw import Sample, draw_each, draw_from_z
 from pipelines.sample.folder import new_folder
 from pipelines.sample.requests import ZRequest, name_of, read_requests
 from pipelines.workspace.settings import SampleSettings
@@ -70,7 +70,7 @@ class SampleGroup:
     Attributes:
         caption: The caption.
         count: How many samples.
-        draw: Draws them, one after the other.
+        draw: Draws them, one after the other; called once, after that of the group before.
     """
 
     caption: str
@@ -109,10 +109,8 @@ def sample(
     settings = settings or workspace.settings.sample
     asked = captions_to_draw(workspace, captions, progress)
     bundle = open_bundle(workspace, baseline, z_kinds, progress)
-    groups = [
-        SampleGroup(caption, settings.n, partial(draw, bundle, caption, settings))
-        for caption in asked
-    ]
+    drawn = draw_each(bundle, asked, settings)
+    groups = [SampleGroup(caption, settings.n, partial(next, drawn)) for caption in asked]
     return _write(workspace, bundle, groups, settings, name, asked[0], progress)
 
 
@@ -164,7 +162,7 @@ def sample_from_z(
         workspace: Holds the models, or none, and then the embedded ones serve.
         data: z documents, or the lines of a ``samples.jsonl``.
         source: The file's name.
-        settings: How to draw; ``n``, ``temperature`` and ``top_p`` have no effect.
+        settings: How to draw; ``n`` and the decoding have no effect.
         caption: The caption, where a document does not name one.
         name: As for `sample`; None makes a name from the file's.
         progress: Told what the kinds of z cannot hold.
@@ -198,7 +196,7 @@ def sample_requests(
         workspace: Holds ``samples``.
         bundle: The models.
         requests: One per picture; neighbours with one caption are drawn together.
-        settings: How to draw; ``n``, ``temperature`` and ``top_p`` have no effect.
+        settings: How to draw; ``n`` and the decoding have no effect.
         name: As for `sample`.
         default_name: What the folder's name is made from if `name` is None.
         progress: Receives messages and progress.

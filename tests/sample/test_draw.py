@@ -11,7 +11,8 @@ from pipelines.core.errors import KaleidoError
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.diffusion import Diffusion
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import draw, draw_from_z
+from pipelines.sample.decode import ROWS, decode
+from pipelines.sample.draw import draw, draw_each, draw_from_z, draw_z_each
 from pipelines.workspace.settings import SampleSettings
 
 SETTINGS = SampleSettings(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
@@ -151,3 +152,39 @@ def test_a_given_z_takes_the_noise_of_the_numbered_sample(bundle) -> None:
     assert again.index == last.index and np.array_equal(again.pixels, last.pixels)
     (other,) = draw_from_z(bundle, "a circle", [last.z], SETTINGS)
     assert not np.array_equal(other.pixels, last.pixels)
+
+
+def test_captions_are_decoded_together_as_they_are_alone(bundle, monkeypatch) -> None:
+    captions = ["a star", "two circles", "fog", "three hearts on a red background", "a ring"]
+    alone = [_draw(bundle, caption, n=2) for caption in captions]
+    groups = []
+
+    def counted(prior, rows, *rest):
+        groups.append(len(rows))
+        return decode(prior, rows, *rest)
+
+    monkeypatch.setattr("pipelines.sample.decode.decode", counted)
+    together = [list(each) for each in draw_each(bundle, captions, replace(SETTINGS, n=2))]
+    assert groups == [ROWS]
+    for first, second in zip(together, alone, strict=True):
+        assert [(each.caption, each.index, each.z) for each in first] == [
+            (each.caption, each.index, each.z) for each in second
+        ]
+        assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(("count", "captions"), [(1, 16), (5, 16), (6, 8), (16, 1), (24, 2)])
+def test_no_more_captions_are_read_ahead_than_fill_their_groups(
+    tiny_prior, monkeypatch, count, captions
+) -> None:
+    drawn = []
+
+    def noted(prior, rows, *rest):
+        drawn.append(len(rows))
+        return [""] * len(rows)
+
+    monkeypatch.setattr("pipelines.sample.draw.draw_rows", noted)
+    each = draw_z_each(tiny_prior, ["a star"] * 40, ("palette",), SETTINGS, count)
+    next(each)
+    assert drawn == [captions * count]
+    assert drawn[0] % ROWS == 0

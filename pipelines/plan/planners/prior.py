@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pipelines.core.fingerprint import fingerprint
 from pipelines.documents.document import Document
 from pipelines.models.prior import Prior
 from pipelines.plan.plan import plan
+from pipelines.sample.choice import Decoding
 from pipelines.workspace.settings import SampleSettings
 
 
@@ -18,12 +19,12 @@ class PriorPlanner:
     Args:
         prior: The prior, on the device where it shall compute.
         kinds: Kinds of z, in order, that the prior draws.
-        settings: temperature, top_p and z_seed; `plan` sets n and seed.
+        settings: The decoding and z_seed; `plan` sets n and seed.
     """
 
     def __init__(self, prior: Prior, kinds: Sequence[str], settings: SampleSettings) -> None:
         self._prior, self._kinds, self._settings = prior, tuple(kinds), settings
-        drawing = [settings.temperature, settings.top_p, settings.z_seed]
+        drawing = [asdict(Decoding.of(settings)), settings.z_seed]
         self.identity = fingerprint([prior.identity, list(kinds), drawing])
 
     def plan(self, caption: str, count: int, seed: int) -> list[Document]:
