@@ -40,6 +40,7 @@ from pipelines.evaluate.report.track import require_tracker, track
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
+from pipelines.sample.choice import Decoding
 from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -81,8 +82,8 @@ def evaluate(
     whose models, settings and captions are unchanged, and removes the others.
 
     Args:
-        workspace: Holds the models and the settings (``evaluate``, and ``sample`` for the prior's
-            temperature and top-p). Where it has no models, the embedded ones are taken.
+        workspace: Holds the models and the settings (``evaluate``, and ``sample`` for how
+            z are drawn). Where it has no models, the embedded ones are taken.
         choice: How to measure; see `pipelines.protocols.choose_protocol`.
         name: The report's folder; an earlier report there is replaced.
         embedded: Compare the embedded models even if the workspace has its own; its data do not
@@ -112,8 +113,7 @@ def evaluate(
         tuple(sorted(set(settings.cfg))),
         settings.steps,
         settings.seeds,
-        workspace.settings.sample.temperature,
-        workspace.settings.sample.top_p,
+        Decoding.of(workspace.settings.sample),
         workspace.settings.sample.cfg_begin,
         workspace.settings.sample.cfg_end,
         settings.training,

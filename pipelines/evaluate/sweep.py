@@ -16,6 +16,7 @@ from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, PictureSource, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.sample.bundle import Bundle
+from pipelines.sample.choice import Decoding
 from pipelines.workspace.settings import SampleSettings
 
 MOST_AT_ONCE = 64
@@ -34,8 +35,7 @@ class Plan:
     cfg: tuple[float, ...]
     steps: int
     seeds: tuple[int, ...]
-    temperature: float
-    top_p: float
+    decoding: Decoding
     cfg_begin: float
     cfg_end: float
     training: int
@@ -47,8 +47,7 @@ class Plan:
             n=self.n,
             cfg=scale,
             steps=self.steps,
-            temperature=self.temperature,
-            top_p=self.top_p,
+            **asdict(self.decoding),
             cfg_begin=begin,
             cfg_end=end,
             batch_size=min(self.n, MOST_AT_ONCE),

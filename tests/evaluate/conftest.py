@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
 from pipelines.models.new_prior import build_prior
+from pipelines.sample.choice import Decoding
 from pipelines.scenes.factors import SHAPES
 from pipelines.scenes.generate import scene_of
 from pipelines.scenes.judge import Judge
@@ -156,8 +157,7 @@ def report(data, reference) -> Report:
             "cfg": (1.0, 7.5),
             "steps": 30,
             "seeds": (0, 1),
-            "temperature": 1.0,
-            "top_p": 1.0,
+            "decoding": asdict(Decoding(temperature=0.5)),
             "cfg_begin": 1.0,
             "cfg_end": 0.5,
             "training": 2048,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from pipelines.evaluate.report.contents import (
     verdict,
 )
 from pipelines.evaluate.report.document import render_template
+from pipelines.sample.choice import Decoding
 
 GAP = 4
 """Pixels between the pictures of a strip."""
@@ -161,8 +163,8 @@ def _compared(report: Report) -> list[tuple[str, str]]:
         ),
         (
             "Sampler",
-            f"{plan['steps']} steps; z unguided at temperature {plan['temperature']:g}, top-p "
-            f"{plan['top_p']:g}; x guided at noise levels "
+            f"{plan['steps']} steps; z unguided, {_decoding(plan['decoding'])}; x guided at noise "
+            "levels "
             + "; ".join(f"{guidance_of(plan, source)} ({NAMES[source]})" for source in drawn),
         ),
         ("Copies", f"searched for among {searched(plan['training'])}"),
@@ -171,3 +173,11 @@ def _compared(report: Report) -> list[tuple[str, str]]:
         ("Not judged", report.notes.not_judged),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _decoding(plan: Mapping[str, float]) -> str:
+    """Describe how z were drawn; settings that change nothing are not named."""
+    usual = asdict(Decoding())
+    changed = {name: value for name, value in plan.items() if value != usual[name]}
+    named = [f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items()]
+    return ", ".join(named) or "from the prior's own distribution"

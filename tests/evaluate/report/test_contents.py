@@ -1,5 +1,6 @@
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,6 +11,7 @@ from pipelines.evaluate.metrics.statistics import Estimate, Interval
 from pipelines.evaluate.report.contents import number, verdict
 from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import rows_of
+from pipelines.sample.choice import Decoding
 from tests.evaluate.conftest import HOSTILE
 
 
@@ -175,3 +177,15 @@ def test_numbers_that_could_not_be_measured_are_not_invented(report):
     estimates = {key: {**value, "mss": nothing} for key, value in report.estimates.items()}
     page = render(replace(report, estimates=estimates, changes=changes(estimates)))
     assert "not measured" in page and ">nan" not in page
+
+
+@pytest.mark.parametrize(
+    ("decoding", "told"),
+    [
+        (Decoding(), "z unguided, from the prior's own distribution;"),
+        (Decoding(0.5, no_repeat_ngram=3), "z unguided, temperature 0.5, no repeat ngram 3;"),
+    ],
+)
+def test_a_report_says_how_z_were_drawn(report, decoding, told):
+    page = render(replace(report, plan=report.plan | {"decoding": asdict(decoding)}))
+    assert told in unescape(page)
