@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train tokenizer, prior and denoiser.",
     "sample": "Draw pictures of captions.",
     "plan": "Draw z alone: layouts and descriptions, without pictures.",
+    "base": "Show what a text-to-image model of others is, and what fits on which GPU.",
     "edit": "Change what a sample shows, and draw it again.",
     "z": "Check, convert, show and compare z documents.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",

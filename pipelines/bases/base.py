@@ -52,13 +52,6 @@ class Base:
         device: torch.device = self.pipe._execution_device
         return device
 
-    def default_side(self) -> int:
-        """Return the side of a picture in pixels for which the weights were made."""
-        size = self.denoiser.config.get("sample_size")
-        if isinstance(size, int):
-            return int(size * self.pipe.vae_scale_factor)
-        return self.family.side
-
 
 def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
     """Load a base from a folder, or from the hub.
@@ -68,7 +61,8 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
     Args:
         name: A folder that ``save_pretrained`` of a diffusers pipeline wrote, or a name on the hub.
         dtype: Precision of the weights: ``bf16``, ``fp16``, ``fp32``, or ``auto``, which is bf16 on
-            a GPU and fp32 elsewhere.
+            a GPU and fp32 elsewhere. ``fp8`` also keeps the denoiser's weights in 8 bits; each
+            layer is widened while it computes.
         offload: ``none``; ``model``: each network is on the GPU while it is used; ``layer``: each
             layer is.
 
@@ -87,18 +81,22 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
         with without_network(str(folder.path)), without_bars(), _without_pipeline_bars():
             pipe = kind.from_pretrained(
                 folder.path,
-                torch_dtype=DTYPES[precision if dtype == "auto" else dtype],
+                torch_dtype=DTYPES.get(dtype, DTYPES[precision]),
                 use_safetensors=True,
                 local_files_only=True,
                 **options,
             )
+        if dtype == "fp8":
+            denoiser = getattr(pipe, folder.family.denoiser)
+            compute = DTYPES[precision]
+            denoiser.enable_layerwise_casting(torch.float8_e4m3fn, compute_dtype=compute)
         _place(pipe, device, offload)
     except Exception as error:  # diffusers and transformers raise errors of many libraries
         if is_out_of_memory(error):
             raise KaleidoError(
                 name,
                 "the memory ran out while it was loaded.",
-                "Give --offload model or layer.",
+                f"Give --offload model or layer; `kaleido base {name}` says what fits.",
                 code="out-of-memory",
             ) from error
         needs = "It needs what save_pretrained of a diffusers pipeline writes, as safetensors."

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from pipelines.bases.base import Base
+from pipelines.bases.family import Family
 from pipelines.bases.loop import Guidance, decode, denoise, noise_of
 from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory, out_of_memory
@@ -35,11 +37,12 @@ class Picture:
     batch_size: int = 1
 
 
-def picture_size(base: Base, text: str) -> tuple[int, int]:
+def parse_size(family: Family, pipe: Any, text: str) -> tuple[int, int]:
     """Read the size of pictures.
 
     Args:
-        base: The base; its own size is taken if the text is empty.
+        family: The base's family.
+        pipe: Its pipeline; the base's own size is taken if the text is empty.
         text: ``1024``, or ``1024x768``: width and height in pixels.
 
     Returns:
@@ -49,7 +52,7 @@ def picture_size(base: Base, text: str) -> tuple[int, int]:
         KaleidoError: If the text is no size, or not one that the base can draw.
     """
     if not text:
-        side = base.default_side()
+        side = family.default_side(pipe)
         return side, side
     sides = re.fullmatch(r"(\d{1,5})(?:\s*[x×]\s*(\d{1,5}))?", text.strip())
     if sides is None:
@@ -57,12 +60,12 @@ def picture_size(base: Base, text: str) -> tuple[int, int]:
         raise KaleidoError(f"--size {text}", "it is not a size.", hint, code="bad-option")
     width = int(sides[1])
     height = int(sides[2] or width)
-    multiple = base.family.multiple
+    multiple = family.multiple
     if height % multiple or width % multiple or not height or not width:
         near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in (width, height))
         raise KaleidoError(
             f"--size {text}",
-            f"{base.family.title} draws sides that are multiples of {multiple} pixels.",
+            f"{family.title} draws sides that are multiples of {multiple} pixels.",
             f"The nearest is {near}.",
             code="bad-option",
         )

@@ -69,6 +69,16 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """Return a condition of the usual shape without a meaning, for estimates of memory.
+
+        Args:
+            pipe: The pipeline; its networks may be on the meta device.
+            count: Rows.
+            like: Its device and precision are taken.
+        """
+
+    @abstractmethod
     def latent_shape(self, pipe: Any, height: int, width: int) -> tuple[int, int, int]:
         """Return channels, height and width of the latents of a picture of this size in pixels."""
 
@@ -98,6 +108,11 @@ class Family(ABC):
         Returns:
             The noise or the velocity, the shape of `x`.
         """
+
+    def default_side(self, pipe: Any) -> int:
+        """Return the side of a picture in pixels for which the weights were made."""
+        size = getattr(pipe, self.denoiser).config.get("sample_size")
+        return int(size * pipe.vae_scale_factor) if isinstance(size, int) else self.side
 
     def timesteps(self, pipe: Any, steps: int, shape: Sequence[int]) -> torch.Tensor:
         """Set the scheduler to a number of steps.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,18 @@ class BaseFolder:
             for name, value in self.index.items()
             if name not in UNUSED and isinstance(value, list) and len(value) == 2 and value[0]
         }
+
+    @property
+    def licence(self) -> str:
+        """The licence that the model's card names; empty if it names none."""
+        card = self.path / "README.md"
+        text = card.read_text("utf-8", "replace") if card.is_file() else ""
+        head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        names = dict(
+            re.findall(r"^(license|license_name): *(\S.*?) *$", head[1] if head else "", re.M)
+        )
+        found: str = names.get("license_name") or names.get("license") or ""
+        return found.strip("'\"")
 
     def config(self, component: str) -> dict[str, Any]:
         """Read the configuration of a network; empty if it has none."""
@@ -116,7 +129,7 @@ def open_folder(name: str, with_weights: bool = True) -> BaseFolder:
 
 def _patterns(components: Sequence[str] | dict[str, Any], with_weights: bool) -> list[str]:
     kinds = ["*.json", "*.txt", "*.model", "*.jinja"] + ["*.safetensors"] * with_weights
-    return [f"{component}/{kind}" for component in components for kind in kinds]
+    return ["README.md", *(f"{component}/{kind}" for component in components for kind in kinds)]
 
 
 def _fetch(name: str, patterns: Sequence[str]) -> Path:

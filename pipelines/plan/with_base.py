@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.bases.base import Base, load_base
-from pipelines.bases.draw import Picture, draw, picture_size
+from pipelines.bases.draw import Picture, draw, parse_size
 from pipelines.bases.loop import Guidance
 from pipelines.bases.prompt import Prompt, write_prompt
 from pipelines.core.contact_sheet import contact_sheet
@@ -187,7 +187,7 @@ def sample_with_base(
     """
     settings = workspace.settings.base
     base = load_base(base_name, settings.dtype, settings.offload)
-    height, width = picture_size(base, settings.size)
+    height, width = parse_size(base.family, base.pipe, settings.size)
     guidance = choose_guidance(base, changes, progress)
     batch = changes.get("sample.batch_size", 1)
     picture = Picture(height, width, guidance, settings.negative or None, batch)

@@ -446,8 +446,9 @@ class BaseSettings:
     )
     dtype: str = setting(
         "auto",
-        "Precision of the weights; auto takes bf16 on a GPU and fp32 elsewhere.",
-        choices=("auto", "bf16", "fp16", "fp32"),
+        "Precision of the weights; auto takes bf16 on a GPU and fp32 elsewhere, fp8 keeps those of "
+        "the denoiser in 8 bits.",
+        choices=("auto", "bf16", "fp16", "fp32", "fp8"),
     )
     offload: str = setting(
         "none",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.bases.draw import Picture, draw, picture_size
+from pipelines.bases.draw import Picture, draw, parse_size
 from pipelines.bases.loop import Guidance
 from pipelines.core.errors import KaleidoError
 
@@ -14,13 +14,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
     ("text", "size"), [("", (64, 64)), ("96", (96, 96)), ("128x64", (64, 128)), ("64×32", (32, 64))]
 )
 def test_sizes_are_width_and_height(loaded, text, size):
-    assert picture_size(loaded("sana"), text) == size
+    base = loaded("sana")
+    assert parse_size(base.family, base.pipe, text) == size
 
 
 @pytest.mark.parametrize("text", ["big", "100", "64x", "0", "64x65"])
 def test_sizes_that_cannot_be_drawn_are_refused(loaded, text):
+    base = loaded("sana")
     with pytest.raises(KaleidoError) as caught:
-        picture_size(loaded("sana"), text)
+        parse_size(base.family, base.pipe, text)
     assert caught.value.code == "bad-option"
 
 

@@ -31,6 +31,12 @@ class Flux2Klein(Family):
         """See `Family.null`."""
         return self.encode(pipe, [negative or ""])
 
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """See `Family.blank`."""
+        width = pipe.transformer.config.joint_attention_dim
+        states = like.new_zeros(count, self.text_limit, width)
+        return {"states": states, "places": like.new_zeros(count, self.text_limit, 4)}
+
     def latent_shape(self, pipe: Any, height: int, width: int) -> tuple[int, int, int]:
         """See `Family.latent_shape`."""
         factor = pipe.vae_scale_factor * 2

@@ -44,6 +44,12 @@ class Sana(Family):
         )
         return {"states": found[2], "mask": found[3]}
 
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """See `Family.blank`."""
+        width = pipe.transformer.config.caption_channels
+        mask = like.new_ones((count, self.text_limit), dtype=torch.long)
+        return {"states": like.new_zeros(count, self.text_limit, width), "mask": mask}
+
     def latent_shape(self, pipe: Any, height: int, width: int) -> tuple[int, int, int]:
         """See `Family.latent_shape`."""
         factor = pipe.vae_scale_factor

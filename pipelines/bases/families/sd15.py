@@ -37,6 +37,11 @@ class Sd15(KlLatents, Family):
         )
         return {"states": found[1]}
 
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """See `Family.blank`."""
+        width = pipe.unet.config.cross_attention_dim
+        return {"states": like.new_zeros(count, self.text_limit, width)}
+
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:

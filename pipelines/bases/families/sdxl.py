@@ -33,6 +33,13 @@ class Sdxl(KlLatents, Family):
         found = pipe.encode_prompt("", do_classifier_free_guidance=True, negative_prompt=negative)
         return {"states": found[1], "pooled": found[3]}
 
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """See `Family.blank`."""
+        width = pipe.unet.config.cross_attention_dim
+        pooled = pipe.text_encoder_2.config.projection_dim
+        states = like.new_zeros(count, self.text_limit, width)
+        return {"states": states, "pooled": like.new_zeros(count, pooled)}
+
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:

@@ -35,6 +35,11 @@ class ZImage(KlLatents, Family):
         """See `Family.null`."""
         return self.encode(pipe, [negative or ""])
 
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """See `Family.blank`."""
+        width = pipe.transformer.config.cap_feat_dim
+        return {"states": [like.new_zeros(self.text_limit, width) for _ in range(count)]}
+
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:

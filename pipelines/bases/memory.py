@@ -1,0 +1,145 @@
+"""How much memory a base needs, from its configurations alone.
+
+The networks are made on the meta device, where tensors have shapes but no values, and compute there
+while the bytes of all tensors alive are counted. Attention counts no matrix of scores, which the
+kernels of a GPU do not write down either.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from pipelines.bases.folder import UNUSED, BaseFolder
+from pipelines.models.hub import loading_error
+
+WEIGHT = 2
+"""Bytes of a weight in bf16."""
+
+FOUR_BITS = 0.5625
+"""Bytes of a weight in 4 bits, with the scale of its block of 64."""
+
+
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made inside, while they are alive.
+
+    Attributes:
+        peak: Most bytes alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._alive = 0
+        self._seen: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation and count those results that are no views of what was there."""
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, torch.Tensor):
+                self._count(value, is_new=False)
+        found = function(*args, **(kwargs or {}))
+        for value in tree_leaves(found):
+            if isinstance(value, torch.Tensor):
+                self._count(value, is_new=True)
+        return found
+
+    def _count(self, value: torch.Tensor, is_new: bool) -> None:
+        storage = value.untyped_storage()
+        key, size = storage._cdata, storage.nbytes() if is_new else 0
+        if key in self._seen:
+            return
+
+        def free(_: Any) -> None:
+            self._alive -= size
+            del self._seen[key]
+
+        self._seen[key] = weakref.ref(storage, free)
+        self._alive += size
+        self.peak = max(self.peak, self._alive)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Replaces attention by its result's shape."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run anything but attention."""
+        kwargs = kwargs or {}
+        if function is not torch.nn.functional.scaled_dot_product_attention:
+            return function(*args, **kwargs)
+        query = args[0] if args else kwargs["query"]
+        value = args[2] if len(args) > 2 else kwargs["value"]
+        return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+def meta_pipeline(folder: BaseFolder) -> Any:
+    """Make a base's pipeline with networks that have no weights, in bf16.
+
+    Raises:
+        KaleidoError: If a configuration does not fit its class.
+    """
+    import diffusers
+    import transformers
+
+    parts: dict[str, Any] = {name: None for name in UNUSED if name in folder.index}
+    if "requires_safety_checker" in folder.index:
+        parts["requires_safety_checker"] = False
+    try:
+        for component, (library, name) in folder.components.items():
+            kind = getattr(transformers if library == "transformers" else diffusers, name)
+            if hasattr(kind, "load_config") and not issubclass(kind, torch.nn.Module):
+                parts[component] = kind.from_config(kind.load_config(folder.path / component))
+            elif not issubclass(kind, torch.nn.Module):
+                parts[component] = None  # a tokenizer
+            else:
+                parts[component] = _on_meta(kind, folder, component)
+        pipeline = getattr(diffusers, folder.family.pipelines[0])
+        return pipeline(**parts)
+    except Exception as error:  # the libraries raise whatever their many classes raise
+        needs = "Its configurations must be those that save_pretrained writes."
+        raise loading_error(error, folder.path, "base", needs) from error
+
+
+def _on_meta(kind: Any, folder: BaseFolder, component: str) -> torch.nn.Module:
+    place = folder.path / component
+    with torch.device("meta"):
+        if hasattr(kind, "config_class") and kind.config_class is not None:
+            network = kind(kind.config_class.from_pretrained(place, local_files_only=True))
+        else:
+            network = kind.from_config(folder.config(component))
+    # diffusers' own `to` warns of networks with parts in float32, which does not matter here.
+    return torch.nn.Module.to(network, torch.bfloat16).eval()
+
+
+@torch.no_grad()
+def activation_bytes(folder: BaseFolder, pipe: Any, height: int, width: int) -> tuple[int, int]:
+    """Count the bytes that denoiser and decoder need beside their weights, for one picture.
+
+    Args:
+        folder: The base.
+        pipe: Its pipeline; the networks may be on the meta device.
+        height: Pixels.
+        width: Pixels.
+
+    Returns:
+        Peak of one call of the denoiser, and of decoding.
+    """
+    family = folder.family
+    denoiser = getattr(pipe, family.denoiser)
+    like = torch.empty(0, device=denoiser.device, dtype=denoiser.dtype)
+    latents = like.new_zeros(1, *family.latent_shape(pipe, height, width))
+    condition = family.blank(pipe, 1, like)
+    time = torch.full((1,), 0.5, device=like.device)
+    with _FusedAttention(), PeakMemory() as denoising:
+        family.predict(pipe, latents, time, condition)
+    with _FusedAttention(), PeakMemory() as decoding:
+        family.to_pixels(pipe, latents.to(pipe.vae.dtype))
+    return denoising.peak, decoding.peak

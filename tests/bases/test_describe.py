@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from pipelines.bases.base import load_base
+from pipelines.bases.describe import GIB, describe
+from pipelines.bases.folder import open_folder
+from pipelines.bases.memory import PeakMemory, activation_bytes, meta_pipeline
+from pipelines.bases.registry import FAMILIES
+from pipelines.core.errors import KaleidoError
+from tests.bases.real_sizes import REAL, real_folder
+
+FAMILY_NAMES = [family.name for family in FAMILIES]
+
+DENOISERS = {"sdxl": 2.567, "sd15": 0.860, "sana": 1.604, "flux2-klein": 3.876, "z-image": 6.155}
+"""Billions of parameters of the published denoisers."""
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_activations_without_weights_are_those_with_them(name, base_folder):
+    base = load_base(str(base_folder(name)))
+    pipe = meta_pipeline(base.folder)
+    assert all(value.is_meta for value in pipe.vae.parameters())
+    estimated = activation_bytes(base.folder, pipe, 64, 128)
+    for part in (base.denoiser, base.pipe.vae):
+        torch.nn.Module.to(part, torch.bfloat16)
+    assert activation_bytes(base.folder, base.pipe, 64, 128) == estimated
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_published_sizes_are_counted_without_their_weights(name, base_folder, tmp_path):
+    folder = real_folder(name, base_folder(name), tmp_path / name)
+    facts = describe(str(folder))
+    denoiser = open_folder(str(folder), with_weights=False).family.denoiser
+    (count,) = [part.parameters for part in facts.parts if part.name == denoiser]
+    assert count / 1e9 == pytest.approx(DENOISERS[name], abs=0.001)
+    weights = 2 * sum(part.parameters for part in facts.parts)
+    assert facts.ways[0].needs == weights + max(facts.denoising, facts.decoding)
+    assert facts.ways[1].needs < facts.ways[0].needs
+    assert 0.03 * GIB < facts.denoising < GIB  # weights are not counted among them
+
+
+def test_the_peak_counts_what_is_alive_once():
+    weights = torch.ones(1000)
+    with PeakMemory() as memory:
+        product = weights.view(10, 100) * 2.0
+        view = product.t()
+        assert memory.peak == 4000
+        del product, view
+        kept = torch.zeros(500)
+        assert memory.peak == 4000
+        more = kept + 1.0, kept + 2.0
+    assert memory.peak == 6000
+    assert len(more) == 2
+
+
+def test_more_pixels_need_more_memory(base_folder):
+    small, large = (describe(str(base_folder("sdxl")), size) for size in ("64", "512"))
+    assert large.denoising > 3 * small.denoising
+    assert (large.width, large.height) == (512, 512)
+
+
+def test_a_card_holds_what_fits(base_folder, tmp_path):
+    folder = real_folder("sdxl", base_folder("sdxl"), tmp_path / "sdxl")
+    facts = describe(str(folder), "1024")
+    assert facts.cards[24] == facts.cards[80] == ""
+    by_flags = {way.flags: way.needs for way in facts.ways}
+    for card, flags in facts.cards.items():
+        assert flags is not None and by_flags[flags] <= 0.92 * card * GIB
+
+
+def test_the_licence_is_that_of_the_card(base_folder, tmp_path):
+    folder = shutil.copytree(base_folder("sana"), tmp_path / "sana")
+    assert describe(str(folder)).licence_is_usual
+    (folder / "README.md").write_text("---\nlicense: other\nlicense_name: my-terms\n---\n# Sana\n")
+    facts = describe(str(folder))
+    assert (facts.licence, facts.licence_is_usual) == ("my-terms", False)
+
+
+def test_the_command_shows_it(invoke, base_folder, tmp_path):
+    folder = shutil.copytree(base_folder("flux2-klein"), tmp_path / "FLUX.2-klein-4B")
+    index = json.loads((folder / "model_index.json").read_text("utf-8")) | {"is_distilled": True}
+    (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
+    text = invoke("base", str(folder)).out
+    for part in ("FLUX.2 klein", "is_distilled", "512 tokens", "--offload model", "24 GiB"):
+        assert part in text
+    facts = json.loads(invoke("base", str(folder), "--size", "64", "--json").out)
+    assert facts["cards"]["8"] == ""
+    assert facts["cfg"] == 1.0
+
+
+def test_a_configuration_that_fits_no_class_is_the_users_error(base_folder, tmp_path):
+    folder = shutil.copytree(base_folder("sana"), tmp_path / "sana")
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps({"num_layers": "many"}), "utf-8")
+    with pytest.raises(KaleidoError) as caught:
+        describe(str(folder))
+    assert caught.value.code == "bad-model"
+
+
+def test_weights_in_eight_bits_draw(invoke, base_folder, tmp_path):
+    folder = str(base_folder("z-image"))
+    flags = ("--base", folder, "--n", "1", "--steps", "2", "--size", "64", "--baseline")
+    for name, more in (("wide", ()), ("narrow", ("--dtype", "fp8"))):
+        invoke("sample", "a star", *flags, *more, "--out", str(tmp_path / name))
+    wide, narrow = ((tmp_path / name / "0000-0000.png").read_bytes() for name in ("wide", "narrow"))
+    assert wide != narrow
+    row = json.loads((tmp_path / "narrow" / "samples.jsonl").read_text("utf-8"))
+    assert row["base"]["dtype"] == "float32"  # what it computes in
