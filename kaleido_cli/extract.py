@@ -51,6 +51,13 @@ DryRunOption = Annotated[
         help="Only tell which shards would be computed and why, and about how long it takes.",
     ),
 ]
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read all shards to find damage, also those of unchanged size and time.",
+    ),
+]
 PreviewOption = Annotated[
     int | None,
     typer.Option(
@@ -155,11 +162,12 @@ def _run_loading(
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
     part: PartOption = None,
+    verify: VerifyOption = False,
     preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    request = Request(retry_failed, dry_run, part, preview, trust_weights)
+    request = Request(retry_failed, dry_run, part, verify, preview, trust_weights)
     _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
 
 
@@ -168,11 +176,12 @@ def _run(
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
     part: PartOption = None,
+    verify: VerifyOption = False,
     preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    request = Request(retry_failed, dry_run, part, preview)
+    request = Request(retry_failed, dry_run, part, verify, preview)
     _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
 
 
@@ -198,6 +207,7 @@ def plugin(
     retry_failed: RetryOption = False,
     dry_run: DryRunOption = False,
     part: PartOption = None,
+    verify: VerifyOption = False,
     preview: PreviewOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -207,7 +217,9 @@ def plugin(
 
     asked = split_names(kinds) or ()
     check_plugin_kinds(asked)
-    _extract(context, asked, Request(retry_failed, dry_run, part, preview), workspace, as_json)
+    _extract(
+        context, asked, Request(retry_failed, dry_run, part, verify, preview), workspace, as_json
+    )
 
 
 @dataclass(frozen=True)
@@ -217,6 +229,7 @@ class Request:
     retry_failed: bool
     dry_run: bool
     part: str | None
+    verify: bool
     preview: int | None
     trust_weights: bool = False
 
@@ -241,7 +254,9 @@ def _extract(
         return
     part = read_part(request.part)
     if request.dry_run:
-        plans = plan(opened, kinds, request.retry_failed, request.trust_weights, part)
+        plans = plan(
+            opened, kinds, request.retry_failed, request.trust_weights, part, request.verify
+        )
         console.show({item.kind: item for item in plans}, as_json, _render_plans)
         return
     summaries = extract(
@@ -251,6 +266,7 @@ def _extract(
         progress=console.ConsoleProgress(),
         trust_weights=request.trust_weights,
         part=part,
+        verify=request.verify,
     )
     console.show({summary.kind: summary for summary in summaries}, as_json, _render)
     if empty := [summary.kind for summary in summaries if summary.shards and not summary.ok]:
@@ -283,6 +299,7 @@ def _refuse_with_preview(changes: Mapping[str, Any], request: Request) -> None:
         "--retry-failed": request.retry_failed,
         "--dry-run": request.dry_run,
         "--part": request.part is not None,
+        "--verify": request.verify,
     }
     for flag, is_given in given.items():
         if is_given:

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.engines.pace import read_pace
 from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
+from pipelines.workspace.digests import Digests
 from pipelines.workspace.journal import check_foreign
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.parts import WHOLE, Part
@@ -46,6 +47,7 @@ def plan_stages(
     workers: int = 1,
     retry_failed: bool = False,
     part: Part = WHOLE,
+    verify: bool = False,
 ) -> list[PendingWork]:
     """Find what `pipelines.engines.run.run_stages` would compute, and why; nothing is written.
 
@@ -55,6 +57,7 @@ def plan_stages(
         workers: Shards that are computed at once.
         retry_failed: As for the run.
         part: As for the run.
+        verify: As for the run.
 
     Raises:
         InputMissing: If the data are missing, or an input kind that no earlier stage makes; names
@@ -64,9 +67,10 @@ def plan_stages(
     """
     plans = []
     due: dict[str, set[Path]] = {}
+    digests = Digests(workspace, verify)
     for group in passes(stages):
         specs = specs_of(group)
-        tasks = plan_pass(workspace, specs, retry_failed, due, part)
+        tasks = plan_pass(workspace, specs, retry_failed, due, part, digests)
         for spec in specs:
             due[spec.output] = {task.data_shard for task in tasks if spec.output in task.pending}
         pace = read_pace(workspace, [spec.output for spec in specs])

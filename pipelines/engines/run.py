@@ -12,6 +12,7 @@ from pipelines.core.stage import StageGroup, kinds_of
 from pipelines.engines.base import Engine
 from pipelines.engines.pace import Pace, write_pace
 from pipelines.engines.tasks import ShardTask, passes, plan_pass, specs_of
+from pipelines.workspace.digests import Digests
 from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import count_outcomes, read_rows
 from pipelines.workspace.parts import WHOLE, Part, latents_journal
@@ -48,6 +49,7 @@ def run_stages(
     retry_failed: bool = False,
     progress: Progress = SILENT,
     part: Part = WHOLE,
+    verify: bool = False,
 ) -> list[RunSummary]:
     """Run stages over every data shard that they have not already processed.
 
@@ -65,6 +67,8 @@ def run_stages(
         progress: Told of every batch (or of every shard, with several workers).
         part: The part of the data to compute. Other processes and machines may compute other parts
             of as many in the same workspace meanwhile; their shards need no merging.
+        verify: Read every shard to see whether it is damaged, also those that have kept their size
+            and time of change.
 
     Returns:
         For each kind, counts over all shards of the part, and every failure.
@@ -75,11 +79,17 @@ def run_stages(
             not ours (``would-overwrite``), an input shard is damaged, a stage breaks its contract
             or stops, a worker dies, or the disk is full.
     """
-    return [
-        summary
-        for group in passes(stages)
-        for summary in _run_pass(workspace, group, engine, retry_failed, progress, part)
-    ]
+    digests = Digests(workspace, verify)
+    try:
+        return [
+            summary
+            for group in passes(stages)
+            for summary in _run_pass(
+                workspace, group, engine, retry_failed, progress, part, digests
+            )
+        ]
+    finally:
+        digests.save()
 
 
 def _run_pass(
@@ -89,13 +99,14 @@ def _run_pass(
     retry_failed: bool,
     progress: Progress,
     part: Part,
+    digests: Digests,
 ) -> list[RunSummary]:
     kinds = kinds_of(stages)
     with ExitStack() as locks:
         for kind in kinds:
             locks.enter_context(workspace.lock(f"latents/{kind}", part.name))
         journals = {kind: _journal(workspace, kind, part) for kind in kinds}
-        tasks = plan_pass(workspace, specs_of(stages), retry_failed, part=part)
+        tasks = plan_pass(workspace, specs_of(stages), retry_failed, part=part, digests=digests)
         _warn_of_unfinished(workspace, progress)
         pending = [task for task in tasks if task.pending]
         total = sum(task.records for task in tasks)

@@ -8,10 +8,10 @@ from itertools import groupby
 from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.stage import StageGroup, StageSpec
 from pipelines.latents.registry import latent_class
+from pipelines.workspace.digests import Digests
 from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.parts import WHOLE, Part
@@ -65,6 +65,7 @@ def plan_pass(
     retry_failed: bool = False,
     due: Mapping[str, Collection[Path]] | None = None,
     part: Part = WHOLE,
+    digests: Digests | None = None,
 ) -> list[ShardTask]:
     """Check the inputs of a pass and find what is not up to date, shard by shard.
 
@@ -75,13 +76,15 @@ def plan_pass(
         due: Kind -> data shards whose latents an earlier pass is still to write; latents made from
             them are left to do.
         part: The part of the data to look at.
+        digests: Tells the SHA-256 of shards; None remembers nothing.
 
     Raises:
         InputMissing: If there is no data, or an input kind is not extracted; names the command.
         KaleidoError: If the bytes of an input shard are not those of its manifest.
     """
     shards = [shard for shard in require_data(workspace) if part.has(shard)]
-    return [_task(workspace, specs, shard, retry_failed, due or {}) for shard in shards]
+    digests = digests or Digests(workspace)
+    return [_task(workspace, specs, shard, retry_failed, due or {}, digests) for shard in shards]
 
 
 def _task(
@@ -90,25 +93,26 @@ def _task(
     data_shard: Path,
     retry_failed: bool,
     due: Mapping[str, Collection[Path]],
+    digests: Digests,
 ) -> ShardTask:
     data = read_manifest(data_shard)
     if data is None:
         raise KaleidoError(
             str(data_shard), "the shard is unfinished.", "Make the data again.", code="bad-data"
         )
-    inputs = {"data": _verified(data_shard, data, "Delete it and make the data again.")}
+    inputs = {"data": _verified(digests, data_shard, data, "Delete it and make the data again.")}
     for kind in specs[0].inputs:
         if data_shard in due.get(kind, ()):
             inputs[kind] = ""
             continue
         manifest = latent_manifest(workspace, data_shard, kind)
         path = workspace.latents(kind) / data_shard.name
-        inputs[kind] = _verified(path, manifest, f"Run `{input_command(kind)}`.")
+        inputs[kind] = _verified(digests, path, manifest, f"Run `{input_command(kind)}`.")
     pending, retried = {}, set()
     for spec in specs:
         output = (spec.output, latent_class(spec.output).version)
         wanted = fingerprint(spec.name, spec.version, output, dict(spec.options), inputs)
-        made = _current(workspace.latents(spec.output) / data_shard.name, wanted)
+        made = _current(digests, workspace.latents(spec.output) / data_shard.name, wanted)
         if made is not None and retry_failed and made.counts["failed"]:
             retried.add(spec.output)
         if made is None or spec.output in retried:
@@ -116,17 +120,17 @@ def _task(
     return ShardTask(data_shard, data.counts["ok"], inputs, pending, frozenset(retried))
 
 
-def _verified(path: Path, manifest: Manifest, hint: str) -> str:
-    if sha256_file(path) != manifest.sha256:
+def _verified(digests: Digests, path: Path, manifest: Manifest, hint: str) -> str:
+    if digests.of(path) != manifest.sha256:
         why = "its bytes are not those that its manifest names."
         raise KaleidoError(str(path), why, hint, code="bad-data")
     return manifest.sha256
 
 
-def _current(path: Path, wanted: str) -> Manifest | None:
+def _current(digests: Digests, path: Path, wanted: str) -> Manifest | None:
     """Return the manifest of a shard that is whole and has the wanted fingerprint, else None."""
     manifest = read_manifest(path)
     if manifest is None or manifest.fingerprint != wanted:
         return None
-    whole = path.with_suffix(".parquet").is_file() and sha256_file(path) == manifest.sha256
+    whole = path.with_suffix(".parquet").is_file() and digests.of(path) == manifest.sha256
     return manifest if whole else None

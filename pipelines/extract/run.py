@@ -31,6 +31,7 @@ def extract(
     trust_weights: bool = False,
     engine: Engine | None = None,
     part: Part = WHOLE,
+    verify: bool = False,
 ) -> list[RunSummary]:
     """Compute latents for all data shards that lack them.
 
@@ -44,6 +45,7 @@ def extract(
             workspace from elsewhere must not ask for it.
         engine: Computes the shards; None takes the one of the settings.
         part: The part of the data to compute, for machines that share the workspace.
+        verify: Read every shard to see whether it is damaged.
 
     Returns:
         One summary per kind, in the order of `kinds`.
@@ -58,7 +60,7 @@ def extract(
     count = workspace.settings.extract.workers if workers is None else workers
     show_notices(stages, progress)
     engine = engine or engine_of(workspace, count, trust_weights)
-    summaries = run_stages(workspace, stages, engine, retry_failed, progress, part)
+    summaries = run_stages(workspace, stages, engine, retry_failed, progress, part, verify)
     return sorted(summaries, key=lambda summary: list(kinds).index(summary.kind))
 
 
@@ -100,6 +102,7 @@ def plan(
     retry_failed: bool = False,
     trust_weights: bool = False,
     part: Part = WHOLE,
+    verify: bool = False,
 ) -> list[PendingWork]:
     """Find what `extract` would compute, and why, without loading a model or writing a file.
 
@@ -110,10 +113,11 @@ def plan(
         retry_failed: Also count the failed rows of shards that are up to date.
         trust_weights: As for `extract`.
         part: As for `extract`.
+        verify: As for `extract`.
     """
     from pipelines.engines.plan import plan_stages
 
     stages = build_stages(kinds, StageContext(workspace, trust_weights))
     count = workspace.settings.extract.workers
-    plans = plan_stages(workspace, stages, count, retry_failed, part)
+    plans = plan_stages(workspace, stages, count, retry_failed, part, verify)
     return sorted(plans, key=lambda work: list(kinds).index(work.kind))

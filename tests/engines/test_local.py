@@ -391,3 +391,20 @@ def test_torch_runs_on_the_stages_threads_and_is_restored(workspace, write_data,
     stage = TorchThreads()
     run_stage(workspace, stage)
     assert (stage.seen, torch.get_num_threads()) == (1, 2)
+
+
+def test_verify_reads_what_seems_unchanged(workspace, write_data, records):
+    write_data(records, 5)
+    shard = workspace.data_shards()[0]
+    os.utime(shard, ns=(10**18, 10**18))
+    run_stage(workspace, MeanColour())
+    data = bytearray(shard.read_bytes())
+    data[700] ^= 1
+    shard.write_bytes(data)
+    os.utime(shard, ns=(10**18, 10**18))
+    assert run_stage(workspace, MeanColour()).skipped == 2
+    with pytest.raises(KaleidoError) as error:
+        run_stage(workspace, MeanColour(), verify=True)
+    assert error.value.code == "bad-data"
+    with pytest.raises(KaleidoError):  # and now it is known
+        run_stage(workspace, MeanColour())
