@@ -24,13 +24,13 @@ from pipelines.core.masks import around
 from pipelines.core.seeds import generator
 from pipelines.data.emoji.drawings import LABELS, STYLES, Drawing, read_drawings
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.adherence.matching import iou
 from pipelines.extract.blobs import to_blob
 from pipelines.extract.boxes import to_boxes
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.detectors.find import find_detector, load_detector
 from pipelines.extract.ellipse import fit_ellipses, overlap
 from pipelines.latents.blobs import Blobs
+from pipelines.latents.matching import iou
 from recipes.measure_detector import average_precision
 
 SIDE, BATCH, CONFIDENCE, MOST, SHOWN, SURE = 256, 16, 0.05, 15, 12, 0.25

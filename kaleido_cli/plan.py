@@ -28,6 +28,7 @@ DOCUMENTS = "documents.z.jsonl"
         "sample.*_p",
         "sample.repetition_penalty",
         "sample.no_repeat_ngram",
+        "sample.z_*",
     ),
     epilog='Example: kaleido plan "two circles and a star" --n 8 --diverse 64',
 )

@@ -159,6 +159,9 @@ def _render(summary: Any) -> None:
         f"{summary.samples:,} samples of {summary.captions:,} captions by {summary.model} "
         f"({summary.source} models)"
     )
+    if summary.rejected:
+        none = f"; {summary.unsound:,} samples found no sound one" if summary.unsound else ""
+        console.line(f"{summary.rejected:,} z were not sound and were drawn again{none}")
     console.line(f"Contact sheet: {summary.sheet}")
     if summary.model == "kaleido":  # a baseline has no z to change
         first = shlex.quote(str(min(summary.folder.glob("[0-9]*.png"))))

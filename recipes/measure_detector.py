@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evaluate.adherence.matching import iou
 from pipelines.extract.detectors.base import Detections
 from pipelines.extract.detectors.yolo import YoloBackend
+from pipelines.latents.matching import iou
 from pipelines.scenes.factors import SHAPES
 from recipes.examples_detector import Target, draw_example
 

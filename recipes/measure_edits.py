@@ -19,9 +19,9 @@ from pipelines.documents.document import Document, Element
 from pipelines.documents.projection import z_of
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.boxes import boxes_of, count_boxes
-from pipelines.evaluate.adherence.matching import IOU, best_pairs, iou
 from pipelines.evaluate.metrics.statistics import Estimate, Interval, clustered, ratio
 from pipelines.evaluate.observations import Verdict
+from pipelines.latents.matching import IOU, best_pairs, iou
 from pipelines.latents.sequence import z_from_text, z_to_text
 from pipelines.latents.text import GRID
 from pipelines.sample.bundle import Bundle, load_bundle

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.evaluate.adherence.matching import iou
 from pipelines.evaluate.observations import Verdict
+from pipelines.latents.matching import iou
 from pipelines.latents.text import GRID
 from pipelines.scenes.judge import Judge
 from recipes.examples_judge import Truth, draw_example

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pipelines.evaluate.measure import edge_ratio, feature_distances, feature_me
 from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.memorization import digest, training_pictures
 from pipelines.evaluate.metrics.plain_features import SPACES
+from pipelines.evaluate.metrics.self_agreement import self_agreement
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
@@ -27,7 +28,7 @@ from pipelines.evaluate.observe import Observed, PictureSource
 from pipelines.evaluate.protocol import Compared, ProtocolNotes
 from pipelines.models.hub import model_folder
 from pipelines.models.pixels import reduced_pixels
-from pipelines.workspace.shards import records_of
+from pipelines.workspace.reader import latent_manifest, read_joined
 from pipelines.workspace.workspace import Workspace
 
 PLAIN_VENDI = tuple(f"vendi.{space}" for space in SPACES)
@@ -104,7 +105,8 @@ class DataProtocol:
         progress: Progress,
     ) -> None:
         self._network, self.name, self.truth = network, network.name, truth
-        chosen, others, marks = _pictures(workspace, wanted, n)
+        kinds = _joined_kinds(workspace, truth.kinds, progress)
+        chosen, others, marks = _pictures(workspace, kinds, wanted, n)
         if not chosen:
             raise InputMissing(
                 "captions",
@@ -129,7 +131,7 @@ class DataProtocol:
         shown = [*_flat(self._reference), *_flat(self._others)]
         self.metadata = {
             "network": network.name,
-            "real": fingerprint([[record.key, digest(record)] for record in shown]),
+            "real": fingerprint([_identity(record) for record in shown]),
         }
         self._texts = network.texts(self.captions) if network.reads_text else None
         self.notes = ProtocolNotes(
@@ -151,7 +153,7 @@ class DataProtocol:
         def of(records: dict[str, list[Record]]) -> PictureSource:
             def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
                 chosen = records[caption]
-                z = [self.truth.of_pixels(open_image(r.image, r.key)) for r in chosen]
+                z = [self.truth.of_pixels(open_image(r.image, r.key), r.latents) for r in chosen]
                 return z, np.stack([reduced_pixels(record, side) for record in chosen])
 
             return source
@@ -171,6 +173,7 @@ class DataProtocol:
             feature_distances(seen, reference, self._texts)
             | feature_metrics(seen, reference, self._texts)
             | text_metrics(seen)
+            | self_agreement(seen)
         )
 
     def measure_real(self, data: Observed | None, reference: Observed) -> dict[str, Estimate]:
@@ -179,7 +182,7 @@ class DataProtocol:
         Metrics that depend on the number of pictures are left out where the models draw more:
         they could not be compared.
         """
-        values = feature_metrics(reference, reference, self._texts)
+        values = feature_metrics(reference, reference, self._texts) | self_agreement(reference)
         del values["edges"]  # over those of the same pictures
         if data is not None:
             values |= feature_distances(data, reference, self._texts)
@@ -220,10 +223,31 @@ class DataProtocol:
             )
 
 
+def _joined_kinds(
+    workspace: Workspace, wanted: Sequence[str], progress: Progress
+) -> tuple[str, ...]:
+    """Return the kinds of z whose latents are there and up to date for all of the data."""
+    kinds = []
+    for kind in wanted:
+        try:
+            for shard in workspace.data_shards():
+                latent_manifest(workspace, shard, kind)
+            kinds.append(kind)
+        except InputMissing as missing:
+            progress.message(f"z of real pictures have no {kind}: {missing.why} {missing.hint}")
+    return tuple(kinds)
+
+
+def _identity(record: Record) -> list[object]:
+    """Return what decides how a real picture and its z look."""
+    texts = {kind: latent.to_text() for kind, latent in record.latents.items()}
+    return [record.key, digest(record), *([texts] if texts else [])]
+
+
 def _pictures(
-    workspace: Workspace, wanted: int, n: int
+    workspace: Workspace, kinds: Sequence[str], wanted: int, n: int
 ) -> tuple[dict[str, list[Record]], list[Record], array[int]]:
-    """Read the data once; the first of several records of one held-out image counts.
+    """Read the data once, with latents; the first of several records of one held-out image counts.
 
     Returns:
         The first `wanted` held-out captions with up to n records each, other held-out records, and
@@ -232,7 +256,8 @@ def _pictures(
     chosen: dict[str, list[Record]] = {}
     others: list[Record] = []
     training, seen = array("Q"), set[int]()
-    for record in records_of(workspace.data_shards()):
+    shards = workspace.data_shards()
+    for record in chain.from_iterable(read_joined(workspace, shard, kinds) for shard in shards):
         mark = _mark(record)
         if not record.heldout:
             training.append(mark)

@@ -16,14 +16,17 @@ from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.cache import CellStore
+from pipelines.evaluate.given import DIVERSITY, unlike_diversity
 from pipelines.evaluate.metrics.calibration import calibration
 from pipelines.evaluate.metrics.compare import (
     BASELINE,
+    GIVEN,
     KALEIDO,
     MODELS,
     RIVAL,
     aims,
     changes,
+    gaps,
     parity,
 )
 from pipelines.evaluate.metrics.memorization import copies
@@ -37,7 +40,7 @@ from pipelines.evaluate.report.markdown import markdown
 from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import report_json, rows_of
 from pipelines.evaluate.report.track import require_tracker, track
-from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources
+from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources, real_with_z
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.choice import Decoding
@@ -107,15 +110,19 @@ def evaluate(
     _require_different("seeds", settings.seeds)
     truth = _truth(workspace, bundles, progress)
     protocol = choice.open(Compared(workspace, bundles, truth, progress))
+    sampling = workspace.settings.sample
     plan = Plan(
         protocol.captions,
         settings.n,
         tuple(sorted(set(settings.cfg))),
         settings.steps,
         settings.seeds,
-        Decoding.of(workspace.settings.sample),
-        workspace.settings.sample.cfg_begin,
-        workspace.settings.sample.cfg_end,
+        Decoding.of(sampling),
+        sampling.z_candidates,
+        sampling.z_overlap,
+        sampling.z_surprise,
+        sampling.cfg_begin,
+        sampling.cfg_end,
         settings.training,
     )
     folder = workspace.reports(name)
@@ -216,8 +223,14 @@ def _compare(
 ) -> Report:
     pictures, reference = seen.pictures, seen.pictures["reference", 0.0]
     estimates = {
-        key: protocol.measure(pictures[key], reference) for key in drawn_sources(plan, bundles)
+        key: protocol.measure(pictures[key], reference)
+        for key in (*drawn_sources(plan, bundles), (GIVEN, plan.cfg[-1]))
+        if key in pictures
     }
+    given = GIVEN, plan.cfg[-1]
+    if given in estimates and unlike_diversity(pictures[given]):
+        known = estimates[given].items()
+        estimates[given] = {n: value for n, value in known if not n.startswith(DIVERSITY)}
     data = clustered(protocol.measure_real(pictures.get(("data", 0.0)), reference), protocol.groups)
     for key, values in _of_prior(plan, bundles, pictures).items():
         estimates[key] |= values
@@ -240,6 +253,7 @@ def _compare(
         parity=parity(estimates, notes.parity_unknown, notes.parity_entropies) if both else None,
         changes=changes(estimates, notes.headlines) if both else [],
         aims=aims(estimates) if both else [],
+        gaps=gaps(estimates),
         estimates=estimates,
         data=data,
         real=(plan.seeds[: reference.features.shape[1]], reference.features.shape[2]),
@@ -250,16 +264,15 @@ def _compare(
 
 
 def _model_of(source: str, bundles: Mapping[str, Bundle]) -> Bundle:
-    """Return the model that draws a source: the rival is the baseline, guided otherwise."""
-    return bundles[BASELINE if source == RIVAL else source]
+    """Return the model that draws a source: two of them are another one, drawing otherwise."""
+    return bundles[{RIVAL: BASELINE, GIVEN: KALEIDO}.get(source, source)]
 
 
 def _of_prior(
     plan: Plan, bundles: Mapping[str, Bundle], pictures: Mapping[Key, Observed]
 ) -> dict[Key, dict[str, Estimate]]:
     """Compare drawn z with those of real pictures of the same captions, where these have some."""
-    sets = (pictures.get((purpose, 0.0)) for purpose in ("reference", "data"))
-    real = next((each for each in sets if each is not None and any(each.texts)), None)
+    real = real_with_z(pictures)
     if KALEIDO not in bundles or real is None:
         return {}
     foreseen = perplexity(bundles[KALEIDO].prior, plan.captions, real)

@@ -9,9 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Advance, Progress
 from pipelines.evaluate.cache import CellStore, bundle_hash
-from pipelines.evaluate.metrics.compare import BASELINE, MODELS, PARITY_CFG, RIVAL, WINDOW
+from pipelines.evaluate.given import given_source, z_of_data
+from pipelines.evaluate.metrics.compare import (
+    BASELINE,
+    GIVEN,
+    KALEIDO,
+    MODELS,
+    PARITY_CFG,
+    RIVAL,
+    WINDOW,
+)
 from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, PictureSource, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
@@ -36,6 +46,9 @@ class Plan:
     steps: int
     seeds: tuple[int, ...]
     decoding: Decoding
+    z_candidates: int
+    z_overlap: float
+    z_surprise: float
     cfg_begin: float
     cfg_end: float
     training: int
@@ -48,6 +61,9 @@ class Plan:
             cfg=scale,
             steps=self.steps,
             **asdict(self.decoding),
+            z_candidates=self.z_candidates,
+            z_overlap=self.z_overlap,
+            z_surprise=self.z_surprise,
             cfg_begin=begin,
             cfg_end=end,
             batch_size=min(self.n, MOST_AT_ONCE),
@@ -95,6 +111,7 @@ class Sweep:
     def run(self) -> Seen:
         """Fill all cells, in a fixed order, so that an interrupted run continues where it was."""
         pictures = self._pictures()
+        pictures |= self._given(pictures)
         return Seen(pictures, self._twins(pictures), self._training())
 
     def _pictures(self) -> dict[Key, Observed]:
@@ -113,6 +130,23 @@ class Sweep:
                 ]
                 seen[model, cfg] = join(cells)
         return seen
+
+    def _given(self, pictures: Mapping[Key, Observed]) -> dict[Key, Observed]:
+        """Pictures from z of the data at the highest scale, with the noise of the prior's."""
+        plan, real = self._plan, real_with_z(pictures)
+        bundle = self._bundles.get(KALEIDO)
+        z = [z_of_data(real, plan.captions, s, plan.n) for s in range(len(plan.seeds))]
+        if bundle is None or not all(z):
+            return {}
+        scale = plan.cfg[-1]
+        options, label = plan.options(KALEIDO, scale), f"{GIVEN} CFG {scale:g}"
+        cells, total = [], len(plan.seeds) * len(plan.captions)
+        with self._progress.task("z of the data", total, "caption") as advance:
+            for texts, seed in zip(z, plan.seeds, strict=True):
+                source = given_source(bundle, options, texts or {})
+                metadata = self._metadata(bundle, options) | {"given": fingerprint(texts)}
+                cells.append(self._cell(f"{label} seed {seed}", source, metadata, seed, advance))
+        return {(GIVEN, scale): join(cells)}
 
     def _cell(
         self,
@@ -182,6 +216,12 @@ class Sweep:
         if not cell.features.size:  # all records are held out
             return None
         return cell.features.reshape(-1, cell.features.shape[-1])
+
+
+def real_with_z(pictures: Mapping[Key, Observed]) -> Observed | None:
+    """Return real pictures of the captions whose z are known; None if there are none."""
+    sets = (pictures.get((purpose, 0.0)) for purpose in ("reference", "data"))
+    return next((each for each in sets if each is not None and any(each.texts)), None)
 
 
 def drawn_sources(plan: Plan, models: Container[str]) -> dict[Key, str]:

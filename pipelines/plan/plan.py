@@ -13,6 +13,7 @@ from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.prior import Prior
 from pipelines.plan.spread import choose, effective_number, similarity
+from pipelines.sample.candidates import ChosenZ
 from pipelines.sample.draw import draw_z_each
 from pipelines.sample.likelihood import structure_nats, z_nats
 from pipelines.workspace.settings import SampleSettings
@@ -29,6 +30,7 @@ class Plan:
         z: The latent as text.
         nats: Mean cross-entropy per token under the prior; lower is more likely.
         structure: Nats of all labels, separators and end tokens, see `structure_nats`.
+        rejected: How many z were drawn for it and not taken, see `draw_sound_z`.
     """
 
     caption: str
@@ -36,6 +38,7 @@ class Plan:
     z: str
     nats: float
     structure: float
+    rejected: int = 0
 
     def document(self, side: int | None = None) -> Document:
         """Convert it to a z document."""
@@ -104,8 +107,8 @@ def plan_each(
         without `pool`.
     """
     count = max(settings.n, pool or 0)
-    for caption, _, texts in draw_z_each(prior, captions, kinds, settings, count):
-        plans = _read(prior, caption, texts)
+    for caption, _, chosen in draw_z_each(prior, captions, kinds, settings, count):
+        plans = _read(prior, caption, chosen)
         yield (plans, None) if pool is None else _most_diverse(plans, settings.n)
 
 
@@ -125,11 +128,12 @@ def _most_diverse(plans: Sequence[Plan], count: int) -> tuple[list[Plan], Gain]:
     return [plans[index] for index in chosen], gain
 
 
-def _read(prior: Prior, caption: str, texts: Sequence[str]) -> list[Plan]:
+def _read(prior: Prior, caption: str, chosen: Sequence[ChosenZ]) -> list[Plan]:
+    texts = [z.text for z in chosen]
     # None of them is None: the grammar can write every z that it drew.
     nats = [each for each in z_nats(prior, caption, texts) if each is not None]
     structure = structure_nats(prior, texts, nats)
     return [
-        Plan(caption, index, text, float(each.mean()), total)
-        for index, (text, each, total) in enumerate(zip(texts, nats, structure, strict=True))
+        Plan(caption, index, z.text, float(each.mean()), total, z.rejected)
+        for index, (z, each, total) in enumerate(zip(chosen, nats, structure, strict=True))
     ]

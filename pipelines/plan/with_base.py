@@ -30,9 +30,9 @@ from pipelines.documents.strict_json import parse
 from pipelines.plan.plan import plan, require_pool
 from pipelines.plan.planners.prior import PriorPlanner
 from pipelines.plan.run import open_prior
-from pipelines.sample.draw import seeds_of
 from pipelines.sample.folder import new_folder
 from pipelines.sample.run import SHEET_CAPTIONS, SHEET_SAMPLES
+from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.workspace import Workspace
 
 SHOWN = 80

@@ -90,7 +90,7 @@ def decode(
         The ids of each row, its end token included.
     """
     model = prior.model
-    decoder = TokenDecoder(model, _together([row.caption for row in rows], prior))
+    decoder = TokenDecoder(model, together([row.caption for row in rows], prior))
     rngs = [np.random.default_rng(row.seed) for row in rows]
     states = [grammar.start() for _ in rows]
     drawn: list[list[int]] = [[] for _ in rows]
@@ -112,7 +112,7 @@ def decode(
     return drawn
 
 
-def _together(captions: Sequence[States], prior: Prior) -> States:
+def together(captions: Sequence[States], prior: Prior) -> States:
     """Join the states of captions, padded to the prior's longest caption.
 
     The length is that of the longest caption there can be, not of the longest one here, so that a

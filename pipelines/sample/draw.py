@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
 
@@ -11,16 +11,16 @@ import torch
 
 from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
-from pipelines.core.seeds import derive
 from pipelines.latents.sequence import order_kinds, require_kinds, z_from_text, z_to_text
 from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
 from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.choice import Decoding
-from pipelines.sample.decode import ROWS, Row, draw_rows
+from pipelines.sample.candidates import ChosenZ, Wanted, draw_sound_z
+from pipelines.sample.decode import ROWS
 from pipelines.sample.sampler import draw_images
+from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.settings import SampleSettings
 
 
@@ -33,12 +33,14 @@ class Sample:
         index: Its number among the samples of this caption, from 0.
         z: The latent as text; empty for a baseline.
         pixels: uint8 (side, side, 3).
+        rejected: How many z were drawn for it and not taken, see `draw_sound_z`.
     """
 
     caption: str
     index: int
     z: str
     pixels: np.ndarray
+    rejected: int = 0
 
 
 def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sample]:
@@ -58,10 +60,10 @@ def draw_each(
         The samples of a caption, drawn batch by batch.
     """
     numbers = range(settings.n)
-    for caption, encoded, texts in draw_z_each(
+    for caption, encoded, chosen in draw_z_each(
         bundle.prior, captions, bundle.z_kinds, settings, settings.n
     ):
-        yield _draw_images_of(bundle, caption, encoded, texts, settings, numbers)
+        yield _draw_images_of(bundle, caption, encoded, chosen, settings, numbers)
 
 
 def draw_z_each(
@@ -70,8 +72,8 @@ def draw_z_each(
     kinds: Sequence[str],
     settings: SampleSettings,
     count: int,
-) -> Iterator[tuple[str, States, list[str]]]:
-    """Draw z of each caption, of as many captions together as fill groups of `ROWS`.
+) -> Iterator[tuple[str, States, list[ChosenZ]]]:
+    """Draw sound z of each caption, of as many captions together as fill groups of `ROWS`.
 
     Args:
         prior: The prior.
@@ -85,15 +87,15 @@ def draw_z_each(
     """
     for group in in_batches(captions, ROWS // gcd(count, ROWS)):
         encoded = [_encode(prior, caption) for caption in group]
-        texts = [""] * (len(group) * count)
+        chosen = [ChosenZ("")] * (len(group) * count)
         if kinds:
-            rows = [
-                Row(states, seed)
+            wanted = [
+                Wanted(caption, states, index)
                 for caption, states in zip(group, encoded, strict=True)
-                for seed in seeds_of(settings, "z", caption, range(count))
+                for index in range(count)
             ]
-            texts = draw_rows(prior, rows, kinds, Decoding.of(settings))
-        yield from zip(group, encoded, in_batches(texts, count), strict=True)
+            chosen = draw_sound_z(prior, wanted, kinds, settings)
+        yield from zip(group, encoded, in_batches(chosen, count), strict=True)
 
 
 def draw_from_z(
@@ -123,7 +125,8 @@ def draw_from_z(
     canonical = [_canonical(bundle, text, index) for index, text in enumerate(texts)]
     numbers = range(len(texts)) if indices is None else indices
     encoded = _encode(bundle.prior, caption)
-    yield from _draw_images_of(bundle, caption, encoded, canonical, settings, numbers)
+    given = [ChosenZ(text) for text in canonical]
+    yield from _draw_images_of(bundle, caption, encoded, given, settings, numbers)
 
 
 def draw_again(
@@ -147,21 +150,6 @@ def draw_again(
 @torch.inference_mode()
 def _encode(prior: Prior, caption: str) -> States:
     return prior.encode([caption])
-
-
-def seeds_of(
-    settings: SampleSettings, purpose: str, caption: str, indices: Iterable[int]
-) -> list[int]:
-    """Derive the seeds of a caption's samples.
-
-    Args:
-        settings: Their seed, and what is added to it for z or for noise.
-        purpose: ``z``, ``noise`` or ``second noise``.
-        caption: The caption.
-        indices: Numbers of the samples.
-    """
-    seed = settings.seed + (settings.z_seed if purpose == "z" else settings.noise_seed)
-    return [derive(seed, purpose, f"{index}:{caption}") for index in indices]
 
 
 def _canonical(bundle: Bundle, text: str, index: int) -> str:
@@ -191,17 +179,19 @@ def _draw_images_of(
     bundle: Bundle,
     caption: str,
     encoded: States,
-    texts: Sequence[str],
+    chosen: Sequence[ChosenZ],
     settings: SampleSettings,
     indices: Sequence[int],
 ) -> Iterator[Sample]:
     """Draw an image for each z, in batches."""
     seeds = seeds_of(settings, "noise", caption, indices)
+    texts = [z.text for z in chosen]
     for start in range(0, len(texts), settings.batch_size):
         chunk = slice(start, start + settings.batch_size)
         pixels = _draw_batch(bundle, encoded, texts[chunk], seeds[chunk], settings)
         for place, image in enumerate(pixels, start):
-            yield Sample(caption, indices[place], texts[place], image)
+            z = chosen[place]
+            yield Sample(caption, indices[place], z.text, image, z.rejected)
 
 
 @torch.inference_mode()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from pipelines.latents.description import Description
 from pipelines.latents.sequence import z_from_text
 from pipelines.latents.text import LatentError, marker
 from pipelines.latents.vocabulary import number_ids
 from pipelines.latents.z_grammar import Grammar
 from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
+from pipelines.sample.decode import together
 
 ROWS = 16
 """z that are read together."""
+
+FEW_CHOICES = math.log(4.0)
+"""Entropy in nats below which a place of z offers so few choices that a slip can be told."""
 
 
 @torch.inference_mode()
@@ -35,9 +41,11 @@ def z_nats(prior: Prior, caption: str, texts: Sequence[str]) -> list[np.ndarray 
     found: list[np.ndarray | None] = []
     for start in range(0, len(texts), ROWS):
         chunk = texts[start : start + ROWS]
-        for text, (ids, scores) in zip(chunk, _scores(prior, encoded, chunk), strict=True):
+        rows = encoded.expand(torch.zeros(len(chunk), dtype=torch.long))
+        for text, (ids, scores) in zip(chunk, _scores(prior, rows, chunk), strict=True):
             try:
-                found.append(_nats(prior.grammar(tuple(z_from_text(text))), ids, scores))
+                grammar = prior.grammar(tuple(z_from_text(text)))
+                found.append(_nats_and_entropies(grammar, ids, scores)[0])
             except LatentError:
                 found.append(None)
     return found
@@ -58,30 +66,64 @@ def structure_nats(prior: Prior, texts: Sequence[str], nats: Sequence[np.ndarray
     Returns:
         A sum for each z.
     """
-    vocabulary = prior.tokenizer.get_vocab()
-    numbers = set(number_ids(prior.tokenizer))
-    markers = {vocabulary[marker(kind)]: kind for kind in prior.z_kinds}
     ids, mask = prior.tokenize_z(texts)
-
-    def total(tokens: list[int], values: list[float]) -> float:
-        found, kind = 0.0, ""
-        for token, value in zip(tokens, values, strict=True):
-            kind = markers.get(token, kind)
-            if token in markers or (token not in numbers and kind != "description"):
-                found += value
-        return found
-
+    is_structure = _StructureOf(prior)
     return [
-        total(row[keep].tolist(), each.tolist())
+        float(each[is_structure(row[keep].tolist())].sum())
         for row, keep, each in zip(ids, mask, nats, strict=True)
     ]
 
 
-def _scores(
-    prior: Prior, caption: States, texts: Sequence[str]
-) -> list[tuple[list[int], np.ndarray]]:
+@torch.inference_mode()
+def surprises(prior: Prior, captions: Sequence[States], texts: Sequence[str]) -> list[float]:
+    """Find the greatest slip in each z's structure.
+
+    A label, separator or end is a slip if the prior hardly saw a choice there and yet drew what it
+    held for unlikely: where the entropy is below `FEW_CHOICES`, the surprise is the token's nats
+    beyond that entropy (as in locally typical sampling, arXiv 2202.00666, but on one side). Where
+    many labels are possible a rare one is no slip.
+
+    Args:
+        prior: The prior.
+        captions: Encoder states of the caption of each z, (1, length, width).
+        texts: One z each, that the prior's grammar can write.
+
+    Returns:
+        The greatest surprise of each z in nats; 0 if nothing surprises.
+    """
+    is_structure = _StructureOf(prior)
+    found = []
+    for start in range(0, len(texts), ROWS):
+        chunk = texts[start : start + ROWS]
+        rows = together(captions[start : start + ROWS], prior)
+        for text, (ids, scores) in zip(chunk, _scores(prior, rows, chunk), strict=True):
+            grammar = prior.grammar(tuple(z_from_text(text)))
+            nats, entropies = _nats_and_entropies(grammar, ids, scores)
+            checked = is_structure(ids) & (entropies < FEW_CHOICES)
+            found.append(max(0.0, float(np.max(nats - entropies, initial=0.0, where=checked))))
+    return found
+
+
+class _StructureOf:
+    """Tell which tokens of a z are labels, separators and ends."""
+
+    def __init__(self, prior: Prior) -> None:
+        vocabulary = prior.tokenizer.get_vocab()
+        self._numbers = set(number_ids(prior.tokenizer))
+        self._markers = {vocabulary[marker(kind)]: kind for kind in prior.z_kinds}
+
+    def __call__(self, ids: Sequence[int]) -> np.ndarray:
+        """Return a mask, bool (length,); markers and the end count, free text does not."""
+        mask, kind = np.zeros(len(ids), dtype=bool), ""
+        for place, token in enumerate(ids):
+            kind = self._markers.get(token, kind)
+            free = token in self._numbers or kind == Description.kind
+            mask[place] = token in self._markers or not free
+        return mask
+
+
+def _scores(prior: Prior, rows: States, texts: Sequence[str]) -> list[tuple[list[int], np.ndarray]]:
     """Return the ids of each z and the logits at their positions, (length, vocabulary)."""
-    rows = caption.expand(torch.zeros(len(texts), dtype=torch.long))
     ids, mask = prior.tokenize_z(texts)
     return [
         (row[keep].tolist(), scores[keep].float().cpu().double().numpy())
@@ -89,9 +131,15 @@ def _scores(
     ]
 
 
-def _nats(grammar: Grammar, ids: Sequence[int], scores: np.ndarray) -> np.ndarray:
-    state, nats = grammar.start(), []
+def _nats_and_entropies(
+    grammar: Grammar, ids: Sequence[int], scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return cross-entropy of each token, and entropy of its place, among what is legal there."""
+    state, nats, entropies = grammar.start(), [], []
     for token, logits in zip(ids, scores, strict=True):
-        nats.append(np.logaddexp.reduce(logits[grammar.legal(state)]) - logits[token])
+        legal = logits[grammar.legal(state)]
+        total = np.logaddexp.reduce(legal)
+        nats.append(total - logits[token])
+        entropies.append(total - np.exp(legal - total) @ legal)
         state = grammar.step(state, token)
-    return np.array(nats)
+    return np.array(nats), np.array(entropies)

@@ -53,6 +53,8 @@ class SampleSummary:
         captions: Number of captions.
         samples: Number of images.
         sheet: The contact sheet's file.
+        rejected: z that were drawn and not taken, see `pipelines.sample.candidates`.
+        unsound: Images for which no candidate was sound; they have the first.
     """
 
     folder: Path
@@ -61,6 +63,8 @@ class SampleSummary:
     captions: int
     samples: int
     sheet: Path
+    rejected: int
+    unsound: int
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,7 @@ def _write(
     """Draw groups of samples into a new folder, with their list and contact sheet."""
     _warn_of_long_captions(bundle, [group.caption for group in groups], progress)
     with new_folder(workspace.samples, name, default_name, progress) as folder:
-        shown = _write_samples(folder, bundle, groups, settings, progress)
+        shown, rejected = _write_samples(folder, bundle, groups, settings, progress)
         sheet = folder / "sheet.png"
         atomic_write(sheet, encode_png(contact_sheet(shown)))
     if len(groups) > SHEET_CAPTIONS or max(group.count for group in groups) > SHEET_SAMPLES:
@@ -231,7 +235,17 @@ def _write(
             f"{SHEET_SAMPLES} samples of each, at most."
         )
     samples = sum(group.count for group in groups)
-    return SampleSummary(folder, bundle.name, bundle.source, len(groups), samples, sheet)
+    unsound = sum(number == settings.z_candidates for number in rejected)
+    return SampleSummary(
+        folder,
+        bundle.name,
+        bundle.source,
+        len(groups),
+        samples,
+        sheet,
+        sum(rejected),
+        unsound,
+    )
 
 
 def _write_samples(
@@ -240,9 +254,14 @@ def _write_samples(
     groups: Sequence[SampleGroup],
     settings: SampleSettings,
     progress: Progress,
-) -> list[tuple[str, list[np.ndarray]]]:
-    """Draw samples into a folder and list them; return those that the contact sheet shows."""
+) -> tuple[list[tuple[str, list[np.ndarray]]], list[int]]:
+    """Draw samples into a folder and list them.
+
+    Returns:
+        Those that the contact sheet shows, and the number of z rejected for each sample.
+    """
     shown: list[tuple[str, list[np.ndarray]]] = []
+    rejected: list[int] = []
     with (
         (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
         progress.task("samples", sum(group.count for group in groups), "image") as advance,
@@ -253,13 +272,14 @@ def _write_samples(
                 file = f"{number:04d}-{place:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
                 lines.write(sample_line(file, item, settings, bundle))
+                rejected.append(item.rejected)
                 if len(pictures) < SHEET_SAMPLES:
                     pictures.append(item.pixels)
                 advance(1)
             if number < SHEET_CAPTIONS:
                 shown.append((group.caption, pictures))
             lines.flush()  # so that a stopped run has listed its samples
-    return shown
+    return shown, rejected
 
 
 def _warn_of_long_captions(bundle: Bundle, captions: Sequence[str], progress: Progress) -> None:
@@ -324,6 +344,8 @@ def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundl
         "source": bundle.source,
         "settings": asdict(settings) | {"z_kinds": bundle.z_kinds},
     }
+    if item.rejected:
+        row["rejected"] = item.rejected
     if item.z:
         document = document_of(z_from_text(item.z), item.caption, item.pixels.shape[:2])
         row["document"] = json.loads(document.to_json())

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.evaluate.adherence.matching import iou
 from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.blobs import Blobs
+from pipelines.latents.matching import iou
 from pipelines.latents.text import GRID, marker
 from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.pixels import to_square_tensor

@@ -17,6 +17,7 @@ from pipelines.evaluate.measure import (
     plain_diversity,
     set_metrics,
 )
+from pipelines.evaluate.metrics.self_agreement import self_agreement
 from pipelines.evaluate.metrics.statistics import Estimate, combine
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.observations import Verdict
@@ -59,7 +60,8 @@ def measure(
         * over valid pictures: ``vendi.valid`` and so on, ``entropy.FACTOR`` (nats),
           ``entropy.FACTOR.real`` (for the same number of real pictures) and ``coverage.FACTOR``.
           These record how many pictures they used and skip groups with too few;
-        * of z, if any: see `adherence`, `text_metrics` and `_z_metrics`. ``boxes.of_ceiling`` is
+        * of z, if any: see `adherence`, `text_metrics`, `self_agreement` and
+          `_z_metrics`. ``boxes.of_ceiling`` is
           relative to the judge's accuracy on real pictures.
     """
     valid = _matching(seen, asked)
@@ -73,7 +75,7 @@ def measure(
     for factor in FACTORS:
         values |= _modes(seen, drawn, real, asked, factor)
     values |= adherence(seen, {"description": description_adherence})
-    values |= text_metrics(seen) | _z_metrics(seen, asked)
+    values |= text_metrics(seen) | self_agreement(seen) | _z_metrics(seen, asked)
     if "boxes" in values:
         values["boxes.of_ceiling"] = combine([(1.0 / ceiling, values["boxes"])])
     return values

@@ -427,6 +427,22 @@ class SampleSettings:
     no_repeat_ngram: int = setting(
         0, "Tokens in a row that a description may not have twice; 0 allows all.", low=0
     )
+    z_candidates: int = setting(
+        8, "z drawn for a picture at most: the first that is sound is taken; 1 takes any."
+    )
+    z_overlap: float = setting(
+        0.5,
+        "A z is sound if each of its boxes overlaps the blob of its label at least so far (IoU); 0 "
+        "asks for none.",
+        low=0,
+        high=1,
+    )
+    z_surprise: float = setting(
+        3.0,
+        "A z is sound if no label, separator or end is a greater slip, in nats beyond the entropy "
+        "where there is little to choose; 0 does not ask.",
+        low=0,
+    )
     batch_size: int = setting(16, "Images sampled together; the pictures do not depend on it.")
 
 

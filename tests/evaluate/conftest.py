@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.metrics.compare import aims, changes, parity
+from pipelines.evaluate.metrics.compare import aims, changes, gaps, parity
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, PictureSource, join, observe
 from pipelines.evaluate.protocol import ProtocolNotes
@@ -158,6 +158,9 @@ def report(data, reference) -> Report:
             "steps": 30,
             "seeds": (0, 1),
             "decoding": asdict(Decoding(temperature=0.5)),
+            "z_candidates": 8,
+            "z_overlap": 0.5,
+            "z_surprise": 3.0,
             "cfg_begin": 1.0,
             "cfg_end": 0.5,
             "training": 2048,
@@ -182,6 +185,7 @@ def report(data, reference) -> Report:
         ),  # as if of more seeds
         changes=changes(estimates, HEADLINES),
         aims=aims(estimates),
+        gaps=gaps(estimates | {("given", 7.5): real}),
         estimates=estimates,
         data=real,
         real=((0, 1), 12),

@@ -13,7 +13,7 @@ from pipelines.evaluate.metrics.memorization import digest
 from pipelines.evaluate.metrics.plain_features import SPACES
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.own_data import DataProtocol
-from pipelines.workspace import shards
+from pipelines.workspace import reader
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_manifest, read_rows, write_manifest
 from pipelines.workspace.shards import read_records, record_row, write_shard
@@ -113,7 +113,7 @@ def test_the_data_are_read_once(own, dinov2, monkeypatch):
         read.append(path)
         return read_records(path)
 
-    monkeypatch.setattr(shards, "read_records", noted)
+    monkeypatch.setattr(reader, "read_records", noted)
     protocol(own, dinov2)
     assert read == own.data_shards()
 

@@ -54,12 +54,12 @@ def test_untrained_models_give_a_void_report_with_every_row(trained):
     rows = found["rows"]
     assert {(row["model"], row["cfg"]) for row in rows} == {
         *(("data", None), ("baseline", 1.0), ("baseline", 7.5), ("kaleido", 1.0)),
-        *(("window", 7.5), ("kaleido", 7.5)),
+        *(("window", 7.5), ("kaleido", 7.5), ("given", 7.5)),
     }
     judge = found["features"]
     for row in rows:
         assert row["n_per_caption"] == 3 and row["seeds"] == [0, 1]
-        assert row["z_kinds"] == (["boxes"] if row["model"] == "kaleido" else [])
+        assert row["z_kinds"] == (["boxes"] if row["model"] in ("kaleido", "given") else [])
         name, _, space = row["metric"].partition("[")
         spaces = {f"{judge}]", f"{judge}, valid]", "colour-histogram-4x4x4]", "pixels-8x8]"}
         assert name.startswith("z.") or space in spaces
@@ -83,14 +83,16 @@ def test_untrained_models_give_a_void_report_with_every_row(trained):
 def test_one_model_alone_is_compared_with_nothing_and_the_report_says_so(trained, model):
     summary = evaluate(small(trained), captions=CAPTIONS, models=[model])
     found = content(summary)
-    assert {row["model"] for row in found["rows"]} == {model, "data"}
+    given = {"given"} if model == "kaleido" else set()  # with z of the data
+    assert {row["model"] for row in found["rows"]} == {model, "data"} | given
     assert (summary.void, found["parity"], found["changes"], found["aims"]) == ("", None, [], [])
     assert (
         f"--sweep cfg=1,7.5 --seeds 0,1 --training 2048 --name evaluation --models {model}"
         in found["command"]
     )
-    # Two scales and real pictures under two seeds; of Kaleido, second pictures at each scale.
-    assert summary.cells == (8 if model == "baseline" else 10)
+    # Two scales and real pictures under two seeds; of Kaleido, second pictures at each scale, and
+    # pictures of z of the data at the highest.
+    assert summary.cells == (8 if model == "baseline" else 12)
     for path in (summary.report, summary.report.with_name("report.md")):
         text = path.read_text("utf-8")
         assert "Nothing is compared: " in text and "No verdict" not in text and "Aims" not in text
@@ -99,7 +101,7 @@ def test_one_model_alone_is_compared_with_nothing_and_the_report_says_so(trained
 
 def test_a_model_alone_needs_no_other(trained):
     shutil.rmtree(trained.models("baseline"))
-    assert evaluate(small(trained), captions=CAPTIONS, models=["kaleido"]).cells == 10
+    assert evaluate(small(trained), captions=CAPTIONS, models=["kaleido"]).cells == 12
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_a_baseline_that_saw_fewer_images_is_refused(trained, baseline, refused)
         assert "--baseline" in caught.value.hint
     else:
         found = content(evaluate(small(trained), captions=captions))
-        seen = {"baseline": baseline, "window": baseline, "kaleido": 10}
+        seen = {"baseline": baseline, "window": baseline, "kaleido": 10, "given": 10}
         assert found["images_seen"] == seen
 
 
@@ -234,7 +236,7 @@ def test_an_interrupted_run_goes_on_at_its_last_finished_cell(trained):
     assert not trained.reports("evaluation").exists()
     assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 2
     resumed = evaluate(small(trained), captions=CAPTIONS)
-    assert (resumed.cells, resumed.reused) == (16, 2)
+    assert (resumed.cells, resumed.reused) == (18, 2)
     undisturbed = evaluate(small(trained), name="other", captions=CAPTIONS)
     assert undisturbed.reused == 0
     assert json.dumps(resumed.rows) == json.dumps(undisturbed.rows)
@@ -245,14 +247,14 @@ def test_only_what_changed_is_computed_again(trained):
         return evaluate(small(trained, **changes), captions=CAPTIONS).reused
 
     assert reused() == 0
-    assert reused() == 16
-    assert reused(seeds=(1, 0, 2)) == 14  # z of another first seed are drawn twice
-    assert reused(cfg=(1.0, 3.0, 7.5)) == 14  # the third seed's cells are not wanted any more
-    assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 23
+    assert reused() == 18
+    assert reused(seeds=(1, 0, 2)) == 16  # z of another first seed are drawn twice
+    assert reused(cfg=(1.0, 3.0, 7.5)) == 16  # the third seed's cells are not wanted any more
+    assert len(list((trained.logs / "evaluate/evaluation").iterdir())) == 25
     assert reused(steps=3) == 4  # real pictures
     assert reused(n=4) == 0
     model = Diffusion.load(trained.models("diffusion"))
-    assert reused(n=4) == 16
+    assert reused(n=4) == 18
     with torch.no_grad():
         model.denoiser.proj_out.out.weight += 0.01
     model.save(trained.models("diffusion"))
@@ -277,7 +279,7 @@ def test_a_killed_program_goes_on(trained):
     assert not trained.reports("killed").exists()
     done = subprocess.run(command, capture_output=True, check=True, **where)
     summary = json.loads(done.stdout)
-    assert 5 <= summary["reused"] < summary["cells"] == 17  # one of training pictures
+    assert 5 <= summary["reused"] < summary["cells"] == 19  # one of training pictures
     assert Path(summary["report"]).is_file()
     assert {path.suffix for path in cells.iterdir()} == {".npz"}
 
@@ -297,7 +299,7 @@ def shipped(tmp_path, tiny_models, monkeypatch):
 def test_the_embedded_models_need_no_data_and_no_training(workspace, shipped):
     summary = evaluate(small(workspace), embedded=True)
     found = content(summary)
-    assert found["sources"] == dict.fromkeys(("baseline", "window", "kaleido"), "embedded")
+    assert found["sources"] == dict.fromkeys(("baseline", "window", "kaleido", "given"), "embedded")
     assert found["plan"]["captions"] == fresh_captions(2)
     assert found["command"].endswith("--embedded")
     assert not workspace.data.exists()

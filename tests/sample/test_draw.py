@@ -183,7 +183,7 @@ def test_no_more_captions_are_read_ahead_than_fill_their_groups(
         drawn.append(len(rows))
         return [""] * len(rows)
 
-    monkeypatch.setattr("pipelines.sample.draw.draw_rows", noted)
+    monkeypatch.setattr("pipelines.sample.candidates.draw_rows", noted)
     each = draw_z_each(tiny_prior, ["a star"] * 40, ("palette",), SETTINGS, count)
     next(each)
     assert drawn == [captions * count]

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.adherence.matching import iou
+from pipelines.latents.matching import iou
 from pipelines.scenes.draw import draw_scene
 from pipelines.scenes.factors import Scene, SceneObject
 from pipelines.scenes.judge import Judge, save_judge

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures
+from pipelines.evaluate.adherence.matching import Kept, measures
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.extract.ellipse import draw_ellipses
 from pipelines.latents.blobs import Blob, Blobs
+from pipelines.latents.matching import best_pairs
 from pipelines.latents.text import GRID
 
 SIDE = 64

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipelines.evaluate.adherence.matching import Kept, best_pairs, iou, measures
+from pipelines.evaluate.adherence.matching import Kept, measures
 from pipelines.evaluate.adherence.z_text import latent_of, read_z
 from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.matching import best_pairs, iou
 
 
 def boxes_of(z: str) -> tuple[Box, ...]:

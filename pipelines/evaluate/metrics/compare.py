@@ -29,6 +29,17 @@ WINDOW = (0.8, 0.5)
 
 IN_WORDS = {BASELINE: "baseline", RIVAL: "baseline with a guided window"}
 
+GIVEN = "given"
+"""Kaleido with z of the data in place of the prior's: what it would draw with a perfect prior."""
+
+GAP = (
+    *("caption", "description", "boxes", "blobs", "tokens", "palette"),
+    *("frechet", "mmd", "cmmd", "clip", "precision", "recall", "vendi", "edges"),
+    *("z.agrees", "z.self.iou", "z.self.apart", "z.self.centre", "z.self.count"),
+    *("z.self.labels", "z.self.colours"),
+)
+"""Metrics by which the prior's z are compared with those of the data."""
+
 PARITY_CFG = 1.0
 PARITY_ENTROPY = 0.95
 PARITY_FRECHET = 1.25
@@ -108,6 +119,42 @@ class Change:
     difference: Interval
     rival: Interval | None = None
     over_rival: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What z of the prior cost, beside z of the data.
+
+    Attributes:
+        metric: Name of the metric.
+        prior: With z of the prior.
+        data: With z of the data.
+        difference: `prior` minus `data`.
+    """
+
+    metric: str
+    prior: Interval
+    data: Interval
+    difference: Interval
+
+
+def gaps(results: Results) -> list[Gap]:
+    """Compare Kaleido's z with those of the data, at the scale at which both were drawn."""
+    scale = next((scale for source, scale in results if source == GIVEN), None)
+    ours = results.get((KALEIDO, scale)) if scale is not None else None
+    if scale is None or ours is None:
+        return []
+    given = results[GIVEN, scale]
+    return [
+        Gap(
+            metric,
+            ours[metric].interval(),
+            given[metric].interval(),
+            combine([(1.0, ours[metric]), (-1.0, given[metric])]).interval(),
+        )
+        for metric in GAP
+        if metric in ours and metric in given
+    ]
 
 
 def parity(results: Results, unknown: str = "", entropies: Sequence[str] = ()) -> Parity:

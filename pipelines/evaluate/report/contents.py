@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.evaluate.metrics.compare import (
     BASELINE,
+    GIVEN,
     KALEIDO,
     PARITY_CFG,
     RIVAL,
@@ -18,6 +19,7 @@ from pipelines.evaluate.metrics.compare import (
     Change,
     Check,
     Estimates,
+    Gap,
     Parity,
     Results,
 )
@@ -29,6 +31,7 @@ NAMES = {
     BASELINE: "Baseline",
     RIVAL: "Baseline, guided window",
     KALEIDO: "Kaleido",
+    GIVEN: "Kaleido, z of the data",
     "data": "Real pictures",
     "reference": "Real",
 }
@@ -61,6 +64,7 @@ class Report:
         parity: Whether the comparison is sound; None if one model alone is measured.
         changes: From CFG 1 to the highest guidance.
         aims: At CFG 7.5.
+        gaps: z of the prior beside z of the data; none where no z of the data is known.
         estimates: Of the models.
         data: Of real pictures, a second set against the reference.
         real: Seeds and number of the real pictures of each caption.
@@ -79,6 +83,7 @@ class Report:
     parity: Parity | None
     changes: Sequence[Change]
     aims: Sequence[Check]
+    gaps: Sequence[Gap]
     estimates: Results
     data: Estimates
     real: tuple[Sequence[int], int]
@@ -166,6 +171,15 @@ def change_rows(report: Report) -> Iterator[tuple[str, list[Interval | None]]]:
         if with_rival:
             cells = [change.baseline, change.rival, *cells[1:], change.over_rival]
         yield report.titles[change.metric][0], cells
+
+
+GAP_COLUMNS = ("Metric", "z of the prior", "z of the data", "Difference")
+
+
+def gap_rows(report: Report) -> Iterator[tuple[str, str, list[Interval]]]:
+    """List the title, the note and the intervals of each gap, as in `GAP_COLUMNS`."""
+    for gap in report.gaps:
+        yield *report.titles[gap.metric], [gap.prior, gap.data, gap.difference]
 
 
 def guidance_of(plan: Mapping[str, Any], source: str) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipelines.evaluate.metrics.compare import Check
 from pipelines.evaluate.metrics.statistics import Interval
 from pipelines.evaluate.report.contents import (
+    GAP_COLUMNS,
     NAMES,
     Report,
     bound,
     change_columns,
     change_rows,
     compared_models,
+    gap_rows,
     number,
     outcome,
     searched,
@@ -49,6 +51,10 @@ def _blocks(report: Report) -> Iterator[str]:
     if report.aims:
         yield "## Aims"
         yield _checks(report.aims, not report.void)
+    if report.gaps:
+        yield f"## z of the prior and of the data, at CFG {report.highest:g}"
+        lines = ((title, *map(_spread, cells)) for title, _, cells in gap_rows(report))
+        yield _table(GAP_COLUMNS, lines)
     yield "## All numbers"
     yield f"On features of {report.features}, with 95 % intervals."
     yield _numbers(report)

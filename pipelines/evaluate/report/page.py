@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.evaluate.metrics.compare import (
     AIMS_CFG,
     BASELINE,
+    GIVEN,
     KALEIDO,
     PARITY_CFG,
     RIVAL,
@@ -22,12 +23,14 @@ from pipelines.evaluate.metrics.compare import (
 )
 from pipelines.evaluate.report.charts import Line, line_chart
 from pipelines.evaluate.report.contents import (
+    GAP_COLUMNS,
     NAMES,
     Grid,
     Report,
     change_columns,
     change_rows,
     compared_models,
+    gap_rows,
     guidance_of,
     searched,
     verdict,
@@ -49,7 +52,7 @@ def render(report: Report) -> str:
     """Write the page."""
     columns = report.columns
     sets = [report.data, *(report.estimates[key] for key in columns)]
-    models = [source for source in report.sources if source != RIVAL]
+    models = [source for source in report.sources if source not in (RIVAL, GIVEN)]
     return render_template(
         "report.html",
         title=f"Kaleido report: {' against '.join(NAMES[model] for model in models)}",
@@ -64,6 +67,8 @@ def render(report: Report) -> str:
         tiles=[_tile(report, metric) for metric in TILES],
         change_header=("Metric", *change_columns(report)),
         changes=list(change_rows(report)),
+        gap_header=GAP_COLUMNS,
+        gaps=list(gap_rows(report)),
         legend=(*report.sources, "data"),
         charts=list(_charts(report)),
         number_header=("Metric", "Real", *(f"{NAMES[m]}, CFG {scale:g}" for m, scale in columns)),
@@ -163,8 +168,8 @@ def _compared(report: Report) -> list[tuple[str, str]]:
         ),
         (
             "Sampler",
-            f"{plan['steps']} steps; z unguided, {_decoding(plan['decoding'])}; x guided at noise "
-            "levels "
+            f"{plan['steps']} steps; z unguided, {_decoding(plan['decoding'])}, "
+            f"{_candidates(plan)}; x guided at noise levels "
             + "; ".join(f"{guidance_of(plan, source)} ({NAMES[source]})" for source in drawn),
         ),
         ("Copies", f"searched for among {searched(plan['training'])}"),
@@ -181,3 +186,8 @@ def _decoding(plan: Mapping[str, float]) -> str:
     changed = {name: value for name, value in plan.items() if value != usual[name]}
     named = [f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items()]
     return ", ".join(named) or "from the prior's own distribution"
+
+
+def _candidates(plan: Mapping[str, Any]) -> str:
+    most = plan["z_candidates"]
+    return "the first z drawn" if most == 1 else f"the first sound one of at most {most}"

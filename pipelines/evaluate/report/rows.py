@@ -12,7 +12,7 @@ from pipelines.evaluate.metrics.compare import RIVAL, Estimates
 from pipelines.evaluate.metrics.plain_features import SPACES
 from pipelines.evaluate.report.contents import Report
 
-VERSION = 5
+VERSION = 6
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
@@ -87,6 +87,7 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
         "parity": asdict(report.parity) if report.parity else None,
         "changes": [asdict(change) for change in report.changes],
         "aims": [asdict(check) for check in report.aims],
+        "gaps": [asdict(gap) for gap in report.gaps],
         "command": report.command,
         "rows": rows,
     }

@@ -19,12 +19,13 @@ class PriorPlanner:
     Args:
         prior: The prior, on the device where it shall compute.
         kinds: Kinds of z, in order, that the prior draws.
-        settings: The decoding and z_seed; `plan` sets n and seed.
+        settings: The decoding, z_seed, and which candidates are sound; `plan` sets n and seed.
     """
 
     def __init__(self, prior: Prior, kinds: Sequence[str], settings: SampleSettings) -> None:
         self._prior, self._kinds, self._settings = prior, tuple(kinds), settings
-        drawing = [asdict(Decoding.of(settings)), settings.z_seed]
+        checks = [settings.z_candidates, settings.z_overlap, settings.z_surprise]
+        drawing = [asdict(Decoding.of(settings)), settings.z_seed, checks]
         self.identity = fingerprint([prior.identity, list(kinds), drawing])
 
     def plan(self, caption: str, count: int, seed: int) -> list[Document]:

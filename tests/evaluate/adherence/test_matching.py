@@ -1,18 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.adherence.matching import Kept, best_pairs, measures, total
-
-
-def test_pairs_are_one_to_one_and_the_greatest_overlap_goes_first():
-    overlaps = np.array([[0.9, 0.95, 0.0], [0.0, 0.8, 0.6]])
-    assert best_pairs(overlaps) == [(0, 1), (1, 2)]
-    assert best_pairs(overlaps, least=0.7) == [(0, 1)]
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
-def test_nothing_pairs_with_nothing(shape):
-    assert best_pairs(np.zeros(shape)) == []
+from pipelines.evaluate.adherence.matching import Kept, measures, total
 
 
 def test_pictures_add_up_and_undefined_measures_are_left_out():

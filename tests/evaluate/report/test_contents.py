@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pipelines.evaluate.metrics.compare import aims, changes
+from pipelines.evaluate.metrics.compare import aims, changes, gaps
 from pipelines.evaluate.metrics.statistics import Estimate, Interval
 from pipelines.evaluate.report.contents import number, verdict
 from pipelines.evaluate.report.page import render
@@ -123,7 +123,14 @@ def test_one_caption_has_no_interval_and_the_page_says_so(report):
         key: {n: replace(e, table=e.table[:1]) for n, e in value.items()}
         for key, value in report.estimates.items()
     }
-    other = replace(report, estimates=single, changes=changes(single), aims=aims(single))
+    own = single | {("given", 7.5): single["kaleido", 7.5]}
+    other = replace(
+        report,
+        estimates=single,
+        changes=changes(single),
+        aims=aims(single),
+        gaps=gaps(own),
+    )
     assert "Not shown: an interval needs two captions" in verdict(other)
     words = parsed(render(other)).words
     assert words.count("–") > 50

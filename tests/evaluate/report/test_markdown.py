@@ -29,7 +29,7 @@ def test_every_table_has_as_many_cells_in_each_line(report):
     for block in markdown(report).split("\n\n"):
         if block.startswith("|"):
             widths[block[:20]] = {line.count(" |") for line in block.splitlines()}
-    assert len(widths) == 3 and all(len(counts) == 1 for counts in widths.values())
+    assert len(widths) == 4 and all(len(counts) == 1 for counts in widths.values())
 
 
 def test_captions_are_data(report):

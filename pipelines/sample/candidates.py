@@ -1,0 +1,111 @@
+"""Choosing z: the first of several candidates that is sound, so that slips of the prior go.
+
+The likeliest candidate, or the one that agrees with itself best, would make pictures alike: of two
+sound z the plainer would win each time. Rejection leaves the distribution among sound z as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipelines.latents.agreement import agreement
+from pipelines.latents.sequence import z_from_text
+from pipelines.models.conditioning import States
+from pipelines.models.prior import Prior
+from pipelines.sample.choice import Decoding
+from pipelines.sample.decode import ROWS, Row, draw_rows
+from pipelines.sample.likelihood import surprises
+from pipelines.sample.seeds import seeds_of
+from pipelines.workspace.settings import SampleSettings
+
+
+class ChosenZ(NamedTuple):
+    """The z of a picture.
+
+    Attributes:
+        text: The z.
+        rejected: Candidates that were not sound. If that is all of them (``z_candidates``), none
+            was found and `text` is the first.
+    """
+
+    text: str
+    rejected: int = 0
+
+
+class Wanted(NamedTuple):
+    """A picture that needs a z.
+
+    Attributes:
+        caption: Its caption.
+        encoded: Encoder states of the caption, (1, length, width).
+        number: Number of the picture among those of its caption.
+    """
+
+    caption: str
+    encoded: States
+    number: int
+
+
+def draw_sound_z(
+    prior: Prior, wanted: Sequence[Wanted], kinds: Sequence[str], settings: SampleSettings
+) -> list[ChosenZ]:
+    """Draw a z for each picture; the first sound one of up to ``z_candidates``.
+
+    Candidate k of a picture depends on (seed, caption, index, k) alone, so the choice does not
+    depend on what is drawn together.
+
+    Args:
+        prior: The prior.
+        wanted: The pictures.
+        kinds: Kinds of z in order.
+        settings: Seeds, decoding, and when a z is sound, see `are_sound`.
+    """
+    most, tried = settings.z_candidates, 0
+    chosen: dict[int, ChosenZ] = {}
+    first: dict[int, str] = {}
+    while tried < most and (left := [i for i in range(len(wanted)) if i not in chosen]):
+        # Rows are decoded in groups of a fixed size: a few pictures fill one with more candidates.
+        rounds = 1 if tried == 0 else max(1, ROWS // len(left))
+        asked = [(k, i) for k in range(tried, min(tried + rounds, most)) for i in left]
+        rows = [Row(wanted[i].encoded, _seed(settings, wanted[i], k)) for k, i in asked]
+        texts = draw_rows(prior, rows, kinds, Decoding.of(settings))
+        sound = [True] * len(texts)
+        if most > 1:
+            sound = are_sound(prior, [row.caption for row in rows], texts, settings)
+        for (k, i), text, passed in zip(asked, texts, sound, strict=True):
+            first.setdefault(i, text)
+            if passed:
+                chosen.setdefault(i, ChosenZ(text, k))
+        tried += rounds
+    return [chosen.get(i) or ChosenZ(first[i], most) for i in range(len(wanted))]
+
+
+def are_sound(
+    prior: Prior, captions: Sequence[States], texts: Sequence[str], settings: SampleSettings
+) -> list[bool]:
+    """Judge z by the settings: boxes fit the blobs, and no label, separator or end is a slip.
+
+    Args:
+        prior: The prior that drew them.
+        captions: Encoder states of the caption of each, (1, length, width).
+        texts: One z each.
+        settings: ``z_overlap`` and ``z_surprise``; 0 leaves a check out.
+    """
+    agreeing = [_agrees(text, settings.z_overlap) for text in texts]
+    asked = [place for place, agrees in enumerate(agreeing) if agrees]
+    if not settings.z_surprise or not asked:
+        return agreeing
+    found = surprises(prior, [captions[i] for i in asked], [texts[i] for i in asked])
+    slips = {i for i, nats in zip(asked, found, strict=True) if nats > settings.z_surprise}
+    return [agrees and place not in slips for place, agrees in enumerate(agreeing)]
+
+
+def _seed(settings: SampleSettings, wanted: Wanted, candidate: int) -> int:
+    purpose = f"z candidate {candidate}" if candidate else "z"
+    return seeds_of(settings, purpose, wanted.caption, [wanted.number])[0]
+
+
+def _agrees(text: str, least: float) -> bool:
+    found = agreement(z_from_text(text)) if least else None
+    return found is None or found.least >= least
