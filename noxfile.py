@@ -150,6 +150,17 @@ def mutate_module(session: nox.Session, python: str, module: str) -> None:
 
 
 @nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Search for bytes that break what reads strangers' files, a minute for each kind of file.
+
+    `nox -s fuzz -- tar captions -max_total_time=600` fuzzes those for ten minutes each; see
+    `tests/fuzz/`. atheris varies the bytes by the branches that they reach.
+    """
+    run_heavy(session, "-m", "pip", "install", "--quiet", *EXTRAS["fuzz"])
+    run_heavy(session, "-m", "tests.fuzz", "-max_total_time=60", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
     """Run the tests that need a CUDA device."""
     run_heavy(session, "-m", "pytest", "-m", "gpu", *session.posargs)

@@ -16,6 +16,7 @@ from kaleido_cli.flags import changes_of
 from pipelines.core.compute import choose_device
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import require_new
+from pipelines.core.unfinished import is_abandoned
 from pipelines.workspace.config import override
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def require_place(workspace: Workspace, place: str | Path | None) -> None:
 
     Args:
         workspace: Holds ``samples``.
-        place: A name under it, or the path of another folder.
+        place: A name under it, or the path of another folder. One of a killed run is free.
 
     Raises:
         KaleidoError: If the folder is not empty, or is no local one.
@@ -136,7 +137,9 @@ def require_place(workspace: Workspace, place: str | Path | None) -> None:
     if isinstance(place, Path):
         require_local(place)
     if place is not None:
-        require_new(place if isinstance(place, Path) else workspace.samples(place))
+        folder = place if isinstance(place, Path) else workspace.samples(place)
+        if not is_abandoned(folder):
+            require_new(folder)
 
 
 def read_bytes(source: str) -> tuple[bytes, str]:

@@ -58,6 +58,9 @@ def _render(found: dict[str, Any]) -> None:
             console.line(f"  and {rest:,} more in {name}: see `kaleido status --failed`")
     for name in ("models", "samples", "reports"):
         console.line(f"{name}: {', '.join(found[name]) or 'none'}")
+    for name, state in found["drawing"].items():
+        why = "is being drawn" if state == "running" else "is of a run that was killed"
+        console.line(f"samples/{name} {why}")
     for name, run in found["training"].items():
         console.line(
             f"training of {name} stopped at step {run['step']:,} of {run['steps']:,}; the same "

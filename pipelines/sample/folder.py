@@ -11,6 +11,7 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import require_new
 from pipelines.core.progress import Progress
+from pipelines.core.unfinished import MARK, is_abandoned, unfinished
 
 
 @contextmanager
@@ -21,13 +22,14 @@ def new_folder(
 
     If the run is stopped, an empty folder is removed unless it was there before, and one with
     pictures gets ``-stopped`` appended to its name, so that the same command can be run again and
-    no picture is lost.
+    no picture is lost. The folder of a run that was killed is treated so by the next run that asks
+    for its name; until then it is marked (`pipelines.core.unfinished`).
 
     Args:
         samples: Name to path.
         name: A name, or the folder's path; None makes a name from the caption.
         caption: The first one.
-        progress: Told where the pictures of a stopped run are.
+        progress: Told where the pictures of a stopped or killed run are.
 
     Raises:
         KaleidoError: If the folder exists and is not empty.
@@ -38,23 +40,32 @@ def new_folder(
         folder = _make(samples, slug)
     else:
         folder = name if isinstance(name, Path) else samples(name)
+        if is_abandoned(folder):
+            (folder / MARK).unlink()
+            _give_up(folder, False, progress)
         was_there = folder.exists()
         require_new(folder)
         if not was_there:
             _take(folder)
     try:
-        yield folder
+        with unfinished(folder):
+            yield folder
     except BaseException:
-        if any(folder.glob("*.png")):
-            kept = _make(lambda stem: folder.with_name(stem), f"{folder.name}-stopped")
-            folder.replace(kept)
-            progress.message(f"The pictures drawn so far are in {kept}.")
-        else:
-            for leftover in folder.glob("*"):
-                leftover.unlink()
-            if not was_there:
-                folder.rmdir()
+        _give_up(folder, was_there, progress)
         raise
+
+
+def _give_up(folder: Path, was_there: bool, progress: Progress) -> None:
+    """Free the name of a run's folder; pictures in it are kept under another name."""
+    if any(folder.glob("*.png")):
+        kept = _make(lambda stem: folder.with_name(stem), f"{folder.name}-stopped")
+        folder.replace(kept)
+        progress.message(f"The pictures of the stopped run are in {kept}.")
+        return
+    for leftover in folder.glob("*"):
+        leftover.unlink()
+    if not was_there:
+        folder.rmdir()
 
 
 def _take(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import METADATA, TEMPORARY
+from pipelines.core.unfinished import is_abandoned, is_unfinished
 from pipelines.workspace.manifest import OUTCOMES, Manifest, read_manifest, read_rows
 from pipelines.workspace.next_step import next_step
 from pipelines.workspace.workspace import SHARD_NAME, Workspace
@@ -23,6 +24,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
           ``reason``), ``unfinished`` (shards without a manifest) and ``stale`` (shards made from
           data that have changed since).
         * ``models``, ``samples``, ``reports``: names.
+        * ``drawing``: folders of samples that are not finished, name to ``running`` or ``killed``.
         * ``misfits``: models that were trained for another prior than the present one.
         * ``training``: stopped runs, name to ``step`` and ``steps``.
         * ``problems``: files that cannot be read, ``path`` and ``reason``.
@@ -42,6 +44,8 @@ class _Survey:
     def describe(self) -> dict[str, Any]:
         models = {path.name: path for path in self._folders("models") if self._is_model(path)}
         metadata = {name: self._metadata(path) for name, path in models.items()}
+        samples = self._folders("samples")
+        drawing = [path for path in samples if is_unfinished(path)]
         found: dict[str, Any] = {
             "workspace": str(self._root),
             "data": self._shards(self._workspace.data, is_data=True),
@@ -51,7 +55,10 @@ class _Survey:
             },
             "models": list(models),
             "misfits": _misfits(metadata),
-            "samples": [folder.name for folder in self._folders("samples")],
+            "samples": [path.name for path in samples if path not in drawing],
+            "drawing": {
+                path.name: "killed" if is_abandoned(path) else "running" for path in drawing
+            },
             "reports": [folder.name for folder in self._folders("reports")],
             "training": self._stopped_runs(),
             "problems": self._problems,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from kaleido_cli.options import require_place
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT
 from pipelines.sample.folder import new_folder
+from pipelines.workspace.status import status
 from tests.conftest import Told
 
 
@@ -84,3 +90,52 @@ def test_an_empty_folder_of_the_users_outlives_a_stopped_run(workspace, tmp_path
         (mine / "samples.jsonl").write_text("")
         raise KeyboardInterrupt
     assert list(mine.iterdir()) == []
+
+
+def kill_a_run(folder: Path, pictures: int) -> None:
+    """Let another process fill a folder until it is killed."""
+    script = (
+        "import os, sys, signal\n"
+        "from pathlib import Path\n"
+        "from pipelines.core.progress import SILENT\n"
+        "from pipelines.sample.folder import new_folder\n"
+        "with new_folder(Path, Path(sys.argv[1]), 'x', SILENT) as folder:\n"
+        "    for number in range(int(sys.argv[2])):\n"
+        "        (folder / f'{number}.png').write_bytes(b'x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(folder), str(pictures)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_a_killed_run_is_told_apart_and_its_name_is_free(workspace, pictures, invoke):
+    kill_a_run(workspace.samples("a"), pictures)
+    for _ in range(2):  # looking changes nothing
+        found = status(workspace)
+        assert found["samples"] == [] and found["drawing"] == {"a": "killed"}
+    shown = invoke("status", "--workspace", str(workspace.root)).out
+    assert "samples/a is of a run that was killed" in shown
+    require_place(workspace, "a")
+    told = Told()
+    with new_folder(workspace.samples, "a", "x", told) as folder:
+        assert list(folder.glob("*.png")) == []
+        assert status(workspace)["drawing"] == {"a": "running"}
+        (folder / "new.png").write_bytes(b"x")
+        with pytest.raises(KaleidoError):
+            require_place(workspace, "a")
+    assert [path.name for path in folder.iterdir()] == ["new.png"]
+    found = status(workspace)
+    assert found["samples"] == ["a", "a-stopped"][: 1 + bool(pictures)]
+    assert found["drawing"] == {}
+    assert len(list(workspace.samples("a-stopped").glob("*.png"))) == pictures
+    assert len(told.said) == bool(pictures)
+
+
+def test_a_kept_name_with_a_mark_of_a_living_run_is_refused(workspace):
+    with new_folder(workspace.samples, "a", "x", SILENT) as folder:
+        (folder / "0.png").write_bytes(b"x")
+        with pytest.raises(KaleidoError), new_folder(workspace.samples, "a", "x", SILENT):
+            pass
+        assert (folder / "0.png").is_file()

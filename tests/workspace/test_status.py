@@ -54,6 +54,7 @@ def test_an_empty_workspace(workspace):
         "misfits": [],
         "training": {},
         "samples": [],
+        "drawing": {},
         "reports": [],
         "problems": [],
         "next": "kaleido data folder PATH",

@@ -1,0 +1,48 @@
+"""Mark a folder as unfinished while a run fills it, so that a killed run's folder is told apart.
+
+The mark is a lock file, which the kernel releases when the run dies: a mark that is locked belongs
+to a run that goes on, one that is not to a run that was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MARK = ".kaleido-unfinished"
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[None]:
+    """Mark an existing folder until the context ends, with an error or without."""
+    from filelock import FileLock  # 20 ms, which `kaleido status` need not wait for
+
+    mark = folder / MARK
+    held = FileLock(mark)
+    held.acquire(timeout=0)
+    try:
+        yield
+    finally:
+        held.release()
+        mark.unlink(missing_ok=True)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a run fills a folder, or was killed while it did."""
+    return (folder / MARK).is_file()
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Return whether a run was killed while it filled a folder."""
+    if not is_unfinished(folder):
+        return False
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / MARK, timeout=0):
+            return True
+    except Timeout:
+        return False
+    except OSError:  # such as a folder that cannot be written to
+        return False
