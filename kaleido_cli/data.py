@@ -251,7 +251,12 @@ def emoji(
 )
 def webdataset(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A shard, a folder of shards, or an address: s3://bucket/{00000..00099}.tar."
+        ),
+    ],
     workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -265,11 +270,10 @@ def webdataset(
     """
     from pipelines.data.webdataset import write_webdataset
 
-    require_local(path)
     opened = open_workspace(context, workspace)
     summary = write_webdataset(
         opened,
-        path,
+        source,
         workers=workers,
         overwrite=overwrite,
         progress=console.ConsoleProgress(),

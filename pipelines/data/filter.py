@@ -93,7 +93,7 @@ def _plans(
         before = read_rows(path)
         left_out = [[row.key, reasons[row.key]] for row in before if row.key in reasons]
         rows = partial(_rows, path, before, reasons, licences)
-        yield ShardPlan([manifest.sha256, left_out], len(before), rows)
+        yield ShardPlan([manifest.sha256, left_out], rows)
 
 
 def _rows(

@@ -133,9 +133,7 @@ def write_rows(
     with Workers(workers, source.name) as pool:
         plans = (
             ShardPlan(
-                [_hash(row) for row in part],
-                len(part),
-                partial(convert_rows, pool, part, kind, settings),
+                [_hash(row) for row in part], partial(convert_rows, pool, part, kind, settings)
             )
             for part in _in_parts(rows, shard_size or settings.shard_size, SHARD_BYTES)
         )

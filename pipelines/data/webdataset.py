@@ -18,6 +18,7 @@ from pipelines.data.caption_files import MAX_BYTES as MAX_TEXT
 from pipelines.data.caption_table import CAPTION_COLUMNS
 from pipelines.data.convert import MAX_BYTES, SUFFIXES, options_of, plain
 from pipelines.data.keys import Keys
+from pipelines.data.remote_tars import RemoteTar, is_address, list_remote
 from pipelines.data.rows import RawRow, convert_rows
 from pipelines.data.tars import Group, Index, read_index
 from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data
@@ -34,7 +35,7 @@ NAMED = 80
 
 def write_webdataset(
     workspace: Workspace,
-    path: Path,
+    source: Path | str,
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -49,35 +50,77 @@ def write_webdataset(
 
     Args:
         workspace: Where to write.
-        path: A tar, or a folder of tars; they are read in the order of their names.
+        source: A tar, or a folder of tars; they are read in the order of their names. An address,
+            as in `list_remote`, is fetched tar by tar, and what is skipped is not fetched.
         workers: Processes that decode pictures; the shards do not depend on it.
         overwrite: Replace data of another source.
         progress: Receives the progress, and lines about what is passed over.
 
     Raises:
-        KaleidoError: If there is no tar, one is no tar or compressed, or `data/` holds other data.
+        KaleidoError: If there is no tar, one is no tar or compressed, `data/` holds other data, or
+            a store cannot be used.
     """
-    root = path.resolve()
-    shards = list_shards(root, workspace, progress)
-    indexes = [read_index(shard) for shard in shards]
-    _report(indexes, progress)
-    for index in indexes:
-        index.groups = [group for group in index.groups if _is_row(group)]
     settings = workspace.settings.data
-    options = {"shards": str(root), **options_of(settings)}
-    totals = [len(index.groups) + bool(index.damage) for index in indexes]
-    hashed = _ambiguous(shards)
     with Workers(workers, "data webdataset") as pool:
-        plans = (
-            ShardPlan(
-                [*_mark(shard), shard in hashed],
-                total,
-                partial(_converted, pool, shard, index, shard in hashed, workspace),
-            )
-            for shard, index, total in zip(shards, indexes, totals, strict=True)
-        )
-        source = Source("data webdataset", VERSION, options)
-        return write_data(workspace, source, plans, sum(totals), overwrite, progress)
+        if is_address(str(source)):
+            origin, total = str(source).partition("?")[0], None
+            reader = _Remote(pool, workspace)
+            plans = reader.plans(list_remote(str(source)))
+        else:
+            root = Path(source).resolve()
+            shards = list_shards(root, workspace, progress)
+            indexes = [_index(shard) for shard in shards]
+            _report(indexes, progress)
+            origin = str(root)
+            total = sum(len(index.groups) + bool(index.damage) for index in indexes)
+            plans = _local_plans(pool, shards, indexes, workspace)
+        marks = Source("data webdataset", VERSION, {"shards": origin, **options_of(settings)})
+        summary = write_data(workspace, marks, plans, total, overwrite, progress)
+    if total is None:
+        _report(reader.indexes, progress)
+    return summary
+
+
+def _local_plans(
+    pool: Workers, shards: Sequence[Path], indexes: Sequence[Index], workspace: Workspace
+) -> Iterator[ShardPlan]:
+    hashed = _ambiguous(shards)
+    for shard, index in zip(shards, indexes, strict=True):
+        rows = partial(_converted, pool, shard, index, shard in hashed, workspace)
+        yield ShardPlan([*_mark(shard), shard in hashed], rows)
+
+
+class _Remote:
+    """Tars of a store, of which one at a time is on this disk.
+
+    Attributes:
+        indexes: Of the tars that were fetched.
+    """
+
+    def __init__(self, pool: Workers, workspace: Workspace) -> None:
+        self.indexes: list[Index] = []
+        self._pool, self._workspace = pool, workspace
+
+    def plans(self, tars: Sequence[RemoteTar]) -> Iterator[ShardPlan]:
+        """Plan a shard for each tar."""
+        hashed = _ambiguous([Path(tar.name) for tar in tars])
+        for tar in tars:
+            is_hashed = Path(tar.name) in hashed
+            mark = [tar.name, *tar.state, is_hashed]
+            yield ShardPlan(mark, partial(self._rows, tar, is_hashed))
+
+    def _rows(self, tar: RemoteTar, hashed: bool) -> Iterator[Any]:
+        with tar.fetched() as shard:
+            index = _index(shard)
+            yield from _converted(self._pool, shard, index, hashed, self._workspace)
+        self.indexes.append(index)
+
+
+def _index(shard: Path) -> Index:
+    """Read the headers of a tar; of its groups only rows are kept."""
+    index = read_index(shard)
+    index.groups = [group for group in index.groups if _is_row(group)]
+    return index
 
 
 def _converted(

@@ -46,12 +46,10 @@ class ShardPlan:
 
     Attributes:
         inputs: JSON value of everything the rows depend on besides the source's options.
-        size: Number of input rows.
         rows: Returns the rows in order; called only if the shard has to be written.
     """
 
     inputs: Any
-    size: int
     rows: Callable[[], Iterable[Row]]
 
 
@@ -165,13 +163,14 @@ class _Writer:
         manifest = read_manifest(path) if self._journal.owns(path) else None
         if manifest is not None and manifest.fingerprint == mark:
             self.summary.skipped += 1
-            self._advance(plan.size, "already there")
-            self.summary.add(read_rows(path))
+            outcomes = read_rows(path)
+            self._advance(len(outcomes), "already there")
+            self.summary.add(outcomes)
             return
         if manifest is not None and self._sound is not None:
             self._sound.update(row.key for row in read_rows(path) if row.outcome == "ok")
         self._journal.begin([path])
-        outcomes: list[RowOutcome] = []
+        outcomes = []
         heldout: list[int] = []
         sizes: list[tuple[int, int]] = []
         info = write_shard(path, self._fields(path, plan.rows(), outcomes, heldout, sizes))

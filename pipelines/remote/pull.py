@@ -12,6 +12,8 @@ from pathlib import Path
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write, replacing, replacing_folder, sha256_file
 from pipelines.core.progress import SILENT, Progress
+from pipelines.core.store import Store
+from pipelines.core.threads import in_threads
 from pipelines.remote.places import (
     RECEIPT,
     USUAL,
@@ -22,8 +24,6 @@ from pipelines.remote.places import (
     contents,
     remote_places,
 )
-from pipelines.remote.store import Store
-from pipelines.remote.threads import in_threads
 from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import count_outcomes, read_manifest, read_rows
 from pipelines.workspace.parts import WHOLE, Part, latents_journal

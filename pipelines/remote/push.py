@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.progress import SILENT, Progress
+from pipelines.core.store import Store
+from pipelines.core.threads import in_threads
 from pipelines.remote.places import (
     RECEIPT,
     USUAL,
@@ -17,8 +19,6 @@ from pipelines.remote.places import (
     contents,
     local_places,
 )
-from pipelines.remote.store import Store
-from pipelines.remote.threads import in_threads
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.workspace import SETTINGS_FILE, SHARD_NAME, Workspace
 

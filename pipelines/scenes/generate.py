@@ -98,7 +98,6 @@ def write_scenes(
         plans = (
             ShardPlan(
                 [start, count := min(shard_size, n - start)],
-                count,
                 partial(_draw, pool, count, seed, size, hard, start),
             )
             for start in range(0, n, shard_size)

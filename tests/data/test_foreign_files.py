@@ -147,7 +147,7 @@ def test_a_damaged_journal_claims_nothing(tmp_path, text):
 
 
 def plan_of(rows) -> ShardPlan:
-    return ShardPlan([repr(row) for row in rows], len(rows), lambda: rows)
+    return ShardPlan([repr(row) for row in rows], lambda: rows)
 
 
 def test_sound_records_are_replaced_by_failed_ones_only_on_request(workspace, records):

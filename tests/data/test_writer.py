@@ -16,7 +16,7 @@ def test_a_record_that_cannot_be_written_fails_alone(workspace, records) -> None
         replace(records[2], image=b"GIF89a"),
         records[3],
     ]
-    plan = ShardPlan("fixture", len(rows), lambda: rows)
+    plan = ShardPlan("fixture", lambda: rows)
     summary = write_data(workspace, Source("fixture", 1, {}), [plan], len(rows))
     assert (summary.ok, summary.failed) == (2, 2)
     (path,) = workspace.data_shards()

@@ -16,10 +16,10 @@ import pytest
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import replacing_folder
+from pipelines.core.store import Store
 from pipelines.extract.run import extract
 from pipelines.remote.pull import open_or_make, pull
 from pipelines.remote.push import push
-from pipelines.remote.store import Store
 from pipelines.workspace.parts import Part
 from pipelines.workspace.workspace import Workspace
 

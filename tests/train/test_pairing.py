@@ -57,7 +57,7 @@ def workspace(tmp_path_factory) -> Workspace:
         for copy in range(8)
         for name, colour in COLOURS.items()
     ]
-    plans = [ShardPlan(at, 16, lambda at=at: records[at : at + 16]) for at in (0, 16)]
+    plans = [ShardPlan(at, lambda at=at: records[at : at + 16]) for at in (0, 16)]
     write_data(workspace, Source("colours", 1, {}), plans, 32)
     extract(workspace, ("palette",))
     train_prior(workspace)

@@ -70,7 +70,7 @@ def write_emoji(
         "packages": [str(package) for package in (labels, *(s.package for s in chosen))],
     }
     plans = (
-        ShardPlan([d.key for d in part], len(part), partial(_rows, part, split, settings))
+        ShardPlan([d.key for d in part], partial(_rows, part, split, settings))
         for part in in_batches(drawings, settings.shard_size)
     )
     source = Source("emoji", VERSION, options)

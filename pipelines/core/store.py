@@ -52,6 +52,9 @@ class Store:
             why = "it is no URL."
             hint = "Write s3://bucket/folder, gs://bucket/folder or file:///mnt/folder."
             raise KaleidoError(url, why, hint, code="bad-option")
+        if "@" in url.split("/")[2]:
+            why = "it holds a name or password, which would be written down with the data."
+            raise KaleidoError("URL", why, "Put them into the environment.", code="bad-option")
         fsspec = import_extra("fsspec", "remote")
         try:
             options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
@@ -80,6 +83,17 @@ class Store:
             return {}
         start = len(self._root) + 1
         return {path[start:]: int(info["size"] or 0) for path, info in found.items()}
+
+    def state(self, path: str) -> tuple[int, str]:
+        """Return the size of a file, and a mark that changes with its contents.
+
+        Raises:
+            InputMissing: If there is no such file.
+        """
+        info = self._patiently(path, lambda: self._files.info(self._path(path)))
+        names = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated")
+        mark = next((str(info[name]) for name in names if info.get(name)), "")
+        return int(info["size"] or 0), mark
 
     def read(self, path: str) -> bytes:
         """Read a small file.

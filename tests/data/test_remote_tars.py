@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+
+import pytest
+
+from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.images import encode_png
+from pipelines.core.store import Store
+from pipelines.core.temporary import process_folder
+from pipelines.data.remote_tars import expand, list_remote
+from pipelines.data.webdataset import write_webdataset
+from pipelines.workspace.workspace import Workspace
+
+
+@pytest.fixture
+def tars(tmp_path, records):
+    """Return a folder with three tars of three rows each."""
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    for number in range(3):
+        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
+            for record in records[3 * number : 3 * number + 3]:
+                fields = {"png": encode_png(record.pixels), "txt": record.caption.encode()}
+                for extension, data in fields.items():
+                    info = tarfile.TarInfo(f"{record.key}.{extension}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    return folder
+
+
+def shards(workspace: Workspace) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in workspace.data.glob("*.tar")}
+
+
+@pytest.mark.parametrize("form", ["{folder}", "{folder}/{{00000..00002}}.tar"])
+def test_an_address_gives_the_records_of_a_folder(tmp_path, workspace, tars, form):
+    here = Workspace.init(tmp_path / "here")
+    write_webdataset(here, tars)
+    address = "file://" + form.format(folder=tars)
+    assert write_webdataset(workspace, address).ok == 9
+    assert shards(workspace) == shards(here)
+    assert not list((process_folder() / "tars").iterdir())
+
+
+def test_what_has_not_changed_is_not_fetched(workspace, tars, monkeypatch):
+    address = f"file://{tars}"
+    write_webdataset(workspace, address)
+    shutil.copy(tars / "00000.tar", tars / "00001.tar")
+    fetched = []
+    fetch = Store.fetch
+    monkeypatch.setattr(Store, "fetch", lambda self, *a: (fetched.append(a[0]), fetch(self, *a)))
+    assert write_webdataset(workspace, address, overwrite=True).skipped == 2
+    assert fetched == ["00001.tar"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a/{08..10}.tar", ["a/08.tar", "a/09.tar", "a/10.tar"]),
+        ("{0..1}/{1..2}.tar", ["0/1.tar", "0/2.tar", "1/1.tar", "1/2.tar"]),
+        ("a/{x..y}.tar", ["a/{x..y}.tar"]),
+        ("plain.tar", ["plain.tar"]),
+    ],
+)
+def test_ranges_are_written_out(pattern, names):
+    assert expand(pattern) == names
+
+
+@pytest.mark.parametrize("pattern", ["{5..4}.tar", "{0..999999999}.tar", "{0..9999}{0..9999}.tar"])
+def test_a_range_is_bounded(pattern):
+    with pytest.raises(KaleidoError) as error:
+        expand(pattern)
+    assert error.value.code == "bad-option"
+
+
+def test_a_tar_that_is_missing_is_named(tars):
+    with pytest.raises(InputMissing) as error:
+        list_remote(f"file://{tars}/{{00000..00003}}.tar")
+    assert error.value.what.endswith("00003.tar")
+
+
+def test_a_folder_without_tars(tmp_path, workspace):
+    with pytest.raises(KaleidoError) as error:
+        write_webdataset(workspace, f"file://{tmp_path}/nothing")
+    assert error.value.code == "bad-data"
+
+
+def test_a_password_in_an_address_is_not_repeated(workspace):
+    with pytest.raises(KaleidoError) as error:
+        write_webdataset(workspace, "https://me:secret@example.org/0.tar")
+    assert error.value.code == "bad-option"
+    assert "secret" not in str(error.value)
