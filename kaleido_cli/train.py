@@ -64,7 +64,10 @@ def tokenizer(
 
         return _show_footprint(tokenizer_footprint(opened), as_json)
     _begin(opened, "tokenizer", restart, yes)
+    from pipelines.train.footprint import tokenizer_footprint
     from pipelines.train.tokenizer import train_tokenizer
+
+    _warn(tokenizer_footprint(opened))
 
     summary = train_tokenizer(opened, restart=restart, progress=console.ConsoleProgress())
     _finish(opened, summary, as_json, _render_tokenizer)
@@ -122,6 +125,9 @@ def diffusion(
         return _show_footprint(diffusion_footprint(opened, baseline), as_json)
     _begin(opened, name, restart, yes)
     from pipelines.train.diffusion import train_diffusion
+    from pipelines.train.footprint import diffusion_footprint
+
+    _warn(diffusion_footprint(opened, baseline))
 
     summary = train_diffusion(
         opened,
@@ -142,6 +148,12 @@ def _begin(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
         _confirm(workspace, name, restart, yes)
     if workspace.settings.train.processes > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], workspace.settings.train.processes))
+
+
+def _warn(found: Footprint) -> None:
+    """Say before a run starts that it does not fit into the memory."""
+    if is_first_rank() and found.warning:
+        console.say(f"Warning: {found.warning}")
 
 
 def _finish(
@@ -197,7 +209,8 @@ def _render_footprint(found: Footprint) -> None:
     console.line(f"Memory on {found.device}: {format_bytes(found.memory_needed)}{free} ({parts})")
     console.line(f"Checkpoint: {format_bytes(found.checkpoint)}, twice while it is replaced")
     console.line(
-        f"Steps: {found.steps:,} of {found.batch_size:,} records; {found.batches_per_epoch:,} "
+        f"Steps: {found.steps:,} of {found.batch_size:,} records, {found.micro_batch:,} at a time; "
+        f"{found.batches_per_epoch:,} "
         f"batches see all {found.records:,} records once"
     )
     if found.warning:

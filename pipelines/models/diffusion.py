@@ -129,6 +129,13 @@ class Diffusion(nn.Module):
             for part, config in parts.items()
         }
 
+    def blocks(self) -> list[nn.Module]:
+        """Return the denoiser's blocks, which hold most of the activations."""
+        denoiser = self.denoiser
+        convolutions = [*denoiser.pixel_encoder.blocks, *denoiser.proj_out.blocks]
+        convolutions += [denoiser.proj_out.fine, *denoiser.patch_blocks]
+        return [*denoiser.transformer_blocks, *convolutions]
+
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""

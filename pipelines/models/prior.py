@@ -210,6 +210,7 @@ class Prior:
             encoder_outputs=(caption.values,),
             attention_mask=caption.mask.long(),
             decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(z_ids),
+            use_cache=False,
         ).logits
         return logits
 

@@ -21,6 +21,7 @@ from pipelines.core.files import (
 )
 from pipelines.models.metadata import other_version
 from pipelines.train.ema import Ema, buffers, trainable
+from pipelines.train.optimizer import optimizer_tensors, restore_optimizer
 
 STATE = "state.json"
 
@@ -96,7 +97,7 @@ def restore_run(folder: Path, run: RunState, settings: Mapping[str, Any], steps:
         for group, tensors in wanted.items():
             for name, value in tensors.items():
                 value.copy_(groups[group][name])
-    _restore_optimizer(run.optimizer, groups["optimizer"])
+    restore_optimizer(run.optimizer, groups["optimizer"])
     return done
 
 
@@ -192,27 +193,6 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 def drop_checkpoint(folder: Path) -> None:
     """Remove a run's checkpoint."""
     remove_folder(folder)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return the optimizer's tensors as ``index.field``; its numbers follow from the settings."""
-    return {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, fields in optimizer.state_dict()["state"].items()
-        for name, value in fields.items()
-    }
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
-) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
 
 
 def _damaged(folder: Path, error: Exception) -> KaleidoError:

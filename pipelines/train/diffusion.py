@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
@@ -91,6 +92,10 @@ class DiffusionTask(Task):
         """Move the model and the frozen prior to a device."""
         super().to(device)
         self._prior.model.to(device)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks of the conditioner and the denoiser."""
+        return self.model.blocks()
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of `count` records of the stream from `start` on."""
@@ -194,7 +199,10 @@ def train_diffusion(
             settings.naming_weight,
             settings.seed,
         )
-        kept = weight_settings(settings) | {"prior": prior.identity, "data": stream.identity}
+        kept = weight_settings(settings, workspace.settings.train) | {
+            "prior": prior.identity,
+            "data": stream.identity,
+        }
         kept["noise_shift"] = model.noise_shift
         if model.noise_shift == unrecorded_noise_shift(model.image_size):
             del kept["noise_shift"]  # absent from checkpoints of versions without this setting

@@ -19,11 +19,15 @@ from pipelines.models.device import compute_device
 from pipelines.models.diffusion import build_diffusion
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
+from pipelines.train.blocks import prepared_blocks
 from pipelines.train.diffusion import check_sizes
 from pipelines.train.ema import averaged, buffers, trainable
-from pipelines.train.options import Section
-from pipelines.train.prior import check_width, new_prior
+from pipelines.train.micro import micro_size
+from pipelines.train.options import TrainOptions
+from pipelines.train.prior import PriorTask, check_width, new_prior
+from pipelines.train.ranks import Ranks
 from pipelines.train.stream import RecordStream
+from pipelines.train.tokenizer import TokenizerTask
 from pipelines.workspace.workspace import Workspace
 
 Z_TOKENS = 256
@@ -31,6 +35,9 @@ Z_TOKENS = 256
 
 VALUE = 4
 """Bytes of an fp32 value: weights, gradients, moments and averages are all in fp32."""
+
+MOMENT = {"adamw": 4.0, "adamw8bit": 1.0 + 4.0 / 256}
+"""Bytes of a moment of the optimizer; in 8 bits, each 256 values share a scale."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Footprint:
             removed, so twice as much is needed.
         steps: Optimizer steps.
         batch_size: Records in a step.
+        micro_batch: Records that a process computes at a time.
         records: Training records in an epoch.
         batches_per_epoch: Steps that see every record once.
     """
@@ -64,6 +72,7 @@ class Footprint:
     checkpoint: int
     steps: int
     batch_size: int
+    micro_batch: int
     records: int
     batches_per_epoch: int
 
@@ -73,14 +82,25 @@ class Footprint:
         return sum(self.memory.values())
 
     @property
+    def fitting(self) -> int:
+        """The largest micro-batch that fits into the free memory; 0 if none does."""
+        if self.memory_free is None:
+            return self.micro_batch
+        one = self.memory["activations"] / self.micro_batch
+        left = self.memory_free - self.memory_needed + self.memory["activations"]
+        return max(min(int(left / one), self.micro_batch), 0)
+
+    @property
     def warning(self) -> str:
         """A sentence if the run will not fit into the device's memory; empty if it will."""
         if self.memory_free is None or self.memory_needed <= self.memory_free:
             return ""
+        advice = "train a smaller model, or set train.gradient_checkpointing"
+        if self.fitting:
+            advice = f"--micro-batch {self.fitting} fits, with the same batch in more parts"
         return (
             f"{self.name}: training needs about {format_bytes(self.memory_needed)}, but "
-            f"{self.device} has {format_bytes(self.memory_free)} free; give a smaller --batch-size "
-            "or train a smaller model."
+            f"{self.device} has {format_bytes(self.memory_free)} free; {advice}."
         )
 
 
@@ -98,17 +118,22 @@ def prior_footprint(workspace: Workspace) -> Footprint:
     with torch.device("meta"):
         prior = new_prior(settings, stream, SILENT, weights=False)
         model = prior.model
-        caption = torch.ones(settings.batch_size, settings.max_caption_tokens, dtype=torch.long)
-        z = torch.ones(settings.batch_size, Z_TOKENS, dtype=torch.long)
+        options = TrainOptions.of(settings, workspace.settings.train)
+        rows = _rows(options, workspace)
+        caption = torch.ones(rows, settings.max_caption_tokens, dtype=torch.long)
+        z = torch.ones(rows, Z_TOKENS, dtype=torch.long)
 
         def forward() -> torch.Tensor:
-            states = model.get_encoder()(input_ids=caption)
+            with torch.set_grad_enabled(not prior.encoder_frozen):
+                states = model.get_encoder()(input_ids=caption)
             # Without masks: transformers would look into them, and they hold no values here.
-            logits: torch.Tensor = model(encoder_outputs=states, decoder_input_ids=z).logits
-            return nn.functional.cross_entropy(logits.transpose(1, 2), z)
+            out = model(encoder_outputs=states, decoder_input_ids=z, use_cache=False)
+            return nn.functional.cross_entropy(out.logits.transpose(1, 2), z)
 
-        activations = saved_bytes(forward)
-    return _footprint("prior", model, settings, stream.size, activations)
+        task = PriorTask(prior, stream, settings.seed)
+        with prepared_blocks(task.blocks(), replace(options, compile="off")):
+            activations = saved_bytes(forward)
+    return _footprint("prior", model, options, rows, stream.size, activations)
 
 
 def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footprint:
@@ -125,26 +150,38 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
     with torch.device("meta"):
         prior = Prior.load(workspace.models("prior"), weights=False)
         model = build_diffusion(settings, prior, () if baseline else kinds)
-        rows = settings.batch_size * settings.noise_draws
-        activations = saved_bytes(lambda: _denoise(model.denoiser, rows))
+        options = TrainOptions.of(settings, workspace.settings.train)
+        rows = _rows(options, workspace)
+        with prepared_blocks(model.blocks(), replace(options, compile="off")):
+            activations = saved_bytes(lambda: _denoise(model.denoiser, rows * settings.noise_draws))
     name = "baseline" if baseline else "diffusion"
-    return _footprint(name, model, settings, stream.size, activations, prior.model)
+    return _footprint(name, model, options, rows, stream.size, activations, prior.model)
 
 
 def tokenizer_footprint(workspace: Workspace) -> Footprint:
-    """Estimate ``train tokenizer`` for images of ``data.image_size`` pixels.
+    """Estimate ``train tokenizer`` for images of the first record's size.
 
     Raises:
         InputMissing: If there are no data.
         KaleidoError: If the sizes do not fit.
     """
-    settings, side = workspace.settings.tokenizer, workspace.settings.data.image_size
+    settings = workspace.settings.tokenizer
     stream = RecordStream(workspace, (), settings.seed)
+    side = stream.batch(0, 1)[0].pixels.shape[0]
     with torch.device("meta"):
         tokenizer = build_tokenizer(settings, side)
-        images = torch.zeros(settings.batch_size, 3, side, side)
-        activations = saved_bytes(lambda: _reconstruct(tokenizer, images))
-    return _footprint("tokenizer", tokenizer.model, settings, stream.size, activations)
+        options = TrainOptions.of(settings, workspace.settings.train)
+        rows = _rows(options, workspace)
+        images = torch.zeros(rows, 3, side, side)
+        blocks = TokenizerTask(tokenizer, stream).blocks()
+        with prepared_blocks(blocks, replace(options, compile="off")):
+            activations = saved_bytes(lambda: _reconstruct(tokenizer, images))
+    return _footprint("tokenizer", tokenizer.model, options, rows, stream.size, activations)
+
+
+def _rows(options: TrainOptions, workspace: Workspace) -> int:
+    """Return the records of a micro-batch, on the first of the processes."""
+    return micro_size(options, Ranks(0, workspace.settings.train.processes))
 
 
 def _denoise(denoiser: KaleidoTransformer2DModel, rows: int) -> torch.Tensor:
@@ -187,7 +224,8 @@ def saved_bytes(forward: Callable[[], torch.Tensor]) -> int:
 def _footprint(
     name: str,
     model: nn.Module,
-    settings: Section,
+    options: TrainOptions,
+    rows: int,
     records: int,
     activations: int,
     frozen: nn.Module | None = None,
@@ -205,17 +243,18 @@ def _footprint(
         {
             "weights": VALUE * (held + other),
             "gradients": VALUE * learned,
-            "optimizer": 2 * VALUE * learned,
+            "optimizer": round(2 * MOMENT[options.optimizer] * learned),
             "ema": VALUE * average,
             "activations": activations,
         },
         free_memory(device),
         str(device),
-        VALUE * (3 * learned + average + extra),
-        settings.steps,
-        settings.batch_size,
+        VALUE * (learned + average + extra) + round(2 * MOMENT[options.optimizer] * learned),
+        options.steps,
+        options.batch_size,
+        rows,
         records,
-        math.ceil(records / settings.batch_size),
+        math.ceil(records / options.batch_size),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory, out_of_memory
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
+from pipelines.train.blocks import prepared_blocks
 from pipelines.train.checkpoint import RunState, restore_run, save_run
 from pipelines.train.ema import Ema, buffers, trainable
 from pipelines.train.fetch import fetch
@@ -24,6 +26,7 @@ from pipelines.train.launch import launcher_is_gone
 from pipelines.train.log import LOG_FILE, TrainLog
 from pipelines.train.micro import dealt, micro_batches, step_positions
 from pipelines.train.noise import Noise
+from pipelines.train.optimizer import build_optimizer
 from pipelines.train.options import TrainOptions
 from pipelines.train.precision import mixed_precision, resolve_precision
 from pipelines.train.processes import require_known_launcher
@@ -84,7 +87,9 @@ def train(
     """
     require_known_launcher(name)
     with join_ranks() as ranks:
-        return _train(_Run(task, options, checkpoint, settings, name, ranks), progress)
+        run = _Run(task, options, checkpoint, settings, name, ranks)
+        with prepared_blocks(task.blocks(), options, run.forward_pass):
+            return _train(run, progress)
 
 
 def _train(run: _Run, progress: Progress) -> TrainSummary:
@@ -137,6 +142,7 @@ class _Run:
         first: The step at which the run begins.
         ema: The average of the weights.
         log: The losses.
+        forward_pass: Returns the context of a forward pass.
     """
 
     def __init__(
@@ -153,15 +159,10 @@ class _Run:
         self.device = rank_device()
         task.to(self.device)
         self.model = task.model.train()
-        self._precision = resolve_precision(options.precision, self.device)
+        precision = resolve_precision(options.precision, self.device)
+        self.forward_pass = partial(mixed_precision, precision, self.device)
         self._learned = list(trainable(self.model).values())
-        self._optimizer = torch.optim.AdamW(
-            self._learned,
-            options.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=options.weight_decay,
-            fused=self.device.type == "cuda",
-        )
+        self._optimizer = build_optimizer(self._learned, options, self.device)
         self.ema = Ema(self.model, options.ema)
         self._state = RunState(self.model, self._optimizer, self.ema)
         self.first = restore_run(checkpoint, self._state, settings, options.steps)
@@ -252,11 +253,11 @@ class _Run:
             for index, positions in enumerate(micro_batches(step, options, self.ranks))
         ]
         loss = torch.zeros((), device=self.device)
-        with mixed_precision(self._precision, self.device):
+        with self.forward_pass():
             contents = [batch.content for batch in batches]
             self._task.before_step(contents, owners, self._noise(whole[:1], whole), self.ranks)
         for batch in batches:
-            with mixed_precision(self._precision, self.device):
+            with self.forward_pass():
                 noise = self._noise(batch.positions, whole)
                 # Dropout layers use the global generator.
                 first = batch.positions.start

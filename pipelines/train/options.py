@@ -15,6 +15,9 @@ from pipelines.workspace.settings import (
 LENGTHS = ("steps", "decoder_steps")
 """Settings that only say how long to train."""
 
+LEARNING = ("clip", "optimizer")
+"""Settings of ``[train]`` on which the weights depend; the others change roundings at most."""
+
 Section = TokenizerSettings | PriorSettings | DiffusionSettings
 
 
@@ -34,6 +37,9 @@ class TrainOptions:
         seed: Source of all randomness.
         precision: ``auto``, ``bf16`` or ``fp32``, of the forward pass.
         micro_batch: Examples that are computed at a time; 0 for an equal share of each process.
+        optimizer: ``adamw``, or ``adamw8bit`` of bitsandbytes.
+        gradient_checkpointing: ``on`` computes activations again in place of keeping them.
+        compile: ``on`` compiles the blocks of the network.
     """
 
     steps: int
@@ -47,6 +53,9 @@ class TrainOptions:
     clip: float = 1.0
     precision: str = "fp32"
     micro_batch: int = 0
+    optimizer: str = "adamw"
+    gradient_checkpointing: str = "off"
+    compile: str = "off"
 
     @classmethod
     def of(cls, settings: Section, how: TrainSettings) -> TrainOptions:
@@ -61,9 +70,15 @@ class TrainOptions:
         return self.learning_rate * max(0.0, min(1.0, rising, falling))
 
 
-def weight_settings(settings: Section) -> dict[str, Any]:
+def weight_settings(settings: Section, how: TrainSettings) -> dict[str, Any]:
     """Return the settings on which the weights depend: all but `LENGTHS`.
 
     A run can be made longer, so its length does not tell one run from another.
+
+    Args:
+        settings: The model's section.
+        how: Of these, values other than the defaults; older checkpoints lack them.
     """
-    return {key: value for key, value in asdict(settings).items() if key not in LENGTHS}
+    kept = {key: value for key, value in asdict(settings).items() if key not in LENGTHS}
+    given, usual = asdict(how), asdict(TrainSettings())
+    return kept | {f"train.{key}": given[key] for key in LEARNING if given[key] != usual[key]}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipelines.core.errors import KaleidoError
@@ -117,6 +118,11 @@ class PriorTask(Task):
         super().to(device)
         self._weights = self._weights.to(device)
 
+    def blocks(self) -> list[nn.Module]:
+        """Return the layers that learn."""
+        layers = [*self.model.encoder.block, *self.model.decoder.block]
+        return [each for each in layers if any(p.requires_grad for p in each.parameters())]
+
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of `count` records of the stream from `start` on."""
         return self._stream.keys(start, count)
@@ -173,7 +179,7 @@ def train_prior(
     with writing(workspace, "prior", [checkpoint], restart) as ranks:
         progress = ranks.listener(progress)
         stream = RecordStream(workspace, kinds, settings.seed, images=False)
-        kept = weight_settings(settings) | {"data": stream.identity}
+        kept = weight_settings(settings, workspace.settings.train) | {"data": stream.identity}
         if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = model_identity(model_folder(settings.pretrained))
         options = TrainOptions.of(settings, workspace.settings.train)

@@ -74,6 +74,10 @@ class Task(ABC):
     def after_step(self, ranks: Ranks) -> None:  # noqa: B027
         """Update state that no gradient reaches, after the optimizer's step."""
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return the parts of the model that can be checkpointed and compiled on their own."""
+        return ()
+
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of the records in a batch; empty if the examples have none."""
         return []

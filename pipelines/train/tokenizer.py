@@ -26,7 +26,7 @@ from pipelines.train.processes import writing
 from pipelines.train.ranks import ALONE, Ranks
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
-from pipelines.workspace.settings import TokenizerSettings
+from pipelines.workspace.settings import TokenizerSettings, TrainSettings
 from pipelines.workspace.workspace import Workspace
 
 COMMITMENT = 0.25
@@ -120,6 +120,11 @@ class _ImageTask(Task):
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
         self._tokenizer, self._stream = tokenizer, stream
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the levels of encoder and decoder."""
+        network = self._tokenizer.model
+        return [*network.encoder.down_blocks, *network.decoder.up_blocks]
 
     def batch(self, start: int, count: int) -> torch.Tensor:
         """Return images in [-1, 1], (n, 3, side, side)."""
@@ -259,8 +264,8 @@ def train_tokenizer(
         progress = ranks.listener(progress)
         stream = RecordStream(workspace, (), settings.seed)
         tokenizer = _fresh_tokenizer(settings, stream)
-        options = TrainOptions.of(settings, workspace.settings.train)
-        summary = _train(tokenizer, settings, options, stream, checkpoints, ranks, progress)
+        how = workspace.settings.train
+        summary = _train(tokenizer, settings, how, stream, checkpoints, ranks, progress)
         if ranks.first:
             tokenizer.save(workspace.models("tokenizer"))
         records, split = stream.held_out(MEASURED), "heldout"
@@ -272,14 +277,15 @@ def train_tokenizer(
 def _train(
     tokenizer: Tokenizer,
     settings: TokenizerSettings,
-    options: TrainOptions,
+    how: TrainSettings,
     stream: RecordStream,
     checkpoints: Sequence[Path],
     ranks: Ranks,
     progress: Progress,
 ) -> TrainSummary:
     """Train all parts, then only the decoder, each phase with its own checkpoint."""
-    kept = weight_settings(settings) | {"data": stream.identity}
+    options = TrainOptions.of(settings, how)
+    kept = weight_settings(settings, how) | {"data": stream.identity}
     whole, decoder = checkpoints
     first = train(TokenizerTask(tokenizer, stream), options, whole, kept, "tokenizer", progress)
     if not settings.decoder_steps:

@@ -387,6 +387,23 @@ class TrainSettings:
         "processes. 0: an equal share of the batch for each process.",
         low=0,
     )
+    gradient_checkpointing: str = setting(
+        "off",
+        "Compute activations again in the backward pass in place of keeping them: less memory, "
+        "about a third more time.",
+        choices=("off", "on"),
+    )
+    optimizer: str = setting(
+        "adamw",
+        "AdamW in fp32, or with its moments in 8 bits by bitsandbytes.",
+        choices=("adamw", "adamw8bit"),
+    )
+    clip: float = setting(1.0, "Largest norm of the gradient; a larger one is scaled down to it.")
+    compile: str = setting(
+        "off",
+        "Compile the blocks of the network, which takes minutes at the start.",
+        choices=("off", "on"),
+    )
 
 
 @dataclass(frozen=True)
