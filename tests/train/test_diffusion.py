@@ -247,3 +247,27 @@ def test_a_model_of_another_version_is_refused_whole(trained, changed) -> None:
     with pytest.raises(KaleidoError) as caught:
         Diffusion.load(trained.models("diffusion"))
     assert (caught.value.what, caught.value.code) == (str(path.parent), "bad-model")
+
+
+def test_images_are_mixed_with_noise_by_the_formula(trained, monkeypatch) -> None:
+    """x_σ = x + σ (ε − x), a row for each image and draw, with the levels and noise of the seed."""
+    model = Diffusion.load(trained.models("diffusion"))
+    prior, stream = Prior.load(trained.models("prior")), RecordStream(trained, ("palette",), 0)
+    task = DiffusionTask(model, prior, stream, 0.5, 2, 0.0, 0)
+    batch, seen = task.batch(0, 4), []
+
+    def record(self, noisy, sigma, context):
+        seen.append((noisy, sigma))
+        return torch.zeros_like(noisy), None
+
+    monkeypatch.setattr(Diffusion, "predict_with_words", record)
+    task.loss(batch, Noise(0, "test", range(4)))
+    (noisy, sigma), again = seen[0], Noise(0, "test", range(4))
+    again.uniform()
+    levels, drawn = model.shift(again.levels(2)), again.normal(2, 3, 16, 16)
+    for number in range(2):
+        for row in range(4):
+            image, level = batch.images[row], levels[number, row]
+            assert sigma[4 * number + row] == level
+            wanted = image + level * (drawn[row, number] - image)
+            torch.testing.assert_close(noisy[4 * number + row], wanted, atol=1e-6, rtol=1e-5)

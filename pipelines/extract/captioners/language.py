@@ -19,6 +19,7 @@ from pipelines.extract.captioners.base import (
     fill_prompt,
     read_answers,
 )
+from pipelines.models.chat_template import fill_chat
 from pipelines.models.hub import GGUF, load_model
 
 ROWS = 8
@@ -89,7 +90,8 @@ class Expander:
         if tokenizer.chat_template is None:
             ids: list[int] = tokenizer(f"{text}\n\n").input_ids
         else:
-            ids = tokenizer.apply_chat_template(
+            ids = fill_chat(
+                tokenizer,
                 [{"role": "user", "content": text}],
                 add_generation_prompt=True,
                 return_dict=False,

@@ -16,6 +16,7 @@ from pipelines.extract.captioners.base import (
     fill_prompt,
     read_answers,
 )
+from pipelines.models.chat_template import fill_chat
 from pipelines.models.hub import load_model
 
 
@@ -78,9 +79,7 @@ class Recaptioner:
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
             for question in map(self._ask, captions)
         ]
-        questions = [
-            self._processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats
-        ]
+        questions = [fill_chat(self._processor, chat, add_generation_prompt=True) for chat in chats]
         return self._processor(
             images=[[picture] for picture in pictures],
             text=questions,

@@ -18,6 +18,7 @@ from pipelines.documents.dialects.answers import ANSWERS, Answer
 from pipelines.documents.dialects.base import Context
 from pipelines.extract.captioners.base import GENERATION, fill_prompt, read_answers
 from pipelines.extract.detectors.base import Detections, most_certain
+from pipelines.models.chat_template import fill_chat
 from pipelines.models.hub import load_model
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
@@ -172,8 +173,7 @@ class Grounder:
                 for each in questions
             ]
             questions = [
-                self._processor.apply_chat_template(chat, add_generation_prompt=True)
-                for chat in chats
+                fill_chat(self._processor, chat, add_generation_prompt=True) for chat in chats
             ]
         elif self._family.dialect == "paligemma":
             questions = [self._processor.image_token + each for each in questions]

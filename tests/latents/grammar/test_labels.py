@@ -105,3 +105,32 @@ def test_open_labels_never_run_out_of_tokens(tokenizer):
 def test_too_few_tokens_are_refused(byte_tokenizer):
     with pytest.raises(LatentError):
         OpenLabels(token_texts(byte_tokenizer), 0)
+
+
+def test_exactly_the_bytes_of_utf_8_are_characters():
+    edges = (0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF)
+    rows = [bytes([first]) for first in range(256)]
+    rows += [bytes([first, second]) for first in range(0x80, 256) for second in edges]
+    rows += [row + bytes([last]) for row in rows if len(row) == 2 for last in (0x7F, 0x80, 0xBF)]
+    rows += [row + bytes([last]) for row in rows if len(row) == 3 for last in (0x80, 0xBF, 0xC0)]
+    for row in rows:
+        text = "".join(f"%{byte:02X}" for byte in row)
+        try:
+            is_label = escape(row.decode()) == text
+        except UnicodeDecodeError:
+            is_label = False
+        assert run(text) == is_label, text
+
+
+def test_every_token_counts_the_first_and_the_last_too():
+    texts = [" a", "b", "<1>", " c"]
+    labels = OpenLabels(texts, 2)
+    assert sorted(labels.options(0)) == [0, 3]
+    node = labels.follow(0, 0)
+    assert labels.complete(node) and labels.complete(labels.follow(node, 1))
+    assert [labels.follow(0, wrong) for wrong in (-1, 1, 2, 4)] == [None] * 4
+    assert labels.follow(labels.follow(node, 1), 1) is None  # over two tokens
+    with pytest.raises(LatentError):
+        OpenLabels(["b", "<1>"], 3)
+    with pytest.raises(LatentError):
+        OpenLabels(texts, 0)
