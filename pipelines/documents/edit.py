@@ -9,31 +9,11 @@ from collections.abc import Callable, Sequence
 from pipelines.core.errors import KaleidoError
 from pipelines.documents.dialects.geometry import TOLERANCE
 from pipelines.documents.document import MAX_TEXT, Box, Document, Element, Ellipse, Swatch
-from pipelines.latents.oklab import hex_to_oklab
+from pipelines.documents.wording import colour_distance, moved, recoloured, resized
 from pipelines.latents.text import GRID
-
-COLOUR_WORDS = {
-    "black": "#101010",
-    "grey": "#909090",
-    "gray": "#909090",
-    "white": "#F8F8F8",
-    "red": "#E02020",
-    "orange": "#F08020",
-    "yellow": "#F8D020",
-    "green": "#30A040",
-    "teal": "#20A0A0",
-    "blue": "#2858D8",
-    "purple": "#8030B0",
-    "pink": "#F070B0",
-    "brown": "#8B5A2B",
-}
-"""English colour words with typical colours."""
 
 FARTHEST = 1_000_000
 """Grid units that a move may ask for; the picture's edge stops it long before."""
-
-ALIKE = 0.2
-"""Largest OKLab distance at which a word can denote a colour."""
 
 _ADDED = re.compile(r"\s*(?P<label>[^()]+?)\s*\((?P<numbers>[^()]*)\)\s*")
 _EDGE = re.compile(r"[0-9]{1,9}")
@@ -41,7 +21,7 @@ _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
 
 def move(document: Document, name: str, dx: int, dy: int) -> Document:
-    """Move an element by grid units, at most to the picture's edge.
+    """Move an element by grid units, at most to the picture's edge, and restate its place.
 
     Args:
         document: The document.
@@ -55,7 +35,7 @@ def move(document: Document, name: str, dx: int, dy: int) -> Document:
     if max(abs(dx), abs(dy)) > FARTHEST:
         raise _bad("--move", f"a distance is over {FARTHEST:,} thousandths of the picture.")
 
-    def moved(element: Element) -> Element:
+    def shifted(element: Element) -> Element:
         across, down = dx / GRID, dy / GRID
         if element.box is not None:
             x1, y1, x2, y2 = element.box
@@ -63,11 +43,14 @@ def move(document: Document, name: str, dx: int, dy: int) -> Document:
             down = min(max(down, -y1), 1 - y2)
         return _placed(element, lambda x, y: (x + across, y + down), 1.0)
 
-    return _change(document, name, moved)
+    before = find(document, name)
+    changed = _change(document, name, shifted)
+    places = _centre(before), _centre(find(changed, before.id))
+    return _restated(changed, before, lambda text, label: moved(text, label, *places))
 
 
 def resize(document: Document, name: str, factor: float) -> Document:
-    """Scale an element about its centre and clip it to the picture.
+    """Scale an element about its centre, clip it to the picture, and restate its size.
 
     Raises:
         KaleidoError: If the factor is not above 0.
@@ -75,11 +58,15 @@ def resize(document: Document, name: str, factor: float) -> Document:
     if not 0 < factor < 1000:
         raise _bad("--resize", f"the factor {factor:g} is not above 0.")
 
-    def resized(element: Element) -> Element:
+    def scaled(element: Element) -> Element:
         x, y = _centre(element)
         return _placed(element, lambda u, v: (x + factor * (u - x), y + factor * (v - y)), factor)
 
-    return _change(document, name, resized)
+    before = find(document, name)
+    changed = _change(document, name, scaled)
+    return _restated(
+        changed, before, lambda text, label: resized(text, label, _centre(before), factor)
+    )
 
 
 def rotate(document: Document, name: str, degrees: float) -> Document:
@@ -170,9 +157,9 @@ def recolour(document: Document, name: str, colour: str, present: str | None = N
     changed = _change(document, name, lambda e: e.model_copy(update={"colours": (colour.upper(),)}))
     if before is None:
         return changed
-    if document.description and element.label:
-        text = _reworded(document.description, element.label, before, colour)
-        changed = changed.model_copy(update={"description": text})
+    changed = _restated(
+        changed, element, lambda text, label: recoloured(text, label, before, colour)
+    )
     if not document.palette:
         return changed
     index = _nearest(document.palette, before)
@@ -209,6 +196,14 @@ def _change(document: Document, name: str, change: Callable[[Element], Element])
         change(element) if element is found else element for element in document.elements or ()
     )
     return document.model_copy(update={"elements": elements})
+
+
+def _restated(document: Document, element: Element, change: Callable[[str, str], str]) -> Document:
+    """Change what the description says about an element; `change` gets the text and the label."""
+    if not document.description or not element.label:
+        return document
+    text = change(document.description, element.label)
+    return document.model_copy(update={"description": text})
 
 
 def _placed(
@@ -253,26 +248,9 @@ def _inside(box: Box, ratio: float) -> Ellipse:
     )
 
 
-def _reworded(text: str, label: str, before: str, after: str) -> str:
-    """Replace the word for a colour that is nearest to a label, if there is one."""
-    place = re.search(rf"\b{re.escape(label)}", text, re.IGNORECASE)
-    words = list(re.finditer(rf"\b({'|'.join(COLOUR_WORDS)})\b", text, re.IGNORECASE))
-    alike = [w for w in words if _distance(COLOUR_WORDS[w.group().lower()], before) < ALIKE]
-    if place is None or not alike:
-        return text
-    word = min(alike, key=lambda w: abs(w.start() - place.start()))
-    name = min(COLOUR_WORDS, key=lambda name: _distance(COLOUR_WORDS[name], after))
-    return text[: word.start()] + name + text[word.end() :]
-
-
-def _distance(first: str, second: str) -> float:
-    """Return the OKLab distance between two colours."""
-    return float(((hex_to_oklab(first) - hex_to_oklab(second)) ** 2).sum() ** 0.5)
-
-
 def _nearest(palette: Sequence[Swatch], colour: str) -> int:
     """Return the index of the palette colour that is nearest in OKLab."""
-    return min(range(len(palette)), key=lambda index: _distance(palette[index].hex, colour))
+    return min(range(len(palette)), key=lambda i: colour_distance(palette[i].hex, colour))
 
 
 def _bad(what: str, why: str, hint: str = "") -> KaleidoError:

@@ -135,3 +135,82 @@ def test_numbers_and_texts_beyond_reason_are_errors(change, arguments):
     with pytest.raises(KaleidoError) as caught:
         change(DOCUMENT, *arguments)
     assert caught.value.code == "bad-option"
+
+
+SCENE = (
+    "Three shapes on slate: a small red striped circle at the middle centre; a large blue plain "
+    "circle at the top right; at the middle left a medium teal plain star; arranged as row."
+)
+
+
+def scene(text=SCENE):
+    """A star at the middle left, a circle in the centre and one at the top right."""
+    return DOCUMENT.model_copy(update={"description": text})
+
+
+def said(document, before=SCENE):
+    """Return what changed in the description: (old words, new words)."""
+    old, new = before.split(), document.description.split()
+    assert len(old) == len(new)
+    return [(a, b) for a, b in zip(old, new, strict=True) if a != b]
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "changes"),
+    [
+        ("star", 1.5, [("medium", "large")]),
+        ("star", 0.65, [("medium", "small")]),
+        ("star", 1.05, []),
+        ("e1", 1.25, [("small", "medium")]),
+        ("e1", 1.5, [("small", "large")]),
+        ("e1", 0.65, []),
+        ("e2", 0.65, [("large", "small")]),
+        ("e2", 3, []),
+    ],
+)
+def test_resizing_restates_the_size_of_this_element_alone(name, factor, changes):
+    assert said(resize(scene(), name, factor)) == changes
+
+
+@pytest.mark.parametrize(
+    ("name", "dx", "dy", "changes"),
+    [
+        ("star", 300, 0, [("left", "centre")]),
+        ("star", 600, 300, [("middle", "bottom"), ("left", "right")]),
+        ("star", 10, 0, []),
+        ("e1", -300, -300, [("middle", "top"), ("centre;", "left;")]),
+        ("e2", -400, 300, [("top", "middle"), ("right;", "centre;")]),
+    ],
+)
+def test_moving_restates_the_place_of_this_element_alone(name, dx, dy, changes):
+    assert said(move(scene(), name, dx, dy)) == changes
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("A tiny star in the lower left corner.", "A large star in the upper right corner."),
+        ("A little star on the left, a sun.", "A large star on the right, a sun."),
+        ("A big star at the bottom", "A big star at the top"),
+        ("A star in the lower-left, a big sun", "A star in the upper-right, a big sun"),
+        ("A star and a big sun on the left.", "A star and a big sun on the left."),
+        ("A small star, a small star.", "A small star, a small star."),
+        ("A starry sky, small.", "A starry sky, small."),
+    ],
+)
+def test_words_of_other_texts_change_where_it_is_clear_whose_they_are(before, after):
+    document = DOCUMENT.model_copy(
+        update={
+            "description": before,
+            "elements": (Element(id="e0", label="star", box=(0.1, 0.7, 0.3, 0.9)),),
+        }
+    )
+    assert resize(move(document, "star", 600, -600), "star", 1.5).description == after
+
+
+def test_a_description_without_words_for_it_and_an_element_without_a_label_stay():
+    bare = DOCUMENT.model_copy(
+        update={"elements": (Element(id="e0", text="star", type="text", box=(0.1, 0.1, 0.3, 0.3)),)}
+    )
+    assert move(bare, "e0", 600, 600).description == DOCUMENT.description
+    assert resize(DOCUMENT, "star", 1.5).description == DOCUMENT.description
