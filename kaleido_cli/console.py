@@ -119,7 +119,7 @@ def show_records(records: Sequence[Any]) -> None:
     for record in records:
         held_out = " (held out)" if record.split == "heldout" else ""
         line(f"{record.key}{held_out}: {record.caption}")
-        for kind, text in record.latents.items():
+        for kind, text in record.readable.items():
             line(f"  {kind}: {text}")
 
 

@@ -163,7 +163,7 @@ def _in_editor(document: Document) -> Document:
     """Hand the document to $EDITOR, indented, and read what was saved."""
     import json
 
-    from pipelines.documents.document import read_document
+    from pipelines.documents.reading import read_document
 
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not command:

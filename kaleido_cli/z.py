@@ -210,7 +210,7 @@ def diff(
     """Compare two documents. The exit status is 1 if they differ."""
     from pipelines.core.inputs import read_file
     from pipelines.documents.compare import differences
-    from pipelines.documents.document import read_document
+    from pipelines.documents.reading import read_document
 
     found = differences(*(read_document(read_file(path), str(path)) for path in (first, second)))
     console.show({"differences": found}, as_json, lambda _: _render_differences(found))
@@ -223,7 +223,7 @@ def schema() -> None:
     """Print the JSON Schema of the z document."""
     import json
 
-    from pipelines.documents.document import json_schema
+    from pipelines.documents.schema import json_schema
 
     print(json.dumps(json_schema(), indent=1))
 

@@ -15,7 +15,8 @@ import torch
 
 from pipelines.core.seeds import generator
 from pipelines.documents import edit as edits
-from pipelines.documents.document import Document, Element
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element
 from pipelines.documents.projection import z_of
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.boxes import boxes_of, count_boxes

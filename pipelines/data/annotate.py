@@ -15,7 +15,8 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.documents.convert import FileReport, read_files
 from pipelines.documents.dialects.base import Context
-from pipelines.documents.document import MAX_TEXT, Document, Image
+from pipelines.documents.document import Document, Image
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.placement import Placement, place
 from pipelines.workspace.journal import Journal
 from pipelines.workspace.manifest import (

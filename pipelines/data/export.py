@@ -15,7 +15,8 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.documents.convert import require_allowed
 from pipelines.documents.dialects.registry import writable
-from pipelines.documents.document import MAX_TEXT, Document
+from pipelines.documents.document import Document
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.problems import Loss
 from pipelines.documents.projection import DOCUMENT_KINDS, document_of
 from pipelines.latents.sequence import order_kinds

@@ -39,13 +39,15 @@ class ShownRecord:
         key: Its key.
         caption: Its caption.
         split: ``train`` or ``heldout``.
-        latents: Kind -> the latent as text; kinds without a latent are absent.
+        latents: Kind -> the latent as text of z; kinds without a latent are absent.
+        readable: Likewise, for people.
     """
 
     key: str
     caption: str
     split: str
     latents: Mapping[str, str]
+    readable: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -157,5 +159,7 @@ def sheet_of(records: Sequence[Record], kinds: Sequence[str]) -> np.ndarray:
 
 def describe(record: Record) -> ShownRecord:
     """Return a record's caption, split and latents as text."""
-    latents = {kind: latent.to_text() for kind, latent in record.latents.items()}
-    return ShownRecord(record.key, record.caption, record.split, latents)
+    found = record.latents.items()
+    latents = {kind: latent.to_text() for kind, latent in found}
+    readable = {kind: latent.readable() for kind, latent in found}
+    return ShownRecord(record.key, record.caption, record.split, latents, readable)

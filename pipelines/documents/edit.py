@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 
 from pipelines.core.errors import KaleidoError
 from pipelines.documents.dialects.geometry import TOLERANCE
-from pipelines.documents.document import MAX_TEXT, Box, Document, Element, Ellipse, Swatch
-from pipelines.documents.wording import colour_distance, moved, recoloured, resized
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element, Ellipse
+from pipelines.documents.palette import Swatch
+from pipelines.documents.part import MAX_TEXT, Box
+from pipelines.documents.rewording import colour_distance, moved, recoloured, resized
 from pipelines.latents.text import GRID
 
 FARTHEST = 1_000_000

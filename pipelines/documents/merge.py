@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.documents.document import Element, Ellipse
+from pipelines.documents.element import Element, Ellipse
 from pipelines.latents.alignment import aligned
 from pipelines.latents.blobs import Blob
 from pipelines.latents.boxes import Box

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.documents.document import Box, Document, Element, Ellipse, Image, Lost, Mask, Origin
+from pipelines.documents.document import Document, Image, Lost, Origin
+from pipelines.documents.element import Element, Ellipse, Mask
+from pipelines.documents.part import Box
 from pipelines.latents.regions import VISIBLE
 
 

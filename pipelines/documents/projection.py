@@ -7,18 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from pipelines.documents.document import (
-    MAX_TEXT,
-    Document,
-    Element,
-    Ellipse,
-    Image,
-    Origin,
-    Swatch,
-    VisualTokens,
-)
+from pipelines.documents.document import Document, Image, Origin
+from pipelines.documents.element import Element, Ellipse
 from pipelines.documents.merge import merge_items
+from pipelines.documents.palette import Swatch
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.problems import Loss
+from pipelines.documents.tokens import VisualTokens
 from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes

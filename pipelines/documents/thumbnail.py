@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.core.contact_sheet import fit_text
-from pipelines.documents.document import Document, Element, Ellipse
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element, Ellipse
 from pipelines.latents.overlays import COLOURS
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.documents.dialects.fibo import place_words, size_words
-from pipelines.documents.document import Document, Element
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element
 from pipelines.latents.oklab import srgb_to_oklab
 
 COLOURS = {

@@ -11,9 +11,12 @@ from PIL import Image, ImageDraw
 
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
-from pipelines.documents.document import Box, Document, Element, Ellipse, read_document
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element, Ellipse
+from pipelines.documents.part import Box
 from pipelines.documents.problems import InvalidDocument
 from pipelines.documents.projection import z_of
+from pipelines.documents.reading import read_document
 from pipelines.extract.colours import colours_in_box, colours_in_mask
 from pipelines.extract.ellipse import fit_ellipses
 from pipelines.latents.base import LatentError

@@ -51,6 +51,10 @@ class Latent(ABC):
     def to_text(self) -> str:
         """Return the text that the prior learns: escaped, without the kind's marker."""
 
+    def readable(self) -> str:
+        """Return the latent on one line for people to read."""
+        return self.to_text()
+
     @classmethod
     @abstractmethod
     def from_text(cls, text: str) -> Self:

@@ -90,6 +90,10 @@ class Colours(LabelledList[ElementColours]):
                 values[index] = second[index]
         return values
 
+    def readable(self) -> str:
+        """Return labels with their hexadecimal colours, ``kite #D8342C; ...``."""
+        return "; ".join(f"{item.label} {', '.join(item.hexes)}" for item in self.items)
+
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw the labels with their colours, one below the other; return a new array."""
         return draw_legend(image, [(item.label, item.hexes) for item in self.items])

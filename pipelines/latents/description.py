@@ -75,6 +75,10 @@ class Description(Latent):
                     self.kind, f"it contains {char!r}, a control character or lone surrogate."
                 )
 
+    def readable(self) -> str:
+        """Return the text as it is."""
+        return self.text
+
     def to_text(self) -> str:
         """Return the text with everything but letters, digits and punctuation percent-encoded.
 

@@ -175,6 +175,13 @@ class ItemList(Latent, Generic[ItemT]):
             parts.append(f"{label} {numbers}".strip())
         return f" {SEPARATOR} ".join(parts)
 
+    def readable(self) -> str:
+        """Return the typed form, ``circle (120, 330, 410, 620); ...``, with labels as they are."""
+        return "; ".join(
+            f"{getattr(item, 'label', '')} ({', '.join(map(str, self._numbers_of(item)))})".strip()
+            for item in self.items
+        )
+
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Parse `to_text`'s form or the typed form ``circle (120, 330, 410, 620); ...``.

@@ -138,6 +138,10 @@ class Palette(ItemList[Colour]):
             )
         super().validate()
 
+    def readable(self) -> str:
+        """Return hexadecimal colours with their shares, ``#faf6ec 70.0 %, ...``."""
+        return ", ".join(f"{colour.hex} {colour.weight / 10:.1f} %" for colour in self.items)
+
     def draw(self, image: np.ndarray) -> np.ndarray:
         """Draw a strip of the colours along the lower edge of an image and return a new array."""
         colours = [(colour.hex, colour.weight / GRID) for colour in self.items]

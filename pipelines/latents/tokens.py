@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _TEXT = re.compile(r"(?:<[0-9]{1,4}>\s*)*")
 
 
+SHOWN = 16
+"""Ids that people are shown."""
+
+
 @dataclass(frozen=True)
 class Tokens(Latent):
     """A grid of ids, ``<height><width><greatest id> <id><id>...``, validated on construction.
@@ -92,6 +96,12 @@ class Tokens(Latent):
         """Build the latent from a grid of ids, integers (height, width)."""
         height, width = ids.shape
         return cls(height, width, codebook, tuple(ids.ravel().tolist()))
+
+    def readable(self) -> str:
+        """Return the shape and the first ids."""
+        more = " ..." if len(self.ids) > SHOWN else ""
+        ids = " ".join(map(str, self.ids[:SHOWN]))
+        return f"{self.height} x {self.width} ids below {self.codebook}: {ids}{more}"
 
     def to_text(self) -> str:
         """Return the shape followed by the ids row by row."""

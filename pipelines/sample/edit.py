@@ -15,10 +15,11 @@ from pipelines.core.files import atomic_write
 from pipelines.core.images import decode_image, encode_png
 from pipelines.core.inputs import read_file
 from pipelines.core.progress import SILENT, Progress
-from pipelines.documents.document import Document, check_document
+from pipelines.documents.document import Document
 from pipelines.documents.edit import find
 from pipelines.documents.problems import require_valid
 from pipelines.documents.projection import document_of, z_of
+from pipelines.documents.reading import check_document
 from pipelines.documents.strict_json import parse
 from pipelines.latents.sequence import z_from_text, z_to_text
 from pipelines.sample.folder import new_folder

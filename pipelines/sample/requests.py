@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from pipelines.core.errors import KaleidoError
-from pipelines.documents.document import Document, check_document
+from pipelines.documents.document import Document
 from pipelines.documents.problems import Loss, require_valid
 from pipelines.documents.projection import z_of
+from pipelines.documents.reading import check_document
 from pipelines.documents.strict_json import parse
 from pipelines.latents.sequence import z_to_text
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from pipelines.bases.prompt import write_prompt
-from pipelines.documents.document import Document, Element
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element
 
 FOX = Document(
     caption="a fox",

@@ -22,7 +22,8 @@ def test_records_are_drawn_with_all_that_is_extracted(workspace):
     assert len({record.key for record in summary.records}) == 3
     for record in summary.records:
         assert set(record.latents) == {"palette"}
-        z_from_text(f"<palette> {record.latents['palette']}")
+        palette = z_from_text(f"<palette> {record.latents['palette']}")["palette"]
+        assert record.readable == {"palette": palette.readable()}
 
 
 def test_the_choice_follows_the_seed_and_keys_are_honoured(workspace):

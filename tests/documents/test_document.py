@@ -8,14 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.documents.document import (
-    Document,
-    Element,
-    check_document,
-    json_schema,
-    read_document,
-)
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element
 from pipelines.documents.problems import InvalidDocument
+from pipelines.documents.reading import check_document, read_document
+from pipelines.documents.schema import json_schema
 from pipelines.documents.strict_json import parse
 
 EXAMPLE = (Path(__file__).parent / "kite.z.json").read_text("utf-8").strip()

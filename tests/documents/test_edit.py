@@ -1,8 +1,10 @@
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.documents.document import Document, Element, Ellipse, Relation, Swatch
+from pipelines.documents.document import Document, Relation
 from pipelines.documents.edit import add, describe, find, move, recolour, remove, resize, rotate
+from pipelines.documents.element import Element, Ellipse
+from pipelines.documents.palette import Swatch
 from pipelines.documents.projection import z_of
 
 DOCUMENT = Document(

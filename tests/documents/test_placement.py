@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 from pipelines.data.fit import fit_image
-from pipelines.documents.document import Document, Element, Ellipse, Image, Mask, Relation
+from pipelines.documents.document import Document, Image, Relation
+from pipelines.documents.element import Element, Ellipse, Mask
 from pipelines.documents.placement import VISIBLE, Placement, place
 
 SQUARE = Image(width=64, height=64)

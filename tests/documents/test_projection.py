@@ -2,17 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents.document import (
-    MAX_TEXT,
-    Document,
-    Element,
-    Ellipse,
-    Image,
-    Swatch,
-    check_document,
-    read_document,
-)
+from pipelines.documents.document import Document, Image
+from pipelines.documents.element import Element, Ellipse
+from pipelines.documents.palette import Swatch
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.projection import document_of, label_of, z_of
+from pipelines.documents.reading import check_document, read_document
 from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.colours import Colours, ElementColours

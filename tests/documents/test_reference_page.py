@@ -12,7 +12,9 @@ import pytest
 from pipelines.documents import document as module
 from pipelines.documents.dialects.base import WritableDialect
 from pipelines.documents.dialects.registry import DIALECTS
-from pipelines.documents.document import Document, json_schema, read_document
+from pipelines.documents.document import Document
+from pipelines.documents.reading import read_document
+from pipelines.documents.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "z-document.md").read_text("utf-8")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.documents.document import Document, Element, Ellipse, Relation, Style, Swatch
+from pipelines.documents.document import Document, Relation, Style
+from pipelines.documents.element import Element, Ellipse
+from pipelines.documents.palette import Swatch
 from pipelines.documents.words import COLOURS, colour_name, sentences
 
 

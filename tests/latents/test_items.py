@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.latents.boxes import Box, Boxes
+from pipelines.latents.colours import Colours, ElementColours
+from pipelines.latents.description import Description
+from pipelines.latents.palette import Colour, Palette
 from pipelines.latents.registry import KINDS
 from pipelines.latents.text import LatentError
+from pipelines.latents.tokens import Tokens
 
 CIRCLE = Box("circle", 120, 330, 410, 620)
 STAR = Box("blue star", 500, 0, 1000, 1)
@@ -151,3 +155,15 @@ def test_any_text_is_parsed_or_refused(text):
         except LatentError:
             continue
         assert kind.from_text(latent.to_text()) == latent
+
+
+def test_people_read_numbers_words_and_colours():
+    boxes = Boxes((Box("red; star", 1, 2, 30, 40), Box("ring", 0, 0, 1000, 500)))
+    assert boxes.readable() == "red; star (1, 2, 30, 40); ring (0, 0, 1000, 500)"
+    palette = Palette.sorted([Colour.from_hex("#faf6ec", 700), Colour.from_hex("#dc2828", 300)])
+    assert palette.readable() == "#faf6ec 70.0 %, #dc2828 30.0 %"
+    assert Description("a (quiet) street").readable() == "a (quiet) street"
+    assert Tokens(1, 20, 30, tuple(range(20))).readable().startswith("1 x 20 ids below 30: 0 1 2")
+    assert Tokens(1, 20, 30, tuple(range(20))).readable().endswith("15 ...")
+    colours = Colours((ElementColours.from_hex("kite", "#d8342c", "#ffffff"),))
+    assert colours.readable() == "kite #D8342C, #FFFFFF"

@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.images import decode_image
-from pipelines.documents.document import Document, Element
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading
 from pipelines.documents.dialects.geometry import fraction_box, numbers
-from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Origin
+from pipelines.documents.document import MAX_ELEMENTS, Document, Origin
+from pipelines.documents.element import Element
 from pipelines.documents.problems import Problem
 from pipelines.documents.strict_json import parse
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
-from pipelines.documents.document import Document, Element
+from pipelines.documents.document import Document
+from pipelines.documents.element import Element
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import parse
 
@@ -167,6 +168,7 @@ def read_object(
     context: Context,
     check: Callable[[Any], Iterable[Problem]],
     build: Callable[[Any, Context], Document],
+    clean: Callable[[Any], Any] = lambda value: value,
 ) -> Reading:
     """Read a file that holds one JSON value.
 
@@ -175,9 +177,11 @@ def read_object(
         context: What it does not say.
         check: Lists the problems of the value.
         build: Makes the document of a value without errors.
+        clean: Changes the value before it is checked.
     """
     value, problems = parse(data)
     if not errors_of(problems):
+        value = clean(value)
         problems += check(value)
     documents = [] if errors_of(problems) else [build(value, context)]
     return Reading(documents, problems)

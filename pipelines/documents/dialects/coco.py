@@ -8,7 +8,8 @@ from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading, Written, drop_foreign, layout_losses
 from pipelines.documents.dialects.geometry import area, fraction_box, image_size, numbers, pixels
-from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Mask, Origin
+from pipelines.documents.document import MAX_ELEMENTS, Document, Image, Origin
+from pipelines.documents.element import Element, Mask
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import dump, parse
 

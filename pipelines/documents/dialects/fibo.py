@@ -18,7 +18,8 @@ from pipelines.documents.dialects.base import (
     drop_parts,
     read_object,
 )
-from pipelines.documents.document import Document, Element, Origin, Style
+from pipelines.documents.document import Document, Origin, Style
+from pipelines.documents.element import Element
 from pipelines.documents.problems import Loss, Problem
 from pipelines.documents.strict_json import dump, join
 
@@ -68,9 +69,7 @@ class Fibo:
 
     def read(self, data: bytes, context: Context) -> Reading:
         """Read one caption; null and empty values are treated as absent."""
-        return read_object(
-            data, context, lambda value: _check(_clean(value)), lambda v, c: _document(_clean(v), c)
-        )
+        return read_object(data, context, _check, _document, _clean)
 
     def write(self, documents: Sequence[Document]) -> Written:
         """Write one caption per document; boxes become words such as "top left"."""

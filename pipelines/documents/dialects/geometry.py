@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.documents.document import MAX_SIDE, Box, Image
+from pipelines.documents.document import MAX_SIDE, Image
+from pipelines.documents.part import Box
 from pipelines.documents.problems import Problem
 
 TOLERANCE = 0.01

@@ -20,7 +20,9 @@ from pipelines.documents.dialects.base import (
     grid_edges,
     read_object,
 )
-from pipelines.documents.document import Document, Element, Origin, Style, Swatch
+from pipelines.documents.document import Document, Origin, Style
+from pipelines.documents.element import Element
+from pipelines.documents.palette import Swatch
 from pipelines.documents.problems import Loss, Problem
 from pipelines.documents.strict_json import dump, join
 

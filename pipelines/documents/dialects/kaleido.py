@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pipelines.documents.dialects.base import Context, Reading, Written
-from pipelines.documents.document import MAX_TEXT, Document, check_document
+from pipelines.documents.document import Document
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.problems import Problem, errors_of
 from pipelines.documents.projection import document_of
+from pipelines.documents.reading import check_document
 from pipelines.documents.strict_json import dump, parse
 from pipelines.latents.base import LatentError
 from pipelines.latents.sequence import z_from_text

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading
 from pipelines.documents.dialects.geometry import bounds, fraction_box, image_size, numbers
-from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Image, Mask, Origin
+from pipelines.documents.document import MAX_ELEMENTS, Document, Image, Origin
+from pipelines.documents.element import Element, Mask
 from pipelines.documents.problems import Problem, errors_of
 from pipelines.documents.strict_json import parse
 

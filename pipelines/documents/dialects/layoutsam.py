@@ -7,7 +7,8 @@ from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading, read_lines
 from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers
-from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Origin
+from pipelines.documents.document import MAX_ELEMENTS, Document, Origin
+from pipelines.documents.element import Element
 from pipelines.documents.problems import Problem
 
 _MAX_LIST = 1_000_000

@@ -17,7 +17,8 @@ from pipelines.documents.dialects.base import (
     layout_losses,
 )
 from pipelines.documents.dialects.geometry import fraction_box
-from pipelines.documents.document import MAX_ELEMENTS, Document, Element, Ellipse, Origin
+from pipelines.documents.document import MAX_ELEMENTS, Document, Origin
+from pipelines.documents.element import Element, Ellipse
 from pipelines.documents.problems import Loss, Problem, errors_of
 
 SCALE = 1000

@@ -12,7 +12,8 @@ from xml.etree.ElementTree import ParseError, SubElement, indent, tostring
 
 from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
 from pipelines.documents.dialects.geometry import fraction_box, image_size, numbers, pixels
-from pipelines.documents.document import Document, Element, Image, Origin
+from pipelines.documents.document import Document, Image, Origin
+from pipelines.documents.element import Element
 from pipelines.documents.problems import Problem
 
 

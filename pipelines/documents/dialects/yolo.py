@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
 from pipelines.documents.dialects.geometry import bounds, fraction_box, numbers
-from pipelines.documents.document import Document, Element, Mask, Origin
+from pipelines.documents.document import Document, Origin
+from pipelines.documents.element import Element, Mask
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import DECIMALS
 

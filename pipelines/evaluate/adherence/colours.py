@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.documents.document import Element
+from pipelines.documents.element import Element
 from pipelines.documents.projection import document_of
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.extract.colours import colours_in_box, colours_in_mask

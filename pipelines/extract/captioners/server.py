@@ -10,8 +10,9 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.core.stage import Failed
-from pipelines.documents.document import MAX_TEXT, check_document
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.problems import errors_of
+from pipelines.documents.reading import check_document
 from pipelines.documents.strict_json import dump, parse
 from pipelines.extract.captioners.base import MAX_TOKENS, Answer, DescriberRef, Wording
 from pipelines.servers.access import Access

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from pipelines.documents.dialects.base import Context, WritableDialect
 from pipelines.documents.dialects.registry import DIALECTS
-from pipelines.documents.document import Document, Element, Image, Mask, Style, Swatch
+from pipelines.documents.document import Document, Image, Style
+from pipelines.documents.element import Element, Mask
+from pipelines.documents.palette import Swatch
 
 FOLDER = Path(__file__).parent
 IDEOGRAM, FIBO, BBOX, COCO = (

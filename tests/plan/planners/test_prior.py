@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.documents.document import read_document
 from pipelines.documents.projection import z_of
+from pipelines.documents.reading import read_document
 from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import z_from_text, z_to_text
 from pipelines.models.prior import Prior
