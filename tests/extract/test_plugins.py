@@ -73,7 +73,7 @@ def test_the_example_of_the_page_from_extraction_to_drawn_z(light, scenes, invok
         z = z_from_text(text)
         assert list(z) == ["boxes", "light"]
         assert z_from_text(z_to_text(z)) == z
-    assert "light: <" in invoke("data", "show", "--n", "2").out
+    assert "light: (" in invoke("data", "show", "--n", "2").out
 
 
 def test_a_plug_ins_detector_finds_boxes(light, scenes, invoke):
@@ -105,7 +105,7 @@ def test_a_plug_ins_describer_writes_descriptions(light, scenes, invoke):
 
 
 def test_a_preview_and_doctor_know_plug_ins(light, scenes, invoke):
-    assert "light: <" in invoke("extract", "plugin", "light", "--preview", "2").out
+    assert "light: (" in invoke("extract", "plugin", "light", "--preview", "2").out
     assert not scenes.latents("light").exists()
     rows = json.loads(invoke("doctor", "--json").out)["plugins"]
     assert rows == [
