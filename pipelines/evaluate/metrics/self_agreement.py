@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipelines.documents.edit import COLOUR_WORDS
+from pipelines.documents.rewording import COLOUR_WORDS
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed
