@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
+from PIL import Image
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.fingerprint import fingerprint
@@ -26,8 +27,11 @@ from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observations import Verdict
 from pipelines.evaluate.observe import Observed, PictureSource
 from pipelines.evaluate.protocol import Compared, ProtocolNotes
+from pipelines.latents.base import Latent
+from pipelines.latents.crop import crop_z
 from pipelines.models.hub import model_folder
-from pipelines.models.pixels import reduced_pixels
+from pipelines.models.pixels import pixels_of, to_box
+from pipelines.models.shapes import Shape, crop_region
 from pipelines.workspace.reader import latent_manifest, read_joined
 from pipelines.workspace.workspace import Workspace
 
@@ -147,14 +151,15 @@ class DataProtocol:
         self._unlike = {"vendi", "vendi.infinity", *PLAIN_VENDI} if each != settings.n else set()
         self._unlike |= {"frechet"} if each != settings.n * len(settings.seeds) else set()
 
-    def real(self, n: int, side: int) -> dict[str, PictureSource]:
+    def real(self, n: int, shape: Shape) -> dict[str, PictureSource]:
         """The held-out pictures, the same under each seed and whatever n is."""
 
         def of(records: dict[str, list[Record]]) -> PictureSource:
             def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
                 chosen = records[caption]
-                z = [self.truth.of_pixels(open_image(r.image, r.key), r.latents) for r in chosen]
-                return z, np.stack([reduced_pixels(record, side) for record in chosen])
+                parts = [_cropped(record, shape) for record in chosen]
+                z = [self.truth.of_pixels(image, found) for image, found in parts]
+                return z, np.stack([pixels_of(record, shape) for record in chosen])
 
             return source
 
@@ -292,3 +297,11 @@ def _dealt(
 
 def _flat(groups: dict[str, list[Record]]) -> list[Record]:
     return [record for records in groups.values() for record in records]
+
+
+def _cropped(record: Record, shape: Shape) -> tuple[Image.Image, dict[str, Latent]]:
+    """Return the part of a picture that is compared, at its own resolution, and its latents."""
+    image = open_image(record.image, record.key)
+    region = crop_region(image.size, shape)
+    left, top, right, bottom = map(round, to_box(region, image))
+    return image.crop((left, top, right, bottom)), crop_z(record.latents, region)

@@ -14,6 +14,7 @@ from pipelines.evaluate.metrics.memorization import TrainingPictures
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observations import Verdict
 from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.models.shapes import Shape
 from pipelines.sample.bundle import Bundle
 from pipelines.workspace.workspace import Workspace
 
@@ -74,8 +75,8 @@ class EvaluationProtocol(Protocol):
     truth: TrueZ
     notes: ProtocolNotes
 
-    def real(self, n: int, side: int) -> dict[str, PictureSource]:
-        """Real pictures of `side` pixels.
+    def real(self, n: int, shape: Shape) -> dict[str, PictureSource]:
+        """Real pictures of a height and width.
 
         Returns:
             ``reference`` and, if there are enough pictures, ``data``: a second set, measured as a

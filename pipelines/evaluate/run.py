@@ -126,11 +126,12 @@ def evaluate(
         settings.training,
     )
     folder = workspace.reports(name)
+    shape = _any(bundles).diffusion.shapes[0]
     with workspace.lock(f"reports/{name}"):
         common = {
             "captions": plan.captions,
             "n": plan.n,
-            "size": _any(bundles).diffusion.image_size,
+            "size": shape[0] if shape[0] == shape[1] else list(shape),
             "protocol": protocol.metadata,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)

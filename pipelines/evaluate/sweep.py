@@ -106,7 +106,7 @@ class Sweep:
     ) -> None:
         self._plan, self._bundles, self._protocol = plan, bundles, protocol
         self._store, self._progress = store, progress
-        self._side = next(iter(bundles.values())).diffusion.image_size
+        self._shape = next(iter(bundles.values())).diffusion.shapes[0]
 
     def run(self) -> Seen:
         """Fill all cells, in a fixed order, so that an interrupted run continues where it was."""
@@ -169,7 +169,7 @@ class Sweep:
         """Sources of pictures, with everything they depend on besides captions, n and seed."""
         sources: dict[Key, tuple[PictureSource, dict[str, Any]]] = {
             (purpose, 0.0): (source, {"real": purpose, "z": self._protocol.truth.metadata})
-            for purpose, source in self._protocol.real(self._plan.n, self._side).items()
+            for purpose, source in self._protocol.real(self._plan.n, self._shape).items()
         }
         for (name, scale), model in drawn_sources(self._plan, self._bundles).items():
             options = self._plan.options(name, scale)
@@ -208,7 +208,7 @@ class Sweep:
 
         def make() -> Cell:
             with self._progress.task("training pictures", len(shown.groups), "group") as advance:
-                return observe(shown.source(self._side), inspect, shown.groups, 0, advance)
+                return observe(shown.source(self._shape), inspect, shown.groups, 0, advance)
 
         if not shown.metadata:
             return None

@@ -13,6 +13,7 @@ from torch import nn
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.conditioning import Conditioner, Conditioning
+from pipelines.models.denoiser.attention import Grid
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
 from pipelines.models.loading import load_network
 from pipelines.models.metadata import (
@@ -23,6 +24,7 @@ from pipelines.models.metadata import (
 )
 from pipelines.models.prior import Prior
 from pipelines.models.safe_folder import require_safe_folder, require_weights
+from pipelines.models.shapes import Shape, read_shape, write_shape
 from pipelines.workspace.settings import DiffusionSettings
 
 _METADATA_TYPES: dict[str, type] = {
@@ -31,6 +33,7 @@ _METADATA_TYPES: dict[str, type] = {
     "images_seen": int,
     "drawn_kinds": list,
     "noise_shift": float,
+    "shapes": list,
 }
 
 TIME_SCALE = 1000.0
@@ -60,6 +63,11 @@ class Diffusion(nn.Module):
         images_seen: Records that it was trained on, counted with repetition.
         drawn_kinds: Those of `z_kinds` that are drawn by default; None for all.
         noise_shift: See `shift`; None for a model that was saved before it was recorded.
+        shapes: Sizes that it was trained on, as ``384x256``, the most frequent first; None for
+            squares of `image_size`.
+
+    Attributes:
+        shapes: Heights and widths in pixels.
     """
 
     def __init__(
@@ -71,12 +79,16 @@ class Diffusion(nn.Module):
         images_seen: int = 0,
         drawn_kinds: Sequence[str] | None = None,
         noise_shift: float | None = None,
+        shapes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.context, self.denoiser = conditioner, denoiser
         self.z_kinds, self.prior, self.images_seen = tuple(z_kinds), prior, images_seen
         self.drawn_kinds = self.z_kinds if drawn_kinds is None else tuple(drawn_kinds)
-        self.noise_shift = unrecorded_noise_shift(self.image_size)
+        side = self.image_size
+        read = [shape for shape in map(read_shape, shapes or ()) if shape]
+        self.shapes: tuple[Shape, ...] = tuple(read) or ((side, side),)
+        self.noise_shift = unrecorded_noise_shift(side)
         if noise_shift is not None:
             self.noise_shift = noise_shift
 
@@ -110,6 +122,7 @@ class Diffusion(nn.Module):
             "images_seen": self.images_seen,
             "drawn_kinds": list(self.drawn_kinds),
             "noise_shift": self.noise_shift,
+            "shapes": [write_shape(shape) for shape in self.shapes],
         }
         with replacing_folder(folder) as fresh:
             for name, part in (("context", self.context), ("denoiser", self.denoiser)):
@@ -138,13 +151,13 @@ class Diffusion(nn.Module):
 
     @property
     def image_size(self) -> int:
-        """Side of the images in pixels."""
+        """Side of square images in pixels."""
         return int(self.denoiser.config.sample_size)
 
-    @property
-    def patches(self) -> int:
-        """Patches along the image's side."""
-        return int(self.denoiser.config.sample_size // self.denoiser.config.patch_size)
+    def grid(self, images: torch.Tensor) -> Grid:
+        """Return the rows and columns of the patches of images, (n, channels, height, width)."""
+        patch = self.denoiser.config.patch_size
+        return images.shape[-2] // patch, images.shape[-1] // patch
 
     def shift(self, time: torch.Tensor) -> torch.Tensor:
         """Shift noise levels towards noise by multiplying their odds σ / (1 − σ).
@@ -160,9 +173,18 @@ class Diffusion(nn.Module):
         factor = self.noise_shift
         return (factor * time / (1.0 + (factor - 1.0) * time)).clamp(max=1.0)
 
-    def prepare(self, conditioning: Conditioning) -> PreparedConditioning:
-        """Compute the part of the denoiser's work that does not depend on the noise level."""
-        return self.denoiser.prepare(conditioning)
+    def prepare(
+        self, conditioning: Conditioning, images: torch.Tensor | None = None
+    ) -> PreparedConditioning:
+        """Compute the part of the denoiser's work that does not depend on the noise level.
+
+        Args:
+            conditioning: From `context`.
+            images: What is drawn, (n, channels, height, width), of which only the shape counts; by
+                default squares.
+        """
+        shape = None if images is None else (images.shape[-2], images.shape[-1])
+        return self.denoiser.prepare(conditioning, shape)
 
     def forward(
         self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
@@ -170,12 +192,12 @@ class Diffusion(nn.Module):
         """Predict clean images.
 
         Args:
-            noisy: x_σ = (1 − σ) x + σ ε, (n, 3, side, side), x in [-1, 1].
+            noisy: x_σ = (1 − σ) x + σ ε, (n, 3, height, width), x in [-1, 1].
             sigma: Noise levels in [0, 1], (n,).
             prepared: From `prepare`.
 
         Returns:
-            x̂, (n, 3, side, side).
+            x̂, as `noisy`.
         """
         return self.denoiser(noisy, sigma * TIME_SCALE, prepared)
 

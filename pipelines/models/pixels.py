@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
-from pipelines.core.errors import KaleidoError
 from pipelines.core.images import open_image
 from pipelines.core.record import Record
+from pipelines.latents.base import Rect
+from pipelines.latents.crop import WHOLE
+from pipelines.models.shapes import Shape, crop_region
 
 PADDING = 114 / 255
 """The grey that pads images to squares, as in ultralytics."""
 
 
-def reduced_pixels(record: Record, side: int) -> np.ndarray:
-    """Decode a record's square image and reduce it to `side` pixels by an integer factor.
+def pixels_of(record: Record, shape: Shape, region: Rect | None = None) -> np.ndarray:
+    """Decode a part of a record's picture at a shape.
 
-    Raises:
-        KaleidoError: If the image is not square, or is smaller than `side`.
+    Args:
+        record: The record.
+        shape: Height and width in pixels; a smaller picture is enlarged.
+        region: The part, in units of the picture's sides; by default the largest one of this
+            shape, in the middle.
+
+    Returns:
+        uint8 (height, width, 3).
     """
-    # `record.pixels` would keep the decoded image in memory as long as the record.
-    image = open_image(record.image, record.key)
-    if image.width != image.height or image.width < side:
-        raise KaleidoError(
-            record.key,
-            f"the picture has {image.width} x {image.height} pixels, but training needs squares "
-            f"of at least {side} pixels.",
-            'Write the data again with data.fit = "pad" or "crop".',
-            "bad-data",
-        )
-    return np.asarray(image.reduce(image.width // side))
+    height, width = shape
+    # `record.pixels` would keep the decoded image in memory as long as the record. Enough pixels
+    # are decoded to cut out the part, whichever way the picture is turned.
+    zoom = 1.0 if region is None else 1.0 / min(region[2] - region[0], region[3] - region[1])
+    image = open_image(record.image, record.key, least=math.ceil(zoom * max(shape)))
+    part = crop_region(image.size, shape) if region is None else region
+    times = image.width // width
+    if part == WHOLE and image.size == (times * width, times * height):
+        return np.asarray(image.reduce(times))
+    box = to_box(part, image)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+def to_box(region: Rect, image: Image.Image) -> Rect:
+    """Return a part of a picture in pixels."""
+    left, top, right, bottom = region
+    width, height = image.size
+    return left * width, top * height, right * width, bottom * height
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import log_softmax
 
-from pipelines.models.denoiser.attention import rect_distance
+from pipelines.models.denoiser.attention import Grid, rect_distance
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class WordTarget:
 
 
 def word_target(
-    ids: torch.Tensor, rects: torch.Tensor, names: torch.Tensor, nothing: int, side: int
+    ids: torch.Tensor, rects: torch.Tensor, names: torch.Tensor, nothing: int, grid: Grid
 ) -> WordTarget:
     """Find the words that belong to each patch.
 
@@ -46,11 +46,11 @@ def word_target(
         rects: (n, length, 4), the rectangle that each token refers to.
         names: bool (n, length), True where a token names the content of its rectangle.
         nothing: The token that stands for a patch in no named rectangle.
-        side: Patches along the image's side.
+        grid: Rows and columns of patches.
     """
     words = torch.cat([ids.new_tensor([nothing]), ids[names].unique()])
     is_word = (ids[..., None] == words) & names[..., None]
-    here = (rect_distance(rects, side) == 0).to(rects.dtype)
+    here = (rect_distance(rects, grid) == 0).to(rects.dtype)
     share = here @ is_word.to(rects.dtype)
     share[..., 0] = (share.sum(-1) == 0).to(share.dtype)
     return WordTarget(words, share / share.sum(-1, keepdim=True), names.any(-1))

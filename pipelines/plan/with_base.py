@@ -175,9 +175,9 @@ def sample_with_base(
             it draws, and ``sample.seed`` and ``sample.noise_seed`` are the seed of noise.
         base_name: A folder, or a name on the hub.
         requests: The pictures; neighbours with one caption make a group of the contact sheet.
-        changes: Of ``sample.cfg``, ``sample.cfg_begin``, ``sample.cfg_end``, ``sample.steps`` and
-            ``sample.batch_size`` those that were asked for; the others are the base's usual ones,
-            as the settings of a workspace are made for its own models.
+        changes: Of ``sample.size``, ``sample.cfg``, ``sample.cfg_begin``, ``sample.cfg_end``,
+            ``sample.steps`` and ``sample.batch_size`` those that were asked for; the others are
+            the base's usual ones, as the settings of a workspace are made for its own models.
         name: A name for the folder, or its path; None makes a name from the first caption.
         planner: Identity of what planned the requests, for the list.
         progress: Receives messages and progress.
@@ -187,7 +187,7 @@ def sample_with_base(
     """
     settings = workspace.settings.base
     base = load_base(base_name, settings.dtype, settings.offload)
-    height, width = parse_size(base.family, base.pipe, settings.size)
+    height, width = parse_size(base.family, base.pipe, changes.get("sample.size", ""))
     guidance = choose_guidance(base, changes, progress)
     batch = changes.get("sample.batch_size", 1)
     picture = Picture(height, width, guidance, settings.negative or None, batch)

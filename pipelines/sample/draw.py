@@ -32,7 +32,7 @@ class Sample:
         caption: The caption it was drawn for.
         index: Its number among the samples of this caption, from 0.
         z: The latent as text; empty for a baseline.
-        pixels: uint8 (side, side, 3).
+        pixels: uint8 (height, width, 3).
         rejected: How many z were drawn for it and not taken, see `draw_sound_z`.
     """
 
@@ -141,7 +141,7 @@ def draw_again(
         settings: The settings of the first samples; ``n`` has no effect.
 
     Returns:
-        uint8 (len(texts), side, side, 3).
+        uint8 (len(texts), height, width, 3).
     """
     seeds = seeds_of(settings, "second noise", caption, range(len(texts)))
     return _draw_batch(bundle, _encode(bundle.prior, caption), texts, seeds, settings)
@@ -212,7 +212,7 @@ def _draw_batch(
         settings: Sampler and guidance.
 
     Returns:
-        uint8 (n, side, side, 3).
+        uint8 (n, height, width, 3).
     """
     rows = encoded.expand(torch.zeros(len(texts), dtype=torch.long))
     z = None

@@ -40,7 +40,7 @@ class DrawnSample:
     Attributes:
         path: Its picture.
         row: Its line of ``samples.jsonl``.
-        pixels: uint8 (side, side, 3).
+        pixels: uint8 (height, width, 3).
     """
 
     path: Path

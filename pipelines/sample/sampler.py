@@ -13,6 +13,7 @@ from pipelines.models.device import in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.guidance import guide
 from pipelines.models.pixels import to_pixels
+from pipelines.models.shapes import Shape, choose_shape
 from pipelines.workspace.settings import SampleSettings
 
 
@@ -35,13 +36,15 @@ def draw_images(
         model: Context and denoiser.
         conditioning: One row per image.
         seeds: One seed per image; its noise depends on nothing else.
-        settings: ``cfg`` (the scale g; 1 is no guidance), ``cfg_begin``, ``cfg_end`` and ``steps``.
+        settings: ``size``, ``cfg`` (the scale g; 1 is no guidance), ``cfg_begin``, ``cfg_end`` and
+            ``steps``.
 
     Returns:
-        uint8 (n, side, side, 3).
+        uint8 (n, height, width, 3).
 
     Raises:
-        KaleidoError: If guidance would begin below the level at which it ends.
+        KaleidoError: If guidance would begin below the level at which it ends, or the model was
+            not trained on the size.
     """
     if settings.cfg_begin < settings.cfg_end:
         raise KaleidoError(
@@ -51,11 +54,11 @@ def draw_images(
             "Set sample.cfg_begin above sample.cfg_end, or sample.cfg to 1.",
             code="bad-setting",
         )
-    side, device = model.image_size, conditioning.tokens.device
-    x = torch.stack([_noise(seed, side) for seed in seeds]).to(device)
+    shape, device = choose_shape(settings.size, model.shapes), conditioning.tokens.device
+    x = torch.stack([_noise(seed, shape) for seed in seeds]).to(device)
     count = len(x)
-    prepared = model.prepare(conditioning)
-    null = model.prepare(model.context.null(count)) if settings.cfg != 1.0 else None
+    prepared = model.prepare(conditioning, x)
+    null = model.prepare(model.context.null(count), x) if settings.cfg != 1.0 else None
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sigma = level.expand(count).to(device)
@@ -82,7 +85,7 @@ def integrate(
 
     Args:
         predict: Predicts x̂ from x at a noise level, a scalar tensor.
-        x: Images at the first level, (n, 3, side, side).
+        x: Images at the first level, (n, channels, height, width).
         levels: Noise levels in [0, 1], descending; the last is 0 for clean images.
 
     Returns:
@@ -94,6 +97,6 @@ def integrate(
     return x
 
 
-def _noise(seed: int, side: int) -> torch.Tensor:
+def _noise(seed: int, shape: Shape) -> torch.Tensor:
     # Generated on the CPU, so that a seed gives the same noise on every device.
-    return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))

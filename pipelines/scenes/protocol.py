@@ -18,6 +18,7 @@ from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observations import Verdict
 from pipelines.evaluate.observe import Observed, PictureSource
 from pipelines.evaluate.protocol import Compared, ProtocolNotes
+from pipelines.models.shapes import Shape
 from pipelines.scenes.heldout import captions_of, fresh_captions, require_scenes
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.measure import measure
@@ -119,11 +120,11 @@ class ScenesProtocol:
             titles=TITLES,
         )
 
-    def real(self, n: int, side: int) -> dict[str, PictureSource]:
+    def real(self, n: int, shape: Shape) -> dict[str, PictureSource]:
         """Draw fresh renders that differ between seeds; the second set comes with z."""
         return {
-            "reference": real_of(n, "reference", side),
-            "data": real_of(n, "data", side, self.truth),
+            "reference": real_of(n, "reference", shape[0]),
+            "data": real_of(n, "data", shape[0], self.truth),
         }
 
     def inspect(

@@ -13,8 +13,11 @@ from torch import nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.seeds import derive
+from pipelines.core.record import Record
+from pipelines.core.seeds import derive, generator
+from pipelines.latents.crop import WHOLE, crop_z
 from pipelines.latents.sequence import order_kinds, z_to_text
+from pipelines.models.denoiser.attention import Grid
 from pipelines.models.denoiser.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import (
     Diffusion,
@@ -22,8 +25,9 @@ from pipelines.models.diffusion import (
     unrecorded_noise_shift,
     weights_id,
 )
-from pipelines.models.pixels import reduced_pixels, to_tensor
+from pipelines.models.pixels import pixels_of, to_tensor
 from pipelines.models.prior import Prior
+from pipelines.models.shapes import bucket_shapes, crop_region, nearest_shape, write_shape
 from pipelines.models.word_loss import WordTarget, word_loss, word_target
 from pipelines.models.z_tokens import ZTokens
 from pipelines.train.loop import TrainSummary, train
@@ -44,7 +48,7 @@ class Batch(NamedTuple):
     """The records of a training step.
 
     Attributes:
-        images: (n, 3, side, side), in [-1, 1].
+        images: (n, 3, height, width), in [-1, 1], all of one shape.
         caption_ids: c, (n, length).
         caption_mask: bool (n, length).
         z: The kinds of z that condition the model; None for a baseline.
@@ -103,8 +107,7 @@ class DiffusionTask(Task):
 
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""
-        records = self._stream.batch(start, count)
-        pixels = np.stack([reduced_pixels(record, self.model.image_size) for record in records])
+        pixels, records = self._cropped(start, count)
         z = known = None
         if self.model.z_kinds:
             z = self._prior.read_z(
@@ -117,6 +120,20 @@ class DiffusionTask(Task):
             known = self._prior.read_z([z_to_text(record.latents) for record in records])
         captions = self._prior.tokenize([record.caption for record in records])
         return Batch(to_tensor(pixels), *captions, z, known)
+
+    def _cropped(self, start: int, count: int) -> tuple[np.ndarray, list[Record]]:
+        """Read pictures at their shape, and the records with z moved along.
+
+        What has to be cut away lies on a random side; which one follows from the position.
+        """
+        pixels, records = [], []
+        for position, record in enumerate(self._stream.batch(start, count), start):
+            shape, size = self._stream.shape(position), self._stream.picture_size(position)
+            across, down = generator(self._seed, "crop", position).random(2).tolist()
+            region = crop_region(size, shape, (across, down))
+            pixels.append(pixels_of(record, shape, region))
+            records.append(replace(record, latents=crop_z(record.latents, region)))
+        return np.stack(pixels), records
 
     def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
         """Return the number of records, and of those whose z names something: see `word_loss`."""
@@ -139,7 +156,8 @@ class DiffusionTask(Task):
             caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
             z = None if batch.z is None else self._prior.z_states(caption, batch.z)
         drop = noise.uniform() < self._drop
-        prepared = self.model.prepare(self.model.context(caption, z, drop)).repeat(self._draws)
+        context = self.model.context(caption, z, drop)
+        prepared = self.model.prepare(context, images).repeat(self._draws)
         images = images.repeat(self._draws, 1, 1, 1)
         sigma = self.model.shift(noise.levels(self._draws).flatten())
         drawn = noise.normal(self._draws, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
@@ -150,13 +168,13 @@ class DiffusionTask(Task):
         drawing = (weight * (clean - images).square()).mean()
         if batch.known is None:
             return torch.stack([drawing, torch.zeros_like(drawing)])
-        target = self._word_target(batch.known).repeat(self._draws)
+        target = self._word_target(batch.known, self.model.grid(images)).repeat(self._draws)
         words = word_loss(predicted, target, self._words(target.words).detach())
         return torch.stack([drawing, self._naming_weight * words])
 
-    def _word_target(self, z: ZTokens) -> WordTarget:
+    def _word_target(self, z: ZTokens, grid: Grid) -> WordTarget:
         nothing = self._prior.model.config.eos_token_id
-        return word_target(z.ids, z.rects, z.names, nothing, self.model.patches)
+        return word_target(z.ids, z.rects, z.names, nothing, grid)
 
 
 def train_diffusion(
@@ -189,6 +207,7 @@ def train_diffusion(
         # The baseline trains on the records with z, in the same order.
         stream = RecordStream(workspace, settings.z_kinds, settings.seed)
         _check_codebook(prior, stream)
+        arrange(stream, settings, progress)
         model = _fresh_model(settings, stream, prior, kinds)
         task = DiffusionTask(
             model,
@@ -204,6 +223,10 @@ def train_diffusion(
             "data": stream.identity,
         }
         kept["noise_shift"] = model.noise_shift
+        # None for squares: so it is in checkpoints of before there were other shapes.
+        square = model.shapes == ((model.image_size, model.image_size),)
+        kept["shapes"] = None if square else [write_shape(shape) for shape in model.shapes]
+        del kept["aspect"]
         if model.noise_shift == unrecorded_noise_shift(model.image_size):
             del kept["noise_shift"]  # absent from checkpoints of versions without this setting
         if settings.pretrained:  # identified by its weights, not by its path
@@ -243,9 +266,10 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
 def _fresh_model(
     settings: DiffusionSettings, stream: RecordStream, prior: Prior, kinds: Sequence[str]
 ) -> Diffusion:
-    check_sizes(settings, *stream.batch(0, 1)[0].pixels.shape[:2])
+    check_sizes(settings)
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
     model = build_diffusion(settings, prior, kinds)
+    model.shapes = stream.shapes
     if settings.pretrained:
         trained = Diffusion.load(
             Path(settings.pretrained), "Set diffusion.pretrained to a diffusion model's folder."
@@ -256,16 +280,44 @@ def _fresh_model(
     return model
 
 
-def check_sizes(settings: DiffusionSettings, height: int, width: int) -> None:
-    """Raise KaleidoError unless images of this height and width suit the denoiser's sizes."""
-    side, patch = settings.image_size, settings.patch_size
-    if height != width or height % side:
+def arrange(stream: RecordStream, settings: DiffusionSettings, progress: Progress) -> None:
+    """Order the records by the shapes at which their pictures are trained, and say what is lost.
+
+    Raises:
+        KaleidoError: If z has visual tokens and a picture would be cropped.
+    """
+    check_sizes(settings)
+    shapes = bucket_shapes(settings.image_size, settings.patch_size, settings.aspect)
+    stream.arrange(shapes, settings.batch_size)
+    nearest = {size: nearest_shape(size, stream.shapes) for size in stream.picture_sizes()}
+    cropped = [size for size, shape in nearest.items() if crop_region(size, shape) != WHOLE]
+    if cropped and "tokens" in settings.z_kinds:
+        width, height = cropped[0]
         raise KaleidoError(
-            f"images of {width} x {height} pixels",
-            f"the denoiser needs square images whose side is {side} pixels or a multiple of it.",
-            "Set diffusion.image_size, or data.image_size and write the data again.",
-            code="bad-setting",
+            "tokens",
+            f"a picture of {width} x {height} pixels would be cropped to "
+            f"{write_shape(nearest[cropped[0]])}, and visual tokens cannot be cropped with it.",
+            'Write the data again with data.fit = "crop" or "pad", or leave tokens out with --z.',
+            code="model-mismatch",
         )
+    counts = stream.picture_sizes()
+    small = sum(
+        count
+        for (width, height), count in counts.items()
+        if min(width / nearest[width, height][1], height / nearest[width, height][0]) < 1
+    )
+    if small:
+        progress.message(
+            f"{small:,} of {counts.total():,} pictures are smaller than they are trained at, and "
+            "are enlarged"
+        )
+    if len(stream.shapes) > 1:
+        progress.message(f"Sizes: {', '.join(map(write_shape, stream.shapes))}")
+
+
+def check_sizes(settings: DiffusionSettings) -> None:
+    """Raise KaleidoError unless the denoiser's sizes suit each other."""
+    side, patch = settings.image_size, settings.patch_size
     if patch % 2 or side % patch:
         raise KaleidoError(
             f"diffusion.patch_size = {patch}",

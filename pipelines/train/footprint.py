@@ -144,7 +144,7 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
         KaleidoError: If the prior's configuration cannot be read, or the sizes do not fit.
     """
     settings = workspace.settings.diffusion
-    check_sizes(settings, settings.image_size, settings.image_size)  # the data's may be multiples
+    check_sizes(settings)
     kinds = order_kinds(settings.z_kinds)
     stream = RecordStream(workspace, kinds, settings.seed)
     with torch.device("meta"):
@@ -159,7 +159,7 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
 
 
 def tokenizer_footprint(workspace: Workspace) -> Footprint:
-    """Estimate ``train tokenizer`` for images of the first record's size.
+    """Estimate ``train tokenizer`` for images of the most frequent size of the data.
 
     Raises:
         InputMissing: If there are no data.
@@ -167,7 +167,8 @@ def tokenizer_footprint(workspace: Workspace) -> Footprint:
     """
     settings = workspace.settings.tokenizer
     stream = RecordStream(workspace, (), settings.seed)
-    side = stream.batch(0, 1)[0].pixels.shape[0]
+    ((size, _),) = stream.picture_sizes().most_common(1)
+    side = max(size)
     with torch.device("meta"):
         tokenizer = build_tokenizer(settings, side)
         options = TrainOptions.of(settings, workspace.settings.train)
@@ -196,6 +197,7 @@ def _denoise(denoiser: KaleidoTransformer2DModel, rows: int) -> torch.Tensor:
         torch.zeros(rows, config.num_attention_heads, patches, Z_TOKENS),
         torch.zeros(rows, patches, Z_TOKENS, OFFSET_FEATURES),
         torch.zeros(rows, config.pixel_channels, half, half),
+        torch.zeros(1, patches, width),
     )
     noisy = torch.zeros(rows, 3, config.sample_size, config.sample_size)
     clean, words = denoiser.predict_with_words(noisy, torch.zeros(rows), prepared)

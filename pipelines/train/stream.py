@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
-from pipelines.core.seeds import generator
-from pipelines.latents.grid_shape import Shape
+from pipelines.latents import grid_shape
 from pipelines.latents.registry import latent_class
+from pipelines.models.shapes import Shape, nearest_shape
+from pipelines.train.order import WINDOW_SHARDS, BucketOrder, Order
 from pipelines.workspace.index import ShardIndex
 from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import read_manifest
@@ -23,23 +25,21 @@ from pipelines.workspace.shards import IMAGE_EXTENSIONS, damaged, make_record
 from pipelines.workspace.statistics import (
     HELDOUT,
     ROWS,
+    SIZES,
     merge,
     read_data_statistics,
     read_latent_statistics,
     read_ranges,
+    read_sizes,
 )
 from pipelines.workspace.workspace import Workspace
-
-WINDOW_SHARDS = 8
-"""Shards that are shuffled together; their indexes are in memory at one time."""
 
 
 class RecordStream:
     """Training records by position: equal seed and position give equal records, in any process.
 
-    An epoch visits the shards in a new order, a window of them at a time, and the records of a
-    window in a new order. Records of the held-out split are left out, and, where kinds are wanted,
-    those that have none of them.
+    For the order see `Order`, and `arrange`. Records of the held-out split are left out, and, where
+    kinds are wanted, those that have none of them.
 
     Which records these are follows from the statistics of the shards, so nothing is read before
     the first batch, and a batch reads its own records only.
@@ -57,6 +57,7 @@ class RecordStream:
         skipped: Training records that have none of the kinds.
         labels: All labels of the training records' latents. Of a shard with very many, the longest.
         longest: The longest description of each shard, as it stands in z.
+        shapes: Shapes of the pictures, the most frequent first; empty before `arrange`.
         token_shapes: All shapes of the grids of visual tokens: one per tokenizer.
         codebook: Hash of the visual tokenizer that wrote them; empty without tokens.
         identity: Hash of the shards of data and latents: a run resumes only on the same ones.
@@ -87,8 +88,9 @@ class RecordStream:
                 "`kaleido status` says why; other kinds can be chosen with --z.",
                 code="nothing-produced",
             )
-        self._planned: tuple[int, list[list[Path]]] | None = None
-        self._shuffled: tuple[tuple[int, int], list[tuple[Path, int]]] | None = None
+        self._order: Order | BucketOrder = Order(seed, self._rows)
+        self.shapes: tuple[Shape, ...] = ()
+        self._sizes: dict[Path, list[tuple[int, int]]] = {}
         self._indexes: dict[Path, ShardIndex] = {}
 
     def _identity(self) -> str:
@@ -138,7 +140,7 @@ class RecordStream:
         merged = merge(parts)
         self.labels: set[str] = set(merged.get("labels", ()))
         self.longest: list[str] = merged.get("longest", [])
-        self.token_shapes = {Shape(*shape) for shape in merged.get("shapes", ())}
+        self.token_shapes = {grid_shape.Shape(*shape) for shape in merged.get("shapes", ())}
 
     @property
     def gaps(self) -> str:
@@ -152,42 +154,59 @@ class RecordStream:
 
     def batch(self, start: int, count: int) -> list[Record]:
         """Read the records at positions `start` to ``start + count`` of the endless order."""
-        return [self._read(*self._place(at)) for at in range(start, start + count)]
+        return [self._read(*self._order.place(at)) for at in range(start, start + count)]
+
+    def arrange(self, shapes: Sequence[Shape], unit: int) -> None:
+        """Change the order, so that each unit of it holds pictures of one shape.
+
+        Where all pictures have one shape, the order stays.
+
+        Args:
+            shapes: The shapes; a picture takes the nearest one.
+            unit: Records of one shape, from every multiple of it on: those of a step.
+        """
+        buckets: dict[Shape, dict[Path, list[int]]] = {}
+        for path, rows in self._rows.items():
+            sizes = self._sizes_of(path)
+            for row in rows:
+                shape = nearest_shape(sizes[row], shapes)
+                buckets.setdefault(shape, {}).setdefault(path, []).append(row)
+        counts = {shape: sum(map(len, rows.values())) for shape, rows in buckets.items()}
+        self.shapes = tuple(sorted(counts, key=lambda shape: (-counts[shape], shape)))
+        if len(self.shapes) > 1:
+            self._order = BucketOrder(self._seed, [buckets[shape] for shape in self.shapes], unit)
+
+    def shape(self, position: int) -> Shape:
+        """Return the shape at a position, after `arrange`."""
+        if isinstance(self._order, BucketOrder):
+            return self.shapes[self._order.bucket(position)]
+        return self.shapes[0]
+
+    def picture_size(self, position: int) -> tuple[int, int]:
+        """Return the width and height of the picture at a position."""
+        path, row = self._order.place(position)
+        return self._sizes_of(path)[row]
+
+    def picture_sizes(self) -> Counter[tuple[int, int]]:
+        """Count the training pictures by width and height."""
+        places = ((path, row) for path, rows in self._rows.items() for row in rows)
+        return Counter(self._sizes_of(path)[row] for path, row in places)
+
+    def _sizes_of(self, path: Path) -> list[tuple[int, int]]:
+        if path not in self._sizes:
+            found = read_data_statistics(self._workspace, path)[SIZES]
+            self._sizes[path] = read_sizes(found)
+        return self._sizes[path]
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of the records that `batch` reads."""
-        places = [self._place(position) for position in range(start, start + count)]
+        places = [self._order.place(position) for position in range(start, start + count)]
         return [self._index(path).keys[row] for path, row in places]
 
     def held_out(self, limit: int) -> list[Record]:
         """Read the first records of the held-out split, at most `limit`, without latents."""
         places = [(path, row) for path, rows in self._heldout.items() for row in rows]
         return [self._read(path, row, ()) for path, row in places[:limit]]
-
-    def _place(self, position: int) -> tuple[Path, int]:
-        """Return the shard of a position, and the row in it."""
-        epoch, offset = divmod(position, self.size)
-        if self._planned is None or self._planned[0] != epoch:
-            self._planned = (epoch, self._windows(epoch))
-        for number, window in enumerate(self._planned[1]):
-            length = sum(len(self._rows[path]) for path in window)
-            if offset < length:
-                return self._window(epoch, number, window)[offset]
-            offset -= length
-        raise AssertionError("a position lies in one of its epoch's windows")
-
-    def _windows(self, epoch: int) -> list[list[Path]]:
-        order = generator(self._seed, "shard order", epoch).permutation(len(self._shards))
-        shards = [self._shards[index] for index in order]
-        return [shards[at : at + WINDOW_SHARDS] for at in range(0, len(shards), WINDOW_SHARDS)]
-
-    def _window(self, epoch: int, number: int, window: list[Path]) -> list[tuple[Path, int]]:
-        if self._shuffled is None or self._shuffled[0] != (epoch, number):
-            places = [(path, row) for path in window for row in self._rows[path]]
-            order = generator(self._seed, "record order", f"{epoch} {number}")
-            shuffled = [places[at] for at in order.permutation(len(places))]
-            self._shuffled = ((epoch, number), shuffled)
-        return self._shuffled[1]
 
     def _read(self, path: Path, row: int, kinds: Sequence[str] | None = None) -> Record:
         index = self._index(path)

@@ -339,10 +339,17 @@ class DiffusionSettings:
     z_kinds: tuple[str, ...] = setting(("boxes", "blobs", "palette"), _Z_KINDS, alias="--z")
     image_size: int = setting(
         32,
-        "Side of the generated images, in pixels; the data's images are reduced to it by a whole "
-        "factor.",
+        "Side of the generated square images, in pixels; those of other shapes have about its "
+        "area. The data's images are resized to it.",
         low=8,
         high=4096,
+    )
+    aspect: float = setting(
+        2.0,
+        "Largest ratio of the sides of an image; images of the data that are longer are cropped to "
+        "it. 1 trains squares alone.",
+        low=1,
+        high=4,
     )
     layers: int = setting(2, "Transformer layers.")
     heads: int = setting(4, "Attention heads.")
@@ -420,6 +427,11 @@ class SampleSettings:
     cfg_end: float = setting(
         0.5, "Noise level below which nothing is guided; 0 guides to the end.", low=0, high=1
     )
+    size: str = setting(
+        "",
+        "Width and height of pictures in pixels, such as 384x256, or one number for both. Your own "
+        "models draw the sizes that they were trained on. Empty: the usual size.",
+    )
     steps: int = setting(30, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)
     z_seed: int = setting(0, "Added to the seed for z alone: other z with the same noise.", low=ANY)
@@ -467,11 +479,6 @@ class SampleSettings:
 class BaseSettings:
     """Drawing with a text-to-image model of others, `sample --base`."""
 
-    size: str = setting(
-        "",
-        "Width and height of pictures in pixels, such as 1024x768, or one number for both; empty: "
-        "the size for which the model was made.",
-    )
     negative: str = setting(
         "",
         "Negative prompt, what guidance leads away from; empty: the model's usual null condition.",

@@ -86,7 +86,7 @@ def test_captions_with_many_pictures_are_compared_with_as_many(trained, dinov2):
     stick = protocol(trained, dinov2, n=3)
     assert sorted(stick.captions) == ["a heart", "a star", "two circles"]
     assert "3 held-out pictures of each caption" in stick.notes.reference
-    reals = stick.real(3, 16)
+    reals = stick.real(3, (16, 16))
     held = {
         record.caption: [r for r in records(trained) if r.caption == record.caption]
         for record in records(trained)
@@ -120,7 +120,7 @@ def test_the_data_are_read_once(own, dinov2, monkeypatch):
 
 def test_pictures_are_reduced_to_the_models_size(own, dinov2):
     caption = protocol(own, dinov2).captions[0]
-    assert protocol(own, dinov2).real(2, 8)["reference"](caption, 0)[1].shape == (1, 8, 8, 3)
+    assert protocol(own, dinov2).real(2, (8, 8))["reference"](caption, 0)[1].shape == (1, 8, 8, 3)
 
 
 def test_too_few_pictures_for_the_features_are_warned_of(own, dinov2):
@@ -147,7 +147,7 @@ def test_training_pictures_among_the_real_ones_are_warned_of(trained, dinov2):
 
 def test_without_a_second_real_set_it_is_said(own, dinov2):
     stick = protocol(own, dinov2, wanted=len(records(own)))
-    assert list(stick.real(2, 16)) == ["reference"]
+    assert list(stick.real(2, (16, 16))) == ["reference"]
     assert any("second real set" in text for text in stick.notes.warnings)
     summary = evaluate(small(own, captions=40, features=str(dinov2), seeds=(0,)))
     real = {row["metric"].partition("[")[0] for row in summary.rows if row["model"] == "data"}
@@ -196,7 +196,7 @@ def test_an_image_with_several_captions_counts_once(trained, dinov2):
     stick = protocol(trained, dinov2, wanted=5)
     pictures = [
         image.tobytes()
-        for source in stick.real(2, 16).values()
+        for source in stick.real(2, (16, 16)).values()
         for caption in stick.captions
         for image in source(caption, 0)[1]
     ]

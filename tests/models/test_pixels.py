@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from pipelines.core.errors import KaleidoError
-from pipelines.core.images import encode_png
-from pipelines.core.record import Record
-from pipelines.models.pixels import fit_square, reduced_pixels, to_pixels, to_tensor
+from pipelines.models.pixels import fit_square, to_pixels, to_tensor
 
 
 def test_bytes_come_back() -> None:
@@ -28,11 +24,3 @@ def test_a_wide_picture_is_scaled_whole_and_padded() -> None:
     assert float(fitted[:, :48, :40].max()) == 0.0
     assert float(fitted[:, :48, 56:].min()) == 1.0
     assert fitted[:, 48:].unique().numel() == 1
-
-
-@pytest.mark.parametrize("shape", [(32, 16), (8, 8)])
-def test_pictures_that_training_cannot_read_are_named(shape):
-    record = Record("odd", encode_png(np.zeros((*shape, 3), np.uint8)), "a picture")
-    with pytest.raises(KaleidoError) as caught:
-        reduced_pixels(record, 16)
-    assert (caught.value.code, caught.value.what) == ("bad-data", "odd")

@@ -12,7 +12,7 @@ END, STAR, HEART, NUMBER = 1, 5, 7, 9
 
 def target(ids, rects, names, side=2):
     return word_target(
-        torch.tensor(ids), torch.tensor(rects), torch.tensor(names), nothing=END, side=side
+        torch.tensor(ids), torch.tensor(rects), torch.tensor(names), nothing=END, grid=(side, side)
     )
 
 

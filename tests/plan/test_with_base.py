@@ -115,7 +115,7 @@ def test_a_distilled_base_is_not_guided_unless_asked(draw, base_folder, tmp_path
 
 
 def test_flags_of_bases_need_a_base(invoke):
-    assert "--size" in invoke("sample", CAPTION, "--size", "64", code=2).err
+    assert "--negative" in invoke("sample", CAPTION, "--negative", "fog", code=2).err
 
 
 def test_mistakes_show_before_z_is_drawn(invoke, tmp_path, base_folder):

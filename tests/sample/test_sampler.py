@@ -24,13 +24,13 @@ class _Context:
 class _Affine:
     """A model that predicts its condition's value plus a share of the noisy image."""
 
-    image_size = 8
+    shapes = ((8, 8), (4, 12))
     context = _Context()
 
     def __init__(self, share: float = 0.0) -> None:
         self.share = share
 
-    def prepare(self, conditioning: Conditioning) -> Conditioning:
+    def prepare(self, conditioning: Conditioning, images: torch.Tensor) -> Conditioning:
         return conditioning
 
     def shift(self, time: torch.Tensor) -> torch.Tensor:

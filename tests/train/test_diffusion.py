@@ -89,6 +89,7 @@ def test_noise_and_dropping_follow_from_the_generator(trained) -> None:
     prior = Prior.load(trained.models("prior"))
     model = Diffusion.load(trained.models("diffusion"))
     stream = RecordStream(trained, ("palette",), 0)
+    stream.arrange([(16, 16)], 8)
     task = DiffusionTask(model, prior, stream, 0.5, 2, 0.1, 0)
     batch = task.batch(0, 8)
     losses = [task.loss(batch, Noise(seed, "test", range(8))).sum().item() for seed in (1, 1, 2)]
@@ -100,6 +101,7 @@ def test_noise_and_dropping_follow_from_the_generator(trained) -> None:
 def test_levels_are_spread_evenly_and_weighed(trained, monkeypatch) -> None:
     model = Diffusion.load(trained.models("diffusion"))
     prior, stream = Prior.load(trained.models("prior")), RecordStream(trained, ("palette",), 0)
+    stream.arrange([(16, 16)], 8)
     task = DiffusionTask(model, prior, stream, 0.5, 2, 0.1, 0)
     batch = task.batch(0, 8)
     levels = []
@@ -120,6 +122,7 @@ def test_a_baseline_learns_the_names_of_z_but_never_reads_them(trained) -> None:
     prior = Prior.load(trained.models("prior"))
     model = Diffusion.load(trained.models("baseline"))
     stream = RecordStream(trained, ("palette",), 0)
+    stream.arrange([(16, 16)], 8)
     z = {text: f"<boxes> {text} <0><0><500><1000>" for text in ("star", "heart")}
 
     def losses(known: str, weight: float) -> torch.Tensor:
@@ -197,6 +200,7 @@ def test_images_are_reduced_to_the_denoisers_size(trained) -> None:
     model = Diffusion.load(trained.models("diffusion"))
     prior = Prior.load(trained.models("prior"))
     stream = RecordStream(trained, ("palette",), 0)
+    stream.arrange([(8, 8)], 8)
     images = DiffusionTask(model, prior, stream, 0.1, 1, 0.1, 0).batch(0, 2).images
     assert images.shape == (2, 3, 8, 8)
     whole = torch.tensor(stream.batch(0, 1)[0].pixels).movedim(-1, 0) / 127.5 - 1.0
@@ -207,7 +211,6 @@ def test_images_are_reduced_to_the_denoisers_size(trained) -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"image_size": 12}, "images of 16 x 16 pixels"),
         ({"patch_size": 3}, "diffusion.patch_size = 3"),
         ({"patch_size": 6}, "diffusion.patch_size = 6"),
         ({"pixel_channels": 12}, "diffusion.pixel_channels = 12"),

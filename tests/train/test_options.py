@@ -29,6 +29,7 @@ CHECKPOINTED = replace(OPTIONS, gradient_checkpointing="on")
 def _tasks(workspace) -> dict[str, Task]:
     prior = Prior.load(workspace.models("prior"))
     stream = RecordStream(workspace, ("palette",), 0)
+    stream.arrange([(16, 16)], 8)
     denoiser = Diffusion.load(workspace.models("diffusion"))
     return {
         "prior": PriorTask(prior, stream, 0),

@@ -102,6 +102,7 @@ def test_batches_pair_what_belongs_to_a_record(workspace, prior, stream) -> None
     assert len({*map(_z, records)}) == len({record.caption for record in records})
     assert torch.equal(batch.z_ids, written[0]) and torch.equal(batch.z_mask, written[1])
 
+    stream.arrange([(8, 8)], 8)
     task = DiffusionTask(model, prior, stream, 0.1, 1, 1.0, 0)
     drawn = task.batch(5, 8)
     assert task.keys(5, 8) == [record.key for record in records]
@@ -147,8 +148,6 @@ class LinearModel(nn.Module):
     lucky seed. It stands in for `Diffusion` in the real task, with the real prior.
     """
 
-    image_size = 8
-
     def __init__(self, width: int, z_kinds: tuple[str, ...]) -> None:
         super().__init__()
         self.z_kinds = z_kinds
@@ -158,9 +157,9 @@ class LinearModel(nn.Module):
         states = caption if z is None else z
         return (states.values * states.mask[..., None]).sum(1) / states.mask.sum(1)[:, None]
 
-    def prepare(self, mean: torch.Tensor) -> PreparedConditioning:
+    def prepare(self, mean: torch.Tensor, images: torch.Tensor) -> PreparedConditioning:
         rest = mean[:, None, None]
-        return PreparedConditioning(((mean[:, None], mean[:, None]),), rest, rest, rest)
+        return PreparedConditioning(((mean[:, None], mean[:, None]),), rest, rest, rest, rest)
 
     def shift(self, level: torch.Tensor) -> torch.Tensor:
         return 0.9 + 0.09 * level
@@ -178,6 +177,7 @@ def test_a_denoiser_learns_which_image_belongs_to_its_condition(
     workspace, prior, seed, kinds
 ) -> None:
     stream = (OneCaption if kinds else RecordStream)(workspace, ("palette",), seed)
+    stream.arrange([(8, 8)], 1)
     torch.manual_seed(seed)
     model = LinearModel(prior.width, kinds)
     task, records = DiffusionTask(model, prior, stream, 0.0, 2, 0.0, seed), _one_of_each(stream)

@@ -42,7 +42,7 @@ def test_an_epoch_shuffles_shards_then_the_records_of_a_window(
 ) -> None:
     """The order is part of what a checkpoint means, so it must never change."""
     write_data(_split(records, 2), 4)
-    monkeypatch.setattr("pipelines.train.stream.WINDOW_SHARDS", 2)
+    monkeypatch.setattr("pipelines.train.order.WINDOW_SHARDS", 2)
     shards = [[f"r{at:03d}" for at in rows] for rows in (range(2, 4), range(4, 8), range(8, 10))]
     expected: list[str] = []
     for epoch in range(3):

@@ -14,7 +14,8 @@ from pipelines.evaluate.metrics.diversity import unit
 from pipelines.evaluate.metrics.manifolds import BLOCK
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed, PictureSource
-from pipelines.models.pixels import reduced_pixels
+from pipelines.models.pixels import pixels_of
+from pipelines.models.shapes import Shape
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
@@ -64,11 +65,11 @@ class TrainingPictures:
             return self._metadata
         return fingerprint([digest(record) for record in self._kept])
 
-    def source(self, side: int) -> PictureSource:
-        """Return a source of the groups' pictures at `side` pixels, the same for every seed."""
+    def source(self, shape: Shape) -> PictureSource:
+        """Return a source of the groups' pictures at a height and width, equal for every seed."""
 
         def source(group: str, seed: int) -> tuple[list[str], np.ndarray]:
-            pixels = [reduced_pixels(record, side) for record in self._groups[group]]
+            pixels = [pixels_of(record, shape) for record in self._groups[group]]
             return [""] * len(pixels), np.stack(pixels)
 
         return source

@@ -114,24 +114,34 @@ class GroundedCrossAttention(nn.Module):
         return self.to_out[0](attended) + self.processor(located)
 
 
-def rect_distance(rects: torch.Tensor, side: int) -> torch.Tensor:
+Grid = tuple[int, int]
+"""Rows and columns of patches, or of pixels."""
+
+
+def rect_distance(rects: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Compute the distance of the patches' centres from rectangles.
 
     Args:
-        rects: (n, length, 4), rectangles (x1, y1, x2, y2) in units of the image's side.
-        side: Patches along the image's side.
+        rects: (n, length, 4), rectangles (x1, y1, x2, y2) in units of the image's sides.
+        grid: Rows and columns of patches.
 
     Returns:
-        (n, side * side, length) in units of the image's side, 0 inside the rectangle.
+        (n, rows * columns, length) in units of the image's sides, 0 inside the rectangle.
     """
-    centres = (torch.arange(side, device=rects.device) + 0.5) / side
-    low, high = rects[:, None, :, :2], rects[:, None, :, 2:]
-    beyond = torch.maximum(low - centres[:, None, None], centres[:, None, None] - high).clamp(0.0)
-    x, y = beyond[:, None, :, :, 0], beyond[:, :, None, :, 1]
-    return torch.hypot(x, y).flatten(1, 2)
+    y, x = (
+        torch.maximum(rects[:, None, :, axis] - middle, middle - rects[:, None, :, axis + 2])
+        for middle, axis in zip((m[:, None] for m in centres(grid, rects)), (1, 0), strict=True)
+    )
+    return torch.hypot(x.clamp(0.0)[:, None], y.clamp(0.0)[:, :, None]).flatten(1, 2)
 
 
-def rect_offsets(rects: torch.Tensor, side: int) -> torch.Tensor:
+def centres(grid: Grid, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the centres of rows, and those of columns, in units of the image's sides."""
+    rows, columns = ((torch.arange(count, device=like.device) + 0.5) / count for count in grid)
+    return rows, columns
+
+
+def rect_offsets(rects: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Compute Fourier features of the patches' positions in rectangles.
 
     Within the rectangle a centre's coordinates run from -1 to 1. They are clamped to twice that
@@ -139,19 +149,19 @@ def rect_offsets(rects: torch.Tensor, side: int) -> torch.Tensor:
 
     Args:
         rects: (n, length, 4), as for `rect_distance`.
-        side: Patches along the image's side.
+        grid: Rows and columns of patches.
 
     Returns:
-        (n, side * side, length, OFFSET_FEATURES).
+        (n, rows * columns, length, OFFSET_FEATURES).
     """
     device = rects.device
-    centres = (torch.arange(side, device=device) + 0.5) / side
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    y, x = torch.meshgrid(*centres(grid, rects), indexing="ij")
     patches = torch.stack([x, y], -1).view(1, -1, 1, 2)
+    counts = torch.tensor([grid[1], grid[0]], device=device, dtype=rects.dtype)
     low, high = rects[:, None, :, :2], rects[:, None, :, 2:]
-    size = (high - low).clamp(min=1.0 / (8 * side))
+    size = torch.maximum(high - low, 1.0 / (8 * counts))
     inside = ((2.0 * patches - low - high) / size).clamp(-2.0, 2.0)
     octaves = 0.25 * torch.pi * 2.0 ** torch.arange(OFFSET_OCTAVES, device=device)
     phase = (inside[..., None] * octaves).flatten(-2)
-    scale = (1.0 / (side * size)).clamp(max=2.0).expand(-1, side * side, -1, -1)
+    scale = (1.0 / (counts * size)).clamp(max=2.0).expand(-1, grid[0] * grid[1], -1, -1)
     return torch.cat([phase.sin(), phase.cos(), scale], -1)

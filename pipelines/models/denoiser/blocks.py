@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from diffusers.models.transformers.sana_transformer import GLUMBConv
 from torch import nn
 
-from pipelines.models.denoiser.attention import GroundedCrossAttention, SelfAttention
+from pipelines.models.denoiser.attention import Grid, GroundedCrossAttention, SelfAttention
 
 
 class OverlappingPatches(nn.Module):
@@ -17,27 +19,46 @@ class OverlappingPatches(nn.Module):
     the noisy image grow until the contribution of z is lost.
 
     Args:
-        side: Side of the feature map.
         stride: Distance of neighbouring patches; each covers one more pixel on every side.
         channels: Channels of the feature map.
         width: Width of the embedding.
     """
 
-    pos_embed: torch.Tensor
-
-    def __init__(self, side: int, stride: int, channels: int, width: int) -> None:
+    def __init__(self, stride: int, channels: int, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(channels, width, stride + 2, stride, padding=1)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        positions = get_2d_sincos_pos_embed(
-            width, side // stride, base_size=side // stride, output_type="pt"
-        )
-        self.register_buffer("pos_embed", positions.float().unsqueeze(0), persistent=False)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Embed (n, channels, side, side) as patches (n, (side / stride)², width)."""
+    def forward(self, features: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Embed (n, channels, height, width) as patches (n, rows * columns, width).
+
+        Args:
+            features: The map; the stride divides its sides.
+            positions: From `patch_positions`.
+        """
         patches = self.norm(self.proj(features).flatten(2).transpose(1, 2))
-        return (patches + self.pos_embed).to(patches.dtype)
+        return (patches + positions).to(patches.dtype)
+
+
+@lru_cache(64)
+def patch_positions(width: int, grid: Grid, base: int, device: torch.device) -> torch.Tensor:
+    """Compute sinusoidal positions, (1, rows * columns, width).
+
+    They are relative to the image's sides, as z's rectangles are: a grid of any shape spans the
+    range of the square one.
+
+    Args:
+        width: Width of the patches' states.
+        grid: Rows and columns of patches.
+        base: Patches along the side of the square grid.
+        device: Where they are needed.
+    """
+    # What is cached serves training too, which tensors of inference cannot.
+    with torch.inference_mode(False):
+        positions = get_2d_sincos_pos_embed(
+            width, grid, base_size=base, device=device, output_type="pt"
+        )
+        return positions.float().unsqueeze(0)
 
 
 class TransformerBlock(nn.Module):

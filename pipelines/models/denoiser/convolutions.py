@@ -15,14 +15,15 @@ class PixelEncoder(nn.Module):
     """Encodes the noisy image and the layout map at half the resolution.
 
     Args:
+        in_channels: Channels of the image.
         channels: Channels of the features.
         time_width: Width of the noise level's embedding.
         blocks: Number of residual blocks.
     """
 
-    def __init__(self, channels: int, time_width: int, blocks: int) -> None:
+    def __init__(self, in_channels: int, channels: int, time_width: int, blocks: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(12, channels, 3, padding=1)
+        self.first = nn.Conv2d(4 * in_channels, channels, 3, padding=1)
         self.blocks = nn.ModuleList(_residual_block(channels, time_width) for _ in range(blocks))
 
     def forward(
@@ -31,7 +32,7 @@ class PixelEncoder(nn.Module):
         """Compute features.
 
         Args:
-            noisy: (n, 3, height, width).
+            noisy: (n, in_channels, height, width).
             layout: (n, channels, height / 2, width / 2).
             time: Embedding of the noise level, (n, time_width).
 
@@ -82,20 +83,27 @@ class PixelDecoder(nn.Module):
         channels: Channels at half the resolution.
         blocks: Residual blocks at half the resolution.
         fine_channels: Channels at full resolution.
+        out_channels: Channels of the image.
     """
 
     def __init__(
-        self, width: int, patch_size: int, channels: int, blocks: int, fine_channels: int
+        self,
+        width: int,
+        patch_size: int,
+        channels: int,
+        blocks: int,
+        fine_channels: int,
+        out_channels: int,
     ) -> None:
         super().__init__()
         self.spread = nn.Linear(width, channels * (patch_size // 2) ** 2)
         self.upscale = nn.PixelShuffle(patch_size // 2)
         self.blocks = nn.ModuleList(_residual_block(channels, width) for _ in range(blocks))
-        self.read = nn.Conv2d(3, fine_channels, 3, padding=1)
+        self.read = nn.Conv2d(out_channels, fine_channels, 3, padding=1)
         self.rise = nn.Conv2d(channels, 4 * fine_channels, 1)
         self.fine = _residual_block(fine_channels, width)
         self.norm = nn.GroupNorm(NORM_GROUPS, fine_channels)
-        self.out = nn.Conv2d(fine_channels, 3, 3, padding=1)
+        self.out = nn.Conv2d(fine_channels, out_channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -112,12 +120,12 @@ class PixelDecoder(nn.Module):
         Args:
             patches: (n, rows * columns, width).
             features: From `PixelEncoder`, (n, channels, height / 2, width / 2).
-            noisy: (n, 3, height, width).
+            noisy: (n, out_channels, height, width).
             time: Embedding of the noise level, (n, width).
             rows: Rows of patches.
 
         Returns:
-            (n, 3, height, width).
+            (n, out_channels, height, width).
         """
         grid = self.spread(patches).transpose(1, 2).unflatten(-1, (rows, -1))
         x = features + self.upscale(grid)

@@ -14,7 +14,11 @@ from torch.nn.functional import layer_norm, silu
 
 from pipelines.models.conditioning import Conditioning
 from pipelines.models.denoiser.attention import rect_distance, rect_offsets
-from pipelines.models.denoiser.blocks import OverlappingPatches, TransformerBlock
+from pipelines.models.denoiser.blocks import (
+    OverlappingPatches,
+    TransformerBlock,
+    patch_positions,
+)
 from pipelines.models.denoiser.convolutions import PatchBlock, PixelDecoder, PixelEncoder
 from pipelines.models.denoiser.layout import LayoutMap
 
@@ -38,12 +42,14 @@ class PreparedConditioning:
             rectangle contains the patch, negative elsewhere.
         offsets: (n, patches, length, OFFSET_FEATURES), from `rect_offsets`.
         layout: (n, pixel_channels, height / 2, width / 2), from `LayoutMap`.
+        positions: (1, patches, width), from `patch_positions`.
     """
 
     keys_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     bias: torch.Tensor
     offsets: torch.Tensor
     layout: torch.Tensor
+    positions: torch.Tensor
 
     def repeat(self, times: int) -> PreparedConditioning:
         """Repeat all rows, in their order, `times` times."""
@@ -52,7 +58,10 @@ class PreparedConditioning:
                 (key.repeat(times, 1, 1), value.repeat(times, 1, 1))
                 for key, value in self.keys_values
             ),
-            *(part.repeat(times, 1, 1, 1) for part in (self.bias, self.offsets, self.layout)),
+            self.bias.repeat(times, 1, 1, 1),
+            self.offsets.repeat(times, 1, 1, 1),
+            self.layout.repeat(times, 1, 1, 1),
+            self.positions,
         )
 
 
@@ -78,7 +87,7 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
     all tokens, ``proj_out`` is the pixel decoder, ``naming`` the head of the word loss.
 
     Args:
-        sample_size: Side of the image in pixels.
+        sample_size: Side of a square image in pixels; images of other shapes have about its area.
         patch_size: Side of a patch in pixels, even; it divides `sample_size`.
         num_layers: Transformer blocks.
         num_attention_heads: Heads of self- and cross-attention.
@@ -88,6 +97,8 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
         pixel_blocks: Residual blocks before the transformer; there is one more after it.
         fine_channels: Channels of the convolutions at full resolution, a multiple of 8.
         mlp_ratio: Width of the feed-forward networks relative to the patches' states.
+        in_channels: Channels of the image: 3, or those of the latent space of an autoencoder, whose
+            values are the pixels here.
     """
 
     @register_to_config
@@ -103,11 +114,11 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
         pixel_blocks: int = 2,
         fine_channels: int = 32,
         mlp_ratio: float = 2.5,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         heads, width = num_attention_heads, num_attention_heads * attention_head_dim
-        half, stride = sample_size // 2, patch_size // 2
-        self.patch_embed = OverlappingPatches(half, stride, pixel_channels, width)
+        self.patch_embed = OverlappingPatches(patch_size // 2, pixel_channels, width)
         self.time_embed = AdaLayerNormSingle(width)
         self.caption_projection = PixArtAlphaTextProjection(context_dim, width)
         self.caption_norm = RMSNorm(width, eps=1e-5)
@@ -116,28 +127,40 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
         )
         self.scale_shift_table = nn.Parameter(torch.randn(2, width) / width**0.5)
         self.proj_out = PixelDecoder(
-            width, patch_size, pixel_channels, pixel_blocks + 1, fine_channels
+            width, patch_size, pixel_channels, pixel_blocks + 1, fine_channels, in_channels
         )
         self.layout = LayoutMap(context_dim, LAYOUT_CHANNELS)
         self.layout_projection = nn.Conv2d(LAYOUT_CHANNELS, pixel_channels, 1, bias=False)
-        self.pixel_encoder = PixelEncoder(pixel_channels, width, pixel_blocks)
+        self.pixel_encoder = PixelEncoder(in_channels, pixel_channels, width, pixel_blocks)
         self.patch_blocks = nn.ModuleList(PatchBlock(width) for _ in range(num_layers + 1))
         self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, context_dim))
 
-    def prepare(self, conditioning: Conditioning) -> PreparedConditioning:
-        """Compute everything that does not depend on the noise level."""
-        rects, side = conditioning.rects, self.config.sample_size // self.config.patch_size
+    def prepare(
+        self, conditioning: Conditioning, shape: tuple[int, int] | None = None
+    ) -> PreparedConditioning:
+        """Compute everything that does not depend on the noise level.
+
+        Args:
+            conditioning: Tokens of c and z.
+            shape: Height and width of the image in pixels, which the patches divide; by default it
+                is a square of `sample_size`.
+        """
+        rects, patch, side = conditioning.rects, self.config.patch_size, self.config.sample_size
+        height, width = shape or (side, side)
+        grid = height // patch, width // patch
         tokens = self.caption_norm(self.caption_projection(conditioning.tokens))
         padding = (1 - conditioning.mask.to(rects.dtype))[:, None, None] * PADDING_SCORE
         slopes = torch.linspace(0.0, STEEPEST, self.config.num_attention_heads, device=rects.device)
         layout = self.layout(
-            conditioning.tokens, rects, conditioning.names, self.config.sample_size // 2
+            conditioning.tokens, rects, conditioning.names, (height // 2, width // 2)
         )
+        states = self.config.num_attention_heads * self.config.attention_head_dim
         return PreparedConditioning(
             tuple(block.attn2.keys_and_values(tokens) for block in self.transformer_blocks),
-            padding - slopes[:, None, None] * rect_distance(rects, side)[:, None],
-            rect_offsets(rects, side),
+            padding - slopes[:, None, None] * rect_distance(rects, grid)[:, None],
+            rect_offsets(rects, grid),
             self.layout_projection(layout),
+            patch_positions(states, grid, side // patch, rects.device),
         )
 
     def forward(
@@ -146,12 +169,12 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
         """Predict the clean image.
 
         Args:
-            noisy: Noisy images x_t, (n, 3, side, side).
+            noisy: Noisy images x_t, (n, in_channels, height, width), of the prepared shape.
             timestep: Noise level t of each image, (n,), from 0 (clean) to 1000 (noise).
             prepared: From `prepare`, n rows.
 
         Returns:
-            The predicted clean images x̂, (n, 3, side, side).
+            The predicted clean images x̂, as `noisy`.
         """
         return self._predict(noisy, timestep, prepared)[0]
 
@@ -180,7 +203,9 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
             timestep, batch_size=len(timestep), hidden_dtype=noisy.dtype
         )
         features = self.pixel_encoder(noisy, prepared.layout, level)
-        patches = self.patch_blocks[0](self.patch_embed(silu(features)), level, rows)
+        patches = self.patch_blocks[0](
+            self.patch_embed(silu(features), prepared.positions), level, rows
+        )
         for block, keys_values, patch_block in zip(
             self.transformer_blocks, prepared.keys_values, self.patch_blocks[1:], strict=True
         ):

@@ -8,7 +8,9 @@ from pipelines.models.denoiser.convolutions import PatchBlock, PixelDecoder, Pix
 
 
 def _decoder(blocks: int = 0) -> PixelDecoder:
-    return PixelDecoder(width=8, patch_size=4, channels=8, blocks=blocks, fine_channels=8)
+    return PixelDecoder(
+        width=8, patch_size=4, channels=8, blocks=blocks, fine_channels=8, out_channels=3
+    )
 
 
 @torch.no_grad()
@@ -44,7 +46,7 @@ def test_neighbouring_patches_meet_between_blocks() -> None:
 
 @torch.no_grad()
 def test_the_encoder_sees_image_layout_and_noise_level() -> None:
-    encoder = PixelEncoder(channels=8, time_width=6, blocks=1)
+    encoder = PixelEncoder(in_channels=3, channels=8, time_width=6, blocks=1)
     torch.nn.init.normal_(encoder.blocks[0].conv2.weight)
     noisy, layout, time = torch.randn(1, 3, 16, 16), torch.randn(1, 8, 8, 8), torch.randn(1, 6)
     features = encoder(noisy, layout, time)

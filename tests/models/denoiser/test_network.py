@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from safetensors.torch import load_file
 
 from pipelines.core.fingerprint import fingerprint
 from pipelines.embedded.paths import embedded_path
 from pipelines.models.conditioning import Conditioning
+from pipelines.models.denoiser.blocks import patch_positions
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel
 
 FILE = "diffusion_pytorch_model.safetensors"
@@ -152,3 +154,33 @@ def test_patches_are_named_only_where_that_is_asked(monkeypatch) -> None:
     assert predicted.shape == (2, 16, 24)
     monkeypatch.setattr(model, "naming", None)
     assert torch.equal(model(noisy, time, prepared), clean)
+
+
+@torch.no_grad()
+def test_one_network_draws_pictures_of_any_shape() -> None:
+    """A shape changes nothing in rows beside it, and z's places count in every shape."""
+    model = _denoiser()
+    tokens = torch.randn(1, 2, 24, generator=torch.Generator().manual_seed(3))
+    names, mask, time = torch.tensor([[True, False]]), torch.ones(1, 2), torch.tensor([500.0])
+    for shape in ((16, 16), (8, 32), (24, 12)):
+        noisy = torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(1))
+
+        def drawn(place, noisy=noisy, shape=shape) -> torch.Tensor:
+            rects = torch.tensor([[place, EVERYWHERE]])
+            prepared = model.prepare(Conditioning(tokens, mask, rects, names), shape)
+            return model(noisy, time, prepared)
+
+        left, right = drawn((0.0, 0.0, 0.5, 1.0)), drawn((0.5, 0.0, 1.0, 1.0))
+        assert left.shape == noisy.shape
+        change = (left - right).abs().mean((0, 1, 2))
+        half = shape[1] // 2
+        assert change[:half].mean() > 0.001 and change[half:].mean() > 0.001
+
+
+def test_positions_of_the_square_are_those_that_were_saved() -> None:
+    before = get_2d_sincos_pos_embed(32, 4, base_size=4, output_type="pt").float()
+    found = patch_positions(32, (4, 4), 4, torch.device("cpu"))
+    assert torch.equal(found[0], before)
+    wide = patch_positions(32, (2, 8), 4, torch.device("cpu")).view(2, 8, 32)
+    assert torch.equal(wide[0, 0], before[0]) and wide.isfinite().all()
+    assert len(wide.flatten(0, 1).unique(dim=0)) == 16
