@@ -10,8 +10,8 @@ import numpy as np
 from pipelines.core.errors import KaleidoError
 from pipelines.workspace.settings import SampleSettings
 
-_SMALLEST = 2.0**-54
-"""Replaces a uniform number of 0, whose Gumbel noise would be infinite; half of the next one."""
+_SMALLEST = 2.0**-53
+"""Replaces a uniform number of 0, whose Gumbel noise would be infinite, by the next one."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def choose(
     uniform = rng.random(len(logits))[legal]
     scores = logits[legal].astype(np.float64)
     scores = truncate(penalise(scores, legal, text, decoding), decoding)
-    gumbel = -np.log(-np.log1p(-np.maximum(uniform, _SMALLEST)))
-    return int(legal[np.argmax(scores + gumbel)])
+    exponential = -np.log(1.0 - np.maximum(uniform, _SMALLEST))
+    return int(legal[np.argmax(scores - np.log(exponential))])
 
 
 def penalise(
@@ -134,7 +134,8 @@ def truncate(scores: np.ndarray, decoding: Decoding) -> np.ndarray:
     Returns:
         The logits of the distribution to draw from, -inf for tokens that are left out.
     """
-    scores = scores / decoding.temperature
+    if decoding.temperature != 1.0:
+        scores = scores / decoding.temperature
     if 0 < decoding.top_k < len(scores):
         scores = np.where(
             scores < np.partition(scores, -decoding.top_k)[-decoding.top_k], -np.inf, scores

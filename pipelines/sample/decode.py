@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 ROWS = 16
 """Rows that are always decoded together: matrix products of another height round differently, and
 one different token changes the whole image. Missing rows repeat the last one."""
+
+STEP = 32
+"""Captions are padded to a multiple of this many tokens, and only those of one length share a
+group, for the same reason: a row's sums must be those that it has beside any other caption."""
 
 
 class Row(NamedTuple):
@@ -67,11 +72,16 @@ def draw_rows(
     """
     require_kinds(kinds, prior.z_kinds, "this prior draws")
     grammar = prior.grammar(kinds)
-    texts: list[str] = []
-    for group in in_batches(rows, ROWS):
-        padded = [*group, *[group[-1]] * (ROWS - len(group))]
-        drawn = decode(prior, padded, grammar, decoding or Decoding())
-        texts.extend(decode_z(prior.tokenizer, ids) for ids in drawn[: len(group)])
+    texts = [""] * len(rows)
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        by_length[_padded_length(row.caption)].append(number)
+    for numbers in by_length.values():
+        for group in in_batches(numbers, ROWS):
+            padded = [rows[number] for number in [*group, *[group[-1]] * (ROWS - len(group))]]
+            drawn = decode(prior, padded, grammar, decoding or Decoding())
+            for number, ids in zip(group, drawn, strict=False):
+                texts[number] = decode_z(prior.tokenizer, ids)
     return texts
 
 
@@ -90,7 +100,7 @@ def decode(
         The ids of each row, its end token included.
     """
     model = prior.model
-    decoder = TokenDecoder(model, together([row.caption for row in rows], prior))
+    decoder = TokenDecoder(model, together([row.caption for row in rows]))
     rngs = [np.random.default_rng(row.seed) for row in rows]
     states = [grammar.start() for _ in rows]
     drawn: list[list[int]] = [[] for _ in rows]
@@ -112,17 +122,16 @@ def decode(
     return drawn
 
 
-def together(captions: Sequence[States], prior: Prior) -> States:
-    """Join the states of captions, padded to the prior's longest caption.
-
-    The length is that of the longest caption there can be, not of the longest one here, so that a
-    row's sums are those that it has beside any other caption.
-    """
-    values = captions[0].values
-    length = max(prior.max_caption_tokens, *(part.mask.shape[1] for part in captions))
+def together(captions: Sequence[States]) -> States:
+    """Join the states of captions, padded to one length."""
+    values, length = captions[0].values, max(map(_padded_length, captions))
     states = values.new_zeros(len(captions), length, values.shape[-1])
     mask = torch.zeros(len(captions), length, dtype=torch.bool, device=values.device)
     for row, part in enumerate(captions):
         states[row, : part.mask.shape[1]] = part.values[0]
         mask[row, : part.mask.shape[1]] = part.mask[0]
     return States(states, mask)
+
+
+def _padded_length(caption: States) -> int:
+    return -(-caption.mask.shape[1] // STEP) * STEP

@@ -95,7 +95,7 @@ def surprises(prior: Prior, captions: Sequence[States], texts: Sequence[str]) ->
     found = []
     for start in range(0, len(texts), ROWS):
         chunk = texts[start : start + ROWS]
-        rows = together(captions[start : start + ROWS], prior)
+        rows = together(captions[start : start + ROWS])
         for text, (ids, scores) in zip(chunk, _scores(prior, rows, chunk), strict=True):
             grammar = prior.grammar(tuple(z_from_text(text)))
             nats, entropies = _nats_and_entropies(grammar, ids, scores)
