@@ -155,7 +155,7 @@ def share_of_grammar(prior: Prior, rows: Sequence[Row], grammar: Grammar) -> Non
 
 def captions_together(prior: Prior) -> None:
     """Time one z of each of eight captions, and eight z of one: the mean over the same captions."""
-    captions, settings = fresh_captions(8), SampleSettings()
+    captions, settings = fresh_captions(8), SampleSettings(z_candidates=1)
 
     def drawn(asked: Sequence[str], count: int) -> None:
         list(draw_z_each(prior, asked, KINDS, settings, count))

