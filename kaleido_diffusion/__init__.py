@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from pipelines.evaluate.run import evaluate
     from pipelines.extract.run import extract
     from pipelines.latents.sequence import z_from_text, z_to_text
+    from pipelines.plan.plan_step import KaleidoPlanStep
     from pipelines.protocols import choose_protocol
     from pipelines.sample.bundle import Bundle, load_bundle
     from pipelines.sample.draw import Sample, draw, draw_from_z
+    from pipelines.sample.kaleido_pipeline import KaleidoPipeline
     from pipelines.sample.run import sample
     from pipelines.scenes.generate import write_scenes
     from pipelines.train.diffusion import train_diffusion
@@ -40,9 +42,11 @@ _MODULES = {
     "pipelines.evaluate.run": ("evaluate",),
     "pipelines.extract.run": ("extract",),
     "pipelines.latents.sequence": ("z_from_text", "z_to_text"),
+    "pipelines.plan.plan_step": ("KaleidoPlanStep",),
     "pipelines.protocols": ("choose_protocol",),
     "pipelines.sample.bundle": ("Bundle", "load_bundle"),
     "pipelines.sample.draw": ("Sample", "draw", "draw_from_z"),
+    "pipelines.sample.kaleido_pipeline": ("KaleidoPipeline",),
     "pipelines.sample.run": ("sample",),
     "pipelines.scenes.generate": ("write_scenes",),
     "pipelines.train.diffusion": ("train_diffusion",),
@@ -59,6 +63,8 @@ __all__ = [
     "Bundle",
     "InputMissing",
     "KaleidoError",
+    "KaleidoPipeline",
+    "KaleidoPlanStep",
     "LineProgress",
     "Progress",
     "Sample",

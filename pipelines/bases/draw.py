@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from pipelines.bases.loop import Guidance, decode, denoise, noise_of
 from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory, out_of_memory
 from pipelines.models.pixels import to_pixels
+from pipelines.models.shapes import read_shape
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,11 @@ def parse_size(family: Family, pipe: Any, text: str) -> tuple[int, int]:
     if not text:
         side = family.default_side(pipe)
         return side, side
-    sides = re.fullmatch(r"(\d{1,5})(?:\s*[x×]\s*(\d{1,5}))?", text.strip())
-    if sides is None:
+    shape = read_shape(text)
+    if shape is None:
         hint = "Give a side or width and height in pixels: 1024, or 1024x768."
         raise KaleidoError(f"--size {text}", "it is not a size.", hint, code="bad-option")
-    width = int(sides[1])
-    height = int(sides[2] or width)
+    height, width = shape
     multiple = family.multiple
     if height % multiple or width % multiple or not height or not width:
         near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in (width, height))

@@ -49,14 +49,26 @@ def write_prompt(base: Base, document: Document) -> Prompt:
 
 
 def _in_json(base: Base, document: Document) -> Prompt:
-    """Write the JSON, in which the caption is part of the description: the base reads no other."""
+    text, unsaid = json_prompt(document, base.family.dialect)
+    return Prompt(text, unsaid, _excess(base, text))
+
+
+def json_prompt(document: Document, dialect: str) -> tuple[str, tuple[str, ...]]:
+    """Write a document in a JSON dialect, the caption in its description: a base reads no other.
+
+    Args:
+        document: z, with the caption.
+        dialect: ``ideogram4`` or ``fibo``.
+
+    Returns:
+        The JSON, and what the dialect cannot say.
+    """
     said = (document.caption, document.description)
     described = ". ".join(dict.fromkeys(text.rstrip(". ") for text in said if text))
     keyed = document.model_copy(update={"key": "z", "description": described or None})
-    written = writable(base.family.dialect).write([keyed])
+    written = writable(dialect).write([keyed])
     (text,) = written.files.values()
-    unsaid = tuple(f"{loss.path}: {loss.why}" for loss in written.lost["z"])
-    return Prompt(text, unsaid, _excess(base, text))
+    return text, tuple(f"{loss.path}: {loss.why}" for loss in written.lost["z"])
 
 
 def _excess(base: Base, text: str) -> bool:

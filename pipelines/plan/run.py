@@ -115,12 +115,12 @@ def plan_captions(
 
 
 def open_prior(
-    workspace: Workspace, z_kinds: Sequence[str] | None = None
+    workspace: Workspace | None, z_kinds: Sequence[str] | None = None
 ) -> tuple[Prior, tuple[str, ...], str]:
     """Load the prior of a workspace, or the embedded one.
 
     Args:
-        workspace: The workspace.
+        workspace: The workspace; None takes the embedded prior.
         z_kinds: Kinds of z to draw; None takes those of samples.
 
     Returns:

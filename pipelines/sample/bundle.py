@@ -70,14 +70,23 @@ def load_bundle(
     """
     source = EMBEDDED if embedded else sampling_source(workspace)
     name = "baseline" if baseline else "diffusion"
-    label = "baseline" if baseline else "kaleido"
     prior = Prior.load(source.folder("prior"))
     flag = " --baseline" if baseline else ""
     diffusion = Diffusion.load(source.folder(name), f"Run `kaleido train diffusion{flag}` first.")
-    return _pair(prior, diffusion, label, source.name)
+    return pair(prior, diffusion, source.name)
 
 
-def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
+def pair(prior: Prior, diffusion: Diffusion, source: str) -> Bundle:
+    """Put a prior and a diffusion model onto the device, as what samples.
+
+    Args:
+        prior: The prior.
+        diffusion: The diffusion model, or a baseline.
+        source: Where they come from.
+
+    Raises:
+        KaleidoError: If the diffusion model was trained on another prior.
+    """
     if diffusion.prior != prior.identity:
         raise KaleidoError(
             f"{source} models",
@@ -87,4 +96,5 @@ def _pair(prior: Prior, diffusion: Diffusion, name: str, source: str) -> Bundle:
         )
     device = compute_device()
     prior.model.to(device)
+    name = "kaleido" if diffusion.z_kinds else "baseline"
     return Bundle(prior, diffusion.to(device), name, source)

@@ -14,12 +14,12 @@ from pipelines.core.errors import KaleidoError
 from pipelines.latents.sequence import order_kinds, require_kinds, z_from_text, z_to_text
 from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
-from pipelines.models.conditioning import States
+from pipelines.models.conditioning import Conditioning, States
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.candidates import ChosenZ, Wanted, draw_sound_z
 from pipelines.sample.decode import ROWS
-from pipelines.sample.sampler import draw_images
+from pipelines.sample.sampler import OnStep, draw_images
 from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.settings import SampleSettings
 
@@ -86,7 +86,7 @@ def draw_z_each(
         A caption, its encoder states, (1, length, width), and its z; empty ones without kinds.
     """
     for group in in_batches(captions, ROWS // gcd(count, ROWS)):
-        encoded = [_encode(prior, caption) for caption in group]
+        encoded = [encode_caption(prior, caption) for caption in group]
         chosen = [ChosenZ("")] * (len(group) * count)
         if kinds:
             wanted = [
@@ -122,9 +122,9 @@ def draw_from_z(
         KaleidoError: If a z does not parse, breaks the rules of a kind, or has kinds or tokens
             that the models were not trained on.
     """
-    canonical = [_canonical(bundle, text, index) for index, text in enumerate(texts)]
+    canonical = [canonical_z(bundle, text, index) for index, text in enumerate(texts)]
     numbers = range(len(texts)) if indices is None else indices
-    encoded = _encode(bundle.prior, caption)
+    encoded = encode_caption(bundle.prior, caption)
     given = [ChosenZ(text) for text in canonical]
     yield from _draw_images_of(bundle, caption, encoded, given, settings, numbers)
 
@@ -144,16 +144,17 @@ def draw_again(
         uint8 (len(texts), height, width, 3).
     """
     seeds = seeds_of(settings, "second noise", caption, range(len(texts)))
-    return _draw_batch(bundle, _encode(bundle.prior, caption), texts, seeds, settings)
+    return draw_batch(bundle, encode_caption(bundle.prior, caption), texts, seeds, settings)
 
 
 @torch.inference_mode()
-def _encode(prior: Prior, caption: str) -> States:
+def encode_caption(prior: Prior, caption: str) -> States:
+    """Encode one caption, (1, length, width)."""
     return prior.encode([caption])
 
 
-def _canonical(bundle: Bundle, text: str, index: int) -> str:
-    """Parse, check and rewrite a z as the prior was trained to read it."""
+def canonical_z(bundle: Bundle, text: str, index: int) -> str:
+    """Parse, check and rewrite a z as the prior was trained to read it; see `draw_from_z`."""
     thing = f"z {index}: {text[:60]!r}"
     if not bundle.diffusion.z_kinds:
         raise KaleidoError(thing, "a baseline has no z.", code="model-mismatch")
@@ -188,19 +189,21 @@ def _draw_images_of(
     texts = [z.text for z in chosen]
     for start in range(0, len(texts), settings.batch_size):
         chunk = slice(start, start + settings.batch_size)
-        pixels = _draw_batch(bundle, encoded, texts[chunk], seeds[chunk], settings)
+        pixels = draw_batch(bundle, encoded, texts[chunk], seeds[chunk], settings)
         for place, image in enumerate(pixels, start):
             z = chosen[place]
             yield Sample(caption, indices[place], z.text, image, z.rejected)
 
 
 @torch.inference_mode()
-def _draw_batch(
+def draw_batch(
     bundle: Bundle,
     encoded: States,
     texts: Sequence[str],
     seeds: Sequence[int],
     settings: SampleSettings,
+    negative: Conditioning | None = None,
+    on_step: OnStep | None = None,
 ) -> np.ndarray:
     """Draw images of given z.
 
@@ -210,12 +213,22 @@ def _draw_batch(
         texts: One z per image as text; all empty for a baseline.
         seeds: One noise seed per image.
         settings: Sampler and guidance.
+        negative: See `draw_images`.
+        on_step: See `draw_images`.
 
     Returns:
         uint8 (n, height, width, 3).
     """
+    conditioning = condition_on(bundle, encoded, texts)
+    return draw_images(bundle.diffusion, conditioning, seeds, settings, negative, on_step)
+
+
+@torch.inference_mode()
+def condition_on(bundle: Bundle, encoded: States, texts: Sequence[str]) -> Conditioning:
+    """Join a caption and its z, one row per z; all z of a baseline are empty."""
     rows = encoded.expand(torch.zeros(len(texts), dtype=torch.long))
     z = None
     if bundle.z_kinds:
         z = bundle.prior.z_states(rows, bundle.prior.read_z(texts))
-    return draw_images(bundle.diffusion, bundle.diffusion.context(rows, z), seeds, settings)
+    conditioning: Conditioning = bundle.diffusion.context(rows, z)
+    return conditioning

@@ -16,6 +16,9 @@ from pipelines.models.pixels import to_pixels
 from pipelines.models.shapes import Shape, choose_shape
 from pipelines.workspace.settings import SampleSettings
 
+OnStep = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Receives a step's number, its noise level and the images after it; returns the images."""
+
 
 @torch.inference_mode()
 @in_fp32()
@@ -24,6 +27,8 @@ def draw_images(
     conditioning: Conditioning,
     seeds: Sequence[int],
     settings: SampleSettings,
+    negative: Conditioning | None = None,
+    on_step: OnStep | None = None,
 ) -> np.ndarray:
     """Generate images by integrating the flow from noise with Euler's method.
 
@@ -38,6 +43,8 @@ def draw_images(
         seeds: One seed per image; its noise depends on nothing else.
         settings: ``size``, ``cfg`` (the scale g; 1 is no guidance), ``cfg_begin``, ``cfg_end`` and
             ``steps``.
+        negative: What guidance leads away from, one row per image; None for the null condition.
+        on_step: Called after every step; the images go on from what it returns.
 
     Returns:
         uint8 (n, height, width, 3).
@@ -58,7 +65,8 @@ def draw_images(
     x = torch.stack([_noise(seed, shape) for seed in seeds]).to(device)
     count = len(x)
     prepared = model.prepare(conditioning, x)
-    null = model.prepare(model.context.null(count), x) if settings.cfg != 1.0 else None
+    away = model.context.null(count) if negative is None else negative
+    null = model.prepare(away, x) if settings.cfg != 1.0 else None
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sigma = level.expand(count).to(device)
@@ -71,13 +79,14 @@ def draw_images(
 
     # On the CPU: a GPU rounds differently, and by default one level equals `cfg_end`.
     levels = model.shift(torch.linspace(1.0, 0.0, settings.steps + 1))
-    return to_pixels(integrate(predict, x, levels))
+    return to_pixels(integrate(predict, x, levels, on_step))
 
 
 def integrate(
     predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     x: torch.Tensor,
     levels: torch.Tensor,
+    on_step: OnStep | None = None,
 ) -> torch.Tensor:
     """Integrate the flow from noisy images to clean ones with Euler's method.
 
@@ -87,13 +96,16 @@ def integrate(
         predict: Predicts x̂ from x at a noise level, a scalar tensor.
         x: Images at the first level, (n, channels, height, width).
         levels: Noise levels in [0, 1], descending; the last is 0 for clean images.
+        on_step: Called after every step; the images go on from what it returns.
 
     Returns:
         Images at the last level.
     """
-    for level, following in zip(levels[:-1], levels[1:], strict=True):
+    for step, (level, following) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
         clean = predict(x, level)
         x = clean + (following / level) * (x - clean)
+        if on_step is not None:
+            x = on_step(step, level, x)
     return x
 
 
