@@ -48,6 +48,16 @@ ZOption = Annotated[
 STANDARD_INPUT = "A dash, -, stands for standard input."
 """Hint where a pipe is named as a file."""
 
+PlannerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What plans: the folder of a prior or of an instruct language model, gguf:FILE, a "
+        "name on the Hugging Face hub, or a server and its model, http://localhost:8000/v1#MODEL; "
+        "by default the workspace's prior or the embedded one.",
+        show_default=False,
+    ),
+]
 DiverseOption = Annotated[
     int | None,
     typer.Option(

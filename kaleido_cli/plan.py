@@ -11,7 +11,14 @@ import typer
 from kaleido_cli import console
 from kaleido_cli.captions import captions_of, open_for_captions, warn_of_unknown_words
 from kaleido_cli.flags import settings_of
-from kaleido_cli.options import DiverseOption, JsonOption, WorkspaceOption, ZOption, split_names
+from kaleido_cli.options import (
+    DiverseOption,
+    JsonOption,
+    PlannerOption,
+    WorkspaceOption,
+    ZOption,
+    split_names,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -29,6 +36,7 @@ DOCUMENTS = "documents.z.jsonl"
         "sample.repetition_penalty",
         "sample.no_repeat_ngram",
         "sample.z_*",
+        "server.*",
     ),
     epilog='Example: kaleido plan "two circles and a star" --n 8 --diverse 64',
 )
@@ -39,6 +47,7 @@ def plan(
         str | None,
         typer.Option("--captions", metavar="FILE", help="A file with one caption a line, or -."),
     ] = None,
+    planner: PlannerOption = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
     target: Annotated[
@@ -65,12 +74,7 @@ def plan(
     asked = captions_of(caption, captions, opened.settings.data.max_caption)
     if not asked:
         raise typer.BadParameter("give a CAPTION or --captions.")
-    warn_of_unknown_words(opened, asked)
-
-    from pipelines.plan.run import plan_captions
-
-    summary = plan_captions(
-        opened,
+    options = (
         asked,
         split_names(z),
         diverse,
@@ -79,7 +83,16 @@ def plan(
         out or name,
         console.ConsoleProgress(),
     )
-    console.show(summary, as_json, _render)
+    if planner is not None:
+        from pipelines.plan.run import plan_by
+
+        console.show(plan_by(opened, planner, *options), as_json, _render_sets)
+        return
+    warn_of_unknown_words(opened, asked)
+
+    from pipelines.plan.run import plan_captions
+
+    console.show(plan_captions(opened, *options), as_json, _render)
 
 
 def _render(summary: Any) -> None:
@@ -88,6 +101,28 @@ def _render(summary: Any) -> None:
         if group.gain is not None:
             console.show_gain(group.gain)
     console.line(f"z of {', '.join(summary.z_kinds)} by the {summary.source} prior")
+    _render_files(summary)
+
+
+def _render_sets(summary: Any) -> None:
+    for group in summary.captions:
+        found = group.repetition
+        console.line(f"{group.caption}: {group.plans:,} plans of {found.pool:,}")
+        console.line(f"  fixed: {', '.join(group.fixed) or 'nothing'}")
+        console.line(f"  open: {', '.join(group.open)}")
+        alike = "" if found.self_bleu4 is None else f", self-BLEU-4 {found.self_bleu4:.2f}"
+        console.line(
+            f"  spread {found.spread:.2f} in place of {found.spread_of_first:.2f}, "
+            f"distinct-2 {found.distinct2:.2f}{alike}"
+        )
+    faults = ", ".join(f"{count:,} {name}" for name, count in summary.faults.items())
+    console.line(f"Planner: {summary.planner}" + f"; not taken: {faults}" * bool(faults))
+    if summary.spent:
+        console.line(summary.spent)
+    _render_files(summary)
+
+
+def _render_files(summary: Any) -> None:
     console.line(f"Documents: {summary.folder / summary.files[0]}" + _more(len(summary.files)))
     console.line(f"Sheet: {summary.sheet}")
     if summary.files == [DOCUMENTS]:

@@ -23,7 +23,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 from pipelines.core.batches import in_batches
 from pipelines.core.files import atomic_write
 from pipelines.core.seeds import derive
-from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
+from pipelines.core.text_measures import distinct, loops, repetition, self_bleu, words, zipf
 from pipelines.models.hub import load_model
 from pipelines.sample.choice import Decoding, choose
 
@@ -98,7 +98,7 @@ class Degeneration:
             name: One of `DECODINGS`, or `PEOPLE` for what people wrote.
 
         Returns:
-            ``perplexity`` under the model, and the metrics of `pipelines.evaluate.metrics.text`
+            ``perplexity`` under the model, and the metrics of `pipelines.core.text_measures`
             over the words.
         """
         numbers = range(len(self._passages))

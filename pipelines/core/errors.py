@@ -31,6 +31,7 @@ ERROR_CODES = {
     "server": "A server of language models cannot be used: it refuses or does not answer.",
     "budget": "The limit on requests or cost is reached; the answers so far are kept.",
     "many-processes": "A launcher asks for a way of training that is not supported.",
+    "bad-answers": "A language model has not answered as it was asked, after a number of tries.",
     "network": "Something asked for the network where none is used.",
 }
 """Every code that an error may carry, with its meaning; docs/reference/errors.md lists them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipelines.extract.captioners.base import (
     Describer,
     DescriberRef,
     Wording,
+    refuses,
 )
 from pipelines.extract.captioners.find import find_describer, load_describer
 from pipelines.extract.captioners.server import ServerDescriber, ServerRef
@@ -40,11 +40,6 @@ are waited for, so it is several times as large; the pictures of a batch are in 
 LEAST_WORDS = 5
 MOST_REPEATS = 3
 """Most repetitions of the same four words before an answer counts as a loop."""
-
-_REFUSALS = re.compile(
-    r"(i'?m sorry|i am sorry|sorry,|i can(no|')t|i am unable|i'?m unable|as an ai|as a language)",
-    re.IGNORECASE,
-)
 
 
 class RecaptionStage(Stage):
@@ -126,7 +121,7 @@ def accept(answer: Answer | Failed) -> Outcome:
         return answer
     text = answer.text.replace("’", "'").strip()
     words = text.split()
-    if _REFUSALS.match(text):
+    if refuses(text):
         return Failed(f"the model refused: {' '.join(words[:12])}")
     if len(words) < LEAST_WORDS:
         return Failed(f"the answer is too short: {len(words)} words")

@@ -22,7 +22,10 @@ from pipelines.models.metadata import METADATA, read_metadata
 from pipelines.models.prior import Prior
 from pipelines.models.registry import sampling_source
 from pipelines.plan.plan import Gain, Plan, plan_each, require_pool
+from pipelines.plan.planners.find import FoundPlanner, find_planner
+from pipelines.plan.sets import PlanSet, SetReport, plan_set
 from pipelines.sample.folder import new_folder
+from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 
 SHEET_CAPTIONS, SHEET_PLANS = 24, 64
@@ -45,24 +48,33 @@ class CaptionPlans:
 
 
 @dataclass(frozen=True)
-class PlanSummary:
+class WrittenPlans:
     """The files that were written.
 
     Attributes:
         folder: The output folder.
-        source: ``workspace`` or ``embedded``, the origin of the prior.
-        z_kinds: The kinds of z.
-        captions: The plans of each caption.
         files: Files of the documents.
         sheet: Contact sheet of the layouts.
     """
 
     folder: Path
+    files: list[str]
+    sheet: Path
+
+
+@dataclass(frozen=True)
+class PlanSummary(WrittenPlans):
+    """The files that were written of plans of a prior.
+
+    Attributes:
+        source: ``workspace`` or ``embedded``, the origin of the prior.
+        z_kinds: The kinds of z.
+        captions: The plans of each caption.
+    """
+
     source: str
     z_kinds: tuple[str, ...]
     captions: list[CaptionPlans]
-    files: list[str]
-    sheet: Path
 
 
 def plan_captions(
@@ -95,7 +107,7 @@ def plan_captions(
     settings = workspace.settings.sample
     if pool is not None:
         require_pool(pool, settings.n)
-    writer = writable(dialect)
+    writable(dialect)
     prior, kinds, source = open_prior(workspace, z_kinds)
     found: list[CaptionPlans] = []
     with progress.task("plans", len(captions), "caption") as advance:
@@ -103,15 +115,106 @@ def plan_captions(
         for caption, (plans, gain) in zip(captions, planned, strict=True):
             found.append(CaptionPlans(caption, plans, gain))
             advance(1)
-    documents = _documents(found)
-    written = writer.write(documents)
+    groups = [(group.caption, [each.document() for each in group.plans]) for group in found]
+    written = _write(workspace, groups, dialect, allowed, name, progress)
+    return PlanSummary(source=source, z_kinds=kinds, captions=found, **vars(written))
+
+
+@dataclass(frozen=True)
+class SetSummary(WrittenPlans):
+    """The files that were written of a planner's plans.
+
+    Attributes:
+        planner: Its name.
+        captions: The plans of each caption.
+        faults: What was wrong with answers that were not taken, and how often.
+        spent: What was spent on a server.
+    """
+
+    planner: str
+    captions: list[SetReport]
+    faults: dict[str, int]
+    spent: str
+
+
+def plan_by(
+    workspace: Workspace,
+    planner: str,
+    captions: Sequence[str],
+    z_kinds: Sequence[str] | None = None,
+    pool: int | None = None,
+    dialect: str = "kaleido.z",
+    allowed: Sequence[str] = (),
+    name: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> SetSummary:
+    """Plan captions by a planner that is named, into ``plans/NAME``.
+
+    Args:
+        workspace: See `find_planner`; its ``[sample]`` settings set n, seed and temperature.
+        planner: See `find_planner`.
+        captions: The captions.
+        z_kinds: Kinds of z, for a prior.
+        pool: Choose from so many plans per caption; None draws `SPARE` times n.
+        dialect: Format of the documents.
+        allowed: Kinds of losses to accept; ``all`` accepts every kind.
+        name: As for `plan_captions`.
+        progress: Receives progress and messages.
+
+    Raises:
+        KaleidoError: As `find_planner`, `plan_set` and `plan_captions`.
+    """
+    writable(dialect)
+    found = find_planner(workspace, planner, z_kinds, progress.message)
+    sets = plan_sets(found, workspace.settings.sample, captions, pool, progress)
+    groups = [(each.report.caption, each.documents) for each in sets]
+    written = _write(workspace, groups, dialect, allowed, name, progress)
+    return SetSummary(
+        **vars(written),
+        planner=planner,
+        captions=[each.report for each in sets],
+        faults=found.faults,
+        spent=found.note(),
+    )
+
+
+def plan_sets(
+    found: FoundPlanner,
+    settings: SampleSettings,
+    captions: Sequence[str],
+    pool: int | None,
+    progress: Progress,
+) -> list[PlanSet]:
+    """Plan captions, showing what is spent; the arguments are those of `plan_by`."""
+    sets: list[PlanSet] = []
+    with progress.task("plans", len(captions), "caption") as advance:
+        for caption in captions:
+            sets.append(plan_set(found.planner, caption, settings, pool))
+            advance(1, found.note())
+    return sets
+
+
+def _write(
+    workspace: Workspace,
+    groups: Sequence[tuple[str, Sequence[Document]]],
+    dialect: str,
+    allowed: Sequence[str],
+    name: str | Path | None,
+    progress: Progress,
+) -> WrittenPlans:
+    """Write documents, whose keys get the number of their caption, and a sheet of them."""
+    keyed = [
+        (caption, [_with_key(document, number) for document in documents])
+        for number, (caption, documents) in enumerate(groups)
+    ]
+    written = writable(dialect).write([each for _, group in keyed for each in group])
     require_allowed(dialect, written.lost, allowed)
-    with new_folder(workspace.plans, name, captions[0], progress) as folder:
+    with new_folder(workspace.plans, name, groups[0][0], progress) as folder:
         for file, text in written.files.items():
             atomic_write(folder / file, text.encode())
         sheet = folder / "sheet.png"
-        atomic_write(sheet, encode_png(_sheet(found, documents)))
-    return PlanSummary(folder, source, kinds, found, sorted(written.files), sheet)
+        atomic_write(sheet, encode_png(_sheet(keyed)))
+    return WrittenPlans(folder, sorted(written.files), sheet)
 
 
 def open_prior(
@@ -146,17 +249,13 @@ def _usual_kinds(diffusion: Path) -> tuple[str, ...]:
     return tuple(found.get("drawn_kinds") or found.get("z_kinds") or ())
 
 
-def _documents(found: Sequence[CaptionPlans]) -> list[Document]:
-    return [
-        each.document().model_copy(update={"key": f"{number:04d}-{each.index:04d}"})
-        for number, group in enumerate(found)
-        for each in group.plans
-    ]
+def _with_key(document: Document, number: int) -> Document:
+    """Number a document ``plan-0007`` of a caption: ``0002-0007``."""
+    key = (document.key or "").replace("plan", f"{number:04d}")
+    return document.model_copy(update={"key": key})
 
 
-def _sheet(found: Sequence[CaptionPlans], documents: Sequence[Document]) -> np.ndarray:
-    drawn = iter(documents)
-    groups = [(group.caption, [next(drawn) for _ in group.plans]) for group in found]
+def _sheet(groups: Sequence[tuple[str, Sequence[Document]]]) -> np.ndarray:
     return contact_sheet(
         [
             (caption, [thumbnail(document) for document in chosen[:SHEET_PLANS]])

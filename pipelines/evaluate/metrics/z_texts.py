@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipelines.core.text_measures import distinct, loops, repetition, self_bleu, words, zipf
 from pipelines.evaluate.adherence.boxes import parses
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
 from pipelines.evaluate.observe import Observed
 from pipelines.latents.description import Description
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -112,6 +113,18 @@ class _Draw:
 
         noise = np.stack([rng.gumbel(size=scores.shape[1]) for rng in self._rngs])
         return scores.double() / self._temperature + torch.from_numpy(noise).to(scores.device)
+
+
+_REFUSALS = re.compile(
+    r"\s*(i['’]?m sorry|i am sorry|sorry,|i can(no|['’])t|i am unable|i['’]?m unable|as an ai"
+    r"|as a language)",
+    re.IGNORECASE,
+)
+
+
+def refuses(answer: str) -> bool:
+    """Return whether a model's answer is a refusal."""
+    return _REFUSALS.match(answer) is not None
 
 
 def fill_prompt(prompt: str, caption: str, marks: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ def test_words_are_drawn_by_seed_and_key(llama):
 
 
 def asked(model: Expander, caption: str) -> str:
-    return "".join(model._tokenizer.convert_ids_to_tokens(model._ask(record("a", caption))))
+    return "".join(model._model.tokenizer.convert_ids_to_tokens(model._ask(record("a", caption))))
 
 
 def test_the_caption_is_data(llama):
@@ -160,10 +160,10 @@ def test_a_gguf_file_answers_as_its_weights_in_a_folder_do(tmp_path):
     answers = model.describe(records)
     assert answers[0] != answers[1]
     folder = tmp_path / "folder"
-    copy = LlamaForCausalLM(model._model.config)
-    copy.load_state_dict(model._model.state_dict())
+    copy = LlamaForCausalLM(model._model.network.config)
+    copy.load_state_dict(model._model.network.state_dict())
     copy.save_pretrained(folder)
-    model._tokenizer.save_pretrained(folder)
+    model._model.tokenizer.save_pretrained(folder)
     assert Expander(folder, "{caption}").describe(records) == answers
 
 

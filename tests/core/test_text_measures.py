@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipelines.evaluate.metrics.text import distinct, loops, repetition, self_bleu, words, zipf
+from pipelines.core.text_measures import distinct, loops, repetition, self_bleu, words, zipf
 
 
 def test_words_of_z_are_markers_numbers_and_words():
