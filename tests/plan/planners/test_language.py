@@ -7,7 +7,8 @@ import json
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.documents.document import Document, read_document
+from pipelines.documents.document import Document
+from pipelines.documents.reading import read_document
 from pipelines.plan.planners.facts import contradictions, read_facts
 from pipelines.plan.planners.form import Form, fixed_labels, read_plans
 from pipelines.plan.planners.language import TRIES, LanguagePlanner

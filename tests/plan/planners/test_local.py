@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.documents.document import read_document
+from pipelines.documents.reading import read_document
 from pipelines.plan.planners.facts import contradictions, read_facts
 from pipelines.plan.planners.form import Form
 from pipelines.plan.planners.language import LanguagePlanner
