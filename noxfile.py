@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-import shlex
 import shutil
-import sqlite3
 import sys
 import zipfile
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,14 +37,6 @@ MUTATED = (
     "pipelines/engines/[!_]*.py",
 )
 """The modules in which an unnoticed error would falsify results or lose data."""
-UNCHANGED = [
-    "core/ReplaceBinaryOperator_BitOr_.*",
-    "core/ReplaceBinaryOperator_.*_(Pow|FloorDiv|Mod|RShift|LShift|BitOr|BitAnd|BitXor)",
-    "core/ReplaceComparisonOperator_.*_(Is|IsNot)",
-    "core/RemoveDecorator",
-]
-"""Changes that are left out: `X | None` in annotations and most decorators have no effect, and an
-operator is replaced by its likely confusions only, which are a third of all."""
 LIGHT_REQUIREMENTS = ("typer", "rich")
 """What the command line's own modules import."""
 ENVIRONMENT = {
@@ -105,48 +93,27 @@ def coverage(session: nox.Session) -> None:
 def mutate(session: nox.Session) -> None:
     """Change the code at many places and list the changes that no test notices.
 
-    `nox -s mutate -- pipelines/sample/sampler.py` takes that module in place of `MUTATED`; all of
-    them take a day or more. cosmic-ray starts the tests anew for every change. mutmut would fork a
-    process that has imported torch already, but it leaves out decorated functions, and everything
-    under `torch.inference_mode()` or `torch.no_grad()`, the sampler above all, is one.
+    `nox -s mutate -- pipelines/sample/sampler.py` takes that module in place of `MUTATED`; a number
+    takes so many changes of each module, drawn at random. All take hours. cosmic-ray makes the
+    changes, and `tests/mutants/run.py` tries them in forks: cosmic-ray itself starts the tests
+    anew for each, and mutmut leaves out decorated functions, the sampler above all.
     """
     session.install("cosmic-ray>=8.4")
     python = heavy_python(session)
-    modules = session.posargs or sorted(
+    most = [word for word in session.posargs if word.isdigit()]
+    modules = [word for word in session.posargs if word not in most] or sorted(
         path.relative_to(ROOT).as_posix() for name in MUTATED for path in ROOT.glob(name)
     )
     with TemporaryDirectory() as folder:  # the modules are changed in place
         copy = Path(folder) / "copy"
         ignored = shutil.ignore_patterns(".*", "site", "dist", "runs", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored)
+        environment = ENVIRONMENT | {"PYTHONPATH": str(copy)}
         with session.chdir(copy):
-            for module in modules:
-                mutate_module(session, python, module)
-
-
-def mutate_module(session: nox.Session, python: str, module: str) -> None:
-    """Change one module of the current folder, run its tests for every change, and report."""
-    tests = Path("tests", *Path(module).parts[1:])
-    own = tests.with_name(f"test_{tests.name}")
-    command = [python, "-m", "pytest", "-x", "-q", str(own if own.is_file() else own.parent)]
-    Path("mutate.toml").write_text(
-        f"[cosmic-ray]\nmodule-path = {json.dumps(module)}\ntimeout = 600.0\n"
-        f"excluded-modules = []\ntest-command = {json.dumps(shlex.join(command))}\n"
-        "[cosmic-ray.distributor]\nname = 'local'\n"
-        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(UNCHANGED)}\n"
-    )
-    done = f"{module.replace('/', '.')}.sqlite"
-    environment = ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())}
-    session.run("cosmic-ray", "init", "mutate.toml", done, silent=True)
-    session.run("cr-filter-operators", done, "mutate.toml", silent=True)
-    session.run("cosmic-ray", "baseline", "mutate.toml", env=environment)
-    session.run("cosmic-ray", "exec", "mutate.toml", done, env=environment)
-    session.run("cr-report", done, "--surviving-only", "--show-diff")
-    query = "select test_outcome = 'SURVIVED', count(*) from work_results group by 1"
-    with closing(sqlite3.connect(done)) as base:  # changes that were left out have no outcome
-        counts = dict(base.execute(query).fetchall())
-    noticed, survived = counts.get(0, 0), counts.get(1, 0)
-    session.log(f"{module}: {noticed} of {noticed + survived} changes were noticed")
+            with Path("mutants.jsonl").open("w") as file:
+                session.run("python", "tests/mutants/write.py", *modules, stdout=file)
+            command = (python, "tests/mutants/run.py", "mutants.jsonl", *most)
+            session.run(*command, env=environment, external=True)
 
 
 @nox.session(venv_backend="none")

@@ -53,7 +53,7 @@ def test_dropped_rows_equal_the_null_condition() -> None:
     dropped = context(_states(6, 16, 1, 4), _states(9, 32, 2, 5), drop)
     null = context.null(1)
     torch.testing.assert_close(dropped.tokens[0, :1], null.tokens[0])
-    assert dropped.mask[0].sum() == 1
+    assert dropped.mask[0].sum() == dropped.mask[0, 0] == 1
     assert dropped.mask[1].sum() == 9
 
 
@@ -155,6 +155,7 @@ def test_the_parts_have_the_shapes_of_saved_weights() -> None:
     assert shapes["caption_projection.weight"] == (128, 128)
     assert shapes["z_projection.weight"] == shapes["name_projection.weight"] == (128, 256)
     assert shapes["tint_projection.weight"] == (128, 4)
+    assert not {"tint_projection.bias", "name_projection.bias"} & set(shapes)
     assert shapes["segment"] == (2, 128) and shapes["null_token"] == (128,)
     assert shapes["place_projection.0.weight"] == (128, 48)
     assert shapes["place_projection.2.weight"] == (128, 128)

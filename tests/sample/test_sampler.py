@@ -111,10 +111,11 @@ def test_the_integrator_converges_to_the_flow_of_a_gaussian_in_first_order(sprea
 )
 def test_sampling_follows_the_formula_of_guidance(changes) -> None:
     settings, seeds = replace(FULL, **changes), [5, 6]
-    images = draw_images(_Affine(0.4), _conditioning(0.2, 2), seeds, settings)
-    assert _apart(images, seeds, 0.2, 0.4, settings) <= 1
-    if settings != FULL:
-        assert _apart(images, seeds, 0.2, 0.4, FULL) > 3
+    for value in (0.2, -0.2):  # the clamp has two sides
+        images = draw_images(_Affine(0.4), _conditioning(value, 2), seeds, settings)
+        assert _apart(images, seeds, value, 0.4, settings) <= 1
+        if settings != FULL:
+            assert _apart(images, seeds, value, 0.4, FULL) > 3
 
 
 def test_the_flow_ends_at_the_predicted_image() -> None:

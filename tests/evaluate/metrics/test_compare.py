@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.metrics.compare import HEADLINES, Check, aims, changes
+from pipelines.evaluate.metrics.compare import (
+    GAP,
+    HEADLINES,
+    PARITY_CAPTIONS,
+    PARITY_SEEDS,
+    WINDOW,
+    Check,
+    aims,
+    changes,
+    gaps,
+)
 from pipelines.evaluate.metrics.compare import parity as parity_of
 from pipelines.evaluate.metrics.statistics import Estimate, Interval
 
@@ -136,3 +146,56 @@ def test_a_baseline_with_good_recall_is_not_asked_to_be_doubled():
     assert recall.limit == 0.9
     assert recall.interval.value == pytest.approx(0.7 / 0.8)
     assert not recall.passed
+
+
+def test_each_aim_is_met_against_the_better_of_two_rivals():
+    over = {
+        ("baseline", 7.5): estimates(vendi=0.5, mss=0.9, frechet=0.3, recall=0.2),
+        ("window", 7.5): estimates(vendi=0.8, mss=0.5, frechet=0.4, recall=0.4),
+        ("kaleido", 7.5): estimates(vendi=1.0, mss=0.4, frechet=0.2, recall=0.6),
+    }
+    got = {check.name.split()[0]: check for check in aims(results(over=over))}
+    shares = {name: check.interval.value for name, check in got.items()}
+    assert shares["Vendi"] == pytest.approx(1.0 / 0.8)
+    assert shares["MSS"] == pytest.approx(0.4 / 0.5)
+    assert shares["Recall"] == pytest.approx(0.6 / 0.4)
+    assert shares["Fréchet"] == pytest.approx(0.2 / 0.3)
+    named = {name for name, check in got.items() if "window" in check.name}
+    assert named == {"Vendi", "MSS", "Recall"}
+    unknown = over | {("window", 7.5): estimates(vendi=float("nan"))}
+    vendi = next(c for c in aims(results(over=unknown)) if c.name.startswith("Vendi"))
+    assert vendi.interval.value == pytest.approx(1.0 / 0.5)
+
+
+def test_changes_are_compared_with_the_window_at_the_highest_scale():
+    over = {
+        **{(model, 3.0): estimates(vendi=0.6) for model in ("baseline", "kaleido", "window")},
+        ("window", 7.5): estimates(vendi=0.7),
+        ("kaleido", 7.5): estimates(vendi=0.9),
+    }
+    got = {change.metric: change for change in changes(results(over=over), ENTROPIES)}
+    assert got["vendi"].rival.value == pytest.approx(0.7 - 1.0)
+    assert got["vendi"].over_rival.value == pytest.approx(0.9 - 0.7)
+
+
+def test_gaps_are_those_at_the_scale_of_the_given_z():
+    found = results() | {("given", 7.5): estimates(recall=0.9)}
+    found |= {("a", 1.0): estimates(), ("kaleido", 7.5): estimates(recall=0.6)}
+    metric = GAP[0]
+    found["kaleido", 7.5][metric] = Estimate.mean_of(np.full((12, 3), 0.6))
+    found["given", 7.5][metric] = Estimate.mean_of(np.full((12, 3), 0.9))
+    gap = gaps(found)[0]
+    assert gap.metric == metric
+    assert (gap.prior.value, gap.data.value) == pytest.approx((0.6, 0.9))
+    assert gap.difference.value == pytest.approx(-0.3)
+    assert gaps({("z", 1.0): estimates(), ("kaleido", 1.0): estimates()}) == []
+
+
+@pytest.mark.parametrize("shape", [(PARITY_CAPTIONS, PARITY_SEEDS + 1), (PARITY_CAPTIONS + 1, 9)])
+def test_more_pictures_than_parity_needs_are_enough(shape):
+    base = {(m, s): estimates(shape) for m in ("baseline", "kaleido") for s in SCALES}
+    assert parity(base).sound
+
+
+def test_the_window_is_the_one_that_the_results_name():
+    assert WINDOW == (0.8, 0.5)

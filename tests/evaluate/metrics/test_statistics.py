@@ -194,3 +194,9 @@ def test_captions_of_one_cluster_are_resampled_together():
     assert not one.interval().known
     both = combine([(1.0, one), (-1.0, one)])
     assert both.clusters == one.clusters
+
+
+def test_a_ratio_counts_captions_without_anything_as_known():
+    part = Estimate.mean_of(np.array([[1.0], [0.0], [1.0], [0.0], [2.0]]))
+    found = ratio(part, part)
+    assert found.known and found.value == found.low == found.high == 1.0
