@@ -39,11 +39,12 @@ from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.evaluate.report.markdown import markdown
 from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import report_json, rows_of
-from pipelines.evaluate.report.track import require_tracker, track
+from pipelines.evaluate.report.track import track
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources, real_with_z
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.choice import Decoding
+from pipelines.train.track import require_tracker
 from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.workspace import Workspace
 

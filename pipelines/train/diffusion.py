@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -100,6 +101,12 @@ class DiffusionTask(Task):
     def blocks(self) -> list[nn.Module]:
         """Return the blocks of the conditioner and the denoiser."""
         return self.model.blocks()
+
+    def held_out(self) -> tuple[DiffusionTask, int]:
+        """Return the task on held-out records, and their number."""
+        view = copy(self)
+        view._stream = self._stream.held_out_view()
+        return view, view._stream.size
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of `count` records of the stream from `start` on."""

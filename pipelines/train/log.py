@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import torch
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write, no_space_errors
 from pipelines.train.options import TrainOptions
+from pipelines.train.track import Tracker, open_tracker
 
 LOG_EVERY = 10
 """Steps between two lines of the log; reading the loss synchronises the GPU."""
@@ -60,8 +61,12 @@ class TrainLog:
         self._unread: list[tuple[int, torch.Tensor]] = []
         self._window: deque[float] = deque(maxlen=WINDOW)
         self._line_at = monotonic()
+        self._tracker: Tracker | None = None
         if path is not None:
             _truncate(path, first)
+            if options.track:
+                project, folder = path.parents[2].name or name, path.parent / options.track
+                self._tracker = open_tracker(options.track, folder, project, name, first)
 
     def add(self, step: int, loss: torch.Tensor, norm: torch.Tensor) -> None:
         """Add the loss of a step and the norm of its gradient."""
@@ -102,6 +107,21 @@ class TrainLog:
             "memory_mb": _memory_mb(),
         }
         self._line_at = now
+        self._write_line(line)
+
+    def write_validation(self, done: int, loss: float, records: int) -> None:
+        """Write the loss on held-out records after `done` steps."""
+        self._write_line({"step": done, "validation_loss": loss, "validation_records": records})
+
+    def close(self) -> None:
+        """End the tracker's run."""
+        if self._tracker is not None:
+            self._tracker.close()
+
+    def _write_line(self, line: Mapping[str, float | None]) -> None:
+        if self._tracker is not None:
+            numbers = {k: v for k, v in line.items() if k != "step" and v is not None}
+            self._tracker.log(int(line["step"] or 0), numbers)
         if self._path is None:
             return
         with no_space_errors(self._path):

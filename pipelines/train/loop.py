@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
@@ -36,6 +37,9 @@ from pipelines.train.task import Task
 
 CHECKPOINT_SECONDS = 300.0
 """Seconds between checkpoints: the most work that a crash can cost."""
+
+VALIDATED = 256
+"""Number of held-out records whose loss is logged."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,11 @@ def _train(run: _Run, progress: Progress) -> TrainSummary:
                 )
                 stop.leave()
             advance(1, f"loss {run.log.mean:.4f}")
+            run.validate_if_due(step + 1)
             run.save_if_due(step + 1)
     if steps:
         run.save(done)
+    run.log.close()
     run.ema.copy_to_model()
     run.model.eval()
     return TrainSummary(done, done * options.batch_size, run.log.mean, run.first)
@@ -158,6 +164,7 @@ class _Run:
         self._checkpoint, self._settings = checkpoint, settings
         self.device = rank_device()
         task.to(self.device)
+        self._held_out = task.held_out()
         self.model = task.model.train()
         precision = resolve_precision(options.precision, self.device)
         self.forward_pass = partial(mixed_precision, precision, self.device)
@@ -278,8 +285,29 @@ class _Run:
         totals = self.ranks.sum(totals)
         return torch.where(totals > 0, totals, 1.0).float().to(self.device)
 
-    def _noise(self, positions: range, step: range) -> Noise:
-        return Noise(self.options.seed, f"train {self.name}", positions, step, self.device)
+    def _noise(self, positions: range, step: range, purpose: str = "train") -> Noise:
+        return Noise(self.options.seed, f"{purpose} {self.name}", positions, step, self.device)
+
+    def validate_if_due(self, done: int) -> None:
+        """Log the loss of the first held-out records, with the same noise each time."""
+        records = min(self._held_out[1], VALIDATED)
+        if not self.options.validate_every or done % self.options.validate_every or not records:
+            return
+        task, options = self._held_out[0], replace(self.options, batch_size=records)
+        sums = torch.zeros(2, self._task.terms, dtype=torch.float64)
+        self.model.eval()
+        for positions in dealt(0, options, self.ranks):
+            batch = task.batch(positions.start, len(positions))
+            weights = torch.tensor(task.weigh(batch, len(positions)), dtype=torch.float64)
+            noise = self._noise(positions, range(records), "validate")
+            with torch.no_grad(), self.forward_pass():
+                terms = task.loss(send_to_device(batch, self.device), noise)
+            sums += torch.stack([weights * terms.double().cpu(), weights])
+        self.model.train()
+        total, weight = self.ranks.sum(sums)
+        loss = (total / torch.where(weight > 0, weight, 1.0)).sum()
+        self.log.write()
+        self.log.write_validation(done, float(loss), records)
 
     def save_if_due(self, done: int) -> None:
         """Save a checkpoint if the last one is `CHECKPOINT_SECONDS` old."""

@@ -40,6 +40,8 @@ class TrainOptions:
         optimizer: ``adamw``, or ``adamw8bit`` of bitsandbytes.
         gradient_checkpointing: ``on`` computes activations again in place of keeping them.
         compile: ``on`` compiles the blocks of the network.
+        validate_every: Steps between two losses on held-out records; 0 for never.
+        track: A tracker of experiments, or empty.
     """
 
     steps: int
@@ -56,6 +58,8 @@ class TrainOptions:
     optimizer: str = "adamw"
     gradient_checkpointing: str = "off"
     compile: str = "off"
+    validate_every: int = 0
+    track: str = ""
 
     @classmethod
     def of(cls, settings: Section, how: TrainSettings) -> TrainOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -122,6 +123,12 @@ class PriorTask(Task):
         """Return the layers that learn."""
         layers = [*self.model.encoder.block, *self.model.decoder.block]
         return [each for each in layers if any(p.requires_grad for p in each.parameters())]
+
+    def held_out(self) -> tuple[PriorTask, int]:
+        """Return the task on held-out records, without dropout, and their number."""
+        view = copy(self)
+        view._stream, view._dropout_records = self._stream.held_out_view(), 0
+        return view, view._stream.size
 
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of `count` records of the stream from `start` on."""

@@ -79,6 +79,7 @@ class RecordStream:
         self.found = dict.fromkeys(self._kinds, 0)
         self._rows: dict[Path, list[int]] = {}
         self._heldout: dict[Path, list[int]] = {}
+        self._heldout_shown: list[tuple[Path, int]] = []
         self._count()
         self.size = sum(map(len, self._rows.values()))
         if not self.size:
@@ -88,7 +89,7 @@ class RecordStream:
                 "`kaleido status` says why; other kinds can be chosen with --z.",
                 code="nothing-produced",
             )
-        self._order: Order | BucketOrder = Order(seed, self._rows)
+        self._order: Order | BucketOrder | FixedOrder = Order(seed, self._rows)
         self.shapes: tuple[Shape, ...] = ()
         self._sizes: dict[Path, list[tuple[int, int]]] = {}
         self._indexes: dict[Path, ShardIndex] = {}
@@ -134,6 +135,7 @@ class RecordStream:
             if not self._kinds:
                 shown[:] = True
             self._heldout[path] = heldout
+            self._heldout_shown += [(path, row) for row in heldout if shown[row]]
             self._rows[path] = np.flatnonzero(training & shown).tolist()
             self.heldout += len(heldout)
             self.skipped += int((training & ~shown).sum())
@@ -208,6 +210,22 @@ class RecordStream:
         places = [(path, row) for path, rows in self._heldout.items() for row in rows]
         return [self._read(path, row, ()) for path, row in places[:limit]]
 
+    def held_out_view(self) -> HeldOutView:
+        """Return held-out records that have one of the kinds, with their latents.
+
+        Where pictures have several shapes, those of the most frequent one, so that they can be in
+        one batch.
+        """
+        places = self._heldout_shown
+        if len(self.shapes) > 1:
+            most = self.shapes[0]
+            places = [
+                (path, row)
+                for path, row in places
+                if nearest_shape(self._sizes_of(path)[row], self.shapes) == most
+            ]
+        return HeldOutView(self, places)
+
     def _read(self, path: Path, row: int, kinds: Sequence[str] | None = None) -> Record:
         index = self._index(path)
         key = index.keys[row]
@@ -235,3 +253,28 @@ class RecordStream:
                 self._indexes.clear()  # a new window has begun
             self._indexes[path] = ShardIndex(self._workspace, path)
         return self._indexes[path]
+
+
+class HeldOutView(RecordStream):
+    """The held-out records of a stream, in the order of the shards.
+
+    Args:
+        stream: Reads them.
+        places: Shard and row of each.
+    """
+
+    def __init__(self, stream: RecordStream, places: Sequence[tuple[Path, int]]) -> None:
+        self.__dict__ |= stream.__dict__
+        self._order = FixedOrder(places)
+        self.size = len(places)
+
+
+class FixedOrder:
+    """Rows in a given order, each once."""
+
+    def __init__(self, places: Sequence[tuple[Path, int]]) -> None:
+        self._places = places
+
+    def place(self, position: int) -> tuple[Path, int]:
+        """Return the shard of a position, and the row in it."""
+        return self._places[position]

@@ -78,6 +78,10 @@ class Task(ABC):
         """Return the parts of the model that can be checkpointed and compiled on their own."""
         return ()
 
+    def held_out(self) -> tuple[Task, int]:
+        """Return the same task on held-out records, and their number; 0 if there are none."""
+        return self, 0
+
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of the records in a batch; empty if the examples have none."""
         return []

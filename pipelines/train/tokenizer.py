@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,12 @@ class _ImageTask(Task):
         """Return images in [-1, 1], (n, 3, side, side)."""
         return _images(self._stream.batch(start, count))
 
+    def held_out(self) -> tuple[Task, int]:
+        """Return the task on held-out records, and their number."""
+        view = copy(self)
+        view._stream = self._stream.held_out_view()
+        return view, view._stream.size
+
     def keys(self, start: int, count: int) -> list[str]:
         """Return the keys of `count` records of the stream from `start` on."""
         return self._stream.keys(start, count)
@@ -172,7 +179,8 @@ class TokenizerTask(_ImageTask):
             entries = self._tokenizer.entries(ids)
         drawn = self._tokenizer.pictures(states + (entries - states).detach())
         commitment = (states - entries).square().mean()
-        self._chosen.append((_vectors(states), ids.flatten()))
+        if torch.is_grad_enabled():  # not in validation
+            self._chosen.append((_vectors(states), ids.flatten()))
         return reconstruction_error(drawn, batch) + COMMITMENT * commitment
 
     def after_step(self, ranks: Ranks) -> None:

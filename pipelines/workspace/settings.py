@@ -411,6 +411,14 @@ class TrainSettings:
         "Compile the blocks of the network, which takes minutes at the start.",
         choices=("off", "on"),
     )
+    validate_every: int = setting(
+        500, "Steps between two losses on held-out records; 0: never.", low=0
+    )
+    track: str = setting(
+        "",
+        "Also log the numbers to a tracker of experiments (extras: track, trackio).",
+        choices=("", "tensorboard", "trackio"),
+    )
 
 
 @dataclass(frozen=True)
