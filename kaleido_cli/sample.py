@@ -20,6 +20,7 @@ from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     DiverseOption,
     JsonOption,
+    PlannerOption,
     WorkspaceOption,
     ZOption,
     read_bytes,
@@ -35,7 +36,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    cls=settings_of("sample.*", "base.*", "compute.*"),
+    cls=settings_of("sample.*", "base.*", "server.*", "compute.*"),
     epilog='Example: kaleido sample "two circles and a star" --n 16 --seed 7 --name stars',
 )
 def sample(
@@ -71,6 +72,7 @@ def sample(
             "or its name on the Hugging Face hub. z becomes its prompt.",
         ),
     ] = None,
+    planner: PlannerOption = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
     name: Annotated[
@@ -102,8 +104,10 @@ def sample(
     opened = open_for_captions(context, workspace, has_captions=bool(caption or captions or from_z))
     if from_z is not None and (captions or z or baseline or diverse is not None):
         raise typer.BadParameter("--from-z excludes --captions, --z, --diverse and --baseline.")
+    if planner is not None and (base is None or from_z is not None or baseline):
+        raise typer.BadParameter("--planner goes with --base, without --from-z and --baseline.")
     if base is not None:
-        wanted = Wanted(caption, captions, from_z, split_names(z), diverse, baseline)
+        wanted = Wanted(caption, captions, from_z, split_names(z), diverse, baseline, planner)
         draw_with_base(opened, base, wanted, changes_of(context), out or name, as_json)
         return
     require_no_base_flags(changes_of(context))

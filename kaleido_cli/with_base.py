@@ -29,6 +29,7 @@ class Wanted:
         kinds: Kinds of z to draw; None for the usual ones.
         pool: Size of the pool from which diverse z are chosen.
         baseline: Draw the captions without z.
+        planner: What draws z; None for a prior of ours.
     """
 
     caption: str | None
@@ -37,6 +38,7 @@ class Wanted:
     kinds: tuple[str, ...] | None
     pool: int | None
     baseline: bool
+    planner: str | None
 
 
 def require_no_base_flags(changes: Mapping[str, Any]) -> None:
@@ -74,7 +76,7 @@ def _captions(workspace: Workspace, wanted: Wanted) -> list[str]:
     asked = captions_of(wanted.caption, wanted.captions, workspace.settings.data.max_caption)
     if not asked:
         raise typer.BadParameter("--base needs a CAPTION, --captions or --from-z.")
-    if not wanted.baseline:
+    if not wanted.baseline and wanted.planner is None:
         warn_of_unknown_words(workspace, asked)
     return asked
 
@@ -91,7 +93,7 @@ def _requests(
     if wanted.baseline:
         return plain_requests(asked, workspace.settings.sample.n), None
     progress = console.ConsoleProgress()
-    return plan_requests(workspace, asked, wanted.kinds, wanted.pool, progress)
+    return plan_requests(workspace, asked, wanted.kinds, wanted.pool, progress, wanted.planner)
 
 
 def _render(summary: Any) -> None:

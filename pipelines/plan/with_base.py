@@ -28,8 +28,9 @@ from pipelines.documents.document import Document, Image
 from pipelines.documents.problems import require_valid
 from pipelines.documents.strict_json import parse
 from pipelines.plan.plan import plan, require_pool
+from pipelines.plan.planners.find import find_planner
 from pipelines.plan.planners.prior import PriorPlanner
-from pipelines.plan.run import open_prior
+from pipelines.plan.run import open_prior, plan_sets
 from pipelines.sample.folder import new_folder
 from pipelines.sample.run import SHEET_CAPTIONS, SHEET_SAMPLES
 from pipelines.sample.seeds import seeds_of
@@ -83,23 +84,35 @@ def plan_requests(
     z_kinds: Sequence[str] | None = None,
     pool: int | None = None,
     progress: Progress = SILENT,
+    planner: str | None = None,
 ) -> tuple[list[BaseRequest], str]:
-    """Plan pictures of captions with the prior of a workspace, or the embedded one.
+    """Plan pictures of captions.
 
     Args:
         workspace: Its ``[sample]`` settings set n, seeds, temperature and top_p.
         captions: The captions.
         z_kinds: Kinds of z; None takes those of samples.
         pool: Draw this many per caption and choose the n most diverse; None draws n.
-        progress: Receives progress.
+        progress: Receives progress and messages.
+        planner: See `find_planner`; None takes the prior of the workspace, or the embedded one.
 
     Returns:
         The requests, and the planner's identity.
 
     Raises:
-        KaleidoError: If the prior does not draw a kind, or the pool is smaller than n.
+        KaleidoError: If the planner cannot be used or cannot give as many plans, a prior does not
+            draw a kind, or the pool is smaller than n.
     """
     settings = workspace.settings.sample
+    if planner is not None:
+        ready = find_planner(workspace, planner, z_kinds, progress.message)
+        sets = plan_sets(ready, settings, captions, pool, progress)
+        asked = [
+            BaseRequest(each.report.caption, _number_of(document), document)
+            for each in sets
+            for document in each.documents
+        ]
+        return asked, ready.planner.identity
     if pool is not None:
         require_pool(pool, settings.n)
     prior, kinds, _ = open_prior(workspace, z_kinds)
@@ -110,6 +123,11 @@ def plan_requests(
             found += [BaseRequest(caption, each.index, each.document()) for each in plans]
             advance(1)
     return found, PriorPlanner(prior, kinds, settings).identity
+
+
+def _number_of(document: Document) -> int:
+    """Return the drawing number of a plan, of which its key is made."""
+    return int((document.key or "plan-0").rpartition("-")[2])
 
 
 def plain_requests(captions: Sequence[str], count: int) -> list[BaseRequest]:

@@ -9,6 +9,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.images import decode_image
 from pipelines.documents.document import Document
 from pipelines.documents.element import Element
+from tests.servers.model_server import MODEL, model_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -140,3 +141,31 @@ def test_errors_have_codes(base_folder, workspace):
 
     with pytest.raises(KaleidoError):
         read_base_requests(b"", "empty", "a caption")
+
+
+def test_a_language_model_plans_and_the_base_draws(draw, invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    invoke("init", ".")
+    with model_server() as server:
+        server.behaviour = _write_plans
+        planner = ("--planner", f"{server.url}#{MODEL}")
+        rows, pictures, said = draw("z-image", CAPTION, *QUICK, *planner)
+        assert len({picture.tobytes() for picture in pictures}) == len(rows) == 3
+        for row in rows:
+            document = Document.model_validate_json(json.dumps(row["document"]))
+            assert document.background in row["prompt"] and "red tree" in row["prompt"]
+            assert len(row["planner"]) == 64
+        assert server.url in said.err
+        asked = len(server.requests)
+        again, same, _ = draw("z-image", CAPTION, *QUICK, *planner, to="again")
+        assert len(server.requests) == asked, "the plans are kept"
+        assert [row["document"] for row in again] == [row["document"] for row in rows]
+    invoke("sample", CAPTION, *planner, code=2)
+
+
+def _write_plans(exchange) -> None:
+    place = {"left": 100, "top": 100, "width": 300, "height": 300}
+    labels = ("circle", "circle", "star", "red tree")
+    elements = [{"label": label, "detail": "plain", **place} for label in labels]
+    plans = [{"background": f"field {exchange.number} {n}", "elements": elements} for n in range(4)]
+    exchange.answer(json.dumps({"plans": plans}))
