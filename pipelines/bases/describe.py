@@ -107,7 +107,8 @@ def describe(name: str, size: str = "") -> BaseFacts:
     """
     folder = open_folder(name, with_weights=False)
     pipe = meta_pipeline(folder)
-    family, distilled = folder.family, folder.distilled
+    family = folder.family
+    steps, cfg = folder.usual_guidance
     height, width = parse_size(family, pipe, size)
     denoising, decoding = activation_bytes(folder, pipe, height, width)
     ways = _ways(folder, pipe, denoising, decoding)
@@ -122,11 +123,11 @@ def describe(name: str, size: str = "") -> BaseFacts:
         scheduler=type(pipe.scheduler).__name__,
         licence=folder.licence or family.licence,
         licence_is_usual=not folder.licence,
-        distilled=distilled,
+        distilled=folder.distilled,
         prompt=family.dialect,
         text_limit=family.text_limit,
-        cfg=1.0 if distilled else family.cfg,
-        steps=family.few_steps if distilled else family.steps,
+        cfg=cfg,
+        steps=steps,
         width=width,
         height=height,
         parts=parts,

@@ -153,6 +153,10 @@ class Family(ABC):
         """
         return distilled_by_name(name)
 
+    def steps_if_distilled(self, denoiser: Mapping[str, Any]) -> int:
+        """Return the usual number of steps of a distilled model, given its denoiser's config."""
+        return self.few_steps
+
 
 _DISTILLED = (
     *("turbo", "lightning", "schnell", "sprint", "lcm", "hyper", "dmd", "flash", "distill"),

@@ -77,6 +77,13 @@ class BaseFolder:
         return self.family.distilled(self.index, denoiser, self.name)
 
     @property
+    def usual_guidance(self) -> tuple[int, float]:
+        """Usual number of steps and guidance scale."""
+        if not self.distilled:
+            return self.family.steps, self.family.cfg
+        return self.family.steps_if_distilled(self.config(self.family.denoiser)), 1.0
+
+    @property
     def identity(self) -> str:
         """What tells this base from any other: its commit on the hub, or a hash of its files.
 

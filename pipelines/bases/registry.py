@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pipelines.bases.families.flux1 import Flux1
 from pipelines.bases.families.flux2_klein import Flux2Klein
+from pipelines.bases.families.lumina2 import Lumina2
+from pipelines.bases.families.pixart_sigma import PixArtSigma
+from pipelines.bases.families.qwen_image import QwenImage
 from pipelines.bases.families.sana import Sana
+from pipelines.bases.families.sd3 import Sd3
 from pipelines.bases.families.sd15 import Sd15
 from pipelines.bases.families.sdxl import Sdxl
 from pipelines.bases.families.z_image import ZImage
 from pipelines.bases.family import Family
 from pipelines.core.errors import KaleidoError
 
-FAMILIES: tuple[Family, ...] = (Sdxl(), Sd15(), Sana(), Flux2Klein(), ZImage())
+FAMILIES: tuple[Family, ...] = (
+    *(Sdxl(), Sd15(), Sd3(), Flux1(), Flux2Klein()),
+    *(ZImage(), QwenImage(), Sana(), PixArtSigma(), Lumina2()),
+)
 
 
 def family_of(pipeline: str, where: str) -> Family:

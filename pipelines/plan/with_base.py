@@ -225,7 +225,7 @@ def sample_with_base(
 def choose_guidance(base: Base, changes: Mapping[str, Any], progress: Progress) -> Guidance:
     """Choose steps and scale: what was asked for, or else what is usual for the base."""
     distilled = base.folder.distilled
-    steps = changes.get("sample.steps")
+    usual_steps, usual_cfg = base.folder.usual_guidance
     cfg = changes.get("sample.cfg")
     if distilled and cfg is not None and cfg != 1.0:
         progress.message(
@@ -233,8 +233,8 @@ def choose_guidance(base: Base, changes: Mapping[str, Any], progress: Progress) 
             "for, and --cfg 1 is usual."
         )
     return Guidance(
-        steps or (base.family.few_steps if distilled else base.family.steps),
-        (1.0 if distilled else base.family.cfg) if cfg is None else cfg,
+        changes.get("sample.steps", usual_steps),
+        usual_cfg if cfg is None else cfg,
         changes.get("sample.cfg_begin", 1.0),
         changes.get("sample.cfg_end", 0.0),
     )

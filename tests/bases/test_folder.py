@@ -122,6 +122,17 @@ def test_distilled_models_are_known(base_folder, tmp_path, family, name, change_
     assert bool(open_folder(str(folder)).distilled) == is_distilled
 
 
+def test_steps_of_a_distilled_model_are_few_unless_guidance_alone_was_distilled(base_folder):
+    assert open_folder(str(base_folder("flux1"))).usual_guidance == (28, 1.0)
+    assert open_folder(str(base_folder("sana"))).usual_guidance == (20, 4.5)
+
+
+def test_a_distilled_model_without_the_number_takes_few_steps(base_folder, tmp_path):
+    folder = shutil.copytree(base_folder("flux1"), tmp_path / "FLUX.1-schnell")
+    change(folder / "transformer" / "config.json", guidance_embeds=False)
+    assert open_folder(str(folder)).usual_guidance == (4, 1.0)
+
+
 def test_a_consistency_model_is_known_by_its_network(base_folder, tmp_path):
     folder = shutil.copytree(base_folder("sdxl"), tmp_path / "fast")
     assert not open_folder(str(folder)).distilled

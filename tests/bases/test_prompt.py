@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pipelines.bases.base import load_base
 from pipelines.bases.prompt import write_prompt
 from pipelines.documents.document import Document
 from pipelines.documents.element import Element
@@ -40,3 +41,17 @@ def test_the_template_of_a_chat_counts(loaded):
         base = loaded(name)
         alone = len(base.pipe.tokenizer("a fox").input_ids)
         assert base.family.length(base.pipe, "a fox") > alone + 4
+
+
+def test_without_t5_the_limit_of_clip_counts(base_folder):
+    base = load_base(str(base_folder("sd3")))
+    long = "word " * 40
+    assert base.family.length(base.pipe, long) <= base.family.text_limit
+    base.pipe.text_encoder_3 = None
+    assert base.family.length(base.pipe, long) > base.family.text_limit
+    assert base.family.length(base.pipe, "a fox") <= 77
+
+
+def test_a_system_prompt_counts(loaded):
+    base = loaded("lumina2")
+    assert base.family.length(base.pipe, "a fox") > 100  # one token a letter

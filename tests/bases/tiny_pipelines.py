@@ -304,12 +304,182 @@ def z_image() -> Any:
     )
 
 
+def pixart_sigma() -> Any:
+    transformer = df.PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=32,
+        caption_channels=32,
+        sample_size=8,
+        patch_size=2,
+    )
+    return df.PixArtSigmaPipeline(
+        tokenizer=t5_tokenizer(),
+        text_encoder=t5_encoder(),
+        vae=kl_autoencoder(scale=0.13025),
+        transformer=transformer,
+        scheduler=df.DPMSolverMultistepScheduler(
+            beta_start=0.0001, beta_end=0.02, beta_schedule="linear"
+        ),
+    )
+
+
+def sd3() -> Any:
+    transformer = df.SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=64,
+        caption_projection_dim=32,
+        pooled_projection_dim=64,
+        out_channels=4,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
+        dual_attention_layers=(0,),
+    )
+    return df.StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=df.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=kl_autoencoder(4, 0.0609, 1.5305),
+        text_encoder=clip_encoder(projected=True),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip_encoder(projected=True),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=t5_encoder(64),
+        tokenizer_3=t5_tokenizer(),
+    )
+
+
+def lumina2() -> Any:
+    transformer = df.Lumina2Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        hidden_size=32,
+        num_layers=2,
+        num_refiner_layers=1,
+        num_attention_heads=2,
+        num_kv_heads=1,
+        multiple_of=16,
+        axes_dim_rope=(4, 4, 8),
+        axes_lens=(300, 64, 64),
+        cap_feat_dim=32,
+    )
+    return df.Lumina2Pipeline(
+        transformer=transformer,
+        scheduler=df.FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=kl_autoencoder(4, 0.1159, 0.3611),
+        text_encoder=gemma_encoder(),
+        tokenizer=gemma_tokenizer(),
+    )
+
+
+def flux1() -> Any:
+    transformer = df.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    return df.FluxPipeline(
+        scheduler=df.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
+        vae=kl_autoencoder(4, 0.1159, 0.3611),
+        text_encoder=clip_encoder(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5_encoder(),
+        tokenizer_2=t5_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def qwen_image() -> Any:
+    vae = df.AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 0.7, 2.0, 1.0],
+    )
+    transformer = df.QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=3,
+        joint_attention_dim=32,
+        axes_dims_rope=(8, 4, 4),
+    )
+    config = tf.Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 263,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 2048,
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [2, 3, 3],
+                "rope_theta": 1e6,
+            },
+            "bos_token_id": 256,
+            "eos_token_id": 256,
+            "pad_token_id": 256,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+        },
+        image_token_id=259,
+        video_token_id=262,
+        vision_start_token_id=260,
+        vision_end_token_id=261,
+    )
+    return df.QwenImagePipeline(
+        scheduler=df.FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True,
+            shift_terminal=0.02,
+            max_shift=0.9,
+            base_shift=0.5,
+            max_image_seq_len=8192,
+        ),
+        vae=vae,
+        text_encoder=tf.Qwen2_5_VLForConditionalGeneration(config),
+        tokenizer=qwen_tokenizer(),
+        transformer=transformer,
+    )
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sdxl": sdxl,
     "sd15": sd15,
     "sana": sana,
     "flux2-klein": flux2_klein,
     "z-image": z_image,
+    "sd3": sd3,
+    "flux1": flux1,
+    "qwen-image": qwen_image,
+    "pixart-sigma": pixart_sigma,
+    "lumina2": lumina2,
 }
 """Family -> what makes its tiny pipeline."""
 

@@ -1,0 +1,76 @@
+"""Stable Diffusion 3 and 3.5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipelines.bases.family import Condition, Family, KlLatents, set_shifted
+
+CLIP_TOKENS = 77
+
+
+class Sd3(KlLatents, Family):
+    """See the module docstring. T5 reads a prompt to its end, the two CLIP models its beginning."""
+
+    name = "sd3"
+    title = "Stable Diffusion 3 and 3.5"
+    pipelines = ("StableDiffusion3Pipeline",)
+    cfg, steps = 7.0, 28
+    text_limit = 256
+    tokenizer = "tokenizer_3"
+    licence = "Stability Community"
+
+    def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
+        """See `Family.encode`."""
+        texts = list(prompts)
+        states, _, pooled, _ = pipe.encode_prompt(
+            texts,
+            texts,
+            texts,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.text_limit,
+        )
+        return {"states": states, "pooled": pooled}
+
+    def null(self, pipe: Any, negative: str | None) -> Condition:
+        """See `Family.null`."""
+        return self.encode(pipe, [negative or ""])
+
+    def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
+        """See `Family.blank`."""
+        config = pipe.transformer.config
+        tokens = CLIP_TOKENS + self.text_limit
+        return {
+            "states": like.new_zeros(count, tokens, config.joint_attention_dim),
+            "pooled": like.new_zeros(count, config.pooled_projection_dim),
+        }
+
+    def predict(
+        self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """See `Family.predict`."""
+        predicted: torch.Tensor = pipe.transformer(
+            hidden_states=x,
+            timestep=time * 1000,
+            encoder_hidden_states=condition["states"],
+            pooled_projections=condition["pooled"],
+            return_dict=False,
+        )[0]
+        return predicted
+
+    def timesteps(self, pipe: Any, steps: int, shape: Sequence[int]) -> torch.Tensor:
+        """See `Family.timesteps`."""
+        if not pipe.scheduler.config.get("use_dynamic_shifting"):
+            return super().timesteps(pipe, steps, shape)
+        patch = pipe.transformer.config.patch_size
+        return set_shifted(pipe, steps, (shape[-2] // patch) * (shape[-1] // patch))
+
+    def length(self, pipe: Any, prompt: str) -> int:
+        """See `Family.length`. Without T5, which may be left out, CLIP's limit counts."""
+        if pipe.text_encoder_3 is not None:
+            return super().length(pipe, prompt)
+        tokens = len(pipe.tokenizer(prompt, verbose=False).input_ids)
+        return tokens if tokens <= CLIP_TOKENS else self.text_limit + tokens
