@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.metrics.calibration import calibration
+from pipelines.evaluate.metrics.calibration import FACTORS, MOST_COUNTED, calibration
 from pipelines.evaluate.observe import Observed
+from pipelines.latents.blobs import Blob, Blobs
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.palette import Colour, Palette
 from pipelines.latents.sequence import z_to_text
@@ -82,3 +83,50 @@ def test_only_what_both_sides_say_is_compared():
     got = calibration(seen([z(LEFT, kinds=("palette",))]), seen([z(LEFT)]))
     assert set(got) == {"z.calibration.colour", "z.calibration.colour.floor"}
     assert calibration(seen([""]), seen([z(LEFT)])) == {}
+
+
+def shares(factor, text):
+    """The bins of a z that are not empty, with their shares, and how many bins there are."""
+    found = FACTORS[factor](text)
+    return {int(cell): float(found[cell]) for cell in found.nonzero()[0]}, len(found)
+
+
+@pytest.mark.parametrize("row", range(3))
+@pytest.mark.parametrize("column", range(3))
+def test_places_are_cells_of_a_grid_of_three(column, row):
+    edges = (170, 500, 830)
+    box = Box("a", edges[column] - 30, edges[row] - 150, edges[column] + 30, edges[row] + 150)
+    blob = Blob("a", edges[column], edges[row], 50, 20, 0)
+    for latent in ({"boxes": Boxes((box,))}, {"blobs": Blobs((blob,))}):
+        assert shares("place", z_to_text(latent)) == ({3 * row + column: 1.0}, 9)
+
+
+def test_sizes_are_roots_of_areas_in_sixteenths_of_the_side():
+    for width, height in ((60, 60), (100, 400), (900, 250), (1000, 1000)):
+        text = z_to_text({"boxes": Boxes((Box("a", 0, 0, width, height),))})
+        cell = min(int((width * height) ** 0.5 * 16 / 1000), 15)
+        assert shares("size", text) == ({cell: 1.0}, 16)
+    for major, minor in ((40, 20), (300, 100), (450, 400)):
+        text = z_to_text({"blobs": Blobs((Blob("a", 500, 500, major, minor, 0),))})
+        cell = int((3.14159265 * major * minor) ** 0.5 * 16 / 1000)
+        assert shares("size", text) == ({cell: 1.0}, 16)
+
+
+def test_boxes_are_counted_and_blobs_only_without_them():
+    blobs = Blobs(tuple(Blob("a", 500, 500, 50, 20, 0) for _ in range(3)))
+    both = {"boxes": Boxes((Box("a", 0, 0, 9, 9),)), "blobs": blobs}
+    assert shares("count", z_to_text(both)) == ({1: 1.0}, MOST_COUNTED + 1)
+    assert shares("count", z_to_text({"blobs": blobs})) == ({3: 1.0}, MOST_COUNTED + 1)
+    assert all(FACTORS[name]("") is None for name in FACTORS)
+
+
+def test_colours_are_cells_of_a_cube_of_six_by_their_weight():
+    palette = Palette((Colour(999, 0, 500, 700), Colour(170, 400, 840, 300)))
+    cells = {5 * 36 + 0 * 6 + 3: 0.7, 1 * 36 + 2 * 6 + 5: 0.3}
+    found, count = shares("colour", z_to_text({"palette": palette}))
+    assert found == pytest.approx(cells) and count == 216
+
+
+def test_a_distance_has_a_contribution_of_each_caption_under_each_seed():
+    got = calibration(seen([z(LEFT)], captions=4, seeds=2), seen([z(LEFT)], captions=4, seeds=2))
+    assert got["z.calibration.place"].table.shape == (4, 2)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate.metrics.diversity import cosine_matrix, mss, vendi
+from pipelines.evaluate.metrics.diversity import cosine_matrix, mss, unit, vendi
 
 
 def test_alike_samples_have_similarity_one_and_a_vendi_score_of_one():
@@ -69,3 +69,9 @@ def test_too_few_samples_are_refused():
         mss(np.ones((1, 3)))
     with pytest.raises(ValueError, match="Vendi"):
         vendi(np.ones((0, 3)))
+
+
+def test_rows_of_any_stack_are_scaled_by_themselves():
+    stack = np.random.default_rng(0).normal(size=(2, 3, 4))
+    assert unit(stack) == pytest.approx(np.stack([unit(rows) for rows in stack]))
+    assert np.linalg.norm(unit(stack), axis=2) == pytest.approx(np.ones((2, 3)))

@@ -31,3 +31,21 @@ def test_thumbnails_keep_places():
 def test_no_picture_is_without_a_direction():
     for space in split(plain_features(flat(127, 128, 0, 255))).values():
         assert np.linalg.norm(space, axis=1).min() > 0.0
+
+
+def test_features_are_their_formula():
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:8, :, 0], image[8:, :, 1:] = 255, (64, 130)
+    parts = split(plain_features(image[None]))
+    histogram, pixels = parts["histogram"][0], parts["pixels"][0]
+    assert histogram.shape == (64,) and pixels.shape == (3 * 8 * 8,)
+    red, other = 3 * 16, 1 * 4 + 2
+    assert set(histogram.nonzero()[0]) == {red, other}
+    assert histogram[[red, other]] == pytest.approx([0.5**0.5] * 2)
+    rows = pixels.reshape(8, 8, 3)
+    assert rows[:4].reshape(-1, 3) == pytest.approx(
+        np.tile([(255 - 127.3) / 128, -127.3 / 128, -127.3 / 128], (32, 1))
+    )
+    assert rows[4:, :, 1:].reshape(-1, 2) == pytest.approx(
+        np.tile([(64 - 127.3) / 128, (130 - 127.3) / 128], (32, 1))
+    )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.evaluate.metrics.statistics import jackknife
 from pipelines.evaluate.metrics.variance_explained import explained, twins_of
 from pipelines.evaluate.observe import Cell, Observed
 from pipelines.sample.bundle import load_bundle
@@ -66,3 +67,20 @@ def test_pictures_that_are_all_alike_have_no_variance_to_explain():
     seen, twins = model(1.0)
     alike = replace(seen, features=np.ones_like(seen.features))
     assert np.isnan(explained(alike, replace(twins, features=np.ones_like(twins.features))).value)
+
+
+def test_contributions_are_those_of_leaving_out_a_caption():
+    seen, twins = model(0.6, captions=5, seeds=2, n=3, twins=2, dims=4)
+
+    def share(kept):
+        first, second = seen.features[kept, 0, :2], twins.features[kept]
+        within = ((first - second) ** 2).sum(2).mean(1).sum() / 2
+        apart = seen.features[kept].reshape(len(kept), 6, 4)
+        return 1 - within / apart.var(1, ddof=1).sum()
+
+    value, pseudo = jackknife(share, 5)
+    estimate = explained(seen, twins)
+    assert estimate.value == pytest.approx(value)
+    assert estimate.table == pytest.approx(np.repeat(pseudo[:, None], 2, 1))
+    one = explained(*model(0.6, captions=1))
+    assert (one.table == one.value).all()
