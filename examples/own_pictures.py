@@ -29,9 +29,7 @@ def main(pictures: Path, place: Path, caption: str, steps: int) -> None:
     progress = LineProgress()
     workspace = Workspace.open(place)
     changes = {
-        "prior.z_kinds": ("palette",),
         "prior.steps": steps,
-        "diffusion.z_kinds": ("palette",),
         "diffusion.steps": steps,
         "sample.n": 4,
     }

@@ -18,7 +18,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.models.metadata import read_metadata
 from pipelines.models.registry import own_models
 from pipelines.train.launch import asked_by_launcher, is_first_rank, is_launched, launch
-from pipelines.workspace.inputs import require_data, require_extracted
+from pipelines.workspace.inputs import require_data, training_kinds
 
 if TYPE_CHECKING:
     from pipelines.train.footprint import Footprint
@@ -87,7 +87,7 @@ def prior(
 ) -> None:
     """Train the prior p(z|c), which draws latents for a caption."""
     opened = open_workspace(context, workspace)
-    require_extracted(opened, opened.settings.prior.z_kinds)
+    training_kinds(opened, opened.settings.prior.z_kinds)
     if dry_run:
         from pipelines.train.footprint import prior_footprint
 
@@ -117,8 +117,8 @@ def diffusion(
     """Train the denoiser p(x|z,c), which draws pictures for a caption and latents."""
     name = "baseline" if baseline else "diffusion"
     opened = open_workspace(context, workspace)
-    require_extracted(opened, opened.settings.diffusion.z_kinds)
-    read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
+    known = read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
+    training_kinds(opened, opened.settings.diffusion.z_kinds, known.get("z_kinds") or ())
     if dry_run:
         from pipelines.train.footprint import diffusion_footprint
 

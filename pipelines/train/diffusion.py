@@ -17,7 +17,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
 from pipelines.latents.crop import WHOLE, crop_z
-from pipelines.latents.sequence import order_kinds, z_to_text
+from pipelines.latents.sequence import z_to_text
 from pipelines.models.denoiser.attention import Grid
 from pipelines.models.denoiser.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import (
@@ -38,6 +38,7 @@ from pipelines.train.prior import z_text
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
+from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import DiffusionSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -204,9 +205,10 @@ def train_diffusion(
             on the tokens of another visual tokenizer, or ``pretrained`` has other sizes.
     """
     settings = workspace.settings.diffusion
-    settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
     name = "baseline" if baseline else "diffusion"
     prior = Prior.load(workspace.models("prior"))
+    chosen = training_kinds(workspace, settings.z_kinds, prior.z_kinds)
+    settings = replace(settings, z_kinds=chosen)
     kinds = () if baseline else _known_kinds(settings.z_kinds, prior)
     checkpoint = workspace.logs / name / "checkpoint"
     with writing(workspace, name, [checkpoint], restart) as ranks:

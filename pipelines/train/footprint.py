@@ -12,7 +12,6 @@ from torch import nn
 
 from pipelines.core.progress import SILENT
 from pipelines.core.sizes import format_bytes
-from pipelines.latents.sequence import order_kinds
 from pipelines.models.denoiser.attention import OFFSET_FEATURES
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
 from pipelines.models.device import compute_device
@@ -28,6 +27,7 @@ from pipelines.train.prior import PriorTask, check_width, new_prior
 from pipelines.train.ranks import Ranks
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import TokenizerTask
+from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.workspace import Workspace
 
 Z_TOKENS = 256
@@ -113,7 +113,7 @@ def prior_footprint(workspace: Workspace) -> Footprint:
     """
     settings = workspace.settings.prior
     check_width(settings)
-    settings = replace(settings, z_kinds=order_kinds(settings.z_kinds))
+    settings = replace(settings, z_kinds=training_kinds(workspace, settings.z_kinds))
     stream = RecordStream(workspace, settings.z_kinds, settings.seed, images=False)
     with torch.device("meta"):
         prior = new_prior(settings, stream, SILENT, weights=False)
@@ -145,10 +145,11 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
     """
     settings = workspace.settings.diffusion
     check_sizes(settings)
-    kinds = order_kinds(settings.z_kinds)
-    stream = RecordStream(workspace, kinds, settings.seed)
     with torch.device("meta"):
         prior = Prior.load(workspace.models("prior"), weights=False)
+    kinds = training_kinds(workspace, settings.z_kinds, prior.z_kinds)
+    stream = RecordStream(workspace, kinds, settings.seed)
+    with torch.device("meta"):
         model = build_diffusion(settings, prior, () if baseline else kinds)
         options = TrainOptions.of(settings, workspace.settings.train)
         rows = _rows(options, workspace)

@@ -17,7 +17,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive, generator
-from pipelines.latents.sequence import order_kinds, z_to_text
+from pipelines.latents.sequence import z_to_text
 from pipelines.latents.text import SEPARATOR, escape, marker
 from pipelines.latents.vocabulary import (
     encode_z,
@@ -36,6 +36,7 @@ from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
+from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import PriorSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -179,9 +180,9 @@ def train_prior(
         KaleidoError: If an unfinished run has other settings, or a size does not fit.
     """
     settings = workspace.settings.prior
-    kinds = order_kinds(settings.z_kinds)
-    settings = replace(settings, z_kinds=kinds)
     check_width(settings)
+    kinds = training_kinds(workspace, settings.z_kinds)
+    settings = replace(settings, z_kinds=kinds)
     checkpoint = workspace.logs / "prior" / "checkpoint"
     with writing(workspace, "prior", [checkpoint], restart) as ranks:
         progress = ranks.listener(progress)

@@ -37,24 +37,37 @@ def extracted_kinds(workspace: Workspace) -> list[str]:
     )
 
 
-def require_extracted(workspace: Workspace, kinds: Sequence[str]) -> None:
-    """Check that kinds of latents have been extracted, at least for the first shard.
+def training_kinds(
+    workspace: Workspace, asked: Sequence[str], of_prior: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the kinds of z to train on, in order.
+
+    Args:
+        workspace: Its first data shard tells what has been extracted.
+        asked: The setting ``z_kinds``; empty for the kinds of the prior, or without one, all that
+            have been extracted.
+        of_prior: The kinds of the trained prior, for a model that depends on it.
 
     Raises:
         LatentError: If a kind is unknown.
-        InputMissing: If there are no data or a kind is missing; offers the kinds that exist.
+        InputMissing: If there are no data, a kind is missing, or there is none; offers the kinds
+            that exist.
     """
-    from pipelines.latents.registry import latent_class  # imports numpy
+    from pipelines.latents.registry import extract_command  # both import numpy
+    from pipelines.latents.sequence import order_kinds
 
-    for kind in kinds:
-        latent_class(kind)
+    order_kinds(asked)  # an unknown kind is named first
     require_data(workspace)
     present = extracted_kinds(workspace)
+    kinds = order_kinds(asked or of_prior or present)
     missing = [kind for kind in kinds if kind not in present]
-    if not missing:
-        return
+    if kinds and not missing:
+        return kinds
     if present:
-        hint = f"Use the kinds that are there, --z {','.join(present)}, or extract the others."
+        hint = (
+            f"Run `{extract_command(missing[0])}`, or train on the kinds that are there: --z "
+            f"{','.join(present)}."
+        )
     elif holds_scenes(workspace):
         hint = "Run `kaleido extract all` first."
     else:
@@ -63,5 +76,5 @@ def require_extracted(workspace: Workspace, kinds: Sequence[str]) -> None:
             "palette; for boxes name a detector that knows your pictures with --model."
         )
     raise InputMissing(
-        f"latents {', '.join(missing)}", "these kinds have not been extracted.", hint
+        f"latents {', '.join(missing)}".rstrip(), "they have not been extracted.", hint
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipelines.latents.registry import extract_command
-from pipelines.workspace.settings import Settings
 
 
 class NextStep(NamedTuple):
@@ -17,13 +15,11 @@ class NextStep(NamedTuple):
     hint: str = ""
 
 
-def next_step(found: Mapping[str, Any], settings: Settings, prior_kinds: Sequence[str]) -> NextStep:
+def next_step(found: Mapping[str, Any]) -> NextStep:
     """Return the command to run next.
 
     Args:
         found: A workspace as `status` describes it.
-        settings: The workspace's settings.
-        prior_kinds: The kinds of z of the workspace's prior; empty if they are unknown.
     """
     data, latents, models = found["data"], found["latents"], found["models"]
     scenes = data["stage"] == "scenes"
@@ -45,23 +41,19 @@ def next_step(found: Mapping[str, Any], settings: Settings, prior_kinds: Sequenc
             "It works on any pictures. `kaleido extract boxes --model DETECTOR` needs a detector "
             "that knows yours.",
         )
-    prior_z = _z_flag(settings.prior.z_kinds, kinds)
-    z = _z_flag(settings.diffusion.z_kinds, prior_kinds or kinds)
-    flags = {"prior": prior_z, "diffusion": z, "baseline": z}
     for name in found["training"]:
-        command = _train_command(name) + flags.get(name, "")
-        return NextStep(command, "It resumes the run that was stopped.")
+        return NextStep(_train_command(name), "It resumes the run that was stopped.")
     if "prior" not in models:
-        return NextStep(f"kaleido train prior{prior_z}")
+        return NextStep("kaleido train prior")
     for name in found["misfits"]:
-        command = f"{_train_command(name)}{flags.get(name, '')} --restart"
+        command = f"{_train_command(name)} --restart"
         return NextStep(command, f"The {name} model was trained for another prior.")
     if "diffusion" not in models:
-        return NextStep(f"kaleido train diffusion{z}")
+        return NextStep("kaleido train diffusion")
     if not found["samples"]:
         return NextStep('kaleido sample "A CAPTION"')
     if "baseline" not in models:
-        return NextStep(f"kaleido train diffusion{z} --baseline", "It trains the rival.")
+        return NextStep("kaleido train diffusion --baseline", "It trains the rival.")
     return NextStep("kaleido evaluate" + ("" if scenes else " --features facebook/dinov2-base"))
 
 
@@ -70,10 +62,3 @@ def _train_command(name: str) -> str:
     if name == "baseline":
         return "kaleido train diffusion --baseline"
     return f"kaleido train {name.partition('-')[0]}"
-
-
-def _z_flag(wanted: Sequence[str], available: Sequence[str]) -> str:
-    """Return the ``--z`` that is needed where the setting asks for kinds that are missing."""
-    if set(wanted) <= set(available):
-        return ""
-    return f" --z {shlex.quote(','.join(available))}"

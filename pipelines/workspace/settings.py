@@ -105,7 +105,7 @@ RETIRED = ("extract.disk_budget",)
 PRECISIONS = ("auto", "bf16", "fp32")
 
 _PRECISION = "Precision of the forward pass; auto takes bf16 where the hardware supports it."
-_Z_KINDS = "Kinds of latents that make up z, in order."
+_Z_KINDS = "Kinds of latents that make up z; empty: "
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,7 @@ class PriorSettings:
     pretrained: str = setting(
         "", "Folder or hub name of a T5 to fine-tune; empty: a small one is trained from scratch."
     )
-    z_kinds: tuple[str, ...] = setting(("boxes", "blobs", "palette"), _Z_KINDS, alias="--z")
+    z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "all that were extracted.", alias="--z")
     d_model: int = setting(128, "Width of the transformer.")
     d_ff: int = setting(256, "Width of its feed-forward layers.")
     layers: int = setting(4, "Layers of the encoder, and of the decoder.")
@@ -336,7 +336,7 @@ class DiffusionSettings:
     """The denoiser p(x|z,c), a Sana-style transformer trained by flow matching."""
 
     pretrained: str = setting("", "Folder of a diffusion model of the same sizes to start from.")
-    z_kinds: tuple[str, ...] = setting(("boxes", "blobs", "palette"), _Z_KINDS, alias="--z")
+    z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "those of the prior.", alias="--z")
     image_size: int = setting(
         32,
         "Side of the generated square images, in pixels; those of other shapes have about its "

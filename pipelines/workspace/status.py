@@ -63,9 +63,7 @@ class _Survey:
             "training": self._stopped_runs(),
             "problems": self._problems,
         }
-        prior_kinds = metadata.get("prior", {}).get("z_kinds")
-        known = prior_kinds if isinstance(prior_kinds, list) else []
-        step = next_step(found, self._workspace.settings, known)
+        step = next_step(found)
         return {**found, "next": step.command, "hint": step.hint}
 
     def _report(self, path: Path, error: Exception) -> None:

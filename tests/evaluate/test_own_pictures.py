@@ -21,8 +21,6 @@ COMMANDS = (
 """What a user types, from a folder of pictures to a report."""
 
 SETTINGS = """
-prior.z_kinds = ["palette"]
-diffusion.z_kinds = ["palette"]
 prior.d_model = 16
 prior.d_ff = 16
 prior.layers = 1

@@ -204,18 +204,18 @@ def test_the_next_step_of_photographs_from_data_to_samples(workspace, write_data
     write_data(records, 5)
     assert status(workspace)["next"] == "kaleido extract palette"
     extract_all(workspace, "palette")
-    assert status(workspace)["next"] == "kaleido train prior --z palette"
+    assert status(workspace)["next"] == "kaleido train prior"
     add_checkpoint(workspace, "prior", '{"step": 3, "steps": 4}')
-    assert status(workspace)["next"] == "kaleido train prior --z palette", "as it was started"
+    assert status(workspace)["next"] == "kaleido train prior", "as it was started"
     add_checkpoint(workspace, "prior", '{"step": 4, "steps": 4}')
     add_model(workspace, "prior", identity="new", z_kinds=["palette"])
-    assert status(workspace)["next"] == "kaleido train diffusion --z palette"
+    assert status(workspace)["next"] == "kaleido train diffusion"
     add_model(workspace, "diffusion", prior="old")
-    assert status(workspace)["next"] == "kaleido train diffusion --z palette --restart"
+    assert status(workspace)["next"] == "kaleido train diffusion --restart"
     add_model(workspace, "diffusion", prior="new")
     assert status(workspace)["next"] == 'kaleido sample "A CAPTION"'
     workspace.samples("x").mkdir(parents=True)
-    assert status(workspace)["next"] == "kaleido train diffusion --z palette --baseline"
+    assert status(workspace)["next"] == "kaleido train diffusion --baseline"
     add_model(workspace, "baseline", prior="new")
     assert status(workspace)["next"] == "kaleido evaluate --features facebook/dinov2-base"
     write_data([replace(record, caption="another") for record in records], 5)
