@@ -29,14 +29,23 @@ from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import draw, draw_again, draw_from_z
 from pipelines.sample.edit import DrawnSample
 from pipelines.scenes.draw import RGB
+from pipelines.scenes.factors import SIZE_JITTER, SIZES
 from pipelines.scenes.heldout import fresh_captions
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.reference import asked_shapes
 from pipelines.workspace.settings import SampleSettings
 
-KINDS = ("move", "resize", "remove", "recolour")
+KINDS = ("move", "resize", "resize_beyond", "remove", "recolour")
+"""Kinds of edits; ``resize_beyond`` asks for sizes that no scene has."""
+
 FACTORS = (0.65, 1.5)
 """Sizes that are tried; the boxes before and after then overlap by less than `IOU`."""
+
+SIDES = (
+    2 * (1 - SIZE_JITTER) * SIZES["small"][1],
+    2 * (1 + SIZE_JITTER) * SIZES["large"][1],
+)
+"""The least and the greatest size of an object of a scene: the square root of its box's area."""
 
 CLEAR = 0.05
 """Overlap with another element that a new place may have, at most."""
@@ -274,7 +283,7 @@ def _cell(bundle: Bundle, judge: Judge, caption: str, settings: SampleSettings) 
 
 
 def _places(kind: str, element: Element, rng: np.random.Generator) -> Iterator[Change]:
-    if kind == "resize":
+    if kind.startswith("resize"):
         for factor in rng.permutation(FACTORS):
             yield partial(edits.resize, name=element.id, factor=float(factor))
         return
@@ -283,9 +292,12 @@ def _places(kind: str, element: Element, rng: np.random.Generator) -> Iterator[C
 
 
 def _has_room(edit: Edit) -> bool:
-    """Return whether the new place is another one, and free."""
+    """Return whether the new place is another one, and free, and the size of the edit's kind."""
     new = edit.new
-    assert new is not None  # it was moved or resized
+    assert new is not None and new.box is not None  # it was moved or resized
+    side = ((new.box[2] - new.box[0]) * (new.box[3] - new.box[1])) ** 0.5
+    if edit.kind.startswith("resize") and (SIDES[0] <= side <= SIDES[1]) != (edit.kind == "resize"):
+        return False
     others = [e for e in edit.document.elements or () if e.id != new.id and e.box is not None]
     apart = CLEAR if edit.kind == "move" else IOU
     return iou(_grid(edit.old), _grid(new)) < apart and all(
