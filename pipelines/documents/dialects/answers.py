@@ -107,8 +107,10 @@ def _json_rows(text: str, problems: list[Problem]) -> Iterator[tuple[str, dict[s
         # Without a list around the object, the first bracket is that of its numbers.
         value, whole = [], text.strip().strip("`").removeprefix("json").strip()
         for match in re.finditer(r"\{[^{}]*\}", text):
-            row, _ = parse(match.group())
-            value += [] if row is None else [row]
+            row, wrong = parse(match.group())
+            value += [] if row is None or wrong else [row]
+            if row is not None:  # the fault of one object leaves the others, so it is a warning
+                problems += [Problem(f.path, f.code, f.message, "warning") for f in wrong]
         if value and not isinstance(parse(whole)[0], dict):
             problems.append(Problem("", "cut", "The answer was cut off or is not JSON.", "warning"))
     for index, row in enumerate(value):

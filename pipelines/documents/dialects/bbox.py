@@ -54,7 +54,7 @@ def _rows(data: bytes) -> tuple[list[tuple[str, Any]], list[Problem]]:
     problems: list[Problem] = []
     if text.startswith("["):
         value, problems = parse(data)
-        found = value if isinstance(value, list) else []
+        found = value if isinstance(value, list) and not errors_of(problems) else []
         return [(f"[{index}]", row) for index, row in enumerate(found)], problems
     rows: list[tuple[str, Any]] = []
     for index, line in enumerate(text.splitlines()):
@@ -64,7 +64,7 @@ def _rows(data: bytes) -> tuple[list[tuple[str, Any]], list[Problem]]:
         if line.lstrip().startswith("{"):
             value, faults = parse(line)
             problems += [Problem(path, fault.code, fault.message) for fault in faults]
-            rows.append((path, value))
+            rows += [] if errors_of(faults) else [(path, value)]
         else:
             rows.append((path, _yolo(line)))
     return rows, problems

@@ -320,6 +320,33 @@ hostile = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bbox", '[{"label":"\\ud800","bbox":[0,0.6,0.1,1]},{"label":"kite","bbox":[0,0,1,1]}]'),
+        ("bbox", '{"label":"\\ud800","bbox":[0,0.6,0.1,1]}'),
+        ("qwen3-vl", '[{"bbox_2d": [10, 20, 300, 400], "label": "\\ud800"}]'),
+        ("qwen2.5-vl", '[{"bbox_2d": [1, 2, 30, 40], "label": "a", "label": "\\udc00"}]'),
+    ],
+)
+def test_half_a_surrogate_pair_is_a_problem(name, text):
+    reading = DIALECTS[name].read(text.encode(), Context("a.json", 500, 500))
+    assert "surrogate" in [problem.code for problem in reading.problems]
+    assert not reading.documents
+
+
+def test_a_faulty_object_of_an_answer_leaves_the_others():
+    bad = '{"bbox_2d": [1, 2, 9, 9], "label": "\\ud800"}'
+    good = '{"bbox_2d": [1, 2, 9, 9], "label": "b"}'
+    text = f"[{bad}, {good}]"
+    reading = DIALECTS["qwen3-vl"].read(text.encode(), Context("a.json"))
+    assert [e.label for e in reading.documents[0].elements] == ["b"]
+    assert [(p.code, p.severity) for p in reading.problems] == [
+        ("surrogate", "warning"),
+        ("cut", "warning"),
+    ]
+
+
 @pytest.mark.parametrize("name", DIALECTS)
 @given(value=hostile)
 def test_no_document_is_a_traceback(name, value):
