@@ -141,7 +141,7 @@ def recolour(document: Document, name: str, colour: str, present: str | None = N
     """Change the colour of an element, and adapt the palette and the description.
 
     In the palette, the colour nearest to the element's present colour changes; in the description,
-    the word for that colour which is nearest to the element's label.
+    the word for that colour in the clause about the element.
 
     Args:
         document: The document.
@@ -160,8 +160,9 @@ def recolour(document: Document, name: str, colour: str, present: str | None = N
     changed = _change(document, name, lambda e: e.model_copy(update={"colours": (colour.upper(),)}))
     if before is None:
         return changed
+    centre = None if element.box is None and element.ellipse is None else _centre(element)
     changed = _restated(
-        changed, element, lambda text, label: recoloured(text, label, before, colour)
+        changed, element, lambda text, label: recoloured(text, label, centre, before, colour)
     )
     if not document.palette:
         return changed

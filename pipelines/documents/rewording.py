@@ -65,18 +65,27 @@ _BREAK = re.compile(r"[;:.,]|\band\b", re.IGNORECASE)
 Point = tuple[float, float]
 
 
-def recoloured(text: str, label: str, before: str, after: str) -> str:
-    """Replace the word for a colour that is nearest to a label, if there is one.
+def recoloured(text: str, label: str, centre: Point | None, before: str, after: str) -> str:
+    """Replace the word for an element's colour, if there is one.
+
+    It is looked for in the clause about the element; if none is clearly that, it is the word for
+    this colour that is nearest to the label.
 
     Args:
         text: The description.
         label: The element's label.
+        centre: Its centre in fractions, which tells it from others of its label; None if unknown.
         before: Its colour so far, ``#rrggbb``.
         after: Its new colour.
     """
-    place = re.search(rf"\b{re.escape(label)}", text, re.IGNORECASE)
-    words = list(re.finditer(rf"\b({'|'.join(COLOUR_WORDS)})\b", text, re.IGNORECASE))
+    span = None if centre is None else _clause(text, label, centre)
+    start, end = span or (0, len(text))
+    place = re.compile(rf"\b{re.escape(label)}", re.IGNORECASE).search(text, start, end)
+    named = re.compile(rf"\b({'|'.join(COLOUR_WORDS)})\b", re.IGNORECASE)
+    words = list(named.finditer(text, start, end))
     alike = [w for w in words if colour_distance(COLOUR_WORDS[w.group().lower()], before) < ALIKE]
+    if span is not None and len(words) == 1:
+        alike = words  # it is the element's, even where the picture shows another colour
     if place is None or not alike:
         return text
     word = min(alike, key=lambda w: abs(w.start() - place.start()))

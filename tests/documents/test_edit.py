@@ -84,8 +84,17 @@ def test_recolouring_changes_the_word_beside_the_label():
     blue = recolour(document, "star", "#2050d0", present="#D02818")
     assert blue.description == "A red circle, a blue star and a blue sky."
     green = recolour(document, "star", "#30A030", present="#30A0E0")
-    assert green.description == "A red circle, a red star and a green sky.", "of that colour"
-    assert recolour(document, "star", "#30A030", present="#808000").description == words
+    assert green.description == "A red circle, a green star and a blue sky.", "whatever is seen"
+    other = DOCUMENT.model_copy(update={"description": "A star, red or blue."})
+    blue = recolour(other, "star", "#30A030", present="#30A0E0").description
+    assert blue == "A star, red or blue.", (
+        "no word is in the clause, and whose they are is not clear"
+    )
+    twins = DOCUMENT.model_copy(update={"description": "A red circle, a blue circle."})
+    assert (
+        recolour(twins, "e1", "#30A030", "#2858D8").description == "A red circle, a green circle."
+    )
+    assert recolour(twins, "e1", "#30A030", "#808000").description == twins.description
 
 
 def test_describing():
@@ -186,6 +195,19 @@ def test_resizing_restates_the_size_of_this_element_alone(name, factor, changes)
 )
 def test_moving_restates_the_place_of_this_element_alone(name, dx, dy, changes):
     assert said(move(scene(), name, dx, dy)) == changes
+
+
+@pytest.mark.parametrize(
+    ("name", "present", "changes"),
+    [
+        ("star", "#209898", [("teal", "green")]),
+        ("e1", "#D82828", [("red", "green")]),
+        ("e2", "#2858D8", [("blue", "green")]),
+        ("e2", "#D82828", [("blue", "green")]),
+    ],
+)
+def test_recolouring_restates_the_colour_of_this_element_alone(name, present, changes):
+    assert said(recolour(scene(), name, "#30A040", present)) == changes
 
 
 @pytest.mark.parametrize(
