@@ -18,6 +18,10 @@ from pipelines.sample.draw import draw_z_each
 from pipelines.sample.likelihood import structure_nats, z_nats
 from pipelines.workspace.settings import SampleSettings
 
+QUALITY = 0.25
+"""Weight of a plan's likelihood beside its spread. At 1 the choice is mostly of the likeliest; at
+0.25 the labels of chosen plans are still likelier than those of the first ones."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -115,7 +119,8 @@ def plan_each(
 def _most_diverse(plans: Sequence[Plan], count: int) -> tuple[list[Plan], Gain]:
     kernel = similarity([z_from_text(each.z) for each in plans])
     # Sampling errors differ from everything else, so diversity without quality would prefer them.
-    chosen = choose(kernel, count, -np.array([each.structure for each in plans]))
+    quality = -QUALITY * np.array([each.structure for each in plans])
+    chosen = choose(kernel, count, quality)
     first = list(range(count))
     nats = np.array([each.nats for each in plans])
     gain = Gain(

@@ -33,7 +33,7 @@ def similarity(pool: Sequence[Mapping[str, Latent]]) -> np.ndarray:
     """Compute the similarity of every pair of z.
 
     Every kind has a kernel with ones on the diagonal: for descriptions, the cosine of word sets;
-    for boxes and blobs, the cosines of covered grid cells per label and of counts per label; for
+    for boxes and blobs, the cosine of covered grid cells per label times that of counts; for
     visual tokens, the share of equal ids; for palettes and for colours of equal labels, the
     overlap, in which similar colours count partially. The result is the mean over the kinds that
     all z have, so it is positive semidefinite.
@@ -117,7 +117,10 @@ def _words(latents: Sequence[Latent]) -> np.ndarray:
 
 
 def _layouts(latents: Sequence[Latent]) -> np.ndarray:
-    """Average the similarities of positions and of counts per label."""
+    """Multiply the similarities of positions and of counts per label.
+
+    The z of one caption mostly have the same counts, which then change nothing.
+    """
     lists = [latent for latent in latents if isinstance(latent, Boxes | Blobs)]
     names = dict.fromkeys(item.label for latent in lists for item in latent.items)
     labels = {name: index for index, name in enumerate(names)}
@@ -129,7 +132,7 @@ def _layouts(latents: Sequence[Latent]) -> np.ndarray:
             rect = latent.rect(tuple(getattr(item, name) for name in latent.number_names))
             counts[index, label] += 1
             np.maximum(cover[index, label], _coverage(rect), out=cover[index, label])
-    return (_cosines(cover.reshape(len(lists), -1)) + _cosines(counts)) / 2
+    return _cosines(cover.reshape(len(lists), -1)) * _cosines(counts)
 
 
 def _coverage(rect: Rect) -> np.ndarray:
@@ -152,7 +155,8 @@ def _grids(latents: Sequence[Latent]) -> np.ndarray:
 def _palettes(latents: Sequence[Latent]) -> np.ndarray:
     palettes = [latent.items for latent in latents if isinstance(latent, Palette)]
     labs = np.concatenate([[colour.oklab for colour in items] for items in palettes])
-    weight = np.array([colour.weight / GRID for items in palettes for colour in items])
+    # By the root of its share, or else the background would outweigh all objects.
+    weight = np.array([(colour.weight / GRID) ** 0.5 for items in palettes for colour in items])
     return _overlaps(labs, weight, [len(items) for items in palettes])
 
 
