@@ -82,3 +82,22 @@ def test_radii_do_not_count_the_point_itself_and_small_sets_are_refused():
     assert Balls.around(points, k=1).reach.tolist() == [1.0, 1.0, 4.0, 16.0]
     with pytest.raises(ValueError, match="more than 3 images, got 3"):
         Balls.around(points[:3])
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 40])
+def test_a_ball_reaches_the_kth_neighbour(k):
+    points = rng().normal(size=(150, 3))
+    apart = ((points[:, None] - points[None]) ** 2).sum(-1)
+    assert Balls.around(points, k).reach == pytest.approx(np.sort(apart, axis=1)[:, k])
+    for count in (1, k):
+        with pytest.raises(ValueError, match="neighbours need more"):
+            Balls.around(points[:count], k)
+
+
+def test_balls_are_closed_for_precision_and_recall_and_open_for_density_and_coverage():
+    real = Balls.around(np.array([[0.0], [1.0], [2.0], [3.0]]), 1)
+    drawn = Balls.around(np.array([[4.0], [5.0], [6.0], [7.0]]), 1)
+    found = prdc(real, drawn)
+    assert found.precise.tolist() == [True, False, False, False]
+    assert found.recalled.tolist() == [False, False, False, True]
+    assert not found.density.any() and not found.covered.any()

@@ -89,3 +89,22 @@ def test_a_copy_is_seen_only_among_the_pictures_that_are_searched(training, refe
     drawn = seen(training.reshape(8, 2, 25, 16))
     assert copies(drawn, reference, training).value == 1.0
     assert copies(drawn, reference, training[::25]).value < 0.15
+
+
+def test_a_picture_as_near_as_the_reference_is_no_copy(training):
+    same = seen(training[:40].reshape(4, 1, 10, 16))
+    axes = np.eye(16)
+    assert copies(seen(axes.reshape(2, 1, 8, 16)), seen(axes.reshape(2, 1, 8, 16)), axes).value == 0
+    assert copies(same, seen(rows(1, 4, 1, 10)), training).value == 1.0
+
+
+@pytest.mark.parametrize("count", [1, GROUP - 1, GROUP, GROUP + 3, 2 * GROUP, 2 * GROUP + 1])
+def test_every_picture_is_in_a_group_of_the_same_size(count):
+    records = [make_record(0, 0, 16)] * count
+    numbered = [replace(record, key=f"r{n}") for n, record in enumerate(records)]
+    groups = TrainingPictures(numbered)._groups
+    assert {record.key for group in groups.values() for record in group} == {
+        f"r{n}" for n in range(count)
+    }
+    assert {len(group) for group in groups.values()} == {min(count, GROUP)}
+    assert len(groups) == max(1, -(-count // GROUP))

@@ -66,6 +66,7 @@ def test_z_that_the_prior_cannot_write_are_left_out_and_counted(real):
     without.labels = tuple(label for label in without.labels if label != "circle")
     got = perplexity(without, CAPTIONS, real)
     assert got["z.writable"].value == pytest.approx(2 / 3)  # all but those of "a circle"
+    assert got["z.writable"].table.tolist() == [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
     others = perplexity(without, CAPTIONS[1:], replace(real, z=real.z[1:]))
     assert got["z.perplexity"].value == pytest.approx(others["z.perplexity"].value)
     none_of_them = Prior.load(embedded_path("prior"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.core.text_measures import distinct, repetition, self_bleu
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.observe import Observed
 from pipelines.latents.boxes import Box, Boxes
@@ -46,3 +47,19 @@ def test_without_descriptions_or_without_z_there_is_nothing_to_say_of_them():
     found = text_metrics(seen(z(None), z(None, 20)))
     assert "z.zipf" in found and not any(name.startswith("z.description") for name in found)
     assert text_metrics(seen("", "")) == {}
+
+
+def test_each_measure_has_the_length_that_its_name_says():
+    texts = ["a red star by a red star by a blue heart", "one red star and a blue heart on a hill"]
+    found = text_metrics(seen(*map(z, texts)))
+    words = [text.split() for text in texts]
+    for name, value in (
+        ("distinct2", distinct(words, 2)),
+        ("repeated4", np.mean([repetition(text, 4) for text in words])),
+        ("self_bleu4", self_bleu(words, 4)),
+        ("self_bleu5", self_bleu(words, 5)),
+    ):
+        assert found[f"z.description.{name}"].value == pytest.approx(value)
+    assert len({distinct(words, n) for n in (1, 2, 3)}) == 3
+    assert len({self_bleu(words, n) for n in (3, 4, 5, 6)}) == 4
+    assert len({np.mean([repetition(text, n) for text in words]) for n in (3, 4, 5)}) == 3
