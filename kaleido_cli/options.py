@@ -68,6 +68,35 @@ DiverseOption = Annotated[
         show_default=False,
     ),
 ]
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="WHAT",
+        help="What z must hold: star, star@left, count=3, star.count=2 or star.colour=blue; may be "
+        "given several times.",
+        show_default=False,
+    ),
+]
+ForbidOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forbid",
+        metavar="WORD",
+        help="A colour or a label that z must not hold; may be given several times.",
+        show_default=False,
+    ),
+]
+GivenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--given",
+        metavar="FILE",
+        help="A z document, or a line of samples.jsonl, whose kinds of z are kept: the prior draws "
+        "the others.",
+        show_default=False,
+    ),
+]
 PartOption = Annotated[
     str | None,
     typer.Option(

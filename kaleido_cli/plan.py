@@ -10,11 +10,15 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.captions import captions_of, open_for_captions, warn_of_unknown_words
+from kaleido_cli.control import Asked
 from kaleido_cli.flags import settings_of
 from kaleido_cli.options import (
     DiverseOption,
+    ForbidOption,
+    GivenOption,
     JsonOption,
     PlannerOption,
+    RequireOption,
     WorkspaceOption,
     ZOption,
     split_names,
@@ -50,6 +54,9 @@ def plan(
     planner: PlannerOption = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
+    require: RequireOption = None,
+    forbid: ForbidOption = None,
+    given: GivenOption = None,
     target: Annotated[
         str, typer.Option("--to", metavar="FORMAT", help="The format; see `kaleido z formats`.")
     ] = "kaleido.z",
@@ -70,8 +77,13 @@ def plan(
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
-    opened = open_for_captions(context, workspace, has_captions=bool(caption or captions))
+    asked_of_z = Asked.of(require, forbid, given)
+    if planner is not None and asked_of_z:
+        raise typer.BadParameter("--planner excludes --require, --forbid and --given.")
+    opened = open_for_captions(context, workspace, has_captions=bool(caption or captions or given))
     asked = captions_of(caption, captions, opened.settings.data.max_caption)
+    control, of_given = asked_of_z.control()
+    asked = asked or ([of_given] if of_given else None)
     if not asked:
         raise typer.BadParameter("give a CAPTION or --captions.")
     options = (
@@ -92,7 +104,7 @@ def plan(
 
     from pipelines.plan.run import plan_captions
 
-    console.show(plan_captions(opened, *options), as_json, _render)
+    console.show(plan_captions(opened, *options, control), as_json, _render)
 
 
 def _render(summary: Any) -> None:

@@ -16,11 +16,15 @@ from kaleido_cli.captions import (
     warn_of_unknown_words,
 )
 from kaleido_cli.completion import complete_samples
+from kaleido_cli.control import Asked
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
     DiverseOption,
+    ForbidOption,
+    GivenOption,
     JsonOption,
     PlannerOption,
+    RequireOption,
     WorkspaceOption,
     ZOption,
     read_bytes,
@@ -75,6 +79,20 @@ def sample(
     planner: PlannerOption = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
+    require: RequireOption = None,
+    forbid: ForbidOption = None,
+    given: GivenOption = None,
+    verify: Annotated[
+        int | None,
+        typer.Option(
+            "--verify",
+            min=0,
+            metavar="TIMES",
+            help="Look for what is required in the pictures, with the detector of [extract], and "
+            "draw those that lack it again, at most so often.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -101,9 +119,19 @@ def sample(
         raise typer.BadParameter("give --name or --out, not both.")
     if diverse is not None and baseline:
         raise typer.BadParameter("--diverse chooses among z, and a baseline has none.")
-    opened = open_for_captions(context, workspace, has_captions=bool(caption or captions or from_z))
-    if from_z is not None and (captions or z or baseline or diverse is not None):
-        raise typer.BadParameter("--from-z excludes --captions, --z, --diverse and --baseline.")
+    asked_of_z = Asked.of(require, forbid, given)
+    opened = open_for_captions(
+        context, workspace, has_captions=bool(caption or captions or from_z or given)
+    )
+    if from_z is not None and (captions or z or baseline or diverse is not None or asked_of_z):
+        raise typer.BadParameter(
+            "--from-z excludes --captions, --z, --diverse, --baseline, --require, --forbid and "
+            "--given."
+        )
+    if asked_of_z and (base is not None or baseline):
+        raise typer.BadParameter("--base and --baseline exclude --require, --forbid and --given.")
+    if verify is not None and diverse is not None:
+        raise typer.BadParameter("--verify and --diverse exclude each other.")
     if planner is not None and (base is None or from_z is not None or baseline):
         raise typer.BadParameter("--planner goes with --base, without --from-z and --baseline.")
     if base is not None:
@@ -121,15 +149,31 @@ def sample(
         warn_of_unknown_words(opened, asked)
 
     place, kinds, progress = out or name, split_names(z), console.ConsoleProgress()
+    control, of_given = asked_of_z.control()
+    asked = asked or ([of_given] if of_given else None)
     if diverse is not None:
         from pipelines.plan.pictures import sample_diverse
 
-        chosen = sample_diverse(opened, asked, diverse, place, kinds, progress)
+        chosen = sample_diverse(opened, asked, diverse, place, kinds, progress, control)
         console.show(chosen, as_json, _render_diverse)
+        return
+    if verify is not None:
+        from pipelines.plan.verified import sample_verified
+
+        verified = sample_verified(opened, asked, control, verify, place, kinds, progress)
+        console.show(verified, as_json, _render_verified)
         return
     from pipelines.sample.run import sample as draw
 
-    summary = draw(opened, asked, name=place, baseline=baseline, z_kinds=kinds, progress=progress)
+    summary = draw(
+        opened,
+        asked,
+        name=place,
+        baseline=baseline,
+        z_kinds=kinds,
+        progress=progress,
+        control=control,
+    )
     console.show(summary, as_json, _render)
 
 
@@ -155,6 +199,15 @@ def _render_diverse(summary: Any) -> None:
     for choice in summary.choices:
         console.line(choice.caption)
         console.show_gain(choice.gain)
+    _render(summary)
+
+
+def _render_verified(summary: Any) -> None:
+    console.line(
+        f"The detector found all that was required in {summary.verified:,} of "
+        f"{summary.samples:,} pictures, in {summary.at_once:,} at once; "
+        f"{summary.tries:,} were drawn"
+    )
     _render(summary)
 
 

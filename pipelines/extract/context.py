@@ -70,10 +70,16 @@ class StageContext:
         if not name and not holds_scenes(self.workspace):
             raise no_detector()
         if not name or (name == SCENES and not Path(name).exists()):
-            name = str(embedded_path("detector"))
+            return self.shipped_detector
         return self.with_thresholds(
             find_detector(name, self.settings.boxes_find, self.trust_weights)
         )
+
+    @cached_property
+    def shipped_detector(self) -> Detector:
+        """The detector of scenes that is shipped."""
+        folder = str(embedded_path("detector"))
+        return self.with_thresholds(find_detector(folder, self.settings.boxes_find))
 
     def with_thresholds(self, ref: DetectorRef) -> Detector:
         """Return a detector with the thresholds of the settings."""

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.latents.base import Rect
 from pipelines.latents.ellipses import stretch_ellipse
 from pipelines.latents.grammar.items import Numbers
+from pipelines.latents.grammar.required import Region
 from pipelines.latents.items import LabelledList
 from pipelines.latents.overlays import draw_outlines
 from pipelines.latents.regions import VISIBLE, move_rect, visible_share
@@ -72,6 +73,19 @@ class Blobs(LabelledList[Blob]):
                 return 1, numbers[2]
             case _:
                 return 0, 179
+
+    @classmethod
+    def centre(cls, numbers: Numbers) -> tuple[int, int]:
+        """Return the ellipse's centre in half grid units."""
+        return 2 * numbers[0], 2 * numbers[1]
+
+    @classmethod
+    def narrow(cls, numbers: Numbers, region: Region) -> tuple[int, int] | None:
+        """Return the range of the next number with which the centre can lie in a region."""
+        if len(numbers) > 1:
+            return None
+        low, high = region[len(numbers)]
+        return -(-low // 2), high // 2
 
     @classmethod
     def rect(cls, numbers: Numbers) -> Rect:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.latents.base import Rect
 from pipelines.latents.grammar.items import Numbers
+from pipelines.latents.grammar.required import Region
 from pipelines.latents.items import LabelledList
 from pipelines.latents.overlays import draw_outlines
 from pipelines.latents.regions import VISIBLE, move_rect, visible_share
@@ -51,6 +52,20 @@ class Boxes(LabelledList[Box]):
         if len(numbers) < 2:
             return 0, GRID - 1
         return numbers[len(numbers) - 2] + 1, GRID
+
+    @classmethod
+    def centre(cls, numbers: Numbers) -> tuple[int, int]:
+        """Return the box's centre in half grid units."""
+        x1, y1, x2, y2 = numbers
+        return x1 + x2, y1 + y2
+
+    @classmethod
+    def narrow(cls, numbers: Numbers, region: Region) -> tuple[int, int]:
+        """Return the range of the next edge with which the centre can lie in a region."""
+        low, high = region[len(numbers) % 2]
+        if len(numbers) < 2:
+            return low - GRID, (high - 1) // 2
+        return low - numbers[len(numbers) - 2], high - numbers[len(numbers) - 2]
 
     @classmethod
     def rect(cls, numbers: Numbers) -> Rect:

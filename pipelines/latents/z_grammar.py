@@ -6,13 +6,15 @@ Each kind provides the automaton of its own part (`Latent.grammar`), which enfor
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.grammar.alphabet import Alphabet
+from pipelines.latents.grammar.part import PartGrammar
 from pipelines.latents.grammar.text import TextGrammar
 from pipelines.latents.registry import latent_class
 from pipelines.latents.text import LatentError, marker
@@ -90,11 +92,24 @@ class Grammar:
         alphabet = Alphabet(tokenizer, labels, max_label_tokens, max_description_tokens, shape)
         # The id that opens each part; the end of the sequence closes the last one.
         self._openers: list[int] = [*(vocabulary[m] for m in markers), tokenizer.eos_token_id]
-        self._parts = [
+        self._parts: list[PartGrammar] = [
             cls.grammar(alphabet, end) for cls, end in zip(classes, self._openers[1:], strict=True)
         ]
         self._first = np.array(self._openers[:1], dtype=np.int64)
         self._padding = np.array([tokenizer.pad_token_id], dtype=np.int64)
+
+    def replacing(self, makers: Mapping[str, Callable[[PartGrammar, int], PartGrammar]]) -> Grammar:
+        """Return a grammar that writes some parts otherwise.
+
+        Args:
+            makers: Kind -> makes its automaton from the usual one and the id that ends the part.
+        """
+        changed = copy(self)
+        changed._parts = [
+            makers[kind](part, end) if kind in makers else part
+            for kind, part, end in zip(self.kinds, self._parts, self._openers[1:], strict=True)
+        ]
+        return changed
 
     def start(self) -> State:
         """Return the state of an empty z."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pipelines.core.progress import SILENT, Progress
 from pipelines.plan.plan import Gain, plan_each, require_pool
+from pipelines.sample.control import UNCONTROLLED, Control
 from pipelines.sample.requests import ZRequest
-from pipelines.sample.run import SampleSummary, captions_to_draw, open_bundle, sample_requests
+from pipelines.sample.run import SampleSummary, captions_to_draw, open_controlled, sample_requests
 from pipelines.workspace.workspace import Workspace
 
 
@@ -46,6 +47,7 @@ def sample_diverse(
     name: str | Path | None = None,
     z_kinds: Sequence[str] | None = None,
     progress: Progress = SILENT,
+    control: Control = UNCONTROLLED,
 ) -> DiverseSummary:
     """Draw `pool` z for each caption, choose those that differ most, and draw their pictures.
 
@@ -59,6 +61,7 @@ def sample_diverse(
         name: As for `pipelines.sample.run.sample`.
         z_kinds: Kinds of z to draw; None for the model's usual ones.
         progress: Receives messages and progress.
+        control: What z must hold.
 
     Raises:
         InputMissing: If there is no caption.
@@ -67,11 +70,11 @@ def sample_diverse(
     settings = workspace.settings.sample
     require_pool(pool, settings.n)
     asked = captions_to_draw(workspace, captions, progress)
-    bundle = open_bundle(workspace, False, z_kinds, progress)
+    bundle, control = open_controlled(workspace, False, z_kinds, control, progress)
     requests: list[ZRequest] = []
     choices: list[Choice] = []
     with progress.task("plans", len(asked), "caption") as advance:
-        planned = plan_each(bundle.prior, asked, bundle.z_kinds, settings, pool)
+        planned = plan_each(bundle.prior, asked, bundle.z_kinds, settings, pool, control)
         for caption, (plans, gain) in zip(asked, planned, strict=True):
             assert gain is not None  # a pool was given
             requests += [ZRequest(caption, each.z, each.index) for each in plans]

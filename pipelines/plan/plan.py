@@ -14,6 +14,7 @@ from pipelines.latents.sequence import z_from_text
 from pipelines.models.prior import Prior
 from pipelines.plan.spread import choose, effective_number, similarity
 from pipelines.sample.candidates import ChosenZ
+from pipelines.sample.control import UNCONTROLLED, Control
 from pipelines.sample.draw import draw_z_each
 from pipelines.sample.likelihood import structure_nats, z_nats
 from pipelines.workspace.settings import SampleSettings
@@ -84,9 +85,10 @@ def plan(
     kinds: Sequence[str],
     settings: SampleSettings,
     pool: int | None = None,
+    control: Control = UNCONTROLLED,
 ) -> tuple[list[Plan], Gain | None]:
     """Draw ``settings.n`` z of one caption, see `plan_each`."""
-    return next(plan_each(prior, [caption], kinds, settings, pool))
+    return next(plan_each(prior, [caption], kinds, settings, pool, control))
 
 
 def plan_each(
@@ -95,6 +97,7 @@ def plan_each(
     kinds: Sequence[str],
     settings: SampleSettings,
     pool: int | None = None,
+    control: Control = UNCONTROLLED,
 ) -> Iterator[tuple[list[Plan], Gain | None]]:
     """Draw ``settings.n`` z of each caption.
 
@@ -105,13 +108,14 @@ def plan_each(
         settings: n, seed and decoding; `sample` draws the same z.
         pool: Draw this many and choose the n most diverse (see `pipelines.plan.spread`); None
             draws n.
+        control: What z must hold.
 
     Yields:
         The plans of a caption, in the order in which they were drawn or chosen, and the gain; None
         without `pool`.
     """
     count = max(settings.n, pool or 0)
-    for caption, _, chosen in draw_z_each(prior, captions, kinds, settings, count):
+    for caption, _, chosen in draw_z_each(prior, captions, kinds, settings, count, control):
         plans = _read(prior, caption, chosen)
         yield (plans, None) if pool is None else _most_diverse(plans, settings.n)
 

@@ -24,6 +24,7 @@ from pipelines.models.registry import sampling_source
 from pipelines.plan.plan import Gain, Plan, plan_each, require_pool
 from pipelines.plan.planners.find import FoundPlanner, find_planner
 from pipelines.plan.sets import PlanSet, SetReport, plan_set
+from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, require_control
 from pipelines.sample.folder import new_folder
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
@@ -86,6 +87,7 @@ def plan_captions(
     allowed: Sequence[str] = (),
     name: str | Path | None = None,
     progress: Progress = SILENT,
+    control: Control = UNCONTROLLED,
 ) -> PlanSummary:
     """Draw z of captions into ``plans/NAME``, without pictures.
 
@@ -99,19 +101,25 @@ def plan_captions(
         allowed: Kinds of losses to accept; ``all`` accepts every kind.
         name: Name of the folder, or a path; None derives a name from the first caption.
         progress: Receives progress and messages.
+        control: What z must hold.
 
     Raises:
-        KaleidoError: If the prior does not draw a kind, the format would lose something that is
-            not in `allowed`, or `name` exists.
+        KaleidoError: If the prior does not draw a kind, z cannot hold what is asked, the format
+            would lose something that is not in `allowed`, or `name` exists.
     """
     settings = workspace.settings.sample
     if pool is not None:
         require_pool(pool, settings.n)
     writable(dialect)
-    prior, kinds, source = open_prior(workspace, z_kinds)
+    prior, kinds, source = open_prior(workspace, None if control.given else z_kinds)
+    if control:
+        control = control.of_kinds(prior.z_kinds)
+        kinds = controlled_kinds(control, kinds, z_kinds)
+        require_kinds(kinds, prior.z_kinds, "this prior draws")
+        require_control(prior, kinds, control)
     found: list[CaptionPlans] = []
     with progress.task("plans", len(captions), "caption") as advance:
-        planned = plan_each(prior, captions, kinds, settings, pool)
+        planned = plan_each(prior, captions, kinds, settings, pool, control)
         for caption, (plans, gain) in zip(captions, planned, strict=True):
             found.append(CaptionPlans(caption, plans, gain))
             advance(1)

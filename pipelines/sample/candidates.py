@@ -6,7 +6,8 @@ sound z the plainer would win each time. Rejection leaves the distribution among
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pipelines.latents.agreement import agreement
@@ -18,6 +19,9 @@ from pipelines.sample.decode import ROWS, Row, draw_rows
 from pipelines.sample.likelihood import surprises
 from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.settings import SampleSettings
+
+Check = Callable[[Sequence[States], Sequence[str], SampleSettings], list[bool]]
+"""(encoder states of each caption, one z each, settings) -> whether each z may be taken."""
 
 
 class ChosenZ(NamedTuple):
@@ -61,6 +65,33 @@ def draw_sound_z(
         kinds: Kinds of z in order.
         settings: Seeds, decoding, and when a z is sound, see `are_sound`.
     """
+    most = settings.z_candidates
+    chosen, first = first_passing(
+        prior, wanted, kinds, settings, partial(are_sound, prior) if most > 1 else None
+    )
+    return [chosen.get(i) or ChosenZ(first[i], most) for i in range(len(wanted))]
+
+
+def first_passing(
+    prior: Prior,
+    wanted: Sequence[Wanted],
+    kinds: Sequence[str],
+    settings: SampleSettings,
+    check: Check | None,
+) -> tuple[dict[int, ChosenZ], dict[int, str]]:
+    """Draw up to ``z_candidates`` z for each picture, until one passes a check.
+
+    Args:
+        prior: The prior.
+        wanted: The pictures.
+        kinds: Kinds of z in order.
+        settings: Seeds, decoding and number of candidates.
+        check: Judges z; None passes all.
+
+    Returns:
+        The first z that passes, by the place of its picture in `wanted`, for those that have one;
+        and the first z of every picture.
+    """
     most, tried = settings.z_candidates, 0
     chosen: dict[int, ChosenZ] = {}
     first: dict[int, str] = {}
@@ -68,17 +99,17 @@ def draw_sound_z(
         # Rows are decoded in groups of a fixed size: a few pictures fill one with more candidates.
         rounds = 1 if tried == 0 else max(1, ROWS // len(left))
         asked = [(k, i) for k in range(tried, min(tried + rounds, most)) for i in left]
-        rows = [Row(wanted[i].encoded, _seed(settings, wanted[i], k)) for k, i in asked]
+        rows = [Row(wanted[i].encoded, seed_of(settings, wanted[i], "z", k)) for k, i in asked]
         texts = draw_rows(prior, rows, kinds, Decoding.of(settings))
-        sound = [True] * len(texts)
-        if most > 1:
-            sound = are_sound(prior, [row.caption for row in rows], texts, settings)
-        for (k, i), text, passed in zip(asked, texts, sound, strict=True):
+        passes = [True] * len(texts)
+        if check is not None:
+            passes = check([row.caption for row in rows], texts, settings)
+        for (k, i), text, passed in zip(asked, texts, passes, strict=True):
             first.setdefault(i, text)
             if passed:
                 chosen.setdefault(i, ChosenZ(text, k))
         tried += rounds
-    return [chosen.get(i) or ChosenZ(first[i], most) for i in range(len(wanted))]
+    return chosen, first
 
 
 def are_sound(
@@ -101,9 +132,10 @@ def are_sound(
     return [agrees and place not in slips for place, agrees in enumerate(agreeing)]
 
 
-def _seed(settings: SampleSettings, wanted: Wanted, candidate: int) -> int:
-    purpose = f"z candidate {candidate}" if candidate else "z"
-    return seeds_of(settings, purpose, wanted.caption, [wanted.number])[0]
+def seed_of(settings: SampleSettings, wanted: Wanted, purpose: str, candidate: int) -> int:
+    """Derive the seed of a candidate; that of the first is the one of the picture's z."""
+    name = f"{purpose} candidate {candidate}" if candidate else purpose
+    return seeds_of(settings, name, wanted.caption, [wanted.number])[0]
 
 
 def _agrees(text: str, least: float) -> bool:

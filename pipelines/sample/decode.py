@@ -54,7 +54,11 @@ def draw_z(
 
 @torch.inference_mode()
 def draw_rows(
-    prior: Prior, rows: Sequence[Row], kinds: Sequence[str], decoding: Decoding | None = None
+    prior: Prior,
+    rows: Sequence[Row],
+    kinds: Sequence[str],
+    decoding: Decoding | None = None,
+    grammar: Grammar | None = None,
 ) -> list[str]:
     """Sample z from the prior, as text that always parses.
 
@@ -63,6 +67,7 @@ def draw_rows(
         rows: Captions and seeds; a z depends on nothing but its own.
         kinds: Kinds of z in order, among the prior's; each is drawn given the earlier ones.
         decoding: How to draw; None draws from the prior's own distribution.
+        grammar: What may be written; None for all that the prior can write.
 
     Returns:
         One text per row.
@@ -71,7 +76,7 @@ def draw_rows(
         KaleidoError: If the prior was not trained on a kind.
     """
     require_kinds(kinds, prior.z_kinds, "this prior draws")
-    grammar = prior.grammar(kinds)
+    grammar = grammar or prior.grammar(kinds)
     texts = [""] * len(rows)
     by_length: dict[int, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):

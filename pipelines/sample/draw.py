@@ -17,7 +17,8 @@ from pipelines.latents.tokens import Tokens
 from pipelines.models.conditioning import Conditioning, States
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.candidates import ChosenZ, Wanted, draw_sound_z
+from pipelines.sample.candidates import ChosenZ, Wanted
+from pipelines.sample.control import UNCONTROLLED, Control, draw_controlled_z
 from pipelines.sample.decode import ROWS
 from pipelines.sample.sampler import OnStep, draw_images
 from pipelines.sample.seeds import seeds_of
@@ -34,6 +35,7 @@ class Sample:
         z: The latent as text; empty for a baseline.
         pixels: uint8 (height, width, 3).
         rejected: How many z were drawn for it and not taken, see `draw_sound_z`.
+        redrawn: How often z and picture were drawn anew, each time with seeds one higher.
     """
 
     caption: str
@@ -41,6 +43,7 @@ class Sample:
     z: str
     pixels: np.ndarray
     rejected: int = 0
+    redrawn: int = 0
 
 
 def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sample]:
@@ -49,7 +52,10 @@ def draw(bundle: Bundle, caption: str, settings: SampleSettings) -> Iterator[Sam
 
 
 def draw_each(
-    bundle: Bundle, captions: Sequence[str], settings: SampleSettings
+    bundle: Bundle,
+    captions: Sequence[str],
+    settings: SampleSettings,
+    control: Control = UNCONTROLLED,
 ) -> Iterator[Iterator[Sample]]:
     """Draw ``settings.n`` samples of each caption, as they are asked for.
 
@@ -61,7 +67,7 @@ def draw_each(
     """
     numbers = range(settings.n)
     for caption, encoded, chosen in draw_z_each(
-        bundle.prior, captions, bundle.z_kinds, settings, settings.n
+        bundle.prior, captions, bundle.z_kinds, settings, settings.n, control
     ):
         yield _draw_images_of(bundle, caption, encoded, chosen, settings, numbers)
 
@@ -72,6 +78,7 @@ def draw_z_each(
     kinds: Sequence[str],
     settings: SampleSettings,
     count: int,
+    control: Control = UNCONTROLLED,
 ) -> Iterator[tuple[str, States, list[ChosenZ]]]:
     """Draw sound z of each caption, of as many captions together as fill groups of `ROWS`.
 
@@ -81,6 +88,7 @@ def draw_z_each(
         kinds: Kinds of z, in order; none for a baseline.
         settings: Seed and decoding; ``n`` has no effect.
         count: Number of z for each caption.
+        control: What z must hold.
 
     Yields:
         A caption, its encoder states, (1, length, width), and its z; empty ones without kinds.
@@ -94,8 +102,22 @@ def draw_z_each(
                 for caption, states in zip(group, encoded, strict=True)
                 for index in range(count)
             ]
-            chosen = draw_sound_z(prior, wanted, kinds, settings)
+            chosen = draw_controlled_z(prior, wanted, kinds, settings, control)
         yield from zip(group, encoded, in_batches(chosen, count), strict=True)
+
+
+def draw_some(
+    bundle: Bundle,
+    caption: str,
+    settings: SampleSettings,
+    numbers: Sequence[int],
+    control: Control = UNCONTROLLED,
+) -> Iterator[Sample]:
+    """Draw some of a caption's samples, by number; the bundle has z."""
+    encoded = encode_caption(bundle.prior, caption)
+    wanted = [Wanted(caption, encoded, number) for number in numbers]
+    chosen = draw_controlled_z(bundle.prior, wanted, bundle.z_kinds, settings, control)
+    yield from _draw_images_of(bundle, caption, encoded, chosen, settings, numbers)
 
 
 def draw_from_z(

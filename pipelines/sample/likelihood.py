@@ -104,6 +104,44 @@ def surprises(prior: Prior, captions: Sequence[States], texts: Sequence[str]) ->
     return found
 
 
+@torch.inference_mode()
+def log_masses(
+    prior: Prior,
+    captions: Sequence[States],
+    texts: Sequence[str],
+    grammar: Grammar,
+    temperature: float = 1.0,
+) -> list[float]:
+    """Compute how much of the prior's distribution a narrower grammar left on the way to each z.
+
+    A z that was drawn with tokens masked has the probability q(z) = p(z) / w(z), where w is the
+    product, over its tokens, of the share of the prior's mass that the mask left. So w is the
+    weight with which masked draws stand for the prior's own, given that the mask is met.
+
+    Args:
+        prior: The prior.
+        captions: Encoder states of the caption of each z, (1, length, width).
+        texts: One z each, that the narrower grammar can write.
+        grammar: The narrower grammar, of the same kinds.
+        temperature: Of the draws.
+
+    Returns:
+        The logarithm of w for each z, at most 0.
+    """
+    found, whole = [], prior.grammar(grammar.kinds)
+    for start in range(0, len(texts), ROWS):
+        chunk = texts[start : start + ROWS]
+        rows = together(captions[start : start + ROWS])
+        for ids, scores in _scores(prior, rows, chunk):
+            total, state, narrow = 0.0, whole.start(), grammar.start()
+            for token, logits in zip(ids, scores / temperature, strict=True):
+                total += np.logaddexp.reduce(logits[grammar.legal(narrow)])
+                total -= np.logaddexp.reduce(logits[whole.legal(state)])
+                state, narrow = whole.step(state, token), grammar.step(narrow, token)
+            found.append(float(total))
+    return found
+
+
 class _StructureOf:
     """Tell which tokens of a z are labels, separators and ends."""
 

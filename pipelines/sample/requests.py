@@ -44,7 +44,11 @@ class Requests:
 
 
 def read_requests(
-    data: bytes, name: str, kinds: Sequence[str], caption: str | None = None
+    data: bytes,
+    name: str,
+    kinds: Sequence[str],
+    caption: str | None = None,
+    needs_caption: bool = True,
 ) -> Requests:
     """Read z documents, or lines of a ``samples.jsonl``.
 
@@ -56,6 +60,7 @@ def read_requests(
         name: The file's name, for errors.
         kinds: Kinds of z that the model knows.
         caption: The caption, where a document does not name one.
+        needs_caption: Refuse a document without one; else its caption is empty.
 
     Raises:
         InvalidDocument: If a document breaks a rule.
@@ -74,7 +79,10 @@ def read_requests(
         document, problems = check_document(line)
         require_valid(where, problems)
         assert document is not None  # there is none only where there are errors
-        found.items.append(_request(document, where, number, kinds, caption, found.lost))
+        asked = caption or document.caption or ""
+        if needs_caption:
+            _require_caption(asked, where)
+        found.items.append(_request(document, where, number, kinds, asked, found.lost))
     if not found.items:
         raise KaleidoError(name, "it is empty.", "Give a z document or a samples.jsonl.")
     return found
@@ -92,22 +100,24 @@ def _sample_row(line: bytes, where: str) -> tuple[str, str, int] | None:
     return None
 
 
-def _request(
-    document: Document,
-    where: str,
-    number: int,
-    kinds: Sequence[str],
-    caption: str | None,
-    lost: list[tuple[int, Loss]],
-) -> ZRequest:
-    asked = caption or document.caption
-    if not asked:
+def _require_caption(caption: str, where: str) -> None:
+    if not caption:
         raise KaleidoError(
             where,
             "the document names no caption, which the models read beside z.",
             "Give a CAPTION on the command line, or add a caption to the document.",
             code="bad-data",
         )
+
+
+def _request(
+    document: Document,
+    where: str,
+    number: int,
+    kinds: Sequence[str],
+    caption: str,
+    lost: list[tuple[int, Loss]],
+) -> ZRequest:
     z, losses = z_of(document, kinds)
     if not z:
         raise KaleidoError(
@@ -117,7 +127,7 @@ def _request(
             code="bad-data",
         )
     lost += [(number, loss) for loss in losses]
-    return ZRequest(asked, z_to_text(z), number)
+    return ZRequest(caption, z_to_text(z), number)
 
 
 def name_of(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -22,6 +22,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
+from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, require_control
 from pipelines.sample.draw import Sample, draw_each, draw_from_z
 from pipelines.sample.folder import new_folder
 from pipelines.sample.requests import ZRequest, name_of, read_requests
@@ -90,6 +91,7 @@ def sample(
     baseline: bool = False,
     z_kinds: Sequence[str] | None = None,
     progress: Progress = SILENT,
+    control: Control = UNCONTROLLED,
 ) -> SampleSummary:
     """Draw samples of captions into ``samples/NAME``.
 
@@ -105,17 +107,50 @@ def sample(
         baseline: Use the model without z.
         z_kinds: Kinds of z to draw; None for the model's usual ones.
         progress: Receives messages and progress.
+        control: What z must hold.
 
     Raises:
         InputMissing: If no caption is given and the workspace has no held-out record.
-        KaleidoError: If `name` is taken, or an option does not fit the model.
+        KaleidoError: If z cannot hold what is asked, `name` is taken, or an option does not fit the
+            model.
     """
     settings = settings or workspace.settings.sample
     asked = captions_to_draw(workspace, captions, progress)
-    bundle = open_bundle(workspace, baseline, z_kinds, progress)
-    drawn = draw_each(bundle, asked, settings)
+    bundle, control = open_controlled(workspace, baseline, z_kinds, control, progress)
+    drawn = draw_each(bundle, asked, settings, control)
     groups = [SampleGroup(caption, settings.n, partial(next, drawn)) for caption in asked]
-    return _write(workspace, bundle, groups, settings, name, asked[0], progress)
+    return write_groups(workspace, bundle, groups, settings, name, asked[0], progress)
+
+
+def open_controlled(
+    workspace: Workspace,
+    baseline: bool,
+    z_kinds: Sequence[str] | None,
+    control: Control,
+    progress: Progress,
+) -> tuple[Bundle, Control]:
+    """Load the models, restricted to the kinds of z that are given or drawn.
+
+    Returns:
+        The models, and what z must hold, without given kinds that the models do not know.
+
+    Raises:
+        KaleidoError: If z cannot hold what is asked.
+    """
+    bundle = open_bundle(workspace, baseline, None if control.given else z_kinds, progress)
+    if not control:
+        return bundle, control
+    if not bundle.z_kinds:
+        raise KaleidoError(
+            "--require, --forbid and --given",
+            "a baseline has no z.",
+            "Leave them out, or the baseline.",
+            code="model-mismatch",
+        )
+    control = control.of_kinds(bundle.diffusion.z_kinds)
+    bundle = bundle.drawing(controlled_kinds(control, bundle.z_kinds, z_kinds))
+    require_control(bundle.prior, bundle.z_kinds, control)
+    return bundle, control
 
 
 def captions_to_draw(
@@ -211,10 +246,10 @@ def sample_requests(
         texts, indices = [item.z for item in chosen], [item.index for item in chosen]
         again = partial(draw_from_z, bundle, asked, texts, settings, indices)
         groups.append(SampleGroup(asked, len(chosen), again))
-    return _write(workspace, bundle, groups, settings, name, default_name, progress)
+    return write_groups(workspace, bundle, groups, settings, name, default_name, progress)
 
 
-def _write(
+def write_groups(
     workspace: Workspace,
     bundle: Bundle,
     groups: Sequence[SampleGroup],
@@ -333,6 +368,15 @@ def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
     return list(captions)
 
 
+def _as_drawn(item: Sample, settings: SampleSettings) -> SampleSettings:
+    """Return the settings with which a sample is drawn at once."""
+    return replace(
+        settings,
+        z_seed=settings.z_seed + item.redrawn,
+        noise_seed=settings.noise_seed + item.redrawn,
+    )
+
+
 def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> str:
     """Return a sample's line of ``samples.jsonl``."""
     row: dict[str, Any] = {
@@ -342,7 +386,7 @@ def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundl
         "index": item.index,
         "model": bundle.name,
         "source": bundle.source,
-        "settings": asdict(settings) | {"z_kinds": bundle.z_kinds},
+        "settings": asdict(_as_drawn(item, settings)) | {"z_kinds": bundle.z_kinds},
     }
     if item.rejected:
         row["rejected"] = item.rejected

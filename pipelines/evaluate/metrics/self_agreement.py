@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipelines.documents.rewording import COLOUR_WORDS
+from pipelines.documents.colour_words import MEANT, words_of
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed
@@ -22,12 +22,7 @@ from pipelines.latents.boxes import Boxes
 from pipelines.latents.description import Description
 from pipelines.latents.items import first_mention
 from pipelines.latents.matching import IOU
-from pipelines.latents.oklab import hex_to_oklab
 from pipelines.latents.palette import Palette
-
-NEAR = 0.1
-"""OKLab distance within which a colour of the palette is what a word of colour means. In scenes
-every word has one so near, and one in a hundred of the words that are not said."""
 
 NAMES = ("iou", "apart", "centre", "count", "labels", "colours")
 
@@ -88,11 +83,9 @@ def _of_words(z: Mapping[str, Latent]) -> dict[str, Sequence[float]]:
         "labels": [first_mention(label, text) < len(text) for label in sorted(labels)]
     }
     if isinstance(palette, Palette):
-        colours = np.stack([colour.oklab for colour in palette.items])
-        words = dict.fromkeys(_COLOUR.findall(text.lower()))
-        values["colours"] = [
-            bool(np.linalg.norm(colours - _MEANT[word], axis=1).min() <= NEAR) for word in words
-        ]
+        known = words_of(palette)
+        said = _COLOUR.findall(text.lower().replace("gray", "grey"))
+        values["colours"] = [word in known for word in set(said)]
     return values
 
 
@@ -101,5 +94,4 @@ def _labels(latent: Latent | None) -> list[str]:
     return [item.label for item in latent.items] if known else []  # type: ignore[union-attr]
 
 
-_COLOUR = re.compile(rf"\b({'|'.join(COLOUR_WORDS)})\b")
-_MEANT = {word: np.array(hex_to_oklab(code)) for word, code in COLOUR_WORDS.items()}
+_COLOUR = re.compile(rf"\b({'|'.join(MEANT)})\b")

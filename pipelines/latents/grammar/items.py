@@ -77,10 +77,15 @@ class ItemGrammar:
         rules: The rules of the list.
         alphabet: The token ids.
         end: The id that ends the list.
+
+    Attributes:
+        rules: The rules of the list.
+        alphabet: The token ids.
+        end: The id that ends the list.
     """
 
     def __init__(self, rules: ItemRules, alphabet: Alphabet, end: int) -> None:
-        self._rules, self._alphabet, self._end = rules, alphabet, end
+        self.rules, self.alphabet, self.end = rules, alphabet, end
         self._numbers, self._values = alphabet.numbers, alphabet.values
         self._first = Phase.LABEL if rules.labelled else Phase.NUMBERS
         label = alphabet.labels.longest if rules.labelled else 0
@@ -95,14 +100,14 @@ class ItemGrammar:
         """See `PartGrammar`."""
         match node.phase:
             case Phase.NUMBERS:
-                low, high = self._rules.bounds(node.numbers, node.items)
+                low, high = self.rules.bounds(node.numbers, node.items)
                 return self._numbers[low : high + 1]
             case Phase.LABEL:
                 return self._options_in_label(node)
             case Phase.CLOSE:
                 return self._ids(
-                    *([self._alphabet.separator] if self._rules.may_continue(node.items) else []),
-                    *([self._end] if self._rules.may_end(node.items) else []),
+                    *([self.alphabet.separator] if self.rules.may_continue(node.items) else []),
+                    *([self.end] if self.rules.may_end(node.items) else []),
                 )
 
     def follow(self, node: ItemNode, token_id: int) -> ItemNode | None:
@@ -112,47 +117,47 @@ class ItemGrammar:
                 return self._follow_number(node, token_id)
             case Phase.LABEL:
                 if token_id in self._values:
-                    complete = self._alphabet.labels.complete(node.label)
+                    complete = self.alphabet.labels.complete(node.label)
                     return self._follow_number(node, token_id) if complete else None
-                label = self._alphabet.labels.follow(node.label, token_id)
+                label = self.alphabet.labels.follow(node.label, token_id)
                 return None if label is None else node._replace(label=label)
             case Phase.CLOSE:
-                if token_id == self._alphabet.separator and self._rules.may_continue(node.items):
+                if token_id == self.alphabet.separator and self.rules.may_continue(node.items):
                     return ItemNode(self._first, node.items)
                 return None
 
     def complete(self, node: ItemNode) -> bool:
         """See `PartGrammar`."""
-        return node.phase is Phase.CLOSE and self._rules.may_end(node.items)
+        return node.phase is Phase.CLOSE and self.rules.may_end(node.items)
 
     def expected(self, node: ItemNode) -> str:
         """See `PartGrammar`."""
         match node.phase:
             case Phase.NUMBERS:
-                low, high = self._rules.bounds(node.numbers, node.items)
-                name = self._rules.number_names[len(node.numbers)]
+                low, high = self.rules.bounds(node.numbers, node.items)
+                name = self.rules.number_names[len(node.numbers)]
                 return f"{name} from {number(low)} to {number(high)}"
             case Phase.LABEL:
-                ends = self._alphabet.labels.complete(node.label)
+                ends = self.alphabet.labels.complete(node.label)
                 return "more of the label or a number" if ends else "a label"
             case Phase.CLOSE:
-                return SEPARATOR if self._rules.may_continue(node.items) else ""
+                return SEPARATOR if self.rules.may_continue(node.items) else ""
 
     def _follow_number(self, node: ItemNode, token_id: int) -> ItemNode | None:
         value = self._values.get(token_id)
-        low, high = self._rules.bounds(node.numbers, node.items)
+        low, high = self.rules.bounds(node.numbers, node.items)
         if value is None or not low <= value <= high:
             return None
         numbers = (*node.numbers, value)
-        if len(numbers) < len(self._rules.number_names):
+        if len(numbers) < len(self.rules.number_names):
             return ItemNode(Phase.NUMBERS, node.items, numbers)
         return ItemNode(Phase.CLOSE, (*node.items, numbers))
 
     def _options_in_label(self, node: ItemNode) -> np.ndarray:
-        labels = self._alphabet.labels
+        labels = self.alphabet.labels
         if not labels.complete(node.label):
             return labels.options(node.label)
-        low, high = self._rules.bounds(node.numbers, node.items)
+        low, high = self.rules.bounds(node.numbers, node.items)
         key = (-1, node.label, low, high)
         if key not in self._cache:
             numbers = self._numbers[low : high + 1]
