@@ -81,6 +81,8 @@ class Extraction:
         short: The prefix that its flags may leave out.
         loads_weights: Whether it may load a checkpoint that can hold code.
         asks_servers: Whether it may ask a server, and takes the settings of servers.
+        reads: Settings of other sections that it reads.
+        drawn: Whether what it computes can be drawn over a picture.
     """
 
     kinds: tuple[str, ...]
@@ -90,6 +92,8 @@ class Extraction:
     short: str
     loads_weights: bool = False
     asks_servers: bool = False
+    reads: tuple[str, ...] = ()
+    drawn: bool = True
 
 
 COMMANDS = {
@@ -140,6 +144,16 @@ COMMANDS = {
         ("tokens_*",),
         "tokens_",
     ),
+    "image-latents": Extraction(
+        ("image-latents",),
+        "Encode each image by an autoencoder, for `kaleido train diffusion --space latents`.",
+        "image-latents --autoencoder ./sdxl-vae --image-size 512 --patch-size 2",
+        (),
+        "",
+        reads=("diffusion.autoencoder", "diffusion.image_size", "diffusion.aspect")
+        + ("diffusion.patch_size",),
+        drawn=False,
+    ),
     "all": Extraction(
         ("boxes", "blobs", "palette"),
         "Compute boxes, blobs and palette in one pass; other kinds are asked for by name.",
@@ -185,6 +199,19 @@ def _run(
     _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
 
 
+def _run_undrawn(
+    context: typer.Context,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
+    part: PartOption = None,
+    verify: VerifyOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    request = Request(retry_failed, dry_run, part, verify, None)
+    _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
+
+
 for _name, _command in COMMANDS.items():
     app.command(
         _name,
@@ -193,11 +220,12 @@ for _name, _command in COMMANDS.items():
             *COMMON,
             *["compute.device"] * (_name != "palette"),  # no network
             *["server.*"] * _command.asks_servers,
+            *_command.reads,
             short=_command.short,
         ),
         help=_command.help,
         epilog=f"Example: kaleido extract {_command.example}",
-    )(_run_loading if _command.loads_weights else _run)
+    )(_run_loading if _command.loads_weights else _run if _command.drawn else _run_undrawn)
 
 
 @app.command(cls=settings_of(*COMMON), epilog="Example: kaleido extract plugin light --preview 8")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.stage import StageGroup, StageSpec
-from pipelines.latents.registry import latent_class
+from pipelines.latents.registry import stored_class
 from pipelines.workspace.digests import Digests
 from pipelines.workspace.inputs import require_data
 from pipelines.workspace.manifest import Manifest, read_manifest
@@ -110,7 +110,7 @@ def _task(
         inputs[kind] = _verified(digests, path, manifest, f"Run `{input_command(kind)}`.")
     pending, retried = {}, set()
     for spec in specs:
-        output = (spec.output, latent_class(spec.output).version)
+        output = (spec.output, stored_class(spec.output).version)
         wanted = fingerprint(spec.name, spec.version, output, dict(spec.options), inputs)
         made = _current(digests, workspace.latents(spec.output) / data_shard.name, wanted)
         if made is not None and retry_failed and made.counts["failed"]:

@@ -22,7 +22,7 @@ from pipelines.core.stage import (
 from pipelines.engines.batches import ROW_ERRORS, broken_contract, call_stage, describe, unfit
 from pipelines.engines.tasks import ShardTask
 from pipelines.engines.threads import torch_threads
-from pipelines.latents.registry import latent_class
+from pipelines.latents.registry import stored_class
 from pipelines.workspace.manifest import (
     Manifest,
     RowOutcome,
@@ -184,7 +184,7 @@ class _Output:
             case Failed(error):
                 return RowOutcome(record.key, "failed", error), {}
             case Ok(value):
-                if not isinstance(value, latent_class(kind)):
+                if not isinstance(value, stored_class(kind)):
                     why = f"it returned a {type(value).__name__}, not {kind}."
                     raise broken_contract(self._stage, why)
                 try:
@@ -213,7 +213,7 @@ class _Output:
         kind = self.spec.output
         rows = (row for row, outcome in enumerate(self._rows) if outcome.outcome == "ok")
         training = (
-            latent_class(kind).from_bytes(fields[latent_extension(kind)])
+            stored_class(kind).from_bytes(fields[latent_extension(kind)])
             for key, fields in self._fields
             if key not in self._heldout
         )

@@ -125,14 +125,23 @@ def _descriptions(context: StageContext) -> StageGroup:
     return DescriptionsStage(folder)
 
 
+def _image_latents(context: StageContext) -> StageGroup:
+    from pipelines.extract.image_latents import ImageLatentsStage
+    from pipelines.models.latent_space import chosen_autoencoder
+
+    settings = context.workspace.settings.diffusion
+    return ImageLatentsStage(chosen_autoencoder(settings), settings)
+
+
 STAGES: dict[str, Callable[[StageContext], StageGroup]] = {
     "description": _descriptions,
     "blobs": _blobs,
     "palette": _palette,
     "tokens": _tokens,
+    "image-latents": _image_latents,
 }
-"""Builds the stage of each of Kaleido's own kinds; the kinds of one detector share an
-`ObjectsStage`."""
+"""Builds the stage of each of Kaleido's own kinds, and of image latents; the kinds of one detector
+share an `ObjectsStage`."""
 
 READY = ("boxes", "blobs", "palette")
 """The kinds of ``all``: they describe most of a picture in few tokens and need no training."""

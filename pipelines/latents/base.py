@@ -29,23 +29,55 @@ Symbol = int | str
 """A token as the kinds read it: a grid number, `SEPARATOR`, or "" for a word of text."""
 
 
-class Latent(ABC):
-    """One kind of z. Subclasses are frozen dataclasses of plain values.
+class Stored(ABC):
+    """What a stage computes of a record and a shard keeps. Subclasses are frozen dataclasses.
 
     Class attributes:
-        kind: Name of the kind; also its folder under ``latents/`` and its marker in z.
+        kind: Name of the kind; also its folder under ``latents/``.
         version: Incremented when the byte or text form changes.
-        placed_by: Kinds of which the first that is in z says where this kind's items are: each has
-            the region of the item with its label, in the same order (see `alignment`).
+        suffix: Ending of its members in a shard.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
-    placed_by: ClassVar[tuple[str, ...]] = ()
+    suffix: ClassVar[str] = "json"
 
     @abstractmethod
     def validate(self) -> None:
         """Raise LatentError if a value breaks the rules of the kind."""
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """Serialise for a shard; equal values give equal bytes."""
+
+    @classmethod
+    @abstractmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse the output of `to_bytes`.
+
+        Raises:
+            LatentError: If the bytes are of another kind or version, or break the kind's rules.
+        """
+
+    @classmethod
+    def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
+        """Return what training must know of all latents of a shard, as lists of JSON values.
+
+        Lists of equal name are united over shards.
+        """
+        return {}
+
+
+class Latent(Stored):
+    """One kind of z. Subclasses are frozen dataclasses of plain values.
+
+    Class attributes:
+        kind: Also its marker in z.
+        placed_by: Kinds of which the first that is in z says where this kind's items are: each has
+            the region of the item with its label, in the same order (see `alignment`).
+    """
+
+    placed_by: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def to_text(self) -> str:
@@ -64,19 +96,6 @@ class Latent(ABC):
             LatentError: If the text does not follow the kind's grammar.
         """
 
-    @abstractmethod
-    def to_bytes(self) -> bytes:
-        """Serialise to JSON for a shard; equal values give equal bytes."""
-
-    @classmethod
-    @abstractmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Parse the output of `to_bytes`.
-
-        Raises:
-            LatentError: If the bytes are of another kind or version, or break the kind's rules.
-        """
-
     @classmethod
     @abstractmethod
     def grammar(cls, alphabet: Alphabet, end: int) -> PartGrammar:
@@ -86,14 +105,6 @@ class Latent(ABC):
             alphabet: Token ids, and restrictions learned from the training data.
             end: The id that ends the part: the next marker, or the end of z.
         """
-
-    @classmethod
-    def statistics(cls, latents: Sequence[Self]) -> dict[str, list[Any]]:
-        """Return what training must know of all latents of a shard, as lists of JSON values.
-
-        Lists of equal name are united over shards.
-        """
-        return {}
 
     @classmethod
     def token_rects(cls, symbols: Sequence[Symbol]) -> list[Rect | None]:

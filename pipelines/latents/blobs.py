@@ -96,8 +96,6 @@ class Blobs(LabelledList[Blob]):
         half_y = math.hypot(major * math.sin(turn), minor * math.cos(turn))
         return xc - half_x, yc - half_y, xc + half_x, yc + half_y
 
-    has_places = True
-
     @classmethod
     def crop_item(cls, item: Blob, region: Rect) -> Blob | None:
         """Move an ellipse.

@@ -73,8 +73,6 @@ class Boxes(LabelledList[Box]):
         x1, y1, x2, y2 = (value / GRID for value in numbers)
         return x1, y1, x2, y2
 
-    has_places = True
-
     @classmethod
     def crop_item(cls, item: Box, region: Rect) -> Box | None:
         """Clip a box; one of which less than `VISIBLE` remains is dropped."""

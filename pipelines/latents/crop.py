@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from pipelines.latents.alignment import aligned
 from pipelines.latents.base import Latent, Rect
 from pipelines.latents.items import ItemList
 
@@ -31,18 +32,18 @@ def crop_z(z: Mapping[str, Latent], region: Rect) -> dict[str, Latent]:
     """
     if region == WHOLE:
         return dict(z)
-    lists = {kind: latent for kind, latent in z.items() if isinstance(latent, ItemList)}
-    placed = [latent for latent in lists.values() if latent.has_places]
     cropped: dict[str, Latent | None] = {}
     for kind, latent in z.items():
-        like = [each for each in placed if kind in lists and _labels(each) == _labels(lists[kind])]
-        if kind in lists and not lists[kind].has_places and like:
-            cropped[kind] = lists[kind].only(like[0].visible(region))
+        host = next((z[name] for name in latent.placed_by if name in z), None)
+        if isinstance(latent, ItemList) and isinstance(host, ItemList):
+            cropped[kind] = latent.only(_shown(latent, host, region))
         else:
             cropped[kind] = latent.crop(region)
     return {kind: latent for kind, latent in cropped.items() if latent is not None}
 
 
-def _labels(latent: ItemList[Any]) -> Sequence[str] | None:
-    """Return the labels of a list, which tell that two lists describe the same objects."""
-    return [item.label for item in latent.items] if latent.labelled else None
+def _shown(latent: ItemList[Any], host: ItemList[Any], region: Rect) -> list[int]:
+    """Return the items whose object is visible, or which describe no object of the host."""
+    visible = set(host.visible(region))
+    pairs = aligned(latent.items, host.items, lambda one, other: one.label == other.label)
+    return [n for n in range(len(latent.items)) if n not in pairs or pairs[n] in visible]

@@ -100,9 +100,6 @@ class ItemList(Latent, Generic[ItemT]):
         """Return the colour of an item; `NO_COLOUR` for kinds without one, such as boxes."""
         return NO_COLOUR
 
-    has_places: ClassVar[bool] = False
-    """Whether `crop_item` moves and drops items."""
-
     @classmethod
     def crop_item(cls, item: ItemT, region: Rect) -> ItemT | None:
         """Return an item as it is in a part of the picture, or None if too little of it remains."""

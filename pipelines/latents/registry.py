@@ -9,11 +9,12 @@ from typing import Any
 
 from pipelines.core.errors import nearest
 from pipelines.core.plugins import LATENTS, load_plugin, plugin_error, plugin_names
-from pipelines.latents.base import Latent
+from pipelines.latents.base import Latent, Stored
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
 from pipelines.latents.colours import Colours
 from pipelines.latents.description import Description
+from pipelines.latents.image_latents import ImageLatents
 from pipelines.latents.palette import Palette
 from pipelines.latents.text import LatentError
 from pipelines.latents.tokens import Tokens
@@ -22,6 +23,9 @@ KINDS: dict[str, type[Latent]] = {
     cls.kind: cls for cls in (Description, Boxes, Blobs, Colours, Tokens, Palette)
 }
 """Kaleido's own kinds, in the order of `text.DEFAULT_ORDER`."""
+
+CACHES: dict[str, type[Stored]] = {ImageLatents.kind: ImageLatents}
+"""What is computed like latents and is no kind of z."""
 
 # A kind also names a token and a folder, so digits and the special tokens of tokenizers are out.
 _NAME = re.compile(r"(?!pad$|unk$|mask$|bos$|eos$)[a-z][a-z-]{1,19}")
@@ -37,6 +41,11 @@ def latent_class(kind: str) -> type[Latent]:
     return KINDS[kind] if kind in KINDS else _plugin_class(kind)
 
 
+def stored_class(kind: str) -> type[Stored]:
+    """Return the class of a kind, or of one of `CACHES`; raises the errors of `latent_class`."""
+    return CACHES[kind] if kind in CACHES else latent_class(kind)
+
+
 def is_kind(name: str) -> bool:
     """Return whether a kind of this name exists, without importing plug-ins."""
     return name in KINDS or name in plugin_names(LATENTS)
@@ -44,7 +53,7 @@ def is_kind(name: str) -> bool:
 
 def extract_command(kind: str) -> str:
     """Return the command that computes a kind."""
-    if kind not in KINDS:
+    if kind not in KINDS and kind not in CACHES:
         return f"kaleido extract plugin {kind}"
     return f"kaleido extract {'descriptions' if kind == 'description' else kind}"
 

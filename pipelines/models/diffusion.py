@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.models.conditioning import Conditioner, Conditioning
 from pipelines.models.denoiser.attention import Grid
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
+from pipelines.models.latent_space import AutoencoderRef, LatentSpace
 from pipelines.models.loading import load_network
 from pipelines.models.metadata import (
     other_version,
@@ -22,6 +24,7 @@ from pipelines.models.metadata import (
     require_types,
     write_metadata,
 )
+from pipelines.models.pixels import to_pixels
 from pipelines.models.prior import Prior
 from pipelines.models.safe_folder import require_safe_folder, require_weights
 from pipelines.models.shapes import Shape, read_shape, write_shape
@@ -34,21 +37,29 @@ _METADATA_TYPES: dict[str, type] = {
     "drawn_kinds": list,
     "noise_shift": float,
     "shapes": list,
+    "autoencoder": str,
 }
 
 TIME_SCALE = 1000.0
 """The denoiser's timestep is the noise level σ in [0, 1] times this."""
 
 
-def default_noise_shift(image_size: int) -> float:
+def default_noise_shift(image_size: int, space: str = "pixels") -> float:
     """Return the noise shift for images of a size in pixels, see `Diffusion.shift`.
 
-    It doubles with the side up to 64 pixels, where 4 was measured to keep layouts best. From there
+    In a latent space it is that of Stable Diffusion 3 and Sana, 3 at 1024 pixels (arXiv 2403.03206,
+    section 5.3.2), less for smaller pictures and at least 1: a value of it stands for many pixels,
+    over which the noise is averaged already.
+
+    In pixels it doubles
+    @@ to 64 pixels, where 4 was measured to keep layouts best. From there
     it stays, until at 256 pixels the shift of "simple diffusion" (arXiv 2301.11093, section 3.1),
     side / 64, overtakes it. More would starve the levels that draw details: with 16 at 256 pixels
     the last of 30 steps leads from σ = 0.36 to 0 (with 4 from 0.12), and of all training levels
     2.6 % (10 %) lie below 0.3.
     """
+    if space == "latents":
+        return max(1.0, 3.0 * image_size / 1024)
     return max(image_size / 64, min(image_size / 16, 4.0))
 
 
@@ -65,6 +76,7 @@ class Diffusion(nn.Module):
         noise_shift: See `shift`; None for a model that was saved before it was recorded.
         shapes: Sizes that it was trained on, as ``384x256``, the most frequent first; None for
             squares of `image_size`.
+        space: The latent space in which it draws; None for pixels.
 
     Attributes:
         shapes: Heights and widths in pixels.
@@ -80,8 +92,10 @@ class Diffusion(nn.Module):
         drawn_kinds: Sequence[str] | None = None,
         noise_shift: float | None = None,
         shapes: Sequence[str] | None = None,
+        space: LatentSpace | None = None,
     ) -> None:
         super().__init__()
+        self.space = space
         self.context, self.denoiser = conditioner, denoiser
         self.z_kinds, self.prior, self.images_seen = tuple(z_kinds), prior, images_seen
         self.drawn_kinds = self.z_kinds if drawn_kinds is None else tuple(drawn_kinds)
@@ -97,7 +111,8 @@ class Diffusion(nn.Module):
         """Load a model that `save` wrote.
 
         Args:
-            folder: A folder with ``context/``, ``denoiser/`` and ``kaleido.json``.
+            folder: A folder with ``context/``, ``denoiser/`` and ``kaleido.json``; and with
+                ``autoencoder/``, if it draws in a latent space.
             hint: How to get one, for the error.
 
         Raises:
@@ -109,8 +124,10 @@ class Diffusion(nn.Module):
         require_safe_folder(folder)
         conditioner = load_network(Conditioner, folder / "context")
         denoiser = load_network(KaleidoTransformer2DModel, folder / "denoiser")
+        identity = metadata.pop("autoencoder", "")
+        space = LatentSpace.load(folder / "autoencoder", identity) if identity else None
         try:
-            return cls(conditioner, denoiser, **metadata).eval()
+            return cls(conditioner, denoiser, **metadata, space=space).eval()
         except TypeError as error:  # it lacks metadata
             raise other_version(folder) from error
 
@@ -124,13 +141,18 @@ class Diffusion(nn.Module):
             "noise_shift": self.noise_shift,
             "shapes": [write_shape(shape) for shape in self.shapes],
         }
+        parts = ["context", "denoiser"]
         with replacing_folder(folder) as fresh:
+            if self.space is not None:
+                metadata["autoencoder"] = self.space.identity
+                self.space.network.save_pretrained(fresh / "autoencoder")
+                parts.append("autoencoder")
             for name, part in (("context", self.context), ("denoiser", self.denoiser)):
                 # Cast only if needed: diffusers warns about every cast.
                 cast = part if part.dtype == dtype else deepcopy(part).to(dtype)
                 cast.save_pretrained(fresh / name)
             write_metadata(fresh, metadata)
-            require_weights(fresh, "context", "denoiser")
+            require_weights(fresh, *parts)
 
     @property
     def config(self) -> dict[str, dict[str, Any]]:
@@ -152,7 +174,27 @@ class Diffusion(nn.Module):
     @property
     def image_size(self) -> int:
         """Side of square images in pixels."""
-        return int(self.denoiser.config.sample_size)
+        return int(self.denoiser.config.sample_size) * self._factor
+
+    @property
+    def _factor(self) -> int:
+        return 1 if self.space is None else self.space.factor
+
+    @property
+    def bounded(self) -> bool:
+        """Whether what is drawn lies in [-1, 1], as pixels do."""
+        return self.space is None
+
+    def canvas(self, shape: Shape) -> tuple[int, int, int]:
+        """Return the channels, rows and columns in which images of a height and width are drawn."""
+        rows, columns = (side // self._factor for side in shape)
+        return int(self.denoiser.config.in_channels), rows, columns
+
+    def pictures(self, drawn: torch.Tensor) -> np.ndarray:
+        """Convert what was drawn to uint8 (n, height, width, 3)."""
+        if self.space is None:
+            return to_pixels(drawn)
+        return to_pixels(self.space.to(drawn.device).decode(drawn))
 
     def grid(self, images: torch.Tensor) -> Grid:
         """Return the rows and columns of the patches of images, (n, channels, height, width)."""
@@ -227,24 +269,37 @@ def weights_id(folder: Path) -> str:
     return fingerprint([sha256_file(path) for path in sorted(folder.rglob("*.safetensors"))])
 
 
-def build_diffusion(settings: DiffusionSettings, prior: Prior, z_kinds: Sequence[str]) -> Diffusion:
+def build_diffusion(
+    settings: DiffusionSettings,
+    prior: Prior,
+    z_kinds: Sequence[str],
+    space: LatentSpace | AutoencoderRef | None = None,
+) -> Diffusion:
     """Build an untrained model; a baseline (no kinds) has the same parameters.
 
     Args:
         settings: Sizes and noise shift.
         prior: The prior whose states it reads.
         z_kinds: Kinds in order.
+        space: The latent space in which it draws; None for pixels. What is only chosen and not
+            loaded gives the sizes.
     """
     width = prior.width
+    loaded = space if isinstance(space, LatentSpace) else None
     conditioner = Conditioner(caption_dim=width, z_dim=2 * width, context_dim=width)
     denoiser = KaleidoTransformer2DModel(
-        sample_size=settings.image_size,
+        sample_size=settings.image_size // (1 if space is None else space.factor),
         patch_size=settings.patch_size,
         num_layers=settings.layers,
         num_attention_heads=settings.heads,
         attention_head_dim=settings.head_dim,
         pixel_channels=settings.pixel_channels,
         context_dim=width,
+        in_channels=3 if space is None else space.channels,
     )
-    noise_shift = settings.noise_shift or default_noise_shift(settings.image_size)
-    return Diffusion(conditioner, denoiser, z_kinds, prior.identity, noise_shift=noise_shift)
+    shift = settings.noise_shift or default_noise_shift(
+        settings.image_size, "pixels" if space is None else "latents"
+    )
+    return Diffusion(
+        conditioner, denoiser, z_kinds, prior.identity, noise_shift=shift, space=loaded
+    )

@@ -31,11 +31,16 @@ def pixels_of(record: Record, shape: Shape, region: Rect | None = None) -> np.nd
     Returns:
         uint8 (height, width, 3).
     """
-    height, width = shape
     # `record.pixels` would keep the decoded image in memory as long as the record. Enough pixels
     # are decoded to cut out the part, whichever way the picture is turned.
     zoom = 1.0 if region is None else 1.0 / min(region[2] - region[0], region[3] - region[1])
     image = open_image(record.image, record.key, least=math.ceil(zoom * max(shape)))
+    return fit_pixels(image, shape, region)
+
+
+def fit_pixels(image: Image.Image, shape: Shape, region: Rect | None = None) -> np.ndarray:
+    """Return a part of an RGB picture at a shape; see `pixels_of`."""
+    height, width = shape
     part = crop_region(image.size, shape) if region is None else region
     times = image.width // width
     if part == WHOLE and image.size == (times * width, times * height):

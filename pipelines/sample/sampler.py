@@ -12,8 +12,7 @@ from pipelines.models.conditioning import Conditioning
 from pipelines.models.device import in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.guidance import guide
-from pipelines.models.pixels import to_pixels
-from pipelines.models.shapes import Shape, choose_shape
+from pipelines.models.shapes import choose_shape
 from pipelines.workspace.settings import SampleSettings
 
 OnStep = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -62,7 +61,7 @@ def draw_images(
             code="bad-setting",
         )
     shape, device = choose_shape(settings.size, model.shapes), conditioning.tokens.device
-    x = torch.stack([_noise(seed, shape) for seed in seeds]).to(device)
+    x = torch.stack([_noise(seed, model.canvas(shape)) for seed in seeds]).to(device)
     count = len(x)
     prepared = model.prepare(conditioning, x)
     away = model.context.null(count) if negative is None else negative
@@ -74,12 +73,13 @@ def draw_images(
         if null is not None and settings.cfg_end <= level <= settings.cfg_begin:
             # Unbounded, strong guidance leaves the range of pixel values and saturates the image
             # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).
-            clean = guide(clean, model(x, sigma, null), settings.cfg).clamp(-1.0, 1.0)
+            clean = guide(clean, model(x, sigma, null), settings.cfg)
+            clean = clean.clamp(-1.0, 1.0) if model.bounded else clean
         return clean
 
     # On the CPU: a GPU rounds differently, and by default one level equals `cfg_end`.
     levels = model.shift(torch.linspace(1.0, 0.0, settings.steps + 1))
-    return to_pixels(integrate(predict, x, levels, on_step))
+    return model.pictures(integrate(predict, x, levels, on_step))
 
 
 def integrate(
@@ -109,6 +109,6 @@ def integrate(
     return x
 
 
-def _noise(seed: int, shape: Shape) -> torch.Tensor:
+def _noise(seed: int, canvas: tuple[int, int, int]) -> torch.Tensor:
     # Generated on the CPU, so that a seed gives the same noise on every device.
-    return torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*canvas, generator=torch.Generator().manual_seed(seed))

@@ -8,32 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
-from pipelines.core.record import Record
-from pipelines.core.seeds import derive, generator
-from pipelines.latents.crop import WHOLE, crop_z
+from pipelines.core.seeds import derive
 from pipelines.latents.sequence import z_to_text
 from pipelines.models.denoiser.attention import Grid
-from pipelines.models.denoiser.convolutions import NORM_GROUPS
 from pipelines.models.diffusion import (
     Diffusion,
     build_diffusion,
     unrecorded_noise_shift,
     weights_id,
 )
-from pipelines.models.pixels import pixels_of, to_tensor
+from pipelines.models.latent_space import AutoencoderRef, LatentSpace, chosen_autoencoder
 from pipelines.models.prior import Prior
-from pipelines.models.shapes import bucket_shapes, crop_region, nearest_shape, write_shape
+from pipelines.models.shapes import write_shape
 from pipelines.models.word_loss import WordTarget, word_loss, word_target
 from pipelines.models.z_tokens import ZTokens
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
+from pipelines.train.pictures import open_stream, read_pictures
 from pipelines.train.prior import z_text
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
@@ -50,7 +47,7 @@ class Batch(NamedTuple):
     """The records of a training step.
 
     Attributes:
-        images: (n, 3, height, width), in [-1, 1], all of one shape.
+        images: (n, 3, height, width), in [-1, 1], or image latents; all of one shape.
         caption_ids: c, (n, length).
         caption_mask: bool (n, length).
         z: The kinds of z that condition the model; None for a baseline.
@@ -115,7 +112,8 @@ class DiffusionTask(Task):
 
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""
-        pixels, records = self._cropped(start, count)
+        encoded = self.model.space is not None
+        images, records = read_pictures(self._stream, self._seed, start, count, encoded)
         z = known = None
         if self.model.z_kinds:
             z = self._prior.read_z(
@@ -127,21 +125,7 @@ class DiffusionTask(Task):
         if self._naming_weight:
             known = self._prior.read_z([z_to_text(record.latents) for record in records])
         captions = self._prior.tokenize([record.caption for record in records])
-        return Batch(to_tensor(pixels), *captions, z, known)
-
-    def _cropped(self, start: int, count: int) -> tuple[np.ndarray, list[Record]]:
-        """Read pictures at their shape, and the records with z moved along.
-
-        What has to be cut away lies on a random side; which one follows from the position.
-        """
-        pixels, records = [], []
-        for position, record in enumerate(self._stream.batch(start, count), start):
-            shape, size = self._stream.shape(position), self._stream.picture_size(position)
-            across, down = generator(self._seed, "crop", position).random(2).tolist()
-            region = crop_region(size, shape, (across, down))
-            pixels.append(pixels_of(record, shape, region))
-            records.append(replace(record, latents=crop_z(record.latents, region)))
-        return np.stack(pixels), records
+        return Batch(images, *captions, z, known)
 
     def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
         """Return the number of records, and of those whose z names something: see `word_loss`."""
@@ -206,6 +190,7 @@ def train_diffusion(
     """
     settings = workspace.settings.diffusion
     name = "baseline" if baseline else "diffusion"
+    ref = chosen_autoencoder(settings) if settings.space == "latents" else None
     prior = Prior.load(workspace.models("prior"))
     chosen = training_kinds(workspace, settings.z_kinds, prior.z_kinds)
     settings = replace(settings, z_kinds=chosen)
@@ -214,10 +199,9 @@ def train_diffusion(
     with writing(workspace, name, [checkpoint], restart) as ranks:
         progress = ranks.listener(progress)
         # The baseline trains on the records with z, in the same order.
-        stream = RecordStream(workspace, settings.z_kinds, settings.seed)
+        stream = open_stream(workspace, settings, ref, progress)
         _check_codebook(prior, stream)
-        arrange(stream, settings, progress)
-        model = _fresh_model(settings, stream, prior, kinds)
+        model = _fresh_model(settings, stream, prior, kinds, ref)
         task = DiffusionTask(
             model,
             prior,
@@ -232,10 +216,11 @@ def train_diffusion(
             "data": stream.identity,
         }
         kept["noise_shift"] = model.noise_shift
-        # None for squares: so it is in checkpoints of before there were other shapes.
+        # None for squares of pixels: so it is in checkpoints of before there was anything else.
         square = model.shapes == ((model.image_size, model.image_size),)
         kept["shapes"] = None if square else [write_shape(shape) for shape in model.shapes]
-        del kept["aspect"]
+        kept["autoencoder"] = None if ref is None else ref.identity
+        del kept["aspect"], kept["space"]
         if model.noise_shift == unrecorded_noise_shift(model.image_size):
             del kept["noise_shift"]  # absent from checkpoints of versions without this setting
         if settings.pretrained:  # identified by its weights, not by its path
@@ -273,11 +258,15 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
 
 
 def _fresh_model(
-    settings: DiffusionSettings, stream: RecordStream, prior: Prior, kinds: Sequence[str]
+    settings: DiffusionSettings,
+    stream: RecordStream,
+    prior: Prior,
+    kinds: Sequence[str],
+    ref: AutoencoderRef | None,
 ) -> Diffusion:
-    check_sizes(settings)
+    space = None if ref is None else LatentSpace.load(ref.folder, ref.identity)
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
-    model = build_diffusion(settings, prior, kinds)
+    model = build_diffusion(settings, prior, kinds, space)
     model.shapes = stream.shapes
     if settings.pretrained:
         trained = Diffusion.load(
@@ -289,65 +278,6 @@ def _fresh_model(
     return model
 
 
-def arrange(stream: RecordStream, settings: DiffusionSettings, progress: Progress) -> None:
-    """Order the records by the shapes at which their pictures are trained, and say what is lost.
-
-    Raises:
-        KaleidoError: If z has visual tokens and a picture would be cropped.
-    """
-    check_sizes(settings)
-    shapes = bucket_shapes(settings.image_size, settings.patch_size, settings.aspect)
-    stream.arrange(shapes, settings.batch_size)
-    nearest = {size: nearest_shape(size, stream.shapes) for size in stream.picture_sizes()}
-    cropped = [size for size, shape in nearest.items() if crop_region(size, shape) != WHOLE]
-    if cropped and "tokens" in settings.z_kinds:
-        width, height = cropped[0]
-        raise KaleidoError(
-            "tokens",
-            f"a picture of {width} x {height} pixels would be cropped to "
-            f"{write_shape(nearest[cropped[0]])}, and visual tokens cannot be cropped with it.",
-            'Write the data again with data.fit = "crop" or "pad", or leave tokens out with --z.',
-            code="model-mismatch",
-        )
-    counts = stream.picture_sizes()
-    small = sum(
-        count
-        for (width, height), count in counts.items()
-        if min(width / nearest[width, height][1], height / nearest[width, height][0]) < 1
-    )
-    if small:
-        progress.message(
-            f"{small:,} of {counts.total():,} pictures are smaller than they are trained at, and "
-            "are enlarged"
-        )
-    if len(stream.shapes) > 1:
-        progress.message(f"Sizes: {', '.join(map(write_shape, stream.shapes))}")
-
-
-def check_sizes(settings: DiffusionSettings) -> None:
-    """Raise KaleidoError unless the denoiser's sizes suit each other."""
-    side, patch = settings.image_size, settings.patch_size
-    if patch % 2 or side % patch:
-        raise KaleidoError(
-            f"diffusion.patch_size = {patch}",
-            f"patches need an even side that divides diffusion.image_size = {side}.",
-            "Set it to 4 or 8.",
-            code="bad-setting",
-        )
-    channels = {
-        "diffusion.pixel_channels": settings.pixel_channels,
-        "diffusion.heads x diffusion.head_dim": settings.heads * settings.head_dim,
-    }
-    for name, count in channels.items():
-        if count % NORM_GROUPS:
-            raise KaleidoError(
-                f"{name} = {count}",
-                f"channels are normalised in {NORM_GROUPS} groups.",
-                f"Set a multiple of {NORM_GROUPS}.",
-                code="bad-setting",
-            )
-
-
 def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
     """Load the weights of a trained model, whose kinds and prior may differ."""
     if trained.config != model.config:
@@ -356,6 +286,15 @@ def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
             f"the model has other sizes: {trained.config}, where the settings require "
             f"{model.config}.",
             "Set the same sizes under [diffusion], or train from scratch.",
+            code="model-mismatch",
+        )
+    if [space and space.identity for space in (trained.space, model.space)].count(None) == 1 or (
+        trained.space and model.space and trained.space.identity != model.space.identity
+    ):
+        raise KaleidoError(
+            f"diffusion.pretrained = {name!r}",
+            "the model draws in another space, of another autoencoder or in pixels.",
+            "Set diffusion.space and diffusion.autoencoder to its own.",
             code="model-mismatch",
         )
     model.load_state_dict(trained.state_dict())

@@ -16,13 +16,14 @@ from pipelines.models.denoiser.attention import OFFSET_FEATURES
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
 from pipelines.models.device import compute_device
 from pipelines.models.diffusion import build_diffusion
+from pipelines.models.latent_space import chosen_autoencoder
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.blocks import prepared_blocks
-from pipelines.train.diffusion import check_sizes
 from pipelines.train.ema import averaged, buffers, trainable
 from pipelines.train.micro import micro_size
 from pipelines.train.options import TrainOptions
+from pipelines.train.pictures import check_sizes
 from pipelines.train.prior import PriorTask, check_width, new_prior
 from pipelines.train.ranks import Ranks
 from pipelines.train.stream import RecordStream
@@ -144,13 +145,14 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
         KaleidoError: If the prior's configuration cannot be read, or the sizes do not fit.
     """
     settings = workspace.settings.diffusion
-    check_sizes(settings)
+    ref = chosen_autoencoder(settings) if settings.space == "latents" else None
+    check_sizes(settings, 1 if ref is None else ref.factor)
     with torch.device("meta"):
         prior = Prior.load(workspace.models("prior"), weights=False)
     kinds = training_kinds(workspace, settings.z_kinds, prior.z_kinds)
     stream = RecordStream(workspace, kinds, settings.seed)
     with torch.device("meta"):
-        model = build_diffusion(settings, prior, () if baseline else kinds)
+        model = build_diffusion(settings, prior, () if baseline else kinds, ref)
         options = TrainOptions.of(settings, workspace.settings.train)
         rows = _rows(options, workspace)
         with prepared_blocks(model.blocks(), replace(options, compile="off")):
@@ -200,7 +202,7 @@ def _denoise(denoiser: KaleidoTransformer2DModel, rows: int) -> torch.Tensor:
         torch.zeros(rows, config.pixel_channels, half, half),
         torch.zeros(1, patches, width),
     )
-    noisy = torch.zeros(rows, 3, config.sample_size, config.sample_size)
+    noisy = torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size)
     clean, words = denoiser.predict_with_words(noisy, torch.zeros(rows), prepared)
     return clean.square().mean() + words.square().mean()
 

@@ -14,7 +14,8 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.latents import grid_shape
-from pipelines.latents.registry import latent_class
+from pipelines.latents.image_latents import ImageLatents
+from pipelines.latents.registry import stored_class
 from pipelines.models.shapes import Shape, nearest_shape
 from pipelines.train.order import WINDOW_SHARDS, BucketOrder, Order
 from pipelines.workspace.index import ShardIndex
@@ -32,7 +33,7 @@ from pipelines.workspace.statistics import (
     read_ranges,
     read_sizes,
 )
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import IMAGE_LATENTS, Workspace
 
 
 class RecordStream:
@@ -49,6 +50,8 @@ class RecordStream:
         kinds: Latents to join; a record has those that were extracted.
         seed: Source of the order.
         images: Whether to read images; without, `Record.image` is empty.
+        encoded: Whether pictures are needed as image latents, which `encoding` reads; records
+            without them are left out.
 
     Attributes:
         size: Records in an epoch.
@@ -68,11 +71,17 @@ class RecordStream:
     """
 
     def __init__(
-        self, workspace: Workspace, kinds: Sequence[str], seed: int, images: bool = True
+        self,
+        workspace: Workspace,
+        kinds: Sequence[str],
+        seed: int,
+        images: bool = True,
+        encoded: bool = False,
     ) -> None:
         self._workspace, self._kinds, self._seed = workspace, tuple(kinds), seed
         self._shards = require_data(workspace)
         self._extensions = ("json", *(IMAGE_EXTENSIONS if images else ()))
+        self._needed = (IMAGE_LATENTS,) if encoded else ()
         self.codebook = self._codebook() if "tokens" in self._kinds else ""
         self.identity = self._identity()
         self.skipped = self.heldout = 0
@@ -99,7 +108,7 @@ class RecordStream:
         latents = [
             latent_manifest(self._workspace, path, kind).sha256
             for path in self._shards
-            for kind in self._kinds
+            for kind in (*self._kinds, *self._needed)
         ]
         return fingerprint(data, latents)
 
@@ -134,6 +143,10 @@ class RecordStream:
                 parts.append(dict(part))
             if not self._kinds:
                 shown[:] = True
+            for kind in self._needed:
+                has = np.zeros(count, dtype=bool)
+                has[read_ranges(read_latent_statistics(self._workspace, path, kind)[ROWS])] = True
+                shown &= has
             self._heldout[path] = heldout
             self._heldout_shown += [(path, row) for row in heldout if shown[row]]
             self._rows[path] = np.flatnonzero(training & shown).tolist()
@@ -205,6 +218,13 @@ class RecordStream:
         places = [self._order.place(position) for position in range(start, start + count)]
         return [self._index(path).keys[row] for path, row in places]
 
+    def encoding(self, position: int) -> np.ndarray:
+        """Read the image latents at a position: float16 (channels, rows, columns)."""
+        path, row = self._order.place(position)
+        found = self._latent(path, self._index(path).keys[row], IMAGE_LATENTS)
+        assert isinstance(found, ImageLatents)  # rows without are left out
+        return found.values
+
     def held_out(self, limit: int) -> list[Record]:
         """Read the first records of the held-out split, at most `limit`, without latents."""
         places = [(path, row) for path, rows in self._heldout.items() for row in rows]
@@ -245,11 +265,11 @@ class RecordStream:
         if key not in index:
             return None
         name = latent_extension(kind)
-        return latent_class(kind).from_bytes(index.read(key, (name,)).get(name, b""))
+        return stored_class(kind).from_bytes(index.read(key, (name,)).get(name, b""))
 
     def _index(self, path: Path) -> ShardIndex:
         if path not in self._indexes:
-            if len(self._indexes) > WINDOW_SHARDS * (1 + len(self._kinds)):
+            if len(self._indexes) > WINDOW_SHARDS * (1 + len(self._kinds) + len(self._needed)):
                 self._indexes.clear()  # a new window has begun
             self._indexes[path] = ShardIndex(self._workspace, path)
         return self._indexes[path]

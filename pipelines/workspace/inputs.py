@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.core.errors import InputMissing
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.source import holds_scenes
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import IMAGE_LATENTS, Workspace
 
 
 def require_data(workspace: Workspace) -> list[Path]:
@@ -33,7 +33,9 @@ def extracted_kinds(workspace: Workspace) -> list[str]:
     if first is None or not folder.is_dir():
         return []
     return sorted(
-        path.name for path in folder.iterdir() if read_manifest(path / first.name) is not None
+        path.name
+        for path in folder.iterdir()
+        if path.name != IMAGE_LATENTS and read_manifest(path / first.name) is not None
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.record import Record
-from pipelines.latents.base import Latent
-from pipelines.latents.registry import extract_command, is_kind, latent_class
+from pipelines.latents.base import Stored
+from pipelines.latents.registry import CACHES, extract_command, is_kind, stored_class
 from pipelines.latents.sequence import order_kinds
 from pipelines.workspace.manifest import Manifest, read_manifest
 from pipelines.workspace.shards import read_records, read_shard
@@ -96,7 +96,7 @@ class _Latents:
         self._rows = read_shard(self._path)
         self._next = next(self._rows, None)
 
-    def take(self, key: str) -> Latent | bytes | None:
+    def take(self, key: str) -> Stored | bytes | None:
         if self._next is None or self._next[0] != key:
             return None
         fields = self._next[1]
@@ -105,7 +105,7 @@ class _Latents:
         if name not in fields:
             raise self._error(f"row {key!r} has no {name!r}.")
         data = fields[name]
-        return data if self._kind == LAYOUTS else latent_class(self._kind).from_bytes(data)
+        return data if self._kind == LAYOUTS else stored_class(self._kind).from_bytes(data)
 
     def finish(self) -> None:
         if self._next is not None:
@@ -118,6 +118,8 @@ class _Latents:
 
 def latent_extension(kind: str) -> str:
     """Return a latent's extension in a shard; webdataset's reader names the field so."""
+    if kind in CACHES:
+        return f"{kind}.{CACHES[kind].suffix}"
     return "z.json" if kind == LAYOUTS else f"{kind}.json"
 
 

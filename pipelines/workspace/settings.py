@@ -351,10 +351,22 @@ class DiffusionSettings:
         low=1,
         high=4,
     )
+    space: str = setting(
+        "pixels",
+        "Where the denoiser draws: in pixels, or in the latent space of an autoencoder.",
+        choices=("pixels", "latents"),
+    )
+    autoencoder: str = setting(
+        "",
+        "Autoencoder of the latent space, an AutoencoderKL or AutoencoderDC of diffusers or a "
+        "pipeline with one: a folder or a name on the Hugging Face hub.",
+    )
     layers: int = setting(2, "Transformer layers.")
     heads: int = setting(4, "Attention heads.")
     head_dim: int = setting(32, "Width of an attention head.")
-    patch_size: int = setting(4, "Side of a patch, in pixels.")
+    patch_size: int = setting(
+        4, "Side of a patch, in pixels or in values of the latent space; even."
+    )
     pixel_channels: int = setting(
         48, "Channels of the convolutions around the transformer, a multiple of 8."
     )
@@ -365,7 +377,8 @@ class DiffusionSettings:
     batch_size: int = setting(16, "Records per step.")
     noise_shift: float = setting(
         0.0,
-        "Factor on the odds of noise, for training and sampling; 0 chooses it by image_size.",
+        "Factor on the odds of noise, for training and sampling; 0 chooses it by image_size and "
+        "space.",
         low=0,
     )
     noise_draws: int = setting(

@@ -15,8 +15,8 @@ from typing import Any
 from pipelines.core.files import atomic_write
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.images import picture_size
-from pipelines.latents.base import Latent
-from pipelines.latents.registry import latent_class
+from pipelines.latents.base import Stored
+from pipelines.latents.registry import stored_class
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.reader import latent_manifest, read_joined
 from pipelines.workspace.shards import read_records
@@ -45,7 +45,7 @@ def data_statistics(heldout: Iterable[int], sizes: Iterable[tuple[int, int]]) ->
     return {HELDOUT: write_ranges(heldout), SIZES: write_sizes(sizes)}
 
 
-def latent_statistics(kind: str, rows: Iterable[int], training: Iterable[Latent]) -> dict[str, Any]:
+def latent_statistics(kind: str, rows: Iterable[int], training: Iterable[Stored]) -> dict[str, Any]:
     """Return the statistics of a latent shard.
 
     Args:
@@ -53,7 +53,7 @@ def latent_statistics(kind: str, rows: Iterable[int], training: Iterable[Latent]
         rows: Rows of the data shard that have a latent, counted from 0.
         training: The latents of those that are not held out.
     """
-    return {ROWS: write_ranges(rows), **latent_class(kind).statistics(list(training))}
+    return {ROWS: write_ranges(rows), **stored_class(kind).statistics(list(training))}
 
 
 def read_data_statistics(workspace: Workspace, data_shard: Path) -> Mapping[str, Any]:
@@ -87,7 +87,7 @@ def read_latent_statistics(workspace: Workspace, data_shard: Path, kind: str) ->
     manifest = latent_manifest(workspace, data_shard, kind)
     if manifest.statistics:
         return manifest.statistics
-    version = latent_class(kind).version
+    version = stored_class(kind).version
     path = _cached(workspace, kind, version, manifest.sha256, dict(manifest.inputs))
     if (found := _read(path)) is not None:
         return found

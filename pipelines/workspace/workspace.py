@@ -18,6 +18,9 @@ from pipelines.workspace.settings import Settings
 SETTINGS_FILE = "kaleido.toml"
 LOCKS = ".locks"
 
+IMAGE_LATENTS = "image-latents"
+"""Pictures as an autoencoder encodes them: kept beside the latents, but no kind of z."""
+
 LAYOUTS = "layouts"
 """The folder of attached annotations, and the input name of stages that read them."""
 

@@ -132,7 +132,7 @@ class Look:
 class Looks(LabelledList[Look]):
     """A kind without places, whose items follow those of boxes."""
 
-    kind, version, item, max_items = "looks", 1, Look, 15
+    kind, version, item, max_items, placed_by = "looks", 1, Look, 15, ("boxes", "blobs")
 
     @classmethod
     def bounds(cls, numbers, before):
@@ -147,8 +147,9 @@ def test_items_that_describe_objects_one_by_one_go_with_them():
     looks = Looks((Look("dog", 1), Look("dog", 2)))
     right = (0.5, 0.0, 1.0, 1.0)
     assert crop_z({"boxes": two, "looks": looks}, right)["looks"] == Looks((Look("dog", 2),))
-    other = Looks((Look("dog", 1), Look("cat", 2)))  # not the same objects
-    assert crop_z({"boxes": two, "looks": other}, right)["looks"] == other
+    other = Looks((Look("dog", 1), Look("cat", 2)))  # there is no box of a cat
+    assert crop_z({"boxes": two, "looks": other}, right)["looks"] == Looks((Look("cat", 2),))
+    assert crop_z({"looks": looks}, right)["looks"] == looks
     assert "looks" not in crop_z({"boxes": two, "looks": looks}, (0.25, 0.25, 0.5, 0.5))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.models.conditioning import Conditioning
+from pipelines.models.pixels import to_pixels
 from pipelines.sample.sampler import draw_images, guide, integrate
 from pipelines.workspace.settings import SampleSettings
 
@@ -24,7 +25,7 @@ class _Context:
 class _Affine:
     """A model that predicts its condition's value plus a share of the noisy image."""
 
-    shapes = ((8, 8), (4, 12))
+    shapes, bounded = ((8, 8), (4, 12)), True
     context = _Context()
 
     def __init__(self, share: float = 0.0) -> None:
@@ -32,6 +33,12 @@ class _Affine:
 
     def prepare(self, conditioning: Conditioning, images: torch.Tensor) -> Conditioning:
         return conditioning
+
+    def canvas(self, shape: tuple[int, int]) -> tuple[int, int, int]:
+        return 3, *shape
+
+    def pictures(self, drawn: torch.Tensor) -> np.ndarray:
+        return to_pixels(drawn)
 
     def shift(self, time: torch.Tensor) -> torch.Tensor:
         return time**0.5

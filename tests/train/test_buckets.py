@@ -9,50 +9,26 @@ import pytest
 import torch
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT
 from pipelines.core.record import Record
 from pipelines.core.stage import Ok, Stage, StageSpec
-from pipelines.data.writer import ShardPlan, Source, write_data
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.run import run_stages
-from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.tokens import Tokens
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.pixels import to_pixels
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import draw
-from pipelines.train.diffusion import DiffusionTask, arrange, train_diffusion
+from pipelines.train.diffusion import DiffusionTask, train_diffusion
+from pipelines.train.pictures import arrange, read_pictures
 from pipelines.train.prior import train_prior
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.settings import SampleSettings
 from tests.conftest import Told
-from tests.train.conftest import SETTINGS, adapt
+from tests.train.conftest import adapt
+from tests.train.photographs import SIZES, write_photographs
 from tests.train.stopper import Stopper
-
-SIZES = [(48, 48), (72, 48), (48, 72), (40, 60), (60, 45), (100, 30)]
-"""Width and height, of three nearest shapes at 16 pixels and a largest ratio of 1.5."""
-
-
-def picture(number: int) -> tuple[np.ndarray, Box]:
-    """Draw a dark square on light ground, and tell where it is."""
-    width, height = SIZES[number % len(SIZES)]
-    rng = np.random.default_rng(number)
-    side = 14
-    left, top = int(rng.integers(width - side)), int(rng.integers(height - side))
-    pixels = np.full((height, width, 3), 230, np.uint8)
-    pixels[top : top + side, left : left + side] = 20
-    edges = (left / width, top / height, (left + side) / width, (top + side) / height)
-    return pixels, Box("square", *(round(1000 * edge) for edge in edges))
-
-
-class Squares(Stage):
-    """Finds the square of each picture."""
-
-    spec = StageSpec("squares", 1, "boxes")
-
-    def __call__(self, records):
-        return [Ok(Boxes((picture(int(record.key[1:]))[1],))) for record in records]
 
 
 class Ids(Stage):
@@ -66,28 +42,7 @@ class Ids(Stage):
 
 @pytest.fixture
 def photographs(workspace):
-    """Sixty pictures of six sizes in shards of 25, with boxes, and settings for tiny models."""
-    settings = SETTINGS | {
-        "prior.z_kinds": ("boxes",),
-        "diffusion.z_kinds": ("boxes",),
-        "diffusion.aspect": 1.5,
-        "diffusion.batch_size": 6,
-        "diffusion.steps": 8,
-        "prior.steps": 3,
-    }
-    workspace = adapt(workspace, **{key.replace(".", "__"): v for key, v in settings.items()})
-    records = [
-        Record(f"p{n:03d}", encode_png(picture(n)[0]), "a dark square", {"split": "train"})
-        for n in range(60)
-    ]
-    plans = [
-        ShardPlan([at], len(part), lambda part=part: part)
-        for at in range(0, 60, 25)
-        for part in [records[at : at + 25]]
-    ]
-    write_data(workspace, Source("squares", 1, {}), plans, 60)
-    run_stages(workspace, [Squares()], LocalEngine(1))
-    return workspace
+    return write_photographs(workspace)
 
 
 def task_of(workspace) -> DiffusionTask:
@@ -97,6 +52,11 @@ def task_of(workspace) -> DiffusionTask:
     model = Diffusion.load(workspace.models("diffusion"))
     prior = Prior.load(workspace.models("prior"))
     return DiffusionTask(model, prior, stream, 0.1, 2, 0.1, settings.seed)
+
+
+def cropped(task: DiffusionTask, start: int) -> tuple[np.ndarray, list[Record]]:
+    images, records = read_pictures(task._stream, 0, start, 6, encoded=False)
+    return to_pixels(images), records
 
 
 @pytest.fixture
@@ -110,7 +70,7 @@ def test_boxes_are_where_the_squares_are_in_every_batch(trained_on_shapes):
     task = task_of(trained_on_shapes)
     shapes = set()
     for start in range(0, 120, 6):
-        images, records = task._cropped(start, 6)
+        images, records = cropped(task, start)
         assert images.shape[0] == 6
         shapes.add(images.shape[1:3])
         for pixels, record in zip(images, records, strict=True):
@@ -142,7 +102,7 @@ def test_where_the_cut_lies_changes_from_epoch_to_epoch(trained_on_shapes):
     task = task_of(trained_on_shapes)
     seen: dict[str, set[bytes]] = {}
     for start in range(0, 240, 6):
-        images, records = task._cropped(start, 6)
+        images, records = cropped(task, start)
         for pixels, record in zip(images, records, strict=True):
             seen.setdefault(record.key, set()).add(pixels.tobytes())
     longest = [key for key in seen if SIZES[int(key[1:]) % len(SIZES)] == (100, 30)]
