@@ -453,6 +453,11 @@ class SampleSettings:
         "Width and height of pictures in pixels, such as 384x256, or one number for both. Your own "
         "models draw the sizes that they were trained on. Empty: the usual size.",
     )
+    sampler: str = setting(
+        "euler",
+        "Method of integration: Euler's, or DPM-Solver++(2M), which is of second order.",
+        choices=("euler", "dpm++"),
+    )
     steps: int = setting(30, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)
     z_seed: int = setting(0, "Added to the seed for z alone: other z with the same noise.", low=ANY)

@@ -104,6 +104,77 @@ def test_the_integrator_converges_to_the_flow_of_a_gaussian_in_first_order(sprea
             assert 1.8 < coarse / fine < 2.2
 
 
+def test_the_second_order_method_is_of_second_order() -> None:
+    """On the flow of a Gaussian; where regimes change at every step, it is Euler's method."""
+    mean, spread, last = 0.3, 0.5, 0.1
+    noise = torch.randn(64, 1, 1, 1, generator=torch.Generator().manual_seed(0)).double()
+
+    def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        clear = 1.0 - level
+        gain = clear * spread**2 / (clear**2 * spread**2 + level**2)
+        return mean + gain * (x - clear * mean)
+
+    def drawn(steps: int, regimes: list[bool] | None) -> torch.Tensor:
+        levels = torch.linspace(1.0, last, steps + 1, dtype=torch.float64)
+        return integrate(predict, noise, levels, regimes=regimes)
+
+    exact = (1.0 - last) * mean + ((1.0 - last) ** 2 * spread**2 + last**2) ** 0.5 * noise
+    errors = [float((drawn(n, [True] * (n + 1)) - exact).abs().mean()) for n in (40, 80, 160)]
+    for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+        assert 3.4 < coarse / fine < 4.6
+    assert errors[0] < 0.1 * float((drawn(40, None) - exact).abs().mean())
+    assert torch.equal(drawn(40, [n % 2 == 0 for n in range(41)]), drawn(40, None))
+
+
+class _Curved(_Affine):
+    """A model whose prediction bends, so that two methods of different order come apart."""
+
+    def __call__(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: Conditioning
+    ) -> torch.Tensor:
+        return prepared.tokens[..., None] + self.share * (4 * noisy).sin()
+
+
+def _second_order_by_hand(value: float, share: float, seed: int, settings) -> np.ndarray:
+    """DPM-Solver++(2M) as in the paper, with α = 1 − σ, and first order where guidance changes."""
+    x = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(seed)).double().numpy()
+    sigma = np.sqrt(np.linspace(1.0, 0.0, settings.steps + 1))
+    with np.errstate(divide="ignore"):
+        lam = np.log((1.0 - sigma) / sigma)
+    guided = (settings.cfg_end <= sigma) & (sigma <= settings.cfg_begin) & (settings.cfg != 1.0)
+    last = None
+    for t in range(settings.steps):
+        with_z, without = value + share * np.sin(4 * x), share * np.sin(4 * x)
+        clean = with_z
+        if guided[t]:
+            clean = np.clip(settings.cfg * (with_z - without) + without, -1.0, 1.0)
+        aim, h = clean, lam[t + 1] - lam[t]
+        if t > 1 and t + 1 < settings.steps and guided[t] == guided[t - 1]:
+            r = (lam[t] - lam[t - 1]) / h
+            aim = (1 + 1 / (2 * r)) * clean - 1 / (2 * r) * last
+        alpha = 1.0 - sigma[t + 1]
+        x = (
+            sigma[t + 1] / sigma[t] * x - alpha * np.expm1(-h) * aim
+            if t
+            else (sigma[1] * x + (1 - sigma[1]) * aim)
+        )
+        last = clean
+    return np.round((np.clip(x, -1.0, 1.0) + 1.0) * 127.5).transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("changes", [{"cfg": 1.0}, {}, {"cfg_end": 0.6, "steps": 9}])
+def test_the_sampler_of_second_order_follows_its_paper(changes) -> None:
+    settings = replace(FULL, steps=7, sampler="dpm++")
+    settings, seeds = replace(settings, **changes), [5, 6]
+    images = draw_images(_Curved(0.9), _conditioning(0.2, 2), seeds, settings)
+    expected = np.stack([_second_order_by_hand(0.2, 0.9, seed, settings) for seed in seeds])
+    assert np.abs(images - expected).max() <= 1
+    euler = draw_images(
+        _Curved(0.9), _conditioning(0.2, 2), seeds, replace(settings, sampler="euler")
+    )
+    assert np.abs(images.astype(int) - euler).max() > 3
+
+
 @pytest.mark.parametrize(
     "changes",
     [
