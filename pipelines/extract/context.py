@@ -51,7 +51,8 @@ class StageContext:
 
     def access(self, address: str, model: str) -> Access:
         """Choose a model on a server, see `access_to`."""
-        return access_to(self.workspace, address, model, self.settings.workers)
+        several = self.settings.workers > 1 or self.settings.engine != "local"
+        return access_to(self.workspace, address, model, several)
 
     @cached_property
     def detector(self) -> Detector:

@@ -46,14 +46,16 @@ class Access:
         return f"{what} are sent to {self.address}, {place}."
 
 
-def access_to(workspace: Workspace, address: str, model: str, workers: int = 1) -> Access:
+def access_to(
+    workspace: Workspace, address: str, model: str, several_processes: bool = False
+) -> Access:
     """Choose a model on a server, with the workspace's settings and cache.
 
     Args:
         workspace: Its ``[server]`` settings hold; answers go to its ``answers`` folder.
         address: Of the server.
         model: The model's name there.
-        workers: Processes that will ask at once.
+        several_processes: Whether more than one process will ask.
 
     Raises:
         KaleidoError: If the address cannot be used, no model is named, or several processes would
@@ -67,11 +69,11 @@ def access_to(workspace: Workspace, address: str, model: str, workers: int = 1) 
             "Give the name under which the server offers it.",
             code="bad-option",
         )
-    if workers > 1 and (settings.max_cost or settings.max_requests):
+    if several_processes and (settings.max_cost or settings.max_requests):
         raise KaleidoError(
-            "--workers with --max-cost or --max-requests",
-            "each process would spend the whole budget.",
-            "Use one worker; --concurrency sets how many requests are under way at once.",
+            "--max-cost and --max-requests",
+            "with several workers or on a cluster, each process would spend the whole budget.",
+            "Use one local worker; --concurrency sets how many requests are under way at once.",
             code="bad-option",
         )
     return Access(parse_address(address), model, settings, workspace.answers)

@@ -60,7 +60,7 @@ def read_facts(caption: str) -> tuple[Named, ...]:
     for word in [*_WORD.findall(caption.lower()), "."]:
         if word == "and" and chunk and chunk[-1] in COLOURS:
             continue  # "a black and white cat"
-        starts = word in (*_SINGLE, *_WORDS["openers"], *_NUMBERS) or word.isdigit()
+        starts = word in (*_SINGLE, *_WORDS["openers"], *_NUMBERS) or word.isdecimal()
         ends = word in _WORDS["boundaries"] or not word[0].isalnum() or _is_participle(word, chunk)
         if starts or ends:
             found += _named(chunk)
@@ -149,14 +149,14 @@ def _is_participle(word: str, chunk: Sequence[str]) -> bool:
 
 def _is_noun(word: str) -> bool:
     others = (*_SINGLE, *_NUMBERS, *COLOURS, *_WORDS["openers"], *_WORDS["adjectives"])
-    return not word.isdigit() and word not in others
+    return not word.isdecimal() and word not in others
 
 
 def _named(chunk: Sequence[str]) -> list[Named]:
     nouns = [word for word in chunk if _is_noun(word)]
     if not nouns or nouns[-1] in (*_WORDS["not_things"], *_WORDS["frames"]):
         return []
-    begins = chunk[0] in (*_SINGLE, *_WORDS["openers"], *_NUMBERS, *COLOURS) or chunk[0].isdigit()
+    begins = chunk[0] in (*_SINGLE, *_WORDS["openers"], *_NUMBERS, *COLOURS) or chunk[0].isdecimal()
     if not begins and singular(nouns[-1]) == nouns[-1]:
         return []  # "sunset", or a verb: nothing says that this is a thing
     count = None
@@ -164,7 +164,7 @@ def _named(chunk: Sequence[str]) -> list[Named]:
         count = 1
     elif chunk[0] in _NUMBERS:
         count = 1 + _NUMBERS.index(chunk[0])
-    elif chunk[0].isdigit():
+    elif chunk[0].isdecimal():
         count = int(chunk[0]) if 0 < int(chunk[0]) <= 1000 else None
     noun = singular(nouns[-1])
     colours = tuple(dict.fromkeys(word for word in chunk if word in COLOURS and word != noun))

@@ -71,7 +71,7 @@ class LocalWriter:
         """Return the rules of a batch: first what may follow, then which of it is drawn."""
         rows: list[Question] = fill(questions)
         matchers = [self._match(question.schema) for question in rows]
-        processors: list[Any] = [_Guide(matchers, self._model.tokenizer.eos_token_id)]
+        processors: list[Any] = [_Guide(matchers)]
         wording = Wording(rows[0].temperature, 0)
         return processors + wording.processors([question.identity for question in rows])
 
@@ -92,12 +92,12 @@ class _Guide:
     """Takes the probability of every token that cannot follow, row by row.
 
     Args:
-        matchers: One a row; None leaves its row alone.
-        end: The token that ends an answer, all that may follow a whole text.
+        matchers: One a row; None leaves its row alone. After a whole text, one that has stopped
+            allows the token that ends an answer.
     """
 
-    def __init__(self, matchers: Sequence[Any], end: int) -> None:
-        self._matchers, self._end, self._length = matchers, end, 0
+    def __init__(self, matchers: Sequence[Any]) -> None:
+        self._matchers, self._length = matchers, 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores (rows, vocabulary) with -inf for what cannot follow."""
@@ -112,9 +112,6 @@ class _Guide:
                 continue
             if last is not None and not matcher.is_stopped():
                 matcher.consume_token(last[row])
-            if matcher.is_stopped():
-                allowed[row] = np.arange(scores.shape[1]) == self._end
-            else:
-                bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-                allowed[row] = np.unpackbits(bits, bitorder="little")[: scores.shape[1]]
+            bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+            allowed[row] = np.unpackbits(bits, bitorder="little")[: scores.shape[1]]
         return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)

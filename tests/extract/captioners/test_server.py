@@ -177,6 +177,7 @@ def test_a_preview_says_where_pictures_go_and_its_answers_are_kept(run, server, 
     "flags",
     [
         ("--workers", "2", "--max-requests", "5"),
+        ("--engine", "ray", "--max-requests", "5"),
         ("--model", ""),
         ("--max-cost", "1"),
         ("--key-variable", "HOME"),

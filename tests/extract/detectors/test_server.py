@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipelines.core.images import decode_image, encode_png
 from pipelines.core.record import Record
-from pipelines.extract.detectors.server import MOST_PIXELS, PATCH, whole_patches
+from pipelines.extract.detectors.server import (
+    MOST_PIXELS,
+    ON_SERVERS,
+    PATCH,
+    find_on_server,
+    whole_patches,
+)
 from pipelines.latents.boxes import Box
+from pipelines.servers.access import Access
 from pipelines.workspace.reader import read_joined
+from pipelines.workspace.settings import ServerSettings
 from tests.servers.model_server import model_server
 
 WIDTH, HEIGHT = 100, 60
@@ -102,6 +111,16 @@ def test_the_coordinate_rule_is_part_of_the_identity(run, server, workspace):
     assert len(server.requests) == 6 and len(found(workspace)) == 3
     run("mine", "--dialect", "qwen2.5-vl")
     assert found(workspace) != first
+
+
+def test_every_dialect_has_an_identity_of_its_own(tmp_path):
+    access = Access("http://localhost/v1", "mine", ServerSettings(), tmp_path)
+    found = [find_on_server(access, dialect, ()).identity for dialect in ON_SERVERS]
+    elsewhere = replace(access, address="http://localhost:2/v1")
+    assert len(set(found)) == len(ON_SERVERS) == 3
+    assert find_on_server(elsewhere, "gemini", ()).identity in found
+    other = replace(access, model="other")
+    assert find_on_server(other, "gemini", ()).identity not in found
 
 
 def test_objects_of_ones_own_are_asked_for_in_place_of_the_captions(run, server):

@@ -19,6 +19,7 @@ from pipelines.plan.planners.facts import (
         ("A photo of 3 dogs on the beach", [Named("dog", (), 3), Named("beach", (), None)]),
         ("sunset. Now write", []),
         ("red cat", [Named("cat", ("red",), None)]),
+        ("³ ² dogs", [Named("dog", (), None)]),
         ("dogs", [Named("dog", (), None)]),
         ("some children, five boxes", [Named("child", (), None), Named("box", (), 5)]),
         ("a big old wooden house at night", [Named("house", (), 1)]),
