@@ -19,7 +19,7 @@ INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 """Where the classes of a pipeline's components may come from; the last is a folder of diffusers."""
 
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "prompt_enhancer_head")
 """Components of pipelines that our loop does not call; they are not fetched and not loaded."""
 
 _SAMPLED, _PIECES = 4096, 64  # bytes of a piece, and pieces of a file, that an identity covers

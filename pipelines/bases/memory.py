@@ -8,6 +8,8 @@ kernels of a GPU do not write down either.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -80,6 +82,21 @@ class _FusedAttention(TorchFunctionMode):
         return query.new_empty(*query.shape[:-1], value.shape[-1])
 
 
+@contextmanager
+def _autocast_on_meta() -> Iterator[None]:
+    """Let networks switch autocast off on the meta device too, where torch knows none."""
+    real = torch.autocast
+
+    def autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return nullcontext() if device_type == "meta" else real(device_type, *args, **kwargs)
+
+    torch.autocast = autocast
+    try:
+        yield
+    finally:
+        torch.autocast = real
+
+
 def meta_pipeline(folder: BaseFolder) -> Any:
     """Make a base's pipeline with networks that have no weights, in bf16.
 
@@ -138,7 +155,7 @@ def activation_bytes(folder: BaseFolder, pipe: Any, height: int, width: int) -> 
     latents = like.new_zeros(1, *family.latent_shape(pipe, height, width))
     condition = family.blank(pipe, 1, like)
     time = torch.full((1,), 0.5, device=like.device)
-    with _FusedAttention(), PeakMemory() as denoising:
+    with _autocast_on_meta(), _FusedAttention(), PeakMemory() as denoising:
         family.predict(pipe, latents, time, condition)
     with _FusedAttention(), PeakMemory() as decoding:
         family.to_pixels(pipe, latents.to(pipe.vae.dtype))

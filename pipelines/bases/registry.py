@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines.bases.families.flux1 import Flux1
 from pipelines.bases.families.flux2_klein import Flux2Klein
+from pipelines.bases.families.ideogram4 import Ideogram4
 from pipelines.bases.families.lumina2 import Lumina2
 from pipelines.bases.families.pixart_sigma import PixArtSigma
 from pipelines.bases.families.qwen_image import QwenImage
@@ -17,7 +18,7 @@ from pipelines.core.errors import KaleidoError
 
 FAMILIES: tuple[Family, ...] = (
     *(Sdxl(), Sd15(), Sd3(), Flux1(), Flux2Klein()),
-    *(ZImage(), QwenImage(), Sana(), PixArtSigma(), Lumina2()),
+    *(ZImage(), QwenImage(), Sana(), PixArtSigma(), Lumina2(), Ideogram4()),
 )
 
 

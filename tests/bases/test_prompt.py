@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from pipelines.bases.base import load_base
 from pipelines.bases.prompt import write_prompt
 from pipelines.documents.document import Document
@@ -41,6 +43,15 @@ def test_the_template_of_a_chat_counts(loaded):
         base = loaded(name)
         alone = len(base.pipe.tokenizer("a fox").input_ids)
         assert base.family.length(base.pipe, "a fox") > alone + 4
+
+
+def test_json_is_the_language_of_some(loaded):
+    prompt = write_prompt(loaded("ideogram4"), FOX.model_copy(update={"description": "In snow."}))
+    caption = json.loads(prompt.text)
+    assert caption["high_level_description"] == "a fox. In snow"
+    elements = caption["compositional_deconstruction"]["elements"]
+    assert elements[0] == {"type": "obj", "bbox": [700, 0, 950, 200], "desc": "fox"}
+    assert not prompt.is_cut
 
 
 def test_without_t5_the_limit_of_clip_counts(base_folder):

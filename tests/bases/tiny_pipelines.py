@@ -469,6 +469,61 @@ def qwen_image() -> Any:
     )
 
 
+def ideogram4() -> Any:
+    from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
+
+    config = tf.Qwen3VLConfig(
+        text_config={
+            "vocab_size": 263,
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": max(QWEN3_VL_ACTIVATION_LAYERS) + 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [2, 1, 1],
+                "rope_theta": 5e6,
+            },
+            "bos_token_id": 256,
+            "eos_token_id": 256,
+            "pad_token_id": 256,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": 16,
+            "deepstack_visual_indexes": [0],
+        },
+        image_token_id=259,
+        video_token_id=262,
+        vision_start_token_id=260,
+        vision_end_token_id=261,
+    )
+    sizes = {
+        "in_channels": 16,
+        "num_layers": 2,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "adaln_dim": 16,
+        "llm_features_dim": 16 * len(QWEN3_VL_ACTIVATION_LAYERS),
+        "mrope_section": (4, 2, 2),
+    }
+    return df.Ideogram4Pipeline(
+        scheduler=df.FlowMatchEulerDiscreteScheduler(),
+        vae=flux2_autoencoder(),
+        text_encoder=tf.Qwen3VLModel(config),
+        tokenizer=qwen_tokenizer(),
+        transformer=df.Ideogram4Transformer2DModel(**sizes),
+        unconditional_transformer=df.Ideogram4Transformer2DModel(**sizes),
+    )
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sdxl": sdxl,
     "sd15": sd15,
@@ -480,6 +535,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen-image": qwen_image,
     "pixart-sigma": pixart_sigma,
     "lumina2": lumina2,
+    "ideogram4": ideogram4,
 }
 """Family -> what makes its tiny pipeline."""
 

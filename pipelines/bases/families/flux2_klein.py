@@ -45,12 +45,12 @@ class Flux2Klein(Family):
     def to_latents(self, pipe: Any, pixels: torch.Tensor) -> torch.Tensor:
         """See `Family.to_latents`."""
         patches = pipe._patchify_latents(mode_of(pipe.vae.encode(pixels)))
-        mean, deviation = _statistics(pipe, patches)
+        mean, deviation = patch_statistics(pipe, patches)
         return (patches - mean) / deviation
 
     def to_pixels(self, pipe: Any, latents: torch.Tensor) -> torch.Tensor:
         """See `Family.to_pixels`."""
-        mean, deviation = _statistics(pipe, latents)
+        mean, deviation = patch_statistics(pipe, latents)
         whole = pipe._unpatchify_latents(latents * deviation + mean)
         decoded: torch.Tensor = pipe.vae.decode(whole, return_dict=False)[0]
         return decoded
@@ -95,7 +95,7 @@ class Flux2Klein(Family):
         return super().distilled(config, denoiser, name)
 
 
-def _statistics(pipe: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def patch_statistics(pipe: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation of the patches' channels, each (1, channels, 1, 1)."""
     norm = pipe.vae.bn
     mean = norm.running_mean.view(1, -1, 1, 1).to(like.device, like.dtype)
