@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=40, help="Tokens that the model reads.")
     parser.add_argument("--tokens", type=int, default=100, help="Tokens that it writes.")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="The beginning of a decoding's name.")
     parser.add_argument("--out", type=Path, help="JSON, written after each decoding.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -61,7 +62,7 @@ def main() -> None:
         options.model, options.passages, options.prompt, options.tokens, options.seed
     )
     found: dict[str, dict[str, float]] = {}
-    for name in (PEOPLE, *DECODINGS):
+    for name in filter(lambda name: name.startswith(options.only), (PEOPLE, *DECODINGS)):
         found[name] = degeneration.measure(name)
         text = json.dumps(found, indent=1)
         if options.out:

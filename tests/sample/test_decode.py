@@ -18,7 +18,7 @@ from pipelines.models.conditioning import States
 from pipelines.models.new_prior import build_prior
 from pipelines.models.prior import Prior
 from pipelines.sample.choice import Decoding
-from pipelines.sample.decode import ROWS, Row, decode, draw_rows, draw_z
+from pipelines.sample.decode import ROWS, STEP, Row, decode, draw_rows, draw_z
 from pipelines.workspace.settings import PriorSettings
 
 KINDS = ("boxes", "palette")
@@ -94,6 +94,25 @@ def test_a_z_does_not_depend_on_the_captions_beside_it(tiny_prior) -> None:
     assert draw_rows(tiny_prior, rows[::-1], KINDS) == together[::-1]
 
 
+@torch.inference_mode()
+def test_captions_of_other_padded_lengths_have_groups_of_their_own(tiny_prior, monkeypatch) -> None:
+    states = [tiny_prior.encode([caption]) for caption in ("a star", "two circles and " * 12)]
+    assert states[0].mask.shape[1] < STEP < states[1].mask.shape[1]
+    groups = []
+
+    def noted(prior, rows, *rest):
+        groups.append({row.caption.mask.shape[1] for row in rows})
+        return decode(prior, rows, *rest)
+
+    monkeypatch.setattr("pipelines.sample.decode.decode", noted)
+    rows = [Row(state, seed) for seed in range(3) for state in states]
+    together = draw_rows(tiny_prior, rows, ("palette",))
+    assert groups == [{state.mask.shape[1]} for state in states]
+    for number, state in enumerate(states):
+        alone = draw_z(tiny_prior, state, ("palette",), range(3))
+        assert alone == together[number::2]
+
+
 @pytest.fixture(scope="module")
 def writer() -> Prior:
     """A tiny untrained prior that writes descriptions, then boxes."""
@@ -121,6 +140,15 @@ def test_a_description_repeats_nothing_where_that_is_forbidden(writer) -> None:
         assert any(len(set(text)) < len(text) for text in texts) == repeats
         boxes = [ids[ids.index(end) :] for ids in drawn]
         assert any(len(set(part)) < len(part) for part in boxes)
+
+
+def test_rules_against_repetition_leave_boxes_alone(writer) -> None:
+    encoded = writer.encode(["a star"])
+    held = Decoding(repetition_penalty=9.0, no_repeat_ngram=1)
+    own, other = (
+        draw_z(writer, encoded, ("boxes",), range(ROWS), each) for each in (Decoding(), held)
+    )
+    assert own == other
 
 
 class Anything:
