@@ -71,6 +71,7 @@ def test_scenes_then_status(inside, invoke):
         "failed": 0,
         "failures": [],
         "fit": {"pictures": 0, "reshaped": 0, "share": 0.0, "reduced": 0},
+        "places": 0,
     }
     assert "scenes: 6/6 records" in err
     out, _ = invoke("status", "--json")
@@ -357,7 +358,7 @@ def pipe(given: str | bytes | None, *arguments: str, cwd: Path) -> subprocess.Co
         ("x" * 3000, (), "the limit is 2,000"),
         ("", ("--captions", "-"), "standard input: it holds no captions"),
         ("\n\n", ("--captions", "-"), "it holds no captions"),
-        (None, ("--captions", "none.txt"), "none.txt: No such file or directory"),
+        (None, ("--captions", "none.txt"), "none.txt: there is no such file"),
         (None, ("",), "caption: the caption is empty"),
     ],
 )
