@@ -121,7 +121,10 @@ UrlArgument = Annotated[
 
 
 def open_workspace(
-    context: typer.Context, path: Path | None, more: Mapping[str, Any] | None = None
+    context: typer.Context,
+    path: Path | None,
+    more: Mapping[str, Any] | None = None,
+    under: Mapping[str, Any] | None = None,
 ) -> Workspace:
     """Find the workspace and apply the settings that the command line changes.
 
@@ -129,13 +132,14 @@ def open_workspace(
         context: Of the command, a `settings_of`.
         path: The value of ``--workspace``, if given.
         more: Further changes that follow from the command line, ``section.key`` to value.
+        under: Changes that flags override, such as a preset's.
     """
     from pipelines.workspace.workspace import Workspace
 
     if path is not None:
         require_local(path)
     workspace = Workspace.find(explicit=path)
-    changes = changes_of(context) | dict(more or {})
+    changes = dict(under or {}) | changes_of(context) | dict(more or {})
     settings = override(workspace.settings, changes)
     choose_device(settings.compute.device)
     return replace(workspace, settings=settings)

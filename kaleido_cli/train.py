@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from pipelines.models.metadata import read_metadata
 from pipelines.models.registry import own_models
 from pipelines.train.launch import asked_by_launcher, is_first_rank, is_launched, launch
 from pipelines.workspace.inputs import require_data, training_kinds
+from pipelines.workspace.presets import PRESETS, preset_settings
 
 if TYPE_CHECKING:
     from pipelines.train.footprint import Footprint
@@ -41,6 +42,17 @@ DryRunOption = Annotated[
 YesOption = Annotated[
     bool,
     typer.Option("--yes", "-y", help="With --restart: replace a finished model without asking."),
+]
+
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="|".join(PRESETS),
+        help="A named set of settings; flags change single ones.",
+        autocompletion=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
+        show_default=False,
+    ),
 ]
 
 
@@ -79,6 +91,7 @@ def tokenizer(
 )
 def prior(
     context: typer.Context,
+    preset: PresetOption = None,
     restart: RestartOption = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -86,7 +99,7 @@ def prior(
     as_json: JsonOption = False,
 ) -> None:
     """Train the prior p(z|c), which draws latents for a caption."""
-    opened = open_workspace(context, workspace)
+    opened = open_workspace(context, workspace, under=_preset(preset))
     training_kinds(opened, opened.settings.prior.z_kinds)
     if dry_run:
         from pipelines.train.footprint import prior_footprint
@@ -108,6 +121,7 @@ def diffusion(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Train p(x|c): the same network without z.")
     ] = False,
+    preset: PresetOption = None,
     restart: RestartOption = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -116,7 +130,7 @@ def diffusion(
 ) -> None:
     """Train the denoiser p(x|z,c), which draws pictures for a caption and latents."""
     name = "baseline" if baseline else "diffusion"
-    opened = open_workspace(context, workspace)
+    opened = open_workspace(context, workspace, under=_preset(preset))
     known = read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
     training_kinds(opened, opened.settings.diffusion.z_kinds, known.get("z_kinds") or ())
     if dry_run:
@@ -136,6 +150,10 @@ def diffusion(
         progress=console.ConsoleProgress(),
     )
     _finish(opened, summary, as_json, lambda result: _render(name, result))
+
+
+def _preset(name: str | None) -> Mapping[str, Any]:
+    return preset_settings(name) if name else {}
 
 
 def _begin(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:

@@ -192,9 +192,13 @@ class Prior:
         for parameter in self.model.encoder.parameters():
             if parameter is not shared:
                 parameter.requires_grad_(False)
-        learned = torch.zeros(len(shared), 1, dtype=torch.bool)
+        self.learn_new_rows(shared)
+
+    def learn_new_rows(self, table: torch.nn.Parameter) -> None:
+        """Let only the rows of z's tokens learn, of the embeddings or the head."""
+        learned = torch.zeros(len(table), 1, dtype=torch.bool)
         learned[self.tokenizer.convert_tokens_to_ids(list(special_tokens(self.z_kinds)))] = True
-        shared.register_hook(
+        table.register_hook(
             lambda gradient: torch.where(learned.to(gradient.device), gradient, 0.0)
         )
 

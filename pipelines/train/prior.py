@@ -27,6 +27,7 @@ from pipelines.latents.vocabulary import (
 )
 from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
+from pipelines.models.lora import add_adapters, merge_adapters
 from pipelines.models.new_prior import build_prior, load_pretrained
 from pipelines.models.prior import Prior
 from pipelines.train.finished import finished_run, note_finished
@@ -190,6 +191,8 @@ def train_prior(
         kept = weight_settings(settings, workspace.settings.train) | {"data": stream.identity}
         if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = model_identity(model_folder(settings.pretrained))
+        if not settings.lora_rank:
+            del kept["lora_rank"]  # absent from checkpoints of versions without this setting
         options = TrainOptions.of(settings, workspace.settings.train)
         folder = workspace.models("prior")
         if finished := finished_run(checkpoint, folder, kept, options):
@@ -201,6 +204,8 @@ def train_prior(
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
         summary = train(task, options, checkpoint, kept, "prior", progress)
         if ranks.first:
+            if settings.lora_rank:
+                merge_adapters(prior)
             prior.save(folder)
             note_finished(checkpoint, folder, summary)
     return summary
@@ -241,6 +246,8 @@ def new_prior(
     else:
         tokenizer = train_tokenizer(texts, settings.vocab_size, present)
         prior = build_prior(settings, tokenizer, labels)
+    if settings.lora_rank:
+        add_adapters(prior, settings.lora_rank)
     prior.absent_kinds = absent
     if len(stream.token_shapes) == 1:
         (prior.token_shape,) = stream.token_shapes

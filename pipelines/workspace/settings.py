@@ -307,6 +307,12 @@ class PriorSettings:
     pretrained: str = setting(
         "", "Folder or hub name of a T5 to fine-tune; empty: a small one is trained from scratch."
     )
+    lora_rank: int = setting(
+        0,
+        "Rank of adapters (LoRA) on the decoder of a pretrained T5, which learn in its place; "
+        "0: the whole decoder learns.",
+        low=0,
+    )
     z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "all that were extracted.", alias="--z")
     d_model: int = setting(128, "Width of the transformer.")
     d_ff: int = setting(256, "Width of its feed-forward layers.")

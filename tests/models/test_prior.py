@@ -49,7 +49,7 @@ def test_an_untied_head_is_saved_and_loaded(flan, tmp_path) -> None:
     assert caught.value.code == "bad-model"
 
 
-def _train(prior: Prior, steps: int = 3) -> None:
+def train_steps(prior: Prior, steps: int = 3) -> None:
     """Take a few steps as the trainer does."""
     learned = [value for value in prior.model.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(learned, 0.1, weight_decay=0.0)
@@ -75,7 +75,7 @@ def test_a_frozen_encoder_does_not_move_while_the_tokens_of_z_learn(flan, tied) 
     prior.model.train()
     states = prior.encode(["a red circle"]).values
     assert not states.requires_grad
-    _train(prior)
+    train_steps(prior)
     assert torch.equal(prior.encode(["a red circle"]).values, states)
     changed = (prior.model.shared.weight != before["shared.weight"]).any(-1).nonzero().flatten()
     special = set(prior.tokenizer.convert_tokens_to_ids(list(special_tokens(SETTINGS.z_kinds))))
