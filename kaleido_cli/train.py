@@ -152,6 +152,34 @@ def diffusion(
     _finish(opened, summary, as_json, lambda result: _render(name, result))
 
 
+@app.command(
+    cls=settings_of("joint.*", "train.*", "compute.*"),
+    epilog="Example: kaleido train joint --eta 0.5",
+)
+def joint(
+    context: typer.Context,
+    preset: PresetOption = None,
+    restart: RestartOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Replace finished models without asking.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train prior and denoiser together, with the gradients of both in the prior, as the paper."""
+    opened = open_workspace(context, workspace, under=_preset(preset))
+    require_extracted(opened, opened.settings.prior.z_kinds)
+    begins = restart or not (opened.logs / "joint" / "checkpoint").exists()
+    if not asked_by_launcher():
+        for name in ("prior", "diffusion"):
+            _confirm(opened, name, begins, yes)
+    _launch(opened)
+    from pipelines.train.joint import train_joint
+
+    summary = train_joint(opened, restart=restart, progress=console.ConsoleProgress())
+    _finish(opened, summary, as_json, lambda result: _render("joint", result))
+
+
 def _preset(name: str | None) -> Mapping[str, Any]:
     return preset_settings(name) if name else {}
 
@@ -164,6 +192,10 @@ def _begin(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
     """
     if not asked_by_launcher():
         _confirm(workspace, name, restart, yes)
+    _launch(workspace)
+
+
+def _launch(workspace: Workspace) -> None:
     if workspace.settings.train.processes > 1 and not is_launched():
         raise typer.Exit(launch(sys.argv[1:], workspace.settings.train.processes))
 
@@ -195,7 +227,7 @@ def _confirm(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise KaleidoError(
             str(folder),
-            "it is a finished model, which --restart would replace.",
+            "it is a finished model, which this would replace.",
             "Add --yes, or rename the folder.",
             code="would-overwrite",
         )

@@ -72,6 +72,7 @@ class DiffusionTask(Task):
         noise_draws: Number of noise levels drawn per record.
         naming_weight: Weight of the word loss, see `pipelines.models.word_loss`.
         seed: The run's seed.
+        through_prior: Whether gradients reach the prior, which then is not frozen.
     """
 
     terms = 2
@@ -85,11 +86,12 @@ class DiffusionTask(Task):
         noise_draws: int,
         naming_weight: float,
         seed: int,
+        through_prior: bool = False,
     ) -> None:
         self.model, self._prior, self._stream = model, prior, stream
         self._words = prior.model.get_input_embeddings()
         self._drop, self._draws, self._seed = drop_condition, noise_draws, seed
-        self._naming_weight = naming_weight
+        self._naming_weight, self._through_prior = naming_weight, through_prior
 
     def to(self, device: torch.device) -> None:
         """Move the model and the frozen prior to a device."""
@@ -144,7 +146,7 @@ class DiffusionTask(Task):
         16), left too little weight for levels above 0.7, which decide the shapes.
         """
         images = batch.images
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._through_prior and torch.is_grad_enabled()):
             caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
             z = None if batch.z is None else self._prior.z_states(caption, batch.z)
         drop = noise.uniform() < self._drop
@@ -201,7 +203,7 @@ def train_diffusion(
         # The baseline trains on the records with z, in the same order.
         stream = open_stream(workspace, settings, ref, progress)
         _check_codebook(prior, stream)
-        model = _fresh_model(settings, stream, prior, kinds, ref)
+        model = fresh_model(settings, stream, prior, kinds, ref)
         task = DiffusionTask(
             model,
             prior,
@@ -257,13 +259,14 @@ def _known_kinds(asked: Sequence[str], prior: Prior) -> tuple[str, ...]:
     return tuple(kind for kind in prior.z_kinds if kind in asked)
 
 
-def _fresh_model(
+def fresh_model(
     settings: DiffusionSettings,
     stream: RecordStream,
     prior: Prior,
     kinds: Sequence[str],
     ref: AutoencoderRef | None,
 ) -> Diffusion:
+    """Build a denoiser for a prior and the stream's shapes, or go on from a pretrained one."""
     space = None if ref is None else LatentSpace.load(ref.folder, ref.identity)
     torch.manual_seed(derive(settings.seed, "diffusion weights"))
     model = build_diffusion(settings, prior, kinds, space)

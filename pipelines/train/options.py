@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.workspace.settings import (
     DiffusionSettings,
+    JointSettings,
     PriorSettings,
     TokenizerSettings,
     TrainSettings,
@@ -18,7 +19,7 @@ LENGTHS = ("steps", "decoder_steps")
 LEARNING = ("clip", "optimizer")
 """Settings of ``[train]`` on which the weights depend; the others change roundings at most."""
 
-Section = TokenizerSettings | PriorSettings | DiffusionSettings
+Section = TokenizerSettings | PriorSettings | DiffusionSettings | JointSettings
 
 
 @dataclass(frozen=True)

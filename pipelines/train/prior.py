@@ -144,8 +144,11 @@ class PriorTask(Task):
             for index, record in enumerate(records)
         ]
         captions = self.prior.tokenize([record.caption for record in records])
-        dropout = start < self._dropout_records
-        return Batch(*captions, *self.prior.tokenize_z(texts), dropout)
+        return Batch(*captions, *self.prior.tokenize_z(texts), self.has_dropout(start))
+
+    def has_dropout(self, start: int) -> bool:
+        """Whether dropout is enabled for the records from a position on."""
+        return start < self._dropout_records
 
     def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
         """Return the weight of a batch's tokens, over which the loss is a mean."""

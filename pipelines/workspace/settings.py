@@ -401,6 +401,26 @@ class DiffusionSettings:
 
 
 @dataclass(frozen=True)
+class JointSettings:
+    """Prior and denoiser trained together, with the sizes of their sections."""
+
+    start: str = setting(
+        "scratch",
+        "Train both from scratch, or go on with the workspace's models, trained one after the "
+        "other.",
+        choices=("scratch", "staged"),
+    )
+    eta: float = setting(1.0, "Weight of the prior's loss beside the denoiser's.")
+    steps: int = setting(2000, "Training steps.")
+    batch_size: int = setting(16, "Records per step.")
+    learning_rate: float = setting(1e-3, "Peak learning rate.")
+    warmup: int = setting(100, "Steps over which the learning rate rises to its peak.", low=0)
+    precision: str = setting("auto", _PRECISION, choices=PRECISIONS)
+    ema: float = setting(0.999, "Decay of the averaged weights.", low=0, high=1)
+    seed: int = setting(0, "Seed of weights, batches and noise.", low=ANY)
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """How training computes, for all models."""
 
@@ -568,6 +588,7 @@ class Settings:
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     base: BaseSettings = field(default_factory=BaseSettings)
