@@ -168,7 +168,7 @@ def joint(
 ) -> None:
     """Train prior and denoiser together, with the gradients of both in the prior, as the paper."""
     opened = open_workspace(context, workspace, under=_preset(preset))
-    require_extracted(opened, opened.settings.prior.z_kinds)
+    training_kinds(opened, opened.settings.prior.z_kinds)
     begins = restart or not (opened.logs / "joint" / "checkpoint").exists()
     if not asked_by_launcher():
         for name in ("prior", "diffusion"):

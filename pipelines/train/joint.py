@@ -17,7 +17,6 @@ from torch import nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
-from pipelines.latents.sequence import order_kinds
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.latent_space import AutoencoderRef, chosen_autoencoder
 from pipelines.models.lora import add_adapters, merge_adapters
@@ -33,6 +32,7 @@ from pipelines.train.prior import PriorTask, check_width, new_prior
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
+from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import DiffusionSettings, PriorSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -138,7 +138,7 @@ def train_joint(
         KaleidoError: If an unfinished run has other settings, or a size does not fit.
     """
     how, joint = workspace.settings.train, workspace.settings.joint
-    kinds = order_kinds(workspace.settings.prior.z_kinds)
+    kinds = training_kinds(workspace, workspace.settings.prior.z_kinds)
     settings = replace(workspace.settings.prior, z_kinds=kinds)
     chosen = {"z_kinds": kinds, "batch_size": joint.batch_size, "seed": joint.seed}
     sizes = replace(workspace.settings.diffusion, **chosen)
