@@ -138,6 +138,7 @@ def diffusion(
 
         return _show_footprint(diffusion_footprint(opened, baseline), as_json)
     _begin(opened, name, restart, yes)
+    from pipelines.sample.preview import draw_preview
     from pipelines.train.diffusion import train_diffusion
     from pipelines.train.footprint import diffusion_footprint
 
@@ -148,6 +149,7 @@ def diffusion(
         baseline=baseline,
         restart=restart,
         progress=console.ConsoleProgress(),
+        preview=draw_preview if opened.settings.train.preview_every else None,
     )
     _finish(opened, summary, as_json, lambda result: _render(name, result))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,11 @@ from pipelines.train.task import Task
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import DiffusionSettings
 from pipelines.workspace.workspace import Workspace
+
+SHOWN = 4
+"""Number of captions that are drawn while training."""
+
+Preview = Callable[[Prior, Diffusion, Sequence[str], Path], None]
 
 MIN_SIGMA = 0.05
 """Lower bound of σ in the loss weight 1/σ, which diverges at 0."""
@@ -176,6 +182,7 @@ def train_diffusion(
     baseline: bool = False,
     restart: bool = False,
     progress: Progress = SILENT,
+    preview: Preview | None = None,
 ) -> TrainSummary:
     """Train ``models/diffusion`` or ``models/baseline`` with the settings of ``[diffusion]``.
 
@@ -184,6 +191,8 @@ def train_diffusion(
         baseline: Train p(x|c), the same network without z, on the same images.
         restart: Discard an unfinished run instead of resuming it.
         progress: Receives progress and messages.
+        preview: Draws captions with the prior and the model as it is, into a file, every
+            ``train.preview_every`` steps.
 
     Raises:
         InputMissing: If data, latents or the prior are missing.
@@ -228,11 +237,21 @@ def train_diffusion(
         if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = weights_id(Path(settings.pretrained))
         options = TrainOptions.of(settings, workspace.settings.train)
-        summary = train(task, options, checkpoint, kept, name, progress)
+        sheet = None
+        if preview is not None:
+            sheet = partial(preview, prior, model, _shown_captions(stream))
+        summary = train(task, options, checkpoint, kept, name, progress, sheet)
         model.images_seen += summary.images_seen
         if ranks.first:
             model.save(workspace.models(name))
     return summary
+
+
+def _shown_captions(stream: RecordStream) -> list[str]:
+    """Return the first held-out captions, or those of training if none is held out."""
+    view = stream.held_out_view()
+    records = (view if view.size else stream).batch(0, min(view.size or stream.size, 16))
+    return list(dict.fromkeys(record.caption for record in records))[:SHOWN]
 
 
 def _check_codebook(prior: Prior, stream: RecordStream) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -22,6 +25,18 @@ class Ema:
         live = [value.detach().float() for value in self._live.values()]
         # One operation for all tensors: a launch for each would cost more than the averaging.
         get_ema_multi_avg_fn(decay)(list(self.tensors.values()), live, step)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Let the model be the average for a while."""
+        live = {name: value.detach().clone() for name, value in self._live.items()}
+        self.copy_to_model()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in self._live.items():
+                    value.copy_(live[name])
 
     @torch.no_grad()
     def copy_to_model(self) -> None:

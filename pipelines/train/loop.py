@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -66,6 +66,7 @@ def train(
     settings: Mapping[str, Any],
     name: str,
     progress: Progress = SILENT,
+    preview: Callable[[Path], None] | None = None,
 ) -> TrainSummary:
     """Train a task's model in place; at the end it holds the averaged weights.
 
@@ -81,6 +82,7 @@ def train(
             refused. The number of steps is not among them, so a run can be made longer.
         name: What is trained, for messages; the noise depends on it.
         progress: Receives the progress.
+        preview: Draws a sheet of pictures with the model as it is, into a file.
 
     Raises:
         KaleidoError: If the processes do not find each other, the checkpoint belongs to other
@@ -93,10 +95,10 @@ def train(
     with join_ranks() as ranks:
         run = _Run(task, options, checkpoint, settings, name, ranks)
         with prepared_blocks(task.blocks(), options, run.forward_pass):
-            return _train(run, progress)
+            return _train(run, progress, preview)
 
 
-def _train(run: _Run, progress: Progress) -> TrainSummary:
+def _train(run: _Run, progress: Progress, preview: Callable[[Path], None] | None) -> TrainSummary:
     options, ranks, name = run.options, run.ranks, run.name
     progress = ranks.listener(progress)
     steps = range(run.first, options.steps)
@@ -113,6 +115,8 @@ def _train(run: _Run, progress: Progress) -> TrainSummary:
                 stop.leave()
             advance(1, f"loss {run.log.mean:.4f}")
             run.validate_if_due(step + 1)
+            if preview is not None:
+                run.preview_if_due(step + 1, preview)
             run.save_if_due(step + 1)
     if steps:
         run.save(done)
@@ -308,6 +312,16 @@ class _Run:
         loss = (total / torch.where(weight > 0, weight, 1.0)).sum()
         self.log.write()
         self.log.write_validation(done, float(loss), records)
+
+    def preview_if_due(self, done: int, preview: Callable[[Path], None]) -> None:
+        """Draw with the averaged weights, which are those that will be saved."""
+        every = self.options.preview_every
+        if not self.ranks.first or not every or done % every:
+            return
+        self.model.eval()
+        with self.ema.shown(), torch.no_grad():
+            preview(self._checkpoint.parent / f"preview-{done:06d}.png")
+        self.model.train()
 
     def save_if_due(self, done: int) -> None:
         """Save a checkpoint if the last one is `CHECKPOINT_SECONDS` old."""

@@ -42,6 +42,7 @@ class TrainOptions:
         gradient_checkpointing: ``on`` computes activations again in place of keeping them.
         compile: ``on`` compiles the blocks of the network.
         validate_every: Steps between two losses on held-out records; 0 for never.
+        preview_every: Steps between two sheets of pictures; 0 for never.
         track: A tracker of experiments, or empty.
     """
 
@@ -60,6 +61,7 @@ class TrainOptions:
     gradient_checkpointing: str = "off"
     compile: str = "off"
     validate_every: int = 0
+    preview_every: int = 0
     track: str = ""
 
     @classmethod

@@ -453,6 +453,9 @@ class TrainSettings:
     validate_every: int = setting(
         500, "Steps between two losses on held-out records; 0: never.", low=0
     )
+    preview_every: int = setting(
+        0, "Steps of the denoiser between two sheets of pictures in logs/MODEL; 0: never.", low=0
+    )
     track: str = setting(
         "",
         "Also log the numbers to a tracker of experiments (extras: track, trackio).",

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipelines.core.errors import KaleidoError
+from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.log import LOG_FILE
@@ -96,3 +97,28 @@ def test_a_tracker_that_is_not_installed_is_named_before_a_step(trained, monkeyp
         train_prior(adapt(trained, train__track="tensorboard", prior__steps=14))
     assert "kaleido-diffusion[track]" in caught.value.hint
     assert _lines(trained, "prior")[-1]["step"] == 12
+
+
+def test_pictures_are_drawn_while_training_and_change_nothing(trained) -> None:
+    from pipelines.core.images import open_image
+    from pipelines.sample.preview import ACROSS, draw_preview
+
+    seen = []
+
+    def preview(prior, model, captions, path) -> None:
+        seen.append((captions, {key: value.clone() for key, value in model.state_dict().items()}))
+        draw_preview(prior, model, captions[:1], path)
+
+    train_diffusion(trained, restart=True)
+    expected = [line["loss"] for line in _lines(trained, "diffusion")]
+    train_diffusion(adapt(trained, train__preview_every=6), restart=True, preview=preview)
+    assert [line["loss"] for line in _lines(trained, "diffusion")] == expected
+    sheets = sorted((trained.logs / "diffusion").glob("preview-*.png"))
+    assert [sheet.name for sheet in sheets] == ["preview-000006.png", "preview-000012.png"]
+    first, second = (open_image(sheet.read_bytes(), sheet.name) for sheet in sheets)
+    assert first.size == second.size and first.width > ACROSS * 128
+    assert first.tobytes() != second.tobytes()
+    assert seen[0][0] == seen[1][0] and 0 < len(seen[0][0]) <= 4
+    # The last sheet is of the weights that are saved.
+    saved = Diffusion.load(trained.models("diffusion")).state_dict()
+    assert all(torch.equal(saved[key], value) for key, value in seen[1][1].items())
