@@ -140,8 +140,12 @@ def train_joint(
     how, joint = workspace.settings.train, workspace.settings.joint
     kinds = training_kinds(workspace, workspace.settings.prior.z_kinds)
     settings = replace(workspace.settings.prior, z_kinds=kinds)
-    chosen = {"z_kinds": kinds, "batch_size": joint.batch_size, "seed": joint.seed}
-    sizes = replace(workspace.settings.diffusion, **chosen)
+    sizes = replace(
+        workspace.settings.diffusion,
+        z_kinds=kinds,
+        batch_size=joint.batch_size,
+        seed=joint.seed,
+    )
     ref = chosen_autoencoder(sizes) if sizes.space == "latents" else None
     check_width(settings)
     checkpoint = workspace.logs / "joint" / "checkpoint"
