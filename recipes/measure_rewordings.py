@@ -104,15 +104,15 @@ def measure(prior: Prior, asked: Sequence[Reworded], n: int) -> dict[str, dict[s
             rows += [Row(states, seed) for seed in seeds]
         texts += in_batches(draw_rows(prior, rows, ("boxes",)), n)
     found: dict[str, dict[str, list[float]]] = {}
-    for each, group in zip(asked, texts, strict=True):
+    for each, drawn in zip(asked, texts, strict=True):
         values = found.setdefault(each.kind, {"agrees": [], "count": [], "shapes": []})
-        for z in group:
+        for z in drawn:
             values["agrees"].append(agrees(z, each.shapes))
             values["count"].append(same_count(z, each.shapes))
             values["shapes"].append(same_shapes(z, each.shapes))
             if each.absent:
-                drawn = {box.label for box in boxes_of(z)}
-                values.setdefault("absent", []).append(each.absent not in drawn)
+                labels = {box.label for box in boxes_of(z)}
+                values.setdefault("absent", []).append(each.absent not in labels)
     numbers = Counter(each.kind for each in asked)
     return {
         kind: {name: float(np.mean(v)) for name, v in values.items()} | {"captions": numbers[kind]}

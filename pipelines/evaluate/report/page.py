@@ -168,7 +168,7 @@ def _compared(report: Report) -> list[tuple[str, str]]:
         ),
         (
             "Sampler",
-            f"{plan['steps']} steps; z unguided, {_decoding(plan['decoding'])}, "
+            f"{plan['steps']} steps; z unguided, {_decoding(plan['decoding'])}; "
             f"{_candidates(plan)}; x guided at noise levels "
             + "; ".join(f"{guidance_of(plan, source)} ({NAMES[source]})" for source in drawn),
         ),
