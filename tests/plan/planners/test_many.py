@@ -65,8 +65,8 @@ def test_a_thousand_plans_are_valid_and_keep_to_the_caption(caption, tmp_path):
     planner = LanguagePlanner("chance", Chance(save_tiny_model(tmp_path / "tiny")), "", SMALL)
     facts = read_facts(caption)
     documents = planner.plan(caption, 1000, seed=0)
-    # Chance words may speak of five circles; such a plan is asked for again.
-    assert set(planner.faults) <= {"caption"} and planner.faults["caption"] <= 10
+    # Chance words may speak of five circles, or be the same twice: such a plan is asked for again.
+    assert set(planner.faults) <= {"caption", "repeat"} and planner.faults.total() <= 10
     for document in documents:
         assert read_document(document.to_json()) == document
         assert contradictions(facts, document) == []
