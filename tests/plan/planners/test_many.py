@@ -71,3 +71,11 @@ def test_a_thousand_plans_are_valid_and_keep_to_the_caption(caption, tmp_path):
         assert read_document(document.to_json()) == document
         assert contradictions(facts, document) == []
         assert z_of(document, DOCUMENT_KINDS)[0]
+
+
+def test_a_few_plans_of_every_caption_are_valid(tmp_path):
+    chance = Chance(save_tiny_model(tmp_path / "tiny"))
+    for caption in CAPTIONS:
+        for document in LanguagePlanner("chance", chance, "", SMALL).plan(caption, 2, seed=1):
+            assert read_document(document.to_json()) == document
+            assert contradictions(read_facts(caption), document) == []
