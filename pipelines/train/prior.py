@@ -185,10 +185,10 @@ def train_prior(
     """
     settings = workspace.settings.prior
     check_width(settings)
-    kinds = training_kinds(workspace, settings.z_kinds)
-    settings = replace(settings, z_kinds=kinds)
     checkpoint = workspace.logs / "prior" / "checkpoint"
     with writing(workspace, "prior", [checkpoint], restart) as ranks:
+        kinds = training_kinds(workspace, settings.z_kinds)
+        settings = replace(settings, z_kinds=kinds)
         progress = ranks.listener(progress)
         stream = RecordStream(workspace, kinds, settings.seed, images=False)
         kept = weight_settings(settings, workspace.settings.train) | {"data": stream.identity}

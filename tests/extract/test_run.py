@@ -17,7 +17,7 @@ from pipelines.extract.objects import VERSIONS
 from pipelines.extract.preview import preview
 from pipelines.extract.run import engine_of, extract, plan
 from pipelines.extract.stages import READY, STAGES, build_stages
-from pipelines.latents.registry import KINDS
+from pipelines.latents.registry import CACHES, KINDS
 from pipelines.scenes.generate import make_records, write_scenes
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_manifest
@@ -74,7 +74,7 @@ def test_two_workers_write_the_bytes_of_one(workspace, write_data):
 
 
 def test_every_stage_makes_a_known_kind():
-    assert {*STAGES, *VERSIONS} == set(KINDS)
+    assert {*STAGES, *VERSIONS} == {*KINDS, *CACHES}
 
 
 def test_an_unknown_kind_is_answered_with_the_nearest(workspace):

@@ -256,6 +256,7 @@ def test_images_are_mixed_with_noise_by_the_formula(trained, monkeypatch) -> Non
     """x_σ = x + σ (ε − x), a row for each image and draw, with the levels and noise of the seed."""
     model = Diffusion.load(trained.models("diffusion"))
     prior, stream = Prior.load(trained.models("prior")), RecordStream(trained, ("palette",), 0)
+    stream.arrange([(16, 16)], 8)
     task = DiffusionTask(model, prior, stream, 0.5, 2, 0.0, 0)
     batch, seen = task.batch(0, 4), []
 

@@ -148,6 +148,8 @@ class LinearModel(nn.Module):
     lucky seed. It stands in for `Diffusion` in the real task, with the real prior.
     """
 
+    space = None  # it draws pixels
+
     def __init__(self, width: int, z_kinds: tuple[str, ...]) -> None:
         super().__init__()
         self.z_kinds = z_kinds
