@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,17 @@ if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
+
+_CONTROL = ("--require", "--forbid", "--given", "--verify")
+
+EXCLUDED = {
+    "--name": ("--out",),
+    "--from-z": ("--captions", "--planner", "--z", "--diverse", "--baseline", *_CONTROL),
+    "--base": _CONTROL,
+    "--baseline": ("--planner", "--diverse", *_CONTROL),
+    "--diverse": ("--verify",),
+}
+"""Flags that make no sense together: a baseline has no z, and a given z is not drawn."""
 
 
 @app.command(
@@ -115,25 +127,27 @@ def sample(
     others draws, with the guidance and steps that are usual for it unless --cfg and --steps are
     given.
     """
-    if name is not None and out is not None:
-        raise typer.BadParameter("give --name or --out, not both.")
-    if diverse is not None and baseline:
-        raise typer.BadParameter("--diverse chooses among z, and a baseline has none.")
+    _refuse_combinations(
+        {
+            "--name": name is not None,
+            "--out": out is not None,
+            "--captions": captions is not None,
+            "--from-z": from_z is not None,
+            "--base": base is not None,
+            "--planner": planner is not None,
+            "--z": z is not None,
+            "--diverse": diverse is not None,
+            "--require": bool(require),
+            "--forbid": bool(forbid),
+            "--given": given is not None,
+            "--verify": verify is not None,
+            "--baseline": baseline,
+        }
+    )
     asked_of_z = Asked.of(require, forbid, given)
     opened = open_for_captions(
         context, workspace, has_captions=bool(caption or captions or from_z or given)
     )
-    if from_z is not None and (captions or z or baseline or diverse is not None or asked_of_z):
-        raise typer.BadParameter(
-            "--from-z excludes --captions, --z, --diverse, --baseline, --require, --forbid and "
-            "--given."
-        )
-    if asked_of_z and (base is not None or baseline):
-        raise typer.BadParameter("--base and --baseline exclude --require, --forbid and --given.")
-    if verify is not None and diverse is not None:
-        raise typer.BadParameter("--verify and --diverse exclude each other.")
-    if planner is not None and (base is None or from_z is not None or baseline):
-        raise typer.BadParameter("--planner goes with --base, without --from-z and --baseline.")
     if base is not None:
         wanted = Wanted(caption, captions, from_z, split_names(z), diverse, baseline, planner)
         draw_with_base(opened, base, wanted, changes_of(context), out or name, as_json)
@@ -175,6 +189,15 @@ def sample(
         control=control,
     )
     console.show(summary, as_json, _render)
+
+
+def _refuse_combinations(given: Mapping[str, bool]) -> None:
+    """Refuse flags that exclude each other, and a planner without a base."""
+    for flag, others in EXCLUDED.items():
+        if given[flag] and (clash := [other for other in others if given[other]]):
+            raise typer.BadParameter(f"{flag} excludes {', '.join(clash)}.")
+    if given["--planner"] and not given["--base"]:
+        raise typer.BadParameter("--planner needs --base.")
 
 
 def _draw_given(

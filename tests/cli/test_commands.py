@@ -431,3 +431,18 @@ def test_every_extraction_takes_the_common_options(kind, invoke):
     if kind == "plugin" or COMMANDS[kind].drawn:
         common.append("--preview")
     assert [option for option in common if option not in out] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--name", "a", "--out", "b"), "--name excludes --out"),
+        (("--baseline", "--diverse", "4"), "--baseline excludes --diverse"),
+        (("--from-z", "-", "--require", "star", "--z", "boxes"), "excludes --z, --require"),
+        (("--base", "x", "--verify", "2"), "--base excludes --verify"),
+        (("--planner", "x"), "--planner needs --base"),
+    ],
+)
+def test_flags_that_exclude_each_other_are_named(inside, invoke, flags, message):
+    _, err = invoke("sample", "a star", *flags, code=2)
+    assert message in " ".join(err.replace("│", " ").split())
