@@ -23,7 +23,10 @@ PROJECT = PYPROJECT["project"]
 PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = ROOT / ".nox" / "heavy"
-TESTED_EXTRAS = ("yolo", "hub", "emoji", "spacy", "gguf", "ray", "remote", "track")
+TESTED_EXTRAS = (
+    *("yolo", "hub", "emoji", "spacy", "gguf", "plans"),
+    *("ray", "remote", "lora", "track"),
+)
 TESTED = f"[{','.join(TESTED_EXTRAS)},dev]"
 MUTATED = (
     "pipelines/sample/[!_]*.py",
