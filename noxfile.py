@@ -67,7 +67,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types; heavy libraries count as Any and are not installed."""
     session.install(
-        *requirements("mypy", "filelock", "jinja2", "numpy", "pillow", *LIGHT_REQUIREMENTS)
+        *requirements("mypy", "filelock", "httpx", "jinja2", "numpy", "pillow", *LIGHT_REQUIREMENTS)
     )
     session.run("mypy")
 
