@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing
-from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.source import holds_scenes
-from pipelines.workspace.workspace import IMAGE_LATENTS, Workspace
+from pipelines.workspace.workspace import Workspace
 
 
 def require_data(workspace: Workspace) -> list[Path]:
@@ -23,19 +22,6 @@ def require_data(workspace: Workspace) -> list[Path]:
         str(workspace.data),
         "there are no pictures yet.",
         "Run `kaleido data folder PICTURES` for your own pictures, or `kaleido data scenes`.",
-    )
-
-
-def extracted_kinds(workspace: Workspace) -> list[str]:
-    """Return the kinds of latents that the first data shard has, in alphabetical order."""
-    first = next(iter(workspace.data_shards()), None)
-    folder = workspace.root / "latents"
-    if first is None or not folder.is_dir():
-        return []
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name != IMAGE_LATENTS and read_manifest(path / first.name) is not None
     )
 
 
@@ -55,12 +41,12 @@ def training_kinds(
         InputMissing: If there are no data, a kind is missing, or there is none; offers the kinds
             that exist.
     """
-    from pipelines.latents.registry import extract_command  # both import numpy
+    from pipelines.latents.registry import extract_command  # all import numpy
     from pipelines.latents.sequence import order_kinds
+    from pipelines.workspace.reader import extracted_kinds
 
     order_kinds(asked)  # an unknown kind is named first
-    require_data(workspace)
-    present = extracted_kinds(workspace)
+    present = extracted_kinds(workspace, require_data(workspace)[:1])
     kinds = order_kinds(asked or of_prior or present)
     missing = [kind for kind in kinds if kind not in present]
     if kinds and not missing:

@@ -10,11 +10,12 @@ import pytest
 from pipelines.core.errors import InputMissing
 from pipelines.extract.run import extract
 from pipelines.scenes.generate import write_scenes
-from pipelines.workspace.inputs import extracted_kinds, require_data, training_kinds
+from pipelines.workspace.inputs import require_data, training_kinds
+from pipelines.workspace.reader import extracted_kinds
 
 
 def test_without_data(workspace):
-    assert extracted_kinds(workspace) == []
+    assert extracted_kinds(workspace, []) == ()
     for check in (require_data, lambda ws: training_kinds(ws, ("boxes",))):
         with pytest.raises(InputMissing) as caught:
             check(workspace)
@@ -50,7 +51,7 @@ def test_without_a_choice_all_that_was_extracted_is_taken(workspace, asked):
 def test_kinds_that_exist_are_offered(workspace, write_data, records):
     write_data(records, 10)
     extract(workspace, ("palette",))
-    assert extracted_kinds(workspace) == ["palette"]
+    assert extracted_kinds(workspace, workspace.data_shards()) == ("palette",)
     assert training_kinds(workspace, ("palette",)) == ("palette",)
     with pytest.raises(InputMissing) as caught:
         training_kinds(workspace, ("boxes", "palette"))
