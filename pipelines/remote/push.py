@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from pipelines.remote.places import (
     contents,
     local_places,
 )
-from pipelines.workspace.manifest import read_manifest
-from pipelines.workspace.workspace import SETTINGS_FILE, SHARD_NAME, Workspace
+from pipelines.workspace.workspace import SETTINGS_FILE, Workspace, finished_shards
 
 SHARD_SUFFIXES = (".tar", ".parquet")
 """Files of a shard that travel before its manifest."""
@@ -74,10 +73,10 @@ def push(
     places = local_places(workspace, only or USUAL)
     there = store.sizes("")
     sender = _Sender(workspace, store, there)
-    tasks: list[tuple[Place, Path | None]] = []
-    for place in places:
-        shards = _shards(place.folder(workspace)) if place.is_sharded else [None]
-        tasks += [(place, shard) for shard in shards]
+    shards = {
+        place: finished_shards(place.folder(workspace)) for place in places if place.is_sharded
+    }
+    tasks = [(place, shard) for place in places for shard in shards.get(place, [None])]
     if SETTINGS_FILE not in there:
         store.send(workspace.root / SETTINGS_FILE, SETTINGS_FILE)
     sent = equal = size = 0
@@ -88,7 +87,7 @@ def push(
             else:
                 sent, size = sent + 1, size + done
             advance(1)
-    extra = _extra(workspace, places, there)
+    extra = _extra(shards, there)
     if remove_extra:
         for name in extra:
             store.remove(f"{name}.json")
@@ -97,16 +96,11 @@ def push(
     return PushSummary(url, sent, equal, size, len(extra), len(extra) if remove_extra else 0)
 
 
-def _shards(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.glob("*.tar") if SHARD_NAME.fullmatch(path.name))
-    return [path for path in found if read_manifest(path) is not None]
-
-
-def _extra(workspace: Workspace, places: Sequence[Place], there: dict[str, int]) -> list[str]:
+def _extra(shards: Mapping[Place, Sequence[Path]], there: Iterable[str]) -> list[str]:
     """List the store's shards, without suffix, that the workspace lacks."""
     found = []
-    for place in (place for place in places if place.is_sharded):
-        mine = {f"{place.name}/{shard.stem}" for shard in _shards(place.folder(workspace))}
+    for place, here in shards.items():
+        mine = {f"{place.name}/{shard.stem}" for shard in here}
         theirs = {
             name.removesuffix(".json")
             for name in there

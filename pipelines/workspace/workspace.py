@@ -173,10 +173,7 @@ class Workspace:
 
     def data_shards(self) -> list[Path]:
         """Return the finished data shards in order; `status` lists unfinished ones."""
-        shards = (
-            path for path in sorted(self.data.glob("*.tar")) if SHARD_NAME.fullmatch(path.name)
-        )
-        return [path for path in shards if read_manifest(path)]
+        return finished_shards(self.data)
 
     @contextmanager
     def lock(self, purpose: str, part: str = "") -> Iterator[None]:
@@ -191,6 +188,12 @@ class Workspace:
         """
         with lock(self.root / LOCKS / f"{_file_name(purpose, part)}.lock", purpose):
             yield
+
+
+def finished_shards(folder: Path) -> list[Path]:
+    """Return the shards of a folder that have a manifest, in order."""
+    shards = (path for path in sorted(folder.glob("*.tar")) if SHARD_NAME.fullmatch(path.name))
+    return [path for path in shards if read_manifest(path)]
 
 
 def _latents(kind: str) -> str:
