@@ -112,6 +112,8 @@ def _render(summary: Any) -> None:
         console.line(f"{group.caption}: {len(group.plans):,} plans")
         if group.gain is not None:
             console.show_gain(group.gain)
+        if group.contradicting:
+            console.line(f"  {group.contradicting:,} state places or sizes that their boxes lack")
     console.line(f"z of {', '.join(summary.z_kinds)} by the {summary.source} prior")
     _render_files(summary)
 

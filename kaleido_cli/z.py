@@ -88,11 +88,13 @@ def verify(
     names: NamesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List every problem of files. The exit status is 2 if any file has an error."""
-    from pipelines.documents.convert import read_files
+    """List every problem of files. The exit status is 2 if any file has an error.
 
-    context = _context(width, height, names)
-    reports = [report for _, report in read_files(paths, source, context)]
+    A description that contradicts the boxes beside it is a warning.
+    """
+    from pipelines.documents.convert import verify_files
+
+    reports = list(verify_files(paths, source, _context(width, height, names)))
     console.show({"files": reports}, as_json, lambda result: _render_reports(result["files"]))
     if not all(report.valid for report in reports):
         raise typer.Exit(INVALID)

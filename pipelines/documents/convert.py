@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.core.errors import InputMissing, KaleidoError
@@ -15,6 +15,7 @@ from pipelines.documents.dialects.base import Context
 from pipelines.documents.dialects.registry import dialect, writable
 from pipelines.documents.document import Document, Lost, Origin
 from pipelines.documents.problems import Loss, Problem, errors_of
+from pipelines.documents.statements import document_contradictions
 
 MAX_NAME = 255
 """Bytes of a file name that the usual file systems allow."""
@@ -79,6 +80,22 @@ def read_files(
         yield found.documents, FileReport(str(path), len(found.documents), found.problems)
 
 
+def verify_files(
+    paths: Sequence[Path], name: str, context: Context | None = None
+) -> Iterator[FileReport]:
+    """Report on files; a description that contradicts the boxes of its document is a warning.
+
+    The arguments and errors are those of `read_files`.
+    """
+    for documents, report in read_files(paths, name, context):
+        found = [
+            Problem(_of(document, documents), "contradiction", sentence, "warning")
+            for document in documents
+            for sentence in document_contradictions(document)
+        ]
+        yield replace(report, problems=[*report.problems, *found])
+
+
 def convert(
     paths: Sequence[Path],
     source: str,
@@ -126,16 +143,22 @@ def convert(
 
 
 def _files(paths: Sequence[Path], suffix: str) -> Iterator[Path]:
+    # Documents may stand one in a file as well as one a line.
+    suffixes = (suffix, suffix.removesuffix("l")) if suffix.endswith(".jsonl") else (suffix,)
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob(f"*{suffix}") if p.is_file())
+            found = sorted(p for p in path.rglob("*") if p.name.endswith(suffixes) and p.is_file())
             if not found:
-                raise InputMissing(str(path), f"it contains no {suffix} files.")
+                raise InputMissing(str(path), f"it contains no {' or '.join(suffixes)} files.")
             yield from found
         elif path.exists():
             yield path
         else:
             raise InputMissing(str(path), "there is no such file or folder.")
+
+
+def _of(document: Document, documents: Sequence[Document]) -> str:
+    return "description" if len(documents) == 1 else f"{document.key}: description"
 
 
 def _inside(folder: Path, name: str) -> Path:

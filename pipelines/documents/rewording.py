@@ -53,14 +53,22 @@ ROWS = {"top": 0, "upper": 0, "middle": 1, "centre": 1, "center": 1, "bottom": 2
 COLUMNS = {"left": 0, "middle": 1, "centre": 1, "center": 1, "right": 2}
 """Words for the thirds of the picture -> index, from the top and from the left."""
 
-_PAIR = re.compile(rf"\b({'|'.join(ROWS)})([ -])({'|'.join(COLUMNS)})\b", re.IGNORECASE)
-_SIDE = re.compile(r"\b(?:on|at|to|in) the (left|right|top|bottom)\b", re.IGNORECASE)
+_OF_ANOTHER = (
+    r"(?! (?:side |corner |edge )?of (?!the (?:picture|image|frame|photo|photograph|scene)\b))"
+)
+"""Refuses the side of another thing: "on the left of the house", but not "of the picture"."""
+
+_PAIR = re.compile(
+    rf"\b({'|'.join(ROWS)})([ -])({'|'.join(COLUMNS)})\b{_OF_ANOTHER}", re.IGNORECASE
+)
+_SIDE = re.compile(rf"\b(?:on|at|to|in) the (left|right|top|bottom)\b{_OF_ANOTHER}", re.IGNORECASE)
 _SIDES = {"left": (1, 0), "right": (1, 2), "top": (0, 0), "bottom": (0, 2)}
 _WRITTEN = (
     {0: "at the top", 1: "in the middle", 2: "at the bottom"},
     {0: "on the left", 1: "in the middle", 2: "on the right"},
 )
 _BREAK = re.compile(r"[;:.,]|\band\b", re.IGNORECASE)
+_SIZE = re.compile(rf"\b({'|'.join(sorted(SIZE_WORDS, key=len, reverse=True))})\b", re.IGNORECASE)
 
 Point = tuple[float, float]
 
@@ -112,8 +120,7 @@ def resized(text: str, label: str, centre: Point, factor: float) -> str:
         after = min(max(index + steps, 0), len(SIZES) - 1)
         return match.group() if after == index else SIZES[after]
 
-    words = "|".join(sorted(SIZE_WORDS, key=len, reverse=True))
-    changed = re.sub(rf"\b({words})\b", other, text[span[0] : span[1]], count=1, flags=re.I)
+    changed = _SIZE.sub(other, text[span[0] : span[1]], count=1)
     return text[: span[0]] + changed + text[span[1] :]
 
 
@@ -136,6 +143,32 @@ def moved(text: str, label: str, before: Point, after: Point) -> str:
     return text[: span[0]] + changed + text[span[1] :]
 
 
+def clauses(text: str) -> list[tuple[int, int]]:
+    """Return where the clauses of a text begin and end: between punctuation marks and "and"."""
+    breaks = [0, *(match.end() for match in _BREAK.finditer(text)), len(text)]
+    return list(zip(breaks, breaks[1:], strict=False))
+
+
+def stated_place(clause: str) -> tuple[int | None, int | None] | None:
+    """Return row and column of the place that a clause states, among thirds.
+
+    One of the two is None where the clause states a side alone, as in "on the left". None if it
+    states no place of the picture.
+    """
+    if match := _PAIR.search(clause):
+        return ROWS[match[1].lower()], COLUMNS[match[3].lower()]
+    if match := _SIDE.search(clause):
+        axis, index = _SIDES[match[1].lower()]
+        return (index, None) if axis == 0 else (None, index)
+    return None
+
+
+def stated_size(clause: str) -> int | None:
+    """Return the index in `SIZES` of the size that a clause states; None if it states none."""
+    match = _SIZE.search(clause)
+    return None if match is None else SIZE_WORDS[match[1].lower()]
+
+
 def colour_distance(first: str, second: str) -> float:
     """Return the OKLab distance between two colours ``#rrggbb``."""
     return float(((hex_to_oklab(first) - hex_to_oklab(second)) ** 2).sum() ** 0.5)
@@ -146,18 +179,11 @@ def _clause(text: str, label: str, centre: Point) -> tuple[int, int] | None:
 
     Of several that name the label, it is the one that states the element's place.
     """
-    breaks = [0, *(match.end() for match in _BREAK.finditer(text)), len(text)]
-    spans = list(zip(breaks, breaks[1:], strict=False))
     named = re.compile(rf"\b{re.escape(label)}\b", re.IGNORECASE)
-    about = [span for span in spans if named.search(text, *span)]
+    about = [span for span in clauses(text) if named.search(text, *span)]
     if len(about) > 1:
-        about = [span for span in about if _stated(text[span[0] : span[1]]) == _thirds(centre)]
+        about = [s for s in about if stated_place(text[s[0] : s[1]]) == _thirds(centre)]
     return about[0] if len(about) == 1 else None
-
-
-def _stated(clause: str) -> tuple[int, int] | None:
-    match = _PAIR.search(clause)
-    return None if match is None else (ROWS[match[1].lower()], COLUMNS[match[3].lower()])
 
 
 def _thirds(point: Point) -> tuple[int, int]:

@@ -15,8 +15,9 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.convert import require_allowed
 from pipelines.documents.dialects.registry import writable
 from pipelines.documents.document import Document
+from pipelines.documents.statements import z_contradictions
 from pipelines.documents.thumbnail import thumbnail
-from pipelines.latents.sequence import order_kinds, require_kinds
+from pipelines.latents.sequence import order_kinds, require_kinds, z_from_text
 from pipelines.models.device import compute_device
 from pipelines.models.metadata import METADATA, read_metadata
 from pipelines.models.prior import Prior
@@ -41,11 +42,13 @@ class CaptionPlans:
         caption: The caption.
         plans: Plans in the order in which they were drawn or chosen.
         gain: Gain of choosing diverse plans; None if all were kept.
+        contradicting: How many plans state a place or size that their boxes do not have.
     """
 
     caption: str
     plans: list[Plan]
     gain: Gain | None
+    contradicting: int
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ def plan_captions(
     with progress.task("plans", len(captions), "caption") as advance:
         planned = plan_each(prior, captions, kinds, settings, pool, control)
         for caption, (plans, gain) in zip(captions, planned, strict=True):
-            found.append(CaptionPlans(caption, plans, gain))
+            wrong = sum(bool(z_contradictions(z_from_text(each.z))) for each in plans)
+            found.append(CaptionPlans(caption, plans, gain, wrong))
             advance(1)
     groups = [(group.caption, [each.document() for each in group.plans]) for group in found]
     written = _write(workspace, groups, dialect, allowed, name, progress)

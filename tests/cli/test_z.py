@@ -24,6 +24,18 @@ def test_verify_lists_every_problem_and_ends_with_2(invoke, tmp_path):
     assert json.loads(out)["files"][0]["documents"] == 1
 
 
+def test_verify_warns_of_descriptions_that_contradict_the_boxes(invoke, tmp_path):
+    form = json.loads(Path(KITE).read_text()) | {"description": "A kite at the bottom left."}
+    (tmp_path / "a.z.json").write_text(json.dumps(form))
+    out, _ = invoke("z", "verify", str(tmp_path))
+    assert "warning: description: It says 'A kite at the bottom left'" in out
+    assert "[contradiction]" in out and "0 files have errors" in out
+    assert "contradiction" not in invoke("z", "verify", KITE).out
+    listed = tmp_path / "two.z.jsonl"
+    listed.write_text("".join(f"{json.dumps(form | {'key': key})}\n" for key in ("a", "b")))
+    assert "warning: b: description: It says" in invoke("z", "verify", str(listed)).out
+
+
 def test_convert_asks_before_anything_is_lost(invoke, tmp_path):
     out = tmp_path / "out"
     convert = ("z", "convert", COCO, "--from", "coco", "--to", "yolo", "--out", str(out))
