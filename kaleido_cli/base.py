@@ -40,12 +40,16 @@ def _render(facts: Any) -> None:
     console.line(f"{facts.family} ({facts.pipeline}, {facts.scheduler})")
     usual = " is usual for this family; see the model's card" if facts.licence_is_usual else ""
     console.line(f"Licence: {facts.licence}{usual}")
+    if facts.variant:
+        console.line(f"Weights: the {facts.variant} variant; some networks have no others")
     if facts.distilled:
         console.line(f"Distilled: {facts.distilled}. It is drawn without guidance and not trained.")
     else:
         console.line("Distilled: nothing says so")
     form = "words" if facts.prompt == "words" else f"JSON ({facts.prompt})"
     console.line(f"z becomes its prompt in {form}; it reads {facts.text_limit:,} tokens")
+    if facts.long_prompts:
+        console.line(f"Prompts of more than 77 tokens: {facts.long_prompts}")
     console.line(
         f"Pictures: {facts.width} x {facts.height} pixels, usually with --cfg {facts.cfg:g} and "
         f"--steps {facts.steps}"

@@ -83,6 +83,7 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
                 folder.path,
                 torch_dtype=DTYPES.get(dtype, DTYPES[precision]),
                 use_safetensors=True,
+                variant=folder.variant or None,
                 local_files_only=True,
                 **options,
             )

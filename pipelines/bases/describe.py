@@ -61,9 +61,11 @@ class BaseFacts:
         scheduler: Class of the scheduler.
         licence: What its card says, or else what is usual for the family.
         licence_is_usual: Whether the licence is only the usual one.
+        variant: The variant of its weights that is loaded; empty for the usual files.
         distilled: How it was distilled; empty if nothing shows that it was.
         prompt: ``words``, or the format in which z becomes the prompt.
         text_limit: Tokens of a prompt that are read.
+        long_prompts: What becomes of prompts of more than 77 tokens; empty for nothing special.
         cfg: Usual guidance scale.
         steps: Usual number of steps.
         width: Pixels of a picture.
@@ -81,9 +83,11 @@ class BaseFacts:
     scheduler: str
     licence: str
     licence_is_usual: bool
+    variant: str
     distilled: str
     prompt: str
     text_limit: int
+    long_prompts: str
     cfg: float
     steps: int
     width: int
@@ -123,9 +127,11 @@ def describe(name: str, size: str = "") -> BaseFacts:
         scheduler=type(pipe.scheduler).__name__,
         licence=folder.licence or family.licence,
         licence_is_usual=not folder.licence,
+        variant=folder.variant,
         distilled=folder.distilled,
         prompt=family.dialect,
         text_limit=family.text_limit,
+        long_prompts=family.long_prompts,
         cfg=cfg,
         steps=steps,
         width=width,

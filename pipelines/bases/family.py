@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from pipelines.bases.clip import CLIP_TOKENS, count_tokens
+
 Condition = dict[str, Any]
 """What a denoiser reads of a prompt: name -> a tensor, or a list, with a row per picture."""
 
@@ -33,6 +35,7 @@ class Family(ABC):
         side: Usual side of a picture in pixels, where the configuration does not say.
         multiple: Both sides of a picture must be multiples of this.
         text_limit: Tokens of a prompt that are read.
+        long_prompts: What becomes of a prompt that CLIP does not read at once; empty without CLIP.
         tokenizer: Name of the tokenizer that counts them.
         dialect: Format in which z becomes the prompt: ``words`` or the name of a JSON dialect.
         licence: Usual licence of published weights.
@@ -49,6 +52,7 @@ class Family(ABC):
     side: ClassVar[int] = 1024
     multiple: ClassVar[int] = 16
     text_limit: ClassVar[int]
+    long_prompts: ClassVar[str] = ""
     tokenizer: ClassVar[str] = "tokenizer"
     dialect: ClassVar[str] = "words"
     licence: ClassVar[str]
@@ -138,8 +142,11 @@ class Family(ABC):
 
     def length(self, pipe: Any, prompt: str) -> int:
         """Count the tokens of a prompt, those of a template included."""
-        tokenizer = getattr(pipe, self.tokenizer)
-        return len(tokenizer(self.template(pipe, prompt), verbose=False).input_ids)
+        return count_tokens(getattr(pipe, self.tokenizer), self.template(pipe, prompt))
+
+    def is_long(self, pipe: Any, prompt: str) -> bool:
+        """Whether `long_prompts` tells what becomes of a prompt."""
+        return bool(self.long_prompts) and count_tokens(pipe.tokenizer, prompt) > CLIP_TOKENS
 
     def distilled(self, config: Mapping[str, Any], denoiser: Mapping[str, Any], name: str) -> str:
         """Say how a model was distilled; empty if nothing shows that it was.

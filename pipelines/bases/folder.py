@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.bases.family import Family
 from pipelines.bases.registry import family_of
+from pipelines.bases.variants import unwanted, variant_of
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.hub import first_line, read_config
@@ -35,12 +36,14 @@ class BaseFolder:
         path: The folder.
         family: Its family.
         index: ``model_index.json``.
+        variant: The variant of its weights, such as ``fp16``; empty for the usual files.
     """
 
     name: str
     path: Path
     family: Family
     index: dict[str, Any]
+    variant: str = ""
 
     @property
     def components(self) -> dict[str, tuple[str, str]]:
@@ -124,14 +127,18 @@ def open_folder(name: str, with_weights: bool = True) -> BaseFolder:
     family = family_of(str(index.get("_class_name")), name)
     found = BaseFolder(name, path, family, index)
     _require_known_libraries(found)
-    if not Path(name).is_dir():
-        _fetch(name, [INDEX, *_patterns(found.components, with_weights)])
+    if Path(name).is_dir():
+        files = _files_of(path)
+    else:
+        files = _listed(name) or _files_of(path)
+        wanted = [INDEX, *_patterns(found.components, with_weights)]
+        _fetch(name, wanted, unwanted(variant_of(name, files, found.components)))
     for component in found.components:
         if not (path / component).is_dir():
             why = f"its component {component} is missing."
             raise KaleidoError(name, why, "Download or save the pipeline again.", code="bad-model")
         require_safe_folder(path / component)
-    return found
+    return replace(found, variant=variant_of(name, files, found.components))
 
 
 def _patterns(components: Sequence[str] | dict[str, Any], with_weights: bool) -> list[str]:
@@ -139,14 +146,26 @@ def _patterns(components: Sequence[str] | dict[str, Any], with_weights: bool) ->
     return ["README.md", *(f"{component}/{kind}" for component in components for kind in kinds)]
 
 
-def _fetch(name: str, patterns: Sequence[str]) -> Path:
+def _files_of(path: Path) -> list[str]:
+    return [file.relative_to(path).as_posix() for file in model_files(path)]
+
+
+def _listed(name: str) -> list[str]:
+    """List the files of a base on the hub; without a connection what was fetched must do."""
+    from huggingface_hub import list_repo_files
+
+    try:
+        return list(list_repo_files(name))
+    except Exception:  # the hub's client raises errors of many libraries; `_fetch` tells them
+        return []
+
+
+def _fetch(name: str, patterns: Sequence[str], without: Sequence[str] = ()) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        # Half-precision variants would be fetched beside the weights that are loaded.
-        variants = ["*.fp16.*", "*.bf16.*", "*.non_ema.*"]
         return Path(
-            snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=variants)
+            snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(without))
         )
     except Exception as error:  # the hub's client raises errors of many libraries
         raise KaleidoError(

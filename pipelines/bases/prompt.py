@@ -18,11 +18,13 @@ class Prompt:
         text: The prompt.
         unsaid: What of z it does not say: sentences that did not fit, or losses of the format.
         is_cut: Whether the base does not read the end of the text.
+        is_long: Whether a part of the base reads it in another way, see `Family.long_prompts`.
     """
 
     text: str
     unsaid: tuple[str, ...] = ()
     is_cut: bool = False
+    is_long: bool = False
 
 
 def write_prompt(base: Base, document: Document) -> Prompt:
@@ -36,7 +38,7 @@ def write_prompt(base: Base, document: Document) -> Prompt:
         document: z, with the caption.
     """
     if base.family.dialect != "words":
-        return _in_json(base, document)
+        return read_by(base, *json_prompt(document, base.family.dialect))
     parts = sentences(document)
     text, unsaid = "", []
     for part in parts:
@@ -45,12 +47,12 @@ def write_prompt(base: Base, document: Document) -> Prompt:
             unsaid.append(part)
         else:
             text = longer
-    return Prompt(text, tuple(unsaid), _excess(base, text))
+    return read_by(base, text, tuple(unsaid))
 
 
-def _in_json(base: Base, document: Document) -> Prompt:
-    text, unsaid = json_prompt(document, base.family.dialect)
-    return Prompt(text, unsaid, _excess(base, text))
+def read_by(base: Base, text: str, unsaid: tuple[str, ...] = ()) -> Prompt:
+    """Tell how a base reads a text."""
+    return Prompt(text, unsaid, _excess(base, text), base.family.is_long(base.pipe, text))
 
 
 def json_prompt(document: Document, dialect: str) -> tuple[str, tuple[str, ...]]:

@@ -30,6 +30,7 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 _CODE = ("auto_map", "audio_tokenizer", "audio_tokenizer_name_or_path", "base_model_name_or_path")
 """JSON keys that make transformers import a file of the folder or load another model by name."""
 
+_INDEX = re.compile(r"\.index(\.\w+)?\.json$")  # that of a variant: .index.fp16.json
 _LAYERS = re.compile(r"(num|n)_(\w+_)?(layers?|blocks)|(\w+_)?(layers|depths?|block_count)")
 
 
@@ -58,7 +59,7 @@ def require_safe_folder(folder: Path) -> None:
                 _require_few_layers(path, content)
             elif path.name not in ("tokenizer.json", "vocab.json"):  # their keys are words
                 _require_no_code(path, content)
-            if path.name.endswith(".index.json"):
+            if _INDEX.search(path.name):
                 _require_safe_index(path, content)
         elif path.suffix in (".txt", ".model", ".jinja", ".yaml"):
             _read_text(path)

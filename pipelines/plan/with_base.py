@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.bases.base import Base, load_base
 from pipelines.bases.draw import Picture, draw, parse_size
 from pipelines.bases.loop import Guidance
-from pipelines.bases.prompt import Prompt, write_prompt
+from pipelines.bases.prompt import Prompt, read_by, write_prompt
 from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
@@ -243,7 +243,7 @@ def choose_guidance(base: Base, changes: Mapping[str, Any], progress: Progress) 
 def _prompt(base: Base, request: BaseRequest) -> Prompt:
     document = request.document or Document(caption=request.caption)
     if base.family.dialect == "words" and request.document is None:
-        return Prompt(request.caption, is_cut=False)
+        return read_by(base, request.caption)
     return write_prompt(base, document)
 
 
@@ -259,6 +259,11 @@ def _tell_unsaid(base: Base, prompts: Sequence[Prompt], progress: Progress) -> N
     if cut := sum(prompt.is_cut for prompt in prompts):
         progress.message(
             f"{base.family.title} reads {limit} tokens: the ends of {cut:,} prompts are not read."
+        )
+    if long := sum(prompt.is_long for prompt in prompts):
+        progress.message(
+            f"{long:,} of {len(prompts):,} prompts are longer than 77 tokens. "
+            f"{base.family.long_prompts}"
         )
 
 

@@ -23,18 +23,27 @@ def test_words_that_fit_are_all_said(loaded):
     assert (prompt.unsaid, prompt.is_cut) == ((), False)
 
 
+def test_clip_reads_a_long_z_in_chunks(loaded):
+    prompt = write_prompt(loaded("sdxl"), FOX)  # the tiny tokenizer has one token per letter
+    assert prompt.text == write_prompt(loaded("z-image"), FOX).text
+    assert (prompt.unsaid, prompt.is_cut, prompt.is_long) == ((), False, True)
+    assert not write_prompt(loaded("sdxl"), Document(caption="a fox")).is_long
+
+
 def test_a_sentence_that_does_not_fit_is_left_out_whole(loaded):
-    base = loaded("sdxl")  # CLIP: 77 tokens, two of them marks; the tiny one has one per letter
-    prompt = write_prompt(base, FOX)
+    base = loaded("sdxl")
+    forest = FOX.elements[1].model_copy(update={"label": "tree " * 160})
+    fox = FOX.model_copy(update={"elements": (FOX.elements[0], forest, FOX.elements[2])})
+    prompt = write_prompt(base, fox)
     assert prompt.text == "a fox. small fox at the bottom left. small sun at the top left"
     assert [part[:10] for part in prompt.unsaid] == ["large tree"]
     assert not prompt.is_cut
-    assert base.family.length(base.pipe, prompt.text) <= 77
+    assert base.family.length(base.pipe, prompt.text) <= base.family.text_limit
 
 
 def test_a_caption_that_is_too_long_is_kept_and_told(loaded):
-    prompt = write_prompt(loaded("sdxl"), Document(caption="word " * 40))
-    assert prompt.text == ("word " * 40).strip()
+    prompt = write_prompt(loaded("sdxl"), Document(caption="word " * 160))
+    assert prompt.text == ("word " * 160).strip()
     assert prompt.is_cut
 
 

@@ -28,6 +28,7 @@ class Flux1(KlLatents, Family):
     pipelines = ("FluxPipeline",)
     cfg, steps = 4.0, 28
     text_limit = 512
+    long_prompts = "T5 reads them to the end; CLIP, which gives the pooled state, 77 tokens."
     tokenizer = "tokenizer_2"
     licence = "FLUX non-commercial (dev) or Apache 2.0 (schnell)"
 

@@ -7,12 +7,22 @@ from typing import Any
 
 import torch
 
+from pipelines.bases.clip import (
+    CHUNKS,
+    CLIP_TOKENS,
+    cut_into_chunks,
+    read_chunks,
+    stack,
+)
 from pipelines.bases.families.sdxl import distilled_unet
 from pipelines.bases.family import Condition, Family, KlLatents
 
 
 class Sd15(KlLatents, Family):
-    """See the module docstring. The pipeline's safety checker is not used."""
+    """See the module docstring. States are a list, as in `Sdxl`.
+
+    The pipeline's safety checker is not used.
+    """
 
     name = "sd15"
     title = "Stable Diffusion 1.5 and 2"
@@ -22,32 +32,40 @@ class Sd15(KlLatents, Family):
     cfg, steps = 7.5, 50
     side = 512
     multiple = 8
-    text_limit = 77
+    text_limit = CHUNKS * CLIP_TOKENS
+    long_prompts = "They are read in parts of 77 tokens."
     licence = "CreativeML Open RAIL-M"
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
         """See `Family.encode`."""
-        states, _ = pipe.encode_prompt(list(prompts), pipe._execution_device, 1, False)
-        return {"states": states}
+
+        def read(texts: list[str]) -> tuple[torch.Tensor, ...]:
+            return (pipe.encode_prompt(texts, pipe._execution_device, 1, False)[0],)
+
+        return {"states": read_chunks(pipe.tokenizer, prompts, read)[0]}
 
     def null(self, pipe: Any, negative: str | None) -> Condition:
         """See `Family.null`."""
-        found = pipe.encode_prompt(
-            "", pipe._execution_device, 1, True, negative_prompt=negative or ""
-        )
-        return {"states": found[1]}
+        return self.encode(pipe, [negative or ""])
 
     def blank(self, pipe: Any, count: int, like: torch.Tensor) -> Condition:
         """See `Family.blank`."""
         width = pipe.unet.config.cross_attention_dim
-        return {"states": like.new_zeros(count, self.text_limit, width)}
+        return {"states": list(like.new_zeros(count, self.text_limit, width))}
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
         """See `Family.predict`."""
-        predicted: torch.Tensor = pipe.unet(x, time, condition["states"], return_dict=False)[0]
+        states, mask = stack(condition["states"])
+        predicted: torch.Tensor = pipe.unet(
+            x, time, states, encoder_attention_mask=mask, return_dict=False
+        )[0]
         return predicted
+
+    def length(self, pipe: Any, prompt: str) -> int:
+        """See `Family.length`. Every chunk takes all tokens that CLIP reads."""
+        return CLIP_TOKENS * len(cut_into_chunks(pipe.tokenizer, prompt))
 
     def distilled(self, config: Mapping[str, Any], denoiser: Mapping[str, Any], name: str) -> str:
         """See `Family.distilled`."""

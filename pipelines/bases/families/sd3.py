@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
+from pipelines.bases.clip import CLIP_TOKENS, count_tokens
 from pipelines.bases.family import Condition, Family, KlLatents, set_shifted
-
-CLIP_TOKENS = 77
 
 
 class Sd3(KlLatents, Family):
@@ -20,6 +19,7 @@ class Sd3(KlLatents, Family):
     pipelines = ("StableDiffusion3Pipeline",)
     cfg, steps = 7.0, 28
     text_limit = 256
+    long_prompts = "T5 reads them to the end; CLIP, which gives the pooled state, 77 tokens."
     tokenizer = "tokenizer_3"
     licence = "Stability Community"
 
@@ -72,5 +72,5 @@ class Sd3(KlLatents, Family):
         """See `Family.length`. Without T5, which may be left out, CLIP's limit counts."""
         if pipe.text_encoder_3 is not None:
             return super().length(pipe, prompt)
-        tokens = len(pipe.tokenizer(prompt, verbose=False).input_ids)
+        tokens = count_tokens(pipe.tokenizer, prompt)
         return tokens if tokens <= CLIP_TOKENS else self.text_limit + tokens
