@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.core.files import TEMPORARY, is_real
+
 MARK = ".kaleido-unfinished"
+
+LIST = "samples.jsonl"
+"""The list of a run's samples, which is empty before the first one."""
 
 
 @contextmanager
@@ -46,3 +51,13 @@ def is_abandoned(folder: Path) -> bool:
         return False
     except OSError:  # such as a folder that cannot be written to
         return False
+
+
+def is_blank(folder: Path) -> bool:
+    """Return whether a run has made nothing in its folder yet, and nobody else has put a file."""
+    return all(
+        is_real(path)
+        and path.is_file()
+        and (path.name in (MARK, LIST) or bool(TEMPORARY.fullmatch(path.name)))
+        for path in folder.iterdir()
+    )

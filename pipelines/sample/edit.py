@@ -15,6 +15,7 @@ from pipelines.core.files import atomic_write
 from pipelines.core.images import decode_image, encode_png
 from pipelines.core.inputs import read_file
 from pipelines.core.progress import SILENT, Progress
+from pipelines.core.unfinished import LIST
 from pipelines.documents.document import Document
 from pipelines.documents.edit import find
 from pipelines.documents.problems import require_valid
@@ -26,8 +27,6 @@ from pipelines.sample.folder import new_folder
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import Workspace
-
-LIST = "samples.jsonl"
 
 ROW = {"z": str, "caption": str, "index": int, "source": str, "settings": dict}
 """What an edit reads of a line of `LIST`."""

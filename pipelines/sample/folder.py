@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import require_new
 from pipelines.core.progress import Progress
-from pipelines.core.unfinished import MARK, is_abandoned, unfinished
+from pipelines.core.unfinished import MARK, is_abandoned, is_blank, unfinished
 
 
 @contextmanager
@@ -21,9 +21,9 @@ def new_folder(
     """Make the folder of a run.
 
     If the run is stopped, an empty folder is removed unless it was there before, and one with
-    pictures gets ``-stopped`` appended to its name, so that the same command can be run again and
-    no picture is lost. The folder of a run that was killed is treated so by the next run that asks
-    for its name; until then it is marked (`pipelines.core.unfinished`).
+    pictures or other files gets ``-stopped`` appended to its name, so that the same command can be
+    run again and no picture is lost. The folder of a run that was killed is treated so by the next
+    run that asks for its name; until then it is marked (`pipelines.core.unfinished`).
 
     Args:
         samples: Name to path.
@@ -56,13 +56,13 @@ def new_folder(
 
 
 def _give_up(folder: Path, was_there: bool, progress: Progress) -> None:
-    """Free the name of a run's folder; pictures in it are kept under another name."""
-    if any(folder.glob("*.png")):
+    """Free the name of a run's folder; what is in it is kept under another name."""
+    if not is_blank(folder):
         kept = _make(lambda stem: folder.with_name(stem), f"{folder.name}-stopped")
         folder.replace(kept)
-        progress.message(f"The pictures of the stopped run are in {kept}.")
+        progress.message(f"What the stopped run made is in {kept}.")
         return
-    for leftover in folder.glob("*"):
+    for leftover in folder.iterdir():
         leftover.unlink()
     if not was_there:
         folder.rmdir()

@@ -16,14 +16,15 @@ from pathlib import Path
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import TEMPORARY, is_real, recover_folder
 from pipelines.core.sizes import bytes_in
+from pipelines.core.unfinished import is_abandoned, is_blank
 from pipelines.workspace.journal import Journal, is_claimed, shard_files, unfinished_shards
 from pipelines.workspace.workspace import LAYOUTS, LOCKS, Workspace
 
 PLACES = ("data", LAYOUTS, "latents", "downloads", "models", "reports", "logs", LOCKS)
-"""Folders in which killed runs leave temporary files.
+"""Folders in which killed runs leave temporary files, and whose locks tell if a run goes on."""
 
-``samples`` is missing, because no lock tells whether a run is drawing there.
-"""
+MARKED = ("samples", "plans")
+"""Folders in which each run fills a folder that it marks; see `pipelines.core.unfinished`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def clean(workspace: Workspace, remove: bool) -> CleanSummary:
         leftovers = (
             *(_leftover(p, "temporary file of a killed run") for p in temporary if p not in lost),
             *_unfinished(workspace),
+            *_abandoned(workspace),
             *_without_data(workspace),
         )
         recovered = tuple(path.with_name(_target(path.name)) for path in lost)
@@ -138,6 +140,18 @@ def _unfinished(workspace: Workspace) -> Iterator[Leftover]:
             if not (is_claimed(shard) and shard.is_file()):
                 for file in shard_files(shard):
                     yield _leftover(file, "of a data shard that was not finished")
+
+
+def _abandoned(workspace: Workspace) -> Iterator[Leftover]:
+    """Find what killed runs left in folders of samples and plans; finished pictures stay."""
+    for folder in (path for place in MARKED for path in _inside(workspace.root / place)):
+        if not (is_real(folder) and folder.is_dir() and is_abandoned(folder)):
+            continue
+        if is_blank(folder):
+            yield _leftover(folder, "of a run that was killed before it made anything")
+        else:
+            for path in _temporary(folder):
+                yield _leftover(path, "temporary file of a killed run")
 
 
 def _forget_unfinished(workspace: Workspace) -> None:

@@ -14,6 +14,7 @@ from kaleido_cli.options import require_place
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT
 from pipelines.sample.folder import new_folder
+from pipelines.workspace.clean import clean
 from pipelines.workspace.status import status
 from tests.conftest import Told
 
@@ -92,6 +93,15 @@ def test_an_empty_folder_of_the_users_outlives_a_stopped_run(workspace, tmp_path
     assert list(mine.iterdir()) == []
 
 
+def test_a_file_of_the_users_in_the_folder_of_a_stopped_run_is_kept(workspace):
+    with pytest.raises(KeyboardInterrupt), new_folder(workspace.samples, "a", "x", SILENT) as made:
+        (made / "samples.jsonl").write_text("")
+        (made / "notes.txt").write_text("mine")
+        raise KeyboardInterrupt
+    assert not made.exists()
+    assert (workspace.samples("a-stopped") / "notes.txt").read_text() == "mine"
+
+
 def kill_a_run(folder: Path, pictures: int) -> None:
     """Let another process fill a folder until it is killed."""
     script = (
@@ -117,6 +127,8 @@ def test_a_killed_run_is_told_apart_and_its_name_is_free(workspace, pictures, in
         assert found["samples"] == [] and found["drawing"] == {"a": "killed"}
     shown = invoke("status", "--workspace", str(workspace.root)).out
     assert "samples/a is of a run that was killed" in shown
+    leftovers = clean(workspace, remove=False).leftovers
+    assert [item.path for item in leftovers] == [workspace.samples("a")][: pictures == 0]
     require_place(workspace, "a")
     told = Told()
     with new_folder(workspace.samples, "a", "x", told) as folder:

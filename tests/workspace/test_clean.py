@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import temporary_path
+from pipelines.core.files import TEMPORARY, temporary_path
+from pipelines.core.progress import SILENT
+from pipelines.core.unfinished import MARK
 from pipelines.extract.run import extract
+from pipelines.sample.folder import new_folder
 from pipelines.scenes.generate import write_scenes
 from pipelines.workspace import clean as module
 from pipelines.workspace.clean import clean
@@ -203,6 +207,51 @@ def test_nothing_is_touched_while_a_part_is_extracted(filled):
         clean(filled, remove=True)
     assert caught.value.code == "locked" and left.exists()
     assert clean(filled, remove=True).removed and not left.exists()
+
+
+@pytest.mark.parametrize("place", ["samples", "plans"])
+def test_a_folder_goes_if_its_run_was_killed_before_it_made_anything(planted, tmp_path, place):
+    before = contents(tmp_path)
+    empty, begun = (planted.root / place / name for name in ("empty", "begun"))
+    for folder in (empty, begun):
+        put(folder / MARK, "")
+        put(folder / "samples.jsonl", "")
+        put(temporary_path(folder / "0000-0000.png"))
+    picture = put(begun / "0000-0000.png")
+    (planted.root / place / "linked").symlink_to(empty)
+    summary = clean(planted, remove=False)
+    names = [item.path.name for item in summary.leftovers]
+    assert len(names) == 2 and "empty" in names and TEMPORARY.fullmatch(names[0])
+    clean(planted, remove=True)
+    assert not empty.exists()
+    kept = [path.name for path in sorted(begun.iterdir())]
+    assert kept == [MARK, picture.name, "samples.jsonl"]
+    shutil.rmtree(begun)
+    (planted.root / place / "linked").unlink()
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "folder/x", "link"])
+def test_a_folder_of_a_killed_run_stays_if_the_user_put_something_there(
+    workspace, tmp_path, foreign
+):
+    folder = workspace.samples("a")
+    put(folder / MARK, "")
+    if foreign == "link":
+        folder.joinpath("samples.jsonl").symlink_to(put(tmp_path / "mine"))
+    else:
+        put(folder / foreign)
+    before = contents(tmp_path)
+    assert clean(workspace, remove=True).leftovers == ()
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_touched_where_a_run_is_drawing(workspace):
+    with new_folder(workspace.samples, "a", "x", SILENT) as folder:
+        put(temporary_path(folder / "0000-0000.png"))
+        before = contents(workspace.root)
+        assert clean(workspace, remove=True).leftovers == ()
+        assert contents(workspace.root) == before
 
 
 def test_the_command(filled, invoke):
