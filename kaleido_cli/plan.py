@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ from kaleido_cli.options import (
 )
 
 app = typer.Typer(add_completion=False)
+
+KALEIDO = "kaleido.z"
 
 DOCUMENTS = "documents.z.jsonl"
 """The file that `kaleido sample --from-z` reads."""
@@ -51,6 +54,15 @@ def plan(
         str | None,
         typer.Option("--captions", metavar="FILE", help="A file with one caption a line, or -."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="MODEL",
+            help="Also write the prompts that a text-to-image model of others would get, and say "
+            "what does not fit; its folder, or its name on the hub. No weights are read.",
+        ),
+    ] = None,
     planner: PlannerOption = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
@@ -59,7 +71,7 @@ def plan(
     given: GivenOption = None,
     target: Annotated[
         str, typer.Option("--to", metavar="FORMAT", help="The format; see `kaleido z formats`.")
-    ] = "kaleido.z",
+    ] = KALEIDO,
     allow_loss: Annotated[
         str | None,
         typer.Option("--allow-loss", metavar="KINDS", help="Losses to accept, or all."),
@@ -73,10 +85,13 @@ def plan(
 ) -> None:
     """Draw z alone, in seconds: documents for other models, and a sheet of the layouts.
 
-    `kaleido sample --from-z` draws the pictures of a plan.
+    `kaleido sample --from-z` draws the pictures of a plan. With --base, prompts.jsonl holds what
+    `kaleido sample --base` would send.
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
+    if base is not None and target != KALEIDO:
+        raise typer.BadParameter("--base excludes --to: the base's own format is written.")
     asked_of_z = Asked.of(require, forbid, given)
     if planner is not None and asked_of_z:
         raise typer.BadParameter("--planner excludes --require, --forbid and --given.")
@@ -86,6 +101,10 @@ def plan(
     asked = asked or ([of_given] if of_given else None)
     if not asked:
         raise typer.BadParameter("give a CAPTION or --captions.")
+    if base is not None:
+        from pipelines.bases.folder import open_folder
+
+        open_folder(base, with_weights=False)  # a mistake in its name shows first
     options = (
         asked,
         split_names(z),
@@ -98,13 +117,25 @@ def plan(
     if planner is not None:
         from pipelines.plan.run import plan_by
 
-        console.show(plan_by(opened, planner, *options), as_json, _render_sets)
+        sets = plan_by(opened, planner, *options)
+        console.show(_with_prompts(sets, base), as_json, _render_sets)
         return
     warn_of_unknown_words(opened, asked)
 
     from pipelines.plan.run import plan_captions
 
-    console.show(plan_captions(opened, *options, control), as_json, _render)
+    plans = plan_captions(opened, *options, control)
+    console.show(_with_prompts(plans, base), as_json, _render)
+
+
+def _with_prompts(summary: Any, base: str | None) -> Any:
+    """Write the prompts of the plans for a base, if one is named."""
+    if base is None:
+        return summary
+    from pipelines.plan.prompts import write_prompts
+
+    written = write_prompts(summary.folder / DOCUMENTS, base, console.ConsoleProgress())
+    return replace(summary, prompts=written)
 
 
 def _render(summary: Any) -> None:
@@ -139,7 +170,13 @@ def _render_sets(summary: Any) -> None:
 def _render_files(summary: Any) -> None:
     console.line(f"Documents: {summary.folder / summary.files[0]}" + _more(len(summary.files)))
     console.line(f"Sheet: {summary.sheet}")
-    if summary.files == [DOCUMENTS]:
+    found = summary.prompts
+    if found is not None:
+        console.line(
+            f"Prompts for {found.base}: {found.file}; "
+            f"{found.whole:,} of {found.count:,} say all of z"
+        )
+    elif summary.files == [DOCUMENTS]:
         path = shlex.quote(str(summary.folder / DOCUMENTS))
         console.say(f"Next: `kaleido sample --from-z {path}` draws the pictures.")
 

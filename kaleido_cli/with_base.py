@@ -14,7 +14,7 @@ from kaleido_cli.captions import captions_of, warn_of_unknown_words
 from kaleido_cli.options import read_bytes, require_place
 
 if TYPE_CHECKING:
-    from pipelines.plan.with_base import BaseRequest
+    from pipelines.plan.prompts import BaseRequest
     from pipelines.workspace.workspace import Workspace
 
 
@@ -85,7 +85,8 @@ def _requests(
     workspace: Workspace, wanted: Wanted, asked: list[str]
 ) -> tuple[list[BaseRequest], str | None]:
     """Read or draw z; also return the planner's identity, if there was one."""
-    from pipelines.plan.with_base import plain_requests, plan_requests, read_base_requests
+    from pipelines.plan.prompts import read_base_requests
+    from pipelines.plan.with_base import plain_requests, plan_requests
 
     if wanted.from_z is not None:
         data, label = read_bytes(wanted.from_z)

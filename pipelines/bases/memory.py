@@ -97,8 +97,12 @@ def _autocast_on_meta() -> Iterator[None]:
         torch.autocast = real
 
 
-def meta_pipeline(folder: BaseFolder) -> Any:
+def meta_pipeline(folder: BaseFolder, with_tokenizers: bool = False) -> Any:
     """Make a base's pipeline with networks that have no weights, in bf16.
+
+    Args:
+        folder: The base.
+        with_tokenizers: Load its tokenizers, with which prompts can be counted.
 
     Raises:
         KaleidoError: If a configuration does not fit its class.
@@ -114,8 +118,11 @@ def meta_pipeline(folder: BaseFolder) -> Any:
             kind = getattr(transformers if library == "transformers" else diffusers, name)
             if hasattr(kind, "load_config") and not issubclass(kind, torch.nn.Module):
                 parts[component] = kind.from_config(kind.load_config(folder.path / component))
-            elif not issubclass(kind, torch.nn.Module):
-                parts[component] = None  # a tokenizer
+            elif not issubclass(kind, torch.nn.Module):  # a tokenizer
+                place = folder.path / component
+                parts[component] = (
+                    kind.from_pretrained(place, local_files_only=True) if with_tokenizers else None
+                )
             else:
                 parts[component] = _on_meta(kind, folder, component)
         pipeline = getattr(diffusers, folder.family.pipelines[0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.bases.base import Base
+from pipelines.bases.folder import open_folder
+from pipelines.bases.memory import meta_pipeline
 from pipelines.documents.dialects.registry import writable
 from pipelines.documents.document import Document
 from pipelines.documents.words import sentences
@@ -25,6 +27,19 @@ class Prompt:
     unsaid: tuple[str, ...] = ()
     is_cut: bool = False
     is_long: bool = False
+
+
+def open_reader(name: str) -> Base:
+    """Open a base whose networks have no weights, but whose tokenizers count prompts.
+
+    Args:
+        name: A folder, or a name on the hub; no weights are fetched.
+
+    Raises:
+        KaleidoError: If there is no such base, or its configurations or tokenizers are damaged.
+    """
+    folder = open_folder(name, with_weights=False)
+    return Base(folder, meta_pipeline(folder, with_tokenizers=True))
 
 
 def write_prompt(base: Base, document: Document) -> Prompt:

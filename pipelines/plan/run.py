@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, re
 from pipelines.sample.folder import new_folder
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.plan.prompts import PromptSummary
 
 SHEET_CAPTIONS, SHEET_PLANS = 24, 64
 """Maximum number of captions on the sheet, and of plans per caption."""
@@ -59,11 +63,13 @@ class WrittenPlans:
         folder: The output folder.
         files: Files of the documents.
         sheet: Contact sheet of the layouts.
+        prompts: The prompts of a base, if one was named.
     """
 
     folder: Path
     files: list[str]
     sheet: Path
+    prompts: PromptSummary | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

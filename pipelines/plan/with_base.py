@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -16,43 +15,21 @@ import numpy as np
 from pipelines.bases.base import Base, load_base
 from pipelines.bases.draw import Picture, draw, parse_size
 from pipelines.bases.loop import Guidance
-from pipelines.bases.prompt import Prompt, read_by, write_prompt
+from pipelines.bases.prompt import Prompt
 from pipelines.core.contact_sheet import contact_sheet
-from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
-from pipelines.documents.dialects.base import Context
-from pipelines.documents.dialects.kaleido import KaleidoZ
 from pipelines.documents.document import Document, Image
-from pipelines.documents.problems import require_valid
-from pipelines.documents.strict_json import parse
 from pipelines.plan.plan import plan, require_pool
 from pipelines.plan.planners.find import find_planner
 from pipelines.plan.planners.prior import PriorPlanner
+from pipelines.plan.prompts import BaseRequest, prompt_of, tell_unsaid
 from pipelines.plan.run import open_prior, plan_sets
 from pipelines.sample.folder import new_folder
 from pipelines.sample.run import SHEET_CAPTIONS, SHEET_SAMPLES
 from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.workspace import Workspace
-
-SHOWN = 80
-"""Characters shown of a sentence that did not fit."""
-
-
-@dataclass(frozen=True)
-class BaseRequest:
-    """One picture to draw.
-
-    Attributes:
-        caption: The caption.
-        index: Number of the sample, on which its noise depends.
-        document: z; None draws the caption as it is.
-    """
-
-    caption: str
-    index: int
-    document: Document | None = None
 
 
 @dataclass(frozen=True)
@@ -135,48 +112,6 @@ def plain_requests(captions: Sequence[str], count: int) -> list[BaseRequest]:
     return [BaseRequest(caption, index) for caption in captions for index in range(count)]
 
 
-def read_base_requests(data: bytes, name: str, caption: str | None = None) -> list[BaseRequest]:
-    """Read z documents, or the lines of a ``samples.jsonl``, which keep the noise of their number.
-
-    Args:
-        data: One document, or one document or sample a line.
-        name: The file's name, for errors.
-        caption: The caption, where a document does not name one.
-
-    Raises:
-        InvalidDocument: If a document breaks a rule.
-        KaleidoError: If there is no document, or a caption is missing.
-    """
-    reading = KaleidoZ().read(data, Context(name))
-    require_valid(name, reading.problems)
-    numbers = _numbers(data)
-    if len(numbers) != len(reading.documents):
-        numbers = list(range(len(reading.documents)))
-    found = []
-    for index, document in zip(numbers, reading.documents, strict=True):
-        asked = caption or document.caption
-        if not asked:
-            raise KaleidoError(
-                f"{name}, {document.key}",
-                "the document names no caption.",
-                "Give a CAPTION on the command line, or add a caption to the document.",
-                code="bad-data",
-            )
-        found.append(BaseRequest(asked, index, document.model_copy(update={"caption": asked})))
-    if not found:
-        raise KaleidoError(name, "it holds no z.", "Give z documents, or a samples.jsonl.")
-    return found
-
-
-def _numbers(data: bytes) -> list[int]:
-    """Return the numbers of the samples in a ``samples.jsonl``; for other lines their place."""
-    rows = [parse(line)[0] for line in data.splitlines() if line.strip()]
-    return [
-        row["index"] if isinstance(row, dict) and type(row.get("index")) is int else place
-        for place, row in enumerate(rows)
-    ]
-
-
 def sample_with_base(
     workspace: Workspace,
     base_name: str,
@@ -209,8 +144,8 @@ def sample_with_base(
     guidance = choose_guidance(base, changes, progress)
     batch = changes.get("sample.batch_size", 1)
     picture = Picture(height, width, guidance, settings.negative or None, batch)
-    prompts = [_prompt(base, request) for request in requests]
-    _tell_unsaid(base, prompts, progress)
+    prompts = [prompt_of(base, request) for request in requests]
+    tell_unsaid(base, prompts, progress)
     facts = _facts(workspace, base, picture, planner)
     with new_folder(workspace.samples, name, requests[0].caption, progress) as folder:
         shown = _write(folder, workspace, base, requests, prompts, picture, facts, progress)
@@ -238,33 +173,6 @@ def choose_guidance(base: Base, changes: Mapping[str, Any], progress: Progress) 
         changes.get("sample.cfg_begin", 1.0),
         changes.get("sample.cfg_end", 0.0),
     )
-
-
-def _prompt(base: Base, request: BaseRequest) -> Prompt:
-    document = request.document or Document(caption=request.caption)
-    if base.family.dialect == "words" and request.document is None:
-        return read_by(base, request.caption)
-    return write_prompt(base, document)
-
-
-def _tell_unsaid(base: Base, prompts: Sequence[Prompt], progress: Progress) -> None:
-    limit = base.family.text_limit
-    short = [prompt for prompt in prompts if prompt.unsaid]
-    if short and base.family.dialect == "words":
-        what = shorten(short[0].unsaid[0], SHOWN, placeholder=" …")
-        progress.message(
-            f"{base.family.title} reads {limit} tokens: {len(short):,} of {len(prompts):,} prompts "
-            f"leave out a part of z, such as {what!r}."
-        )
-    if cut := sum(prompt.is_cut for prompt in prompts):
-        progress.message(
-            f"{base.family.title} reads {limit} tokens: the ends of {cut:,} prompts are not read."
-        )
-    if long := sum(prompt.is_long for prompt in prompts):
-        progress.message(
-            f"{long:,} of {len(prompts):,} prompts are longer than 77 tokens. "
-            f"{base.family.long_prompts}"
-        )
 
 
 def _facts(

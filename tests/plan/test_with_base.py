@@ -137,7 +137,7 @@ def test_a_sample_of_a_base_is_not_edited_with_our_models(draw, invoke, tmp_path
 
 
 def test_errors_have_codes(base_folder, workspace):
-    from pipelines.plan.with_base import read_base_requests
+    from pipelines.plan.prompts import read_base_requests
 
     with pytest.raises(KaleidoError):
         read_base_requests(b"", "empty", "a caption")
