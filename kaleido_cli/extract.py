@@ -154,6 +154,15 @@ COMMANDS = {
         + ("diffusion.patch_size",),
         drawn=False,
     ),
+    "caption-states": Extraction(
+        ("caption-states",),
+        "Encode each caption by the prior's frozen encoder, so that training need not.",
+        "caption-states --pretrained google/flan-t5-base",
+        (),
+        "",
+        reads=("prior.pretrained", "prior.max_caption_tokens"),
+        drawn=False,
+    ),
     "all": Extraction(
         ("boxes", "blobs", "palette"),
         "Compute boxes, blobs and palette in one pass; other kinds are asked for by name.",

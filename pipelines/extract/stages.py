@@ -133,15 +133,24 @@ def _image_latents(context: StageContext) -> StageGroup:
     return ImageLatentsStage(chosen_autoencoder(settings), settings)
 
 
+def _caption_states(context: StageContext) -> StageGroup:
+    from pipelines.extract.caption_states import CaptionStatesStage
+    from pipelines.models.caption_encoder import chosen_encoder
+
+    workspace = context.workspace
+    return CaptionStatesStage(chosen_encoder(workspace.settings.prior, workspace.models("prior")))
+
+
 STAGES: dict[str, Callable[[StageContext], StageGroup]] = {
     "description": _descriptions,
     "blobs": _blobs,
     "palette": _palette,
     "tokens": _tokens,
     "image-latents": _image_latents,
+    "caption-states": _caption_states,
 }
-"""Builds the stage of each of Kaleido's own kinds, and of image latents; the kinds of one detector
-share an `ObjectsStage`."""
+"""Builds the stage of each of Kaleido's own kinds, and of the caches of training; the kinds of one
+detector share an `ObjectsStage`."""
 
 READY = ("boxes", "blobs", "palette")
 """The kinds of ``all``: they describe most of a picture in few tokens and need no training."""

@@ -12,6 +12,7 @@ from pipelines.core.plugins import LATENTS, load_plugin, plugin_error, plugin_na
 from pipelines.latents.base import Latent, Stored
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
+from pipelines.latents.caption_states import CaptionStates
 from pipelines.latents.colours import Colours
 from pipelines.latents.description import Description
 from pipelines.latents.image_latents import ImageLatents
@@ -24,7 +25,7 @@ KINDS: dict[str, type[Latent]] = {
 }
 """Kaleido's own kinds, in the order of `text.DEFAULT_ORDER`."""
 
-CACHES: dict[str, type[Stored]] = {ImageLatents.kind: ImageLatents}
+CACHES: dict[str, type[Stored]] = {cls.kind: cls for cls in (ImageLatents, CaptionStates)}
 """What is computed like latents and is no kind of z."""
 
 # A kind also names a token and a folder, so digits and the special tokens of tokenizers are out.

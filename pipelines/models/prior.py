@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from pipelines.latents.grid_shape import Shape
 from pipelines.latents.grounding import Grounding
@@ -38,6 +39,7 @@ class Prior:
         codebook: Hash of the visual tokenizer that produced them; empty if there were none.
         max_label_tokens: Most tokens of a label, where any label may be used.
         max_description_tokens: Most tokens of a description.
+        encoder: Hash of the pretrained model whose encoder it has; empty if the encoder learned.
         identity: Hash of the saved weights, tokenizer and metadata; empty if it was never saved. A
             diffusion model works only with the prior that it was trained on.
 
@@ -57,13 +59,14 @@ class Prior:
         codebook: str = "",
         max_label_tokens: int = MAX_LABEL_TOKENS,
         max_description_tokens: int = MAX_DESCRIPTION_TOKENS,
+        encoder: str = "",
         identity: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
-        self.codebook = codebook
+        self.codebook, self.encoder = codebook, encoder
         self.encoder_frozen = False
         self.max_label_tokens = max_label_tokens
         self.max_description_tokens = max_description_tokens
@@ -109,6 +112,8 @@ class Prior:
                 "max_description_tokens": self.max_description_tokens,
             }
         )
+        if self.encoder:
+            metadata["encoder"] = self.encoder
         if not self.model.config.tie_word_embeddings:
             metadata["head_tied"] = False
         self.identity = save_with_metadata(folder, self.model, self.tokenizer, metadata, dtype)
@@ -171,15 +176,26 @@ class Prior:
     def encode_ids(self, ids: torch.Tensor, mask: torch.Tensor) -> States:
         """Encode what `tokenize` returns into states (n, length, width).
 
-        A frozen encoder has no gradient and no dropout.
+        A frozen encoder has no gradient and no dropout. On a CPU it reads caption by caption, in
+        fp32: a batch gains little there, and its size would change roundings, so that states could
+        not be computed once.
         """
         ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        encoder = self.model.get_encoder()
-        if self.encoder_frozen:
-            encoder.eval()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
-            states = encoder(input_ids=ids, attention_mask=mask.long())
-        return States(states.last_hidden_state, mask)
+        if not self.encoder_frozen:
+            return States(self._read(ids, mask), mask)
+        self.model.get_encoder().eval()
+        with torch.no_grad():
+            if ids.device.type != "cpu":
+                return States(self._read(ids, mask), mask)
+            rows = zip(ids.split(1), mask.sum(-1).tolist(), strict=True)
+            with torch.autocast("cpu", enabled=False):
+                states = [self._read(row[:, :n], torch.ones_like(row[:, :n]))[0] for row, n in rows]
+        return States(pad_sequence(states, batch_first=True), mask)
+
+    def _read(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        read = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long())
+        states: torch.Tensor = read.last_hidden_state
+        return states
 
     def freeze_encoder(self) -> None:
         """Keep the states of captions as they are, whatever else is trained.

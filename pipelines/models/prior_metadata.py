@@ -16,6 +16,7 @@ _METADATA_TYPES: dict[str, type] = {
     "labels": list,
     "absent_kinds": list,
     "codebook": str,
+    "encoder": str,
     "max_label_tokens": int,
     "max_description_tokens": int,
     "identity": str,

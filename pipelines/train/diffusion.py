@@ -16,6 +16,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
 from pipelines.latents.sequence import z_to_text
+from pipelines.models.caption_encoder import drop_encoder
 from pipelines.models.denoiser.attention import Grid
 from pipelines.models.diffusion import (
     Diffusion,
@@ -28,6 +29,7 @@ from pipelines.models.prior import Prior
 from pipelines.models.shapes import write_shape
 from pipelines.models.word_loss import WordTarget, word_loss, word_target
 from pipelines.models.z_tokens import ZTokens
+from pipelines.train.captions import caption_states, read_states, use_stored_states
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
@@ -58,6 +60,7 @@ class Batch(NamedTuple):
         caption_mask: bool (n, length).
         z: The kinds of z that condition the model; None for a baseline.
         known: The whole z of each record, the targets of the word loss; None without that loss.
+        states: Of the captions, (n, length, width); None if they are to be computed.
     """
 
     images: torch.Tensor
@@ -65,6 +68,7 @@ class Batch(NamedTuple):
     caption_mask: torch.Tensor
     z: ZTokens | None
     known: ZTokens | None
+    states: torch.Tensor | None = None
 
 
 class DiffusionTask(Task):
@@ -133,7 +137,8 @@ class DiffusionTask(Task):
         if self._naming_weight:
             known = self._prior.read_z([z_to_text(record.latents) for record in records])
         captions = self._prior.tokenize([record.caption for record in records])
-        return Batch(images, *captions, z, known)
+        states = read_states(self._stream, start, captions[1])
+        return Batch(images, *captions, z, known, states)
 
     def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
         """Return the number of records, and of those whose z names something: see `word_loss`."""
@@ -153,7 +158,8 @@ class DiffusionTask(Task):
         """
         images = batch.images
         with torch.set_grad_enabled(self._through_prior and torch.is_grad_enabled()):
-            caption = self._prior.encode_ids(batch.caption_ids, batch.caption_mask)
+            ids, mask = batch.caption_ids, batch.caption_mask
+            caption = caption_states(self._prior, ids, mask, batch.states)
             z = None if batch.z is None else self._prior.z_states(caption, batch.z)
         drop = noise.uniform() < self._drop
         context = self.model.context(caption, z, drop)
@@ -212,6 +218,8 @@ def train_diffusion(
         # The baseline trains on the records with z, in the same order.
         stream = open_stream(workspace, settings, ref, progress)
         _check_codebook(prior, stream)
+        if use_stored_states(workspace, stream, prior, progress) and preview is None:
+            drop_encoder(prior)
         model = fresh_model(settings, stream, prior, kinds, ref)
         task = DiffusionTask(
             model,

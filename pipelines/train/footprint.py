@@ -16,10 +16,12 @@ from pipelines.models.denoiser.attention import OFFSET_FEATURES
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
 from pipelines.models.device import compute_device
 from pipelines.models.diffusion import build_diffusion
+from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.latent_space import chosen_autoencoder
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.blocks import prepared_blocks
+from pipelines.train.captions import without_encoder
 from pipelines.train.ema import averaged, buffers, trainable
 from pipelines.train.micro import micro_size
 from pipelines.train.options import TrainOptions
@@ -29,7 +31,7 @@ from pipelines.train.ranks import Ranks
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import TokenizerTask
 from pipelines.workspace.inputs import training_kinds
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import CAPTION_STATES, Workspace
 
 Z_TOKENS = 256
 """Tokens of z that the estimate assumes; how long they are is known only once they are read."""
@@ -118,6 +120,9 @@ def prior_footprint(workspace: Workspace) -> Footprint:
     stream = RecordStream(workspace, settings.z_kinds, settings.seed, images=False)
     with torch.device("meta"):
         prior = new_prior(settings, stream, SILENT, weights=False)
+        if settings.pretrained and workspace.latents(CAPTION_STATES).is_dir():
+            pretrained = model_identity(model_folder(settings.pretrained))
+            without_encoder(workspace, stream, prior, pretrained, SILENT)
         model = prior.model
         options = TrainOptions.of(settings, workspace.settings.train)
         rows = _rows(options, workspace)

@@ -17,12 +17,15 @@ from torch import nn
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
+from pipelines.models.caption_encoder import restore_encoder
 from pipelines.models.diffusion import Diffusion
+from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.latent_space import AutoencoderRef, chosen_autoencoder
 from pipelines.models.lora import add_adapters, merge_adapters
 from pipelines.models.prior import Prior
 from pipelines.train import diffusion as drawing
 from pipelines.train import prior as planning
+from pipelines.train.captions import without_encoder
 from pipelines.train.diffusion import DiffusionTask, fresh_model
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
@@ -100,7 +103,8 @@ class JointTask(Task):
         drawn = self._diffusion.batch(start, count)
         assert drawn.z is not None  # it is no baseline
         captions, z = (drawn.caption_ids, drawn.caption_mask), (drawn.z.ids, drawn.z.mask)
-        return Batch(planning.Batch(*captions, *z, self._prior.has_dropout(start)), drawn)
+        dropout = self._prior.has_dropout(start)
+        return Batch(planning.Batch(*captions, *z, dropout, drawn.states), drawn)
 
     def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
         """Return the weights of the denoiser's terms and of the prior's."""
@@ -167,6 +171,9 @@ def train_joint(
         )
         if settings.lora_rank and staged:
             add_adapters(prior, settings.lora_rank)
+        source = model_folder(settings.pretrained) if settings.pretrained else None
+        known = "" if source is None else model_identity(source)
+        freed = without_encoder(workspace, stream, prior, known, progress)
         task = JointTask(
             PriorTask(
                 prior,
@@ -193,6 +200,8 @@ def train_joint(
         if ranks.first:
             if settings.lora_rank:
                 merge_adapters(prior)
+            if freed and source is not None:
+                restore_encoder(prior, source)
             prior.save(folders["prior"])
             model.prior = prior.identity
             model.save(folders["diffusion"])

@@ -25,11 +25,13 @@ from pipelines.latents.vocabulary import (
     plain_caption,
     train_tokenizer,
 )
+from pipelines.models.caption_encoder import restore_encoder
 from pipelines.models.conditioning import CONDITIONER_HEADS
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.lora import add_adapters, merge_adapters
 from pipelines.models.new_prior import build_prior, load_pretrained
 from pipelines.models.prior import Prior
+from pipelines.train.captions import caption_states, read_states, without_encoder
 from pipelines.train.finished import finished_run, note_finished
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
@@ -61,6 +63,7 @@ class Batch(NamedTuple):
         z_ids: (n, length), each row ending in the end token.
         z_mask: bool (n, length).
         dropout: Whether dropout is enabled in this step.
+        states: Of the captions, (n, length, width); None if they are to be computed.
     """
 
     caption_ids: torch.Tensor
@@ -68,6 +71,7 @@ class Batch(NamedTuple):
     z_ids: torch.Tensor
     z_mask: torch.Tensor
     dropout: bool
+    states: torch.Tensor | None = None
 
 
 _TOKEN = re.compile(r"<[^<>]*>")
@@ -144,7 +148,8 @@ class PriorTask(Task):
             for index, record in enumerate(records)
         ]
         captions = self.prior.tokenize([record.caption for record in records])
-        return Batch(*captions, *self.prior.tokenize_z(texts), self.has_dropout(start))
+        states = read_states(self._stream, start, captions[1])
+        return Batch(*captions, *self.prior.tokenize_z(texts), self.has_dropout(start), states)
 
     def has_dropout(self, start: int) -> bool:
         """Whether dropout is enabled for the records from a position on."""
@@ -162,7 +167,7 @@ class PriorTask(Task):
         a token is a number, so weighting by type does not change the optimal distribution.
         """
         self.model.train(batch.dropout)
-        caption = self.prior.encode_ids(batch.caption_ids, batch.caption_mask)
+        caption = caption_states(self.prior, batch.caption_ids, batch.caption_mask, batch.states)
         logits = self.prior.z_logits(caption, batch.z_ids)
         losses = cross_entropy(logits.transpose(1, 2), batch.z_ids, reduction="none")
         weights = self._weights[batch.z_ids] * batch.z_mask
@@ -204,11 +209,14 @@ def train_prior(
             progress.message(stream.gaps)
         prior = new_prior(settings, stream, progress)
         dropout_records = settings.dropout_steps * settings.batch_size
+        freed = without_encoder(workspace, stream, prior, str(kept["pretrained"]), progress)
         task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
         summary = train(task, options, checkpoint, kept, "prior", progress)
         if ranks.first:
             if settings.lora_rank:
                 merge_adapters(prior)
+            if freed:
+                restore_encoder(prior, model_folder(settings.pretrained))
             prior.save(folder)
             note_finished(checkpoint, folder, summary)
     return summary

@@ -14,6 +14,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
 from pipelines.latents import grid_shape
+from pipelines.latents.caption_states import CaptionStates
 from pipelines.latents.image_latents import ImageLatents
 from pipelines.latents.registry import stored_class
 from pipelines.models.shapes import Shape, nearest_shape
@@ -33,7 +34,7 @@ from pipelines.workspace.statistics import (
     read_ranges,
     read_sizes,
 )
-from pipelines.workspace.workspace import IMAGE_LATENTS, Workspace
+from pipelines.workspace.workspace import CAPTION_STATES, IMAGE_LATENTS, Workspace
 
 
 class RecordStream:
@@ -64,6 +65,7 @@ class RecordStream:
         token_shapes: All shapes of the grids of visual tokens: one per tokenizer.
         codebook: Hash of the visual tokenizer that wrote them; empty without tokens.
         identity: Hash of the shards of data and latents: a run resumes only on the same ones.
+        has_states: Whether every record has caption states, see `pipelines.train.captions`.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
@@ -100,6 +102,7 @@ class RecordStream:
             )
         self._order: Order | BucketOrder | FixedOrder = Order(seed, self._rows)
         self.shapes: tuple[Shape, ...] = ()
+        self.has_states = False
         self._sizes: dict[Path, list[tuple[int, int]]] = {}
         self._indexes: dict[Path, ShardIndex] = {}
 
@@ -225,6 +228,13 @@ class RecordStream:
         assert isinstance(found, ImageLatents)  # rows without are left out
         return found.values
 
+    def caption_states(self, position: int) -> np.ndarray:
+        """Read the states of the caption at a position: float32 (tokens, width)."""
+        path, row = self._order.place(position)
+        found = self._latent(path, self._index(path).keys[row], CAPTION_STATES)
+        assert isinstance(found, CaptionStates)  # every record has them
+        return found.values
+
     def held_out(self, limit: int) -> list[Record]:
         """Read the first records of the held-out split, at most `limit`, without latents."""
         places = [(path, row) for path, rows in self._heldout.items() for row in rows]
@@ -269,7 +279,8 @@ class RecordStream:
 
     def _index(self, path: Path) -> ShardIndex:
         if path not in self._indexes:
-            if len(self._indexes) > WINDOW_SHARDS * (1 + len(self._kinds) + len(self._needed)):
+            places = 1 + len(self._kinds) + len(self._needed) + self.has_states
+            if len(self._indexes) > WINDOW_SHARDS * places:
                 self._indexes.clear()  # a new window has begun
             self._indexes[path] = ShardIndex(self._workspace, path)
         return self._indexes[path]

@@ -21,6 +21,9 @@ LOCKS = ".locks"
 IMAGE_LATENTS = "image-latents"
 """Pictures as an autoencoder encodes them: kept beside the latents, but no kind of z."""
 
+CAPTION_STATES = "caption-states"
+"""Captions as a frozen encoder reads them: likewise."""
+
 LAYOUTS = "layouts"
 """The folder of attached annotations, and the input name of stages that read them."""
 
