@@ -24,7 +24,7 @@ from pipelines.models.device import compute_device, in_fp32
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.pixels import to_pixels, to_tensor
 from pipelines.models.prior import Prior
-from pipelines.sample.sampler import integrate
+from pipelines.sample.integrate import integrate
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.modes import matches
 from pipelines.scenes.reference import Asked, reference_images

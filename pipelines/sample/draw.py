@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from pipelines.sample.bundle import Bundle
 from pipelines.sample.candidates import ChosenZ, Wanted
 from pipelines.sample.control import UNCONTROLLED, Control, draw_controlled_z
 from pipelines.sample.decode import ROWS
-from pipelines.sample.sampler import OnStep, draw_images
+from pipelines.sample.integrate import OnStep
+from pipelines.sample.sampler import draw_images
 from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.settings import SampleSettings
 
@@ -226,6 +228,7 @@ def draw_batch(
     settings: SampleSettings,
     negative: Conditioning | None = None,
     on_step: OnStep | None = None,
+    scheduler: Any = None,
 ) -> np.ndarray:
     """Draw images of given z.
 
@@ -237,12 +240,14 @@ def draw_batch(
         settings: Sampler and guidance.
         negative: See `draw_images`.
         on_step: See `draw_images`.
+        scheduler: See `draw_images`.
 
     Returns:
         uint8 (n, height, width, 3).
     """
     conditioning = condition_on(bundle, encoded, texts)
-    return draw_images(bundle.diffusion, conditioning, seeds, settings, negative, on_step)
+    model = bundle.diffusion
+    return draw_images(model, conditioning, seeds, settings, negative, on_step, scheduler)
 
 
 @torch.inference_mode()

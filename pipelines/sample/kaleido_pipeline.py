@@ -30,7 +30,13 @@ from pipelines.sample.draw import (
     draw_z_each,
     encode_caption,
 )
-from pipelines.sample.sampler import OnStep
+from pipelines.sample.integrate import OnStep
+from pipelines.sample.schedulers import (
+    is_usual,
+    load_scheduler,
+    require_scheduler,
+    usual_scheduler,
+)
 from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.settings import SampleSettings
 
@@ -64,6 +70,9 @@ class KaleidoPipeline(DiffusionPipeline):
     `kaleido sample --seed 7`. It is loaded by this class, not by ``DiffusionPipeline``, and never
     runs code of a repository.
 
+    ``pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)`` changes the
+    sampler. Noise levels are the model's own with every scheduler, whatever shift it declares.
+
     Args:
         bundle: Prior and diffusion model, see `load_bundle`.
     """
@@ -76,20 +85,31 @@ class KaleidoPipeline(DiffusionPipeline):
         tokenizer: Any,
         context: Conditioner,
         denoiser: KaleidoTransformer2DModel,
+        scheduler: Any = None,
         bundle: Bundle | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(prior=prior, tokenizer=tokenizer, context=context, denoiser=denoiser)
         if bundle is None:
             raise KaleidoError("KaleidoPipeline", "it is made by from_bundle or from_pretrained.")
         self._bundle = bundle
+        self.register_modules(
+            prior=prior,
+            tokenizer=tokenizer,
+            context=context,
+            denoiser=denoiser,
+            scheduler=scheduler or usual_scheduler(bundle.diffusion),
+        )
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Self:
-        """Make a pipeline of loaded models, which it shares."""
-        model = bundle.diffusion
-        prior = bundle.prior
-        return cls(prior.model, prior.tokenizer, model.context, model.denoiser, bundle)
+    def from_bundle(cls, bundle: Bundle, scheduler: Any = None) -> Self:
+        """Make a pipeline of loaded models, which it shares.
+
+        Args:
+            bundle: Prior and diffusion model.
+            scheduler: A scheduler of diffusers; None for Euler's method.
+        """
+        model, prior = bundle.diffusion, bundle.prior
+        return cls(prior.model, prior.tokenizer, model.context, model.denoiser, scheduler, bundle)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Self:
@@ -114,10 +134,11 @@ class KaleidoPipeline(DiffusionPipeline):
         folder = model_folder(str(name))
         hint = "KaleidoPipeline.save_pretrained writes one."
         diffusion = Diffusion.load(folder / "diffusion", hint)
-        return cls.from_bundle(pair(Prior.load(folder / "prior"), diffusion, str(name)))
+        bundle = pair(Prior.load(folder / "prior"), diffusion, str(name))
+        return cls.from_bundle(bundle, load_scheduler(folder / "scheduler"))
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
-        """Write ``model_index.json``, and prior and diffusion model as safetensors.
+        """Write ``model_index.json``, the scheduler, and both models as safetensors.
 
         Args:
             save_directory: The folder.
@@ -137,6 +158,7 @@ class KaleidoPipeline(DiffusionPipeline):
         self._bundle.prior.save(folder / "prior")
         model.prior = self._bundle.prior.identity  # that of the weights as they were written
         model.save(folder / "diffusion")
+        self.scheduler.save_pretrained(folder / "scheduler")
         self.save_config(folder)
 
     def __call__(
@@ -177,7 +199,8 @@ class KaleidoPipeline(DiffusionPipeline):
             batch_size: Images drawn together; they do not depend on it.
 
         Raises:
-            KaleidoError: If an argument has no meaning for the model, or z is not valid.
+            KaleidoError: If an argument or the scheduler has no meaning for the model, or z is not
+                valid.
         """
         if output_type not in OUTPUTS:
             known = f"Known: {', '.join(OUTPUTS)}."
@@ -193,14 +216,22 @@ class KaleidoPipeline(DiffusionPipeline):
             seed=_next_seed(generator),
             batch_size=batch_size,
         )
+        scheduler = self._chosen_scheduler()
         images: list[np.ndarray] = []
         texts: list[str] = []
         on_step = None if callback_on_step_end is None else self._on_step(callback_on_step_end)
         for caption, drawn in _z_of_each(bundle, captions, z, settings):
             texts += drawn
-            images += _draw(bundle, caption, drawn, settings, negative_prompt, on_step)
+            images += _draw(bundle, caption, drawn, settings, negative_prompt, on_step, scheduler)
         found = _as_type(np.stack(images), output_type)
         return KaleidoPipelineOutput(found, texts) if return_dict else (found, texts)
+
+    def _chosen_scheduler(self) -> Any:
+        """Return the scheduler, or None for the usual one, as the command draws."""
+        if is_usual(self.scheduler, self._bundle.diffusion):
+            return None
+        require_scheduler(type(self.scheduler))
+        return self.scheduler
 
     def _on_step(self, callback: StepCallback) -> OnStep:
         def call(step: int, level: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -251,6 +282,7 @@ def _draw(
     settings: SampleSettings,
     negative_prompt: str | None,
     on_step: OnStep | None,
+    scheduler: Any,
 ) -> Iterator[np.ndarray]:
     """Draw an image of each z, in batches."""
     encoded = encode_caption(bundle.prior, caption)
@@ -259,7 +291,7 @@ def _draw(
     for start in range(0, len(texts), settings.batch_size):
         chunk = slice(start, start + settings.batch_size)
         yield from draw_batch(
-            bundle, encoded, texts[chunk], seeds[chunk], settings, away(chunk), on_step
+            bundle, encoded, texts[chunk], seeds[chunk], settings, away(chunk), on_step, scheduler
         )
 
 

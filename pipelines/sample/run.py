@@ -26,6 +26,7 @@ from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, re
 from pipelines.sample.draw import Sample, draw_each, draw_from_z
 from pipelines.sample.folder import new_folder
 from pipelines.sample.requests import ZRequest, name_of, read_requests
+from pipelines.sample.sampler import require_sampler
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
@@ -115,6 +116,7 @@ def sample(
             model.
     """
     settings = settings or workspace.settings.sample
+    require_sampler(settings.sampler)
     asked = captions_to_draw(workspace, captions, progress)
     bundle, control = open_controlled(workspace, baseline, z_kinds, control, progress)
     drawn = draw_each(bundle, asked, settings, control)
@@ -209,6 +211,7 @@ def sample_from_z(
     Raises:
         KaleidoError: If a document or a z is not valid, or `name` is taken.
     """
+    require_sampler(settings.sampler)
     bundle = load_bundle(workspace)
     requests = read_requests(data, source, bundle.diffusion.z_kinds, caption)
     for number, loss in requests.lost[:SHOWN_LOSSES]:

@@ -14,7 +14,7 @@ import torch
 
 from pipelines.core.seeds import derive
 from pipelines.evaluate.metrics.compare import BASELINE, KALEIDO
-from pipelines.sample.sampler import guide
+from pipelines.models.guidance import guide
 
 CLASSES = ("left", "right")
 MODES = torch.tensor([[[-2.0, 0.9], [-0.7, -0.9]], [[2.0, 0.9], [0.7, -0.9]]], dtype=torch.float64)

@@ -484,8 +484,8 @@ class SampleSettings:
     )
     sampler: str = setting(
         "euler",
-        "Method of integration: Euler's, or DPM-Solver++(2M), which is of second order.",
-        choices=("euler", "dpm++"),
+        "Method of integration: euler; dpm++, DPM-Solver++(2M), which is of second order; or a "
+        "scheduler of diffusers by the name of its class, such as UniPCMultistepScheduler.",
     )
     steps: int = setting(30, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)

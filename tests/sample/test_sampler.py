@@ -10,8 +10,10 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.models.conditioning import Conditioning
+from pipelines.models.guidance import guide
 from pipelines.models.pixels import to_pixels
-from pipelines.sample.sampler import draw_images, guide, integrate
+from pipelines.sample.integrate import integrate
+from pipelines.sample.sampler import draw_images
 from pipelines.workspace.settings import SampleSettings
 
 FULL = SampleSettings(cfg=3.0, cfg_begin=1.0, cfg_end=0.0, steps=4)
