@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from pipelines.core.batches import in_batches
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
@@ -45,6 +46,9 @@ from pipelines.workspace.workspace import Workspace
 
 TOKENIZER_RECORDS = 20_000
 """Number of records from which the vocabulary is learned."""
+
+TOKENIZED = 500
+"""Captions that are tokenized together; many at once take much memory."""
 
 MOST_LABELS = 200
 """Largest number of distinct labels of boxes and blobs that is treated as a closed set."""
@@ -277,8 +281,9 @@ def long_captions(prior: Prior, captions: Sequence[str], size: int) -> str:
         captions: Captions of the first training records.
         size: Number of all training records.
     """
-    encoded = prior.tokenizer([plain_caption(caption) for caption in captions]).input_ids
-    cut = sum(len(ids) > prior.max_caption_tokens for ids in encoded)
+    plain = map(plain_caption, captions)
+    encoded = (prior.tokenizer(batch).input_ids for batch in in_batches(plain, TOKENIZED))
+    cut = sum(len(ids) > prior.max_caption_tokens for batch in encoded for ids in batch)
     if not cut:
         return ""
     which = "" if len(captions) == size else "first "

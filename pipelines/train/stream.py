@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,9 @@ class RecordStream:
         self.identity = self._identity()
         self.skipped = self.heldout = 0
         self.found = dict.fromkeys(self._kinds, 0)
-        self._rows: dict[Path, list[int]] = {}
-        self._heldout: dict[Path, list[int]] = {}
-        self._heldout_shown: list[tuple[Path, int]] = []
+        self._rows: dict[Path, array[int]] = {}
+        self._heldout: dict[Path, array[int]] = {}
+        self._heldout_shown: dict[Path, array[int]] = {}
         self._count()
         self.size = sum(map(len, self._rows.values()))
         if not self.size:
@@ -150,9 +151,9 @@ class RecordStream:
                 has = np.zeros(count, dtype=bool)
                 has[read_ranges(read_latent_statistics(self._workspace, path, kind)[ROWS])] = True
                 shown &= has
-            self._heldout[path] = heldout
-            self._heldout_shown += [(path, row) for row in heldout if shown[row]]
-            self._rows[path] = np.flatnonzero(training & shown).tolist()
+            self._heldout[path] = _packed(heldout)
+            self._heldout_shown[path] = _packed(row for row in heldout if shown[row])
+            self._rows[path] = _packed(np.flatnonzero(training & shown).tolist())
             self.heldout += len(heldout)
             self.skipped += int((training & ~shown).sum())
         merged = merge(parts)
@@ -183,12 +184,12 @@ class RecordStream:
             shapes: The shapes; a picture takes the nearest one.
             unit: Records of one shape, from every multiple of it on: those of a step.
         """
-        buckets: dict[Shape, dict[Path, list[int]]] = {}
+        buckets: dict[Shape, dict[Path, array[int]]] = {}
         for path, rows in self._rows.items():
             sizes = self._sizes_of(path)
             for row in rows:
                 shape = nearest_shape(sizes[row], shapes)
-                buckets.setdefault(shape, {}).setdefault(path, []).append(row)
+                buckets.setdefault(shape, {}).setdefault(path, _packed()).append(row)
         counts = {shape: sum(map(len, rows.values())) for shape, rows in buckets.items()}
         self.shapes = tuple(sorted(counts, key=lambda shape: (-counts[shape], shape)))
         if len(self.shapes) > 1:
@@ -246,7 +247,7 @@ class RecordStream:
         Where pictures have several shapes, those of the most frequent one, so that they can be in
         one batch.
         """
-        places = self._heldout_shown
+        places = [(path, row) for path, rows in self._heldout_shown.items() for row in rows]
         if len(self.shapes) > 1:
             most = self.shapes[0]
             places = [
@@ -284,6 +285,11 @@ class RecordStream:
                 self._indexes.clear()  # a new window has begun
             self._indexes[path] = ShardIndex(self._workspace, path)
         return self._indexes[path]
+
+
+def _packed(rows: Iterable[int] = ()) -> array[int]:
+    """Pack the rows of a shard, four bytes each: a list of a million numbers takes 36 MB."""
+    return array("i", rows)
 
 
 class HeldOutView(RecordStream):

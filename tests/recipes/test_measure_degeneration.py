@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipelines.sample.choice import Decoding
-from recipes.measure_degeneration import DECODINGS, PEOPLE, Degeneration, passages
+from recipes.measure_degeneration import DECODINGS, PEOPLE, Degeneration, emoji_names, passages
 from tests.extract.gguf_model import write_gguf
 
 PROMPT, LENGTH = 9, 6
@@ -26,16 +26,32 @@ def tiny(tmp_path_factory) -> Degeneration:
     return Degeneration(path, 3, PROMPT, LENGTH, seed=0)
 
 
+@pytest.fixture(scope="module")
+def recaptioning(tmp_path_factory) -> Degeneration:
+    """The same model, asked about three emoji."""
+    path = tmp_path_factory.mktemp("llama") / "tiny.gguf"
+    write_gguf(path)
+    return Degeneration(path, 3, 0, LENGTH, seed=0)
+
+
 def test_passages_are_whole_and_apart(tiny) -> None:
     found = passages(tiny._tokenizer, 20, 15)
-    assert found.shape == (20, 15)
-    assert len({tuple(row) for row in found.tolist()}) == 20
+    assert [len(row) for row in found] == [15] * 20
+    assert len(set(map(tuple, found))) == 20
     assert "assert" in tiny._tokenizer.decode(found[0]).replace(" ", "")
+
+
+def test_captions_are_the_names_of_emoji(recaptioning) -> None:
+    names = emoji_names(200)
+    assert len(set(names)) == 200
+    assert names[0] == "cyclone" and "pig" in emoji_names(10)
+    asked = recaptioning._tokenizer.decode(recaptioning.prompts[0]).replace(" ", "")
+    assert '"cyclone"' in asked and asked.startswith("<s>")
 
 
 @torch.inference_mode()
 def test_greedy_tokens_are_those_of_generate(tiny) -> None:
-    asked = tiny._passages[:, :PROMPT]
+    asked = torch.tensor(tiny.prompts)
     expected = tiny._model.generate(
         input_ids=asked,
         attention_mask=torch.ones_like(asked),
@@ -45,15 +61,15 @@ def test_greedy_tokens_are_those_of_generate(tiny) -> None:
         suppress_tokens=tiny._tokenizer.all_special_ids,
     )
     found, _ = tiny._continued("greedy", range(3))
-    assert torch.equal(found, expected)
+    assert torch.equal(found, expected[:, PROMPT:])
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", [PEOPLE, *DECODINGS])
 def test_nats_are_those_of_one_pass_over_the_whole(tiny, name) -> None:
-    whole, nats = tiny._continued(name, range(3))
-    assert whole.shape == (3, PROMPT + LENGTH)
-    assert torch.equal(whole[:, :PROMPT], tiny._passages[:, :PROMPT])
+    written, nats = tiny._continued(name, range(3))
+    assert written.shape == nats.shape == (3, LENGTH)
+    whole = torch.cat([torch.tensor(tiny.prompts), written], 1)
     shares = tiny._model(input_ids=whole).logits.log_softmax(-1)
     expected = [
         [-shares[row, at - 1, whole[row, at]].item() for at in range(PROMPT, PROMPT + LENGTH)]
@@ -61,7 +77,21 @@ def test_nats_are_those_of_one_pass_over_the_whole(tiny, name) -> None:
     ]
     assert np.allclose(nats, expected, atol=1e-4)
     assert tiny.measure(name)["perplexity"] == pytest.approx(float(np.exp(np.mean(expected))), 1e-3)
-    assert not set(whole[:, PROMPT:].flatten().tolist()) & set(tiny._tokenizer.all_special_ids)
+    assert not set(written.flatten().tolist()) & set(tiny._tokenizer.all_special_ids)
+
+
+def test_a_description_ends_with_the_token_of_the_end(recaptioning, monkeypatch) -> None:
+    end, word = recaptioning._tokenizer.eos_token_id, recaptioning._tokenizer.encode("a")[-1]
+    assert end in recaptioning._legal and end not in recaptioning._forbidden
+    rows = torch.tensor([[word] * 2 + [end] + [word] * 3, [word] * LENGTH])
+    nats = torch.tensor([[1.0] * 3 + [9.0] * 3, [1.0] * LENGTH])  # nothing counts after the end
+    monkeypatch.setattr(
+        recaptioning, "_continued", lambda name, numbers: (rows[: len(numbers)], nats)
+    )
+    monkeypatch.setattr(recaptioning, "prompts", [[1], [1]])
+    found = recaptioning.measure("greedy")
+    assert found["perplexity"] == pytest.approx(np.e)
+    assert found["texts"] == 2
 
 
 def test_a_text_depends_on_its_number_and_not_on_its_batch(tiny) -> None:
@@ -69,7 +99,7 @@ def test_a_text_depends_on_its_number_and_not_on_its_batch(tiny) -> None:
         together, _ = tiny._continued("pure sampling", [0, 1, 2])
         alone, _ = tiny._continued("pure sampling", [1])
     assert torch.equal(together[1], alone[0])
-    assert len({tuple(row) for row in together[:, PROMPT:].tolist()}) == 3
+    assert len({tuple(row) for row in together.tolist()}) == 3
 
 
 def test_every_way_of_the_paper_is_there() -> None:
