@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipelines.bases.adapter import KaleidoAdapter
     from pipelines.core.errors import InputMissing, KaleidoError
     from pipelines.core.progress import LineProgress, Progress
     from pipelines.data.folder import write_folder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     load_models = load_bundle
 
 _MODULES = {
+    "pipelines.bases.adapter": ("KaleidoAdapter",),
     "pipelines.core.errors": ("InputMissing", "KaleidoError"),
     "pipelines.core.progress": ("LineProgress", "Progress"),
     "pipelines.data.folder": ("write_folder",),
@@ -62,6 +64,7 @@ _PLACES["load_models"] = _PLACES.pop("load_bundle")
 __all__ = [
     "Bundle",
     "InputMissing",
+    "KaleidoAdapter",
     "KaleidoError",
     "KaleidoPipeline",
     "KaleidoPlanStep",

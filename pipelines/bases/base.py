@@ -12,7 +12,8 @@ import diffusers
 import torch
 from diffusers.utils import logging
 
-from pipelines.bases.family import Family
+from pipelines.bases.adapter import KaleidoAdapter
+from pipelines.bases.family import Condition, Family
 from pipelines.bases.folder import UNUSED, BaseFolder, open_folder
 from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory
@@ -31,10 +32,12 @@ class Base:
     Attributes:
         folder: Where it was loaded from.
         pipe: The pipeline; its own ``__call__`` is not used.
+        adapter: What is attached to it, through which it reads z; None if nothing is.
     """
 
     folder: BaseFolder
     pipe: Any
+    adapter: KaleidoAdapter | None = None
 
     @property
     def family(self) -> Family:
@@ -51,6 +54,12 @@ class Base:
         """Where the networks compute."""
         device: torch.device = self.pipe._execution_device
         return device
+
+    def predict(self, x: torch.Tensor, time: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """See `Family.predict`; an adapter reads the rows of z that the condition has."""
+        if self.adapter is not None:
+            self.adapter.show_rows(condition)
+        return self.family.predict(self.pipe, x, time, condition)
 
 
 def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:

@@ -72,7 +72,11 @@ def parse_size(family: Family, pipe: Any, text: str) -> tuple[int, int]:
 
 
 def draw(
-    base: Base, prompts: Sequence[str], seeds: Sequence[int], picture: Picture
+    base: Base,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    picture: Picture,
+    z: Sequence[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Draw a picture of each prompt.
 
@@ -81,6 +85,7 @@ def draw(
         prompts: One per picture.
         seeds: One per picture; its noise depends on nothing else.
         picture: Size and manner.
+        z: The text of z of each picture, which the base's adapter reads.
 
     Yields:
         uint8 (height, width, 3).
@@ -93,10 +98,14 @@ def draw(
         with torch.no_grad():
             guided = picture.guidance.cfg != 1.0
             null = base.family.null(base.pipe, picture.negative) if guided else None
+            if null is not None and base.adapter is not None and z is not None:
+                null |= base.adapter.null()
         for start in range(0, len(prompts), picture.batch_size):
             chunk = slice(start, start + picture.batch_size)
             with torch.no_grad():
                 condition = base.family.encode(base.pipe, prompts[chunk])
+                if base.adapter is not None and z is not None:
+                    condition |= base.adapter.read(base.adapter.tokenize(z[chunk]))
             noise, generators = noise_of(seeds[chunk], shape)
             latents = denoise(base, condition, null, noise, picture.guidance, generators)
             yield from to_pixels(decode(base, latents))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from pipelines.bases.clip import CLIP_TOKENS, count_tokens
+from pipelines.bases.image_tokens import Block
 
 Condition = dict[str, Any]
 """What a denoiser reads of a prompt: name -> a tensor, or a list, with a row per picture."""
@@ -39,6 +40,8 @@ class Family(ABC):
         tokenizer: Name of the tokenizer that counts them.
         dialect: Format in which z becomes the prompt: ``words`` or the name of a JSON dialect.
         licence: Usual licence of published weights.
+        null_rows: Where the pipeline's own guidance has the rows of the null condition: ``first``
+            or ``last`` in one call, or ``apart``, in a second call.
     """
 
     name: ClassVar[str]
@@ -56,6 +59,7 @@ class Family(ABC):
     tokenizer: ClassVar[str] = "tokenizer"
     dialect: ClassVar[str] = "words"
     licence: ClassVar[str]
+    null_rows: ClassVar[str] = "first"
 
     @abstractmethod
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
@@ -112,6 +116,22 @@ class Family(ABC):
         Returns:
             The noise or the velocity, the shape of `x`.
         """
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """Return the main blocks of the denoiser; none for a family that has no adapters."""
+        return []
+
+    def image_spans(self, denoiser: Any, called: Mapping[str, Any]) -> list[slice] | None:
+        """Return where each row's image tokens are in tensors that hold text as well.
+
+        Args:
+            denoiser: The denoiser.
+            called: The arguments of its call, by name.
+
+        Returns:
+            A slice per row; None if no block returns such a tensor.
+        """
+        return None
 
     def default_side(self, pipe: Any) -> int:
         """Return the side of a picture in pixels for which the weights were made."""

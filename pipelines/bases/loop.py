@@ -103,9 +103,9 @@ def denoise(
         time = time if family.predicts == "noise" else (time / last).float()
         seen = scheduler.scale_model_input(x, step_time) if _scales(scheduler) else x
         seen = seen.to(base.denoiser.dtype)
-        predicted = family.predict(base.pipe, seen, time, condition).float()
+        predicted = base.predict(seen, time, condition).float()
         if opposite is not None and guidance.cfg_end <= level <= guidance.cfg_begin:
-            away = family.predict(base.pipe, seen, time, opposite).float()
+            away = base.predict(seen, time, opposite).float()
             guided = guide(predicted, away, guidance.cfg)
             predicted = family.rescale(guided, predicted)
         x = scheduler.step(predicted, step_time, x, return_dict=False, **options)[0]

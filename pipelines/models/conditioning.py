@@ -88,7 +88,7 @@ class Conditioner(ModelMixin, ConfigMixin):
     bias on every token would attend to padding.
 
     Args:
-        caption_dim: Width of the caption's states.
+        caption_dim: Width of the caption's states; None if z alone is read.
         z_dim: Width of the states of z.
         context_dim: Width of the resulting tokens.
         num_layers: Refining layers.
@@ -98,7 +98,7 @@ class Conditioner(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        caption_dim: int = 128,
+        caption_dim: int | None = 128,
         z_dim: int = 256,
         context_dim: int = 128,
         num_layers: int = 2,
@@ -106,7 +106,9 @@ class Conditioner(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         # The names and the order of submodules are those of saved weights and checkpoints.
-        self.caption_projection = nn.Linear(caption_dim, context_dim)
+        self.caption_projection = (
+            None if caption_dim is None else nn.Linear(caption_dim, context_dim)
+        )
         self.z_projection = nn.Linear(z_dim, context_dim)
         self.name_projection = nn.Linear(z_dim, context_dim, bias=False)
         self.tint_projection = nn.Linear(4, context_dim, bias=False)
@@ -132,12 +134,12 @@ class Conditioner(ModelMixin, ConfigMixin):
         self.norm = nn.LayerNorm(context_dim)
 
     def forward(
-        self, caption: States, z: States | None = None, drop: torch.Tensor | None = None
+        self, caption: States | None, z: States | None = None, drop: torch.Tensor | None = None
     ) -> Conditioning:
         """Join c and z.
 
         Args:
-            caption: States of the caption, width `caption_dim`.
+            caption: States of the caption, width `caption_dim`; None without that width.
             z: States of z, width `z_dim`; None for a model of p(x|c).
             drop: bool (n,): rows whose condition is replaced by the null condition, c and z
                 together (one guidance scale serves both).
@@ -145,9 +147,12 @@ class Conditioner(ModelMixin, ConfigMixin):
         Returns:
             The conditioning of n rows.
         """
-        parts = [self.caption_projection(caption.values) + self.segment[0]]
-        masks, rects = [caption.mask], [_rects(caption)]
-        names = [torch.zeros_like(caption.mask)]
+        parts, masks, rects, names = [], [], [], []
+        if caption is not None and self.caption_projection is not None:
+            parts.append(self.caption_projection(caption.values) + self.segment[0])
+            masks.append(caption.mask)
+            rects.append(_rects(caption))
+            names.append(torch.zeros_like(caption.mask))
         if z is not None:
             tokens, named = self._embed_z(z)
             parts.append(tokens)
@@ -163,9 +168,14 @@ class Conditioner(ModelMixin, ConfigMixin):
             mask = torch.where(drop[:, None], first, mask)
             rect = torch.where(drop[:, None, None], rect.new_tensor(EVERYWHERE), rect)
             name = name & ~drop[:, None]
+        return self._refine(tokens, mask, rect, name)
+
+    def _refine(
+        self, tokens: torch.Tensor, mask: torch.Tensor, rects: torch.Tensor, names: torch.Tensor
+    ) -> Conditioning:
         for layer in self.layers:
             tokens = layer(tokens, src_key_padding_mask=~mask)
-        return Conditioning(self.norm(tokens), mask.to(tokens.dtype), rect, name)
+        return Conditioning(self.norm(tokens), mask.to(tokens.dtype), rects, names)
 
     def _embed_z(self, z: States) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the tokens of z, (n, length, context_dim), and which of them are names."""
@@ -183,11 +193,10 @@ class Conditioner(ModelMixin, ConfigMixin):
 
     def null(self, count: int) -> Conditioning:
         """Return the null condition for `count` rows."""
-        device = self.null_token.device
-        width = self.config.caption_dim
-        mask = torch.ones(count, 1, dtype=torch.bool, device=device)
-        empty = States(torch.zeros(count, 1, width, device=device), mask)
-        return self(empty, None, mask[:, 0])
+        tokens = self.null_token.expand(count, 1, -1)
+        mask = torch.ones(count, 1, dtype=torch.bool, device=tokens.device)
+        rects = tokens.new_tensor(EVERYWHERE).expand(count, 1, 4)
+        return self._refine(tokens, mask, rects, torch.zeros_like(mask))
 
 
 def _rects(states: States) -> torch.Tensor:

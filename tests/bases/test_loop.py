@@ -57,13 +57,16 @@ def stock(base, cfg: float, width: int = 64, **more: Any) -> np.ndarray:
 
 
 def ours(
-    base, prompts=PROMPTS, seeds=SEEDS, negative=None, width: int = 64, **guidance: Any
+    base, prompts=PROMPTS, seeds=SEEDS, negative=None, width: int = 64, z=None, **guidance: Any
 ) -> np.ndarray:
     """Draw with our loop, in [0, 1]."""
     family = base.family
     with torch.no_grad():
         condition = family.encode(base.pipe, prompts)
         null = family.null(base.pipe, negative)
+        if z is not None:
+            condition |= base.adapter.read(base.adapter.tokenize(z))
+            null |= base.adapter.null()
     shape = family.latent_shape(base.pipe, 64, width)
     noise, generators = noise_of(seeds, shape)
     if family.name == "ideogram4":  # its own pipeline draws the noise of packed latents

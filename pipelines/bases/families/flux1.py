@@ -15,6 +15,7 @@ from pipelines.bases.family import (
     set_shifted,
     unpatchify,
 )
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 EMBEDDED_GUIDANCE = 3.5
 """The guidance scale that FLUX.1 [dev] reads as a number; `--cfg` is real guidance beside it."""
@@ -30,6 +31,7 @@ class Flux1(KlLatents, Family):
     text_limit = 512
     long_prompts = "T5 reads them to the end; CLIP, which gives the pooled state, 77 tokens."
     tokenizer = "tokenizer_2"
+    null_rows = "apart"
     licence = "FLUX non-commercial (dev) or Apache 2.0 (schnell)"
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
@@ -49,6 +51,11 @@ class Flux1(KlLatents, Family):
             "states": like.new_zeros(count, self.text_limit, config.joint_attention_dim),
             "pooled": like.new_zeros(count, config.pooled_projection_dim),
         }
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        places = {"transformer_blocks": 1, "single_transformer_blocks": 1}
+        return listed_blocks(denoiser, places)
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pipelines.bases.family import Condition, Family, mode_of, set_shifted
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class Flux2Klein(Family):
@@ -18,6 +19,7 @@ class Flux2Klein(Family):
     pipelines = ("Flux2KleinPipeline",)
     cfg, steps = 4.0, 50
     text_limit = 512
+    null_rows = "apart"
     licence = "Apache 2.0 (4B) or FLUX non-commercial (9B)"
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
@@ -54,6 +56,16 @@ class Flux2Klein(Family):
         whole = pipe._unpatchify_latents(latents * deviation + mean)
         decoded: torch.Tensor = pipe.vae.decode(whole, return_dict=False)[0]
         return decoded
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        places = {"transformer_blocks": 1, "single_transformer_blocks": None}
+        return listed_blocks(denoiser, places)
+
+    def image_spans(self, denoiser: Any, called: Mapping[str, Any]) -> list[slice] | None:
+        """See `Family.image_spans`. Text comes first."""
+        text, image = (called[name].shape[1] for name in ("encoder_hidden_states", "hidden_states"))
+        return [slice(text, text + image)] * len(called["hidden_states"])
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from pipelines.bases.family import Condition, Family, KlLatents, set_shifted
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class Lumina2(KlLatents, Family):
@@ -18,6 +19,7 @@ class Lumina2(KlLatents, Family):
     pipelines = ("Lumina2Pipeline",)
     cfg, steps = 4.0, 30
     text_limit = 256
+    null_rows = "apart"
     licence = "Apache 2.0"
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
@@ -42,6 +44,17 @@ class Lumina2(KlLatents, Family):
         width = pipe.transformer.config.cap_feat_dim
         mask = torch.ones(count, self.text_limit, dtype=torch.long)
         return {"states": like.new_zeros(count, self.text_limit, width), "mask": mask}
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return listed_blocks(denoiser, {"layers": None}, denoiser.config.hidden_size)
+
+    def image_spans(self, denoiser: Any, called: Mapping[str, Any]) -> list[slice] | None:
+        """See `Family.image_spans`. Each row's picture follows its own text at once."""
+        height, width = called["hidden_states"].shape[-2:]
+        tokens = height * width // denoiser.config.patch_size**2
+        starts = called["encoder_attention_mask"].sum(1).tolist()
+        return [slice(start, start + tokens) for start in starts]
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

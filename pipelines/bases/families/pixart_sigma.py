@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pipelines.bases.family import Condition, Family, KlLatents
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class PixArtSigma(KlLatents, Family):
@@ -43,6 +44,10 @@ class PixArtSigma(KlLatents, Family):
         width = pipe.transformer.config.caption_channels
         mask = like.new_ones((count, self.text_limit), dtype=torch.long)
         return {"states": like.new_zeros(count, self.text_limit, width), "mask": mask}
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return listed_blocks(denoiser, {"transformer_blocks": None})
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

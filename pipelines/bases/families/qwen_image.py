@@ -15,6 +15,7 @@ from pipelines.bases.family import (
     set_shifted,
     unpatchify,
 )
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class QwenImage(Family):
@@ -25,6 +26,7 @@ class QwenImage(Family):
     pipelines = ("QwenImagePipeline",)
     cfg, steps = 4.0, 50
     text_limit = 1024
+    null_rows = "apart"
     licence = "Apache 2.0"
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
@@ -60,6 +62,10 @@ class QwenImage(Family):
         frames = (latents * deviation + mean).unsqueeze(2)
         decoded: torch.Tensor = pipe.vae.decode(frames, return_dict=False)[0]
         return decoded[:, :, 0]
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return listed_blocks(denoiser, {"transformer_blocks": 1})
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pipelines.bases.family import Condition, Family, mode_of
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class Sana(Family):
@@ -64,6 +65,10 @@ class Sana(Family):
         scaled = latents / pipe.vae.config.scaling_factor
         decoded: torch.Tensor = pipe.vae.decode(scaled, return_dict=False)[0]
         return decoded
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return listed_blocks(denoiser, {"transformer_blocks": None})
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

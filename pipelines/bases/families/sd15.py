@@ -16,6 +16,7 @@ from pipelines.bases.clip import (
 )
 from pipelines.bases.families.sdxl import distilled_unet
 from pipelines.bases.family import Condition, Family, KlLatents
+from pipelines.bases.image_tokens import Block, unet_blocks
 
 
 class Sd15(KlLatents, Family):
@@ -52,6 +53,10 @@ class Sd15(KlLatents, Family):
         """See `Family.blank`."""
         width = pipe.unet.config.cross_attention_dim
         return {"states": list(like.new_zeros(count, self.text_limit, width))}
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return unet_blocks(denoiser)
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

@@ -9,6 +9,7 @@ import torch
 
 from pipelines.bases.clip import CLIP_TOKENS, count_tokens
 from pipelines.bases.family import Condition, Family, KlLatents, set_shifted
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class Sd3(KlLatents, Family):
@@ -47,6 +48,10 @@ class Sd3(KlLatents, Family):
             "states": like.new_zeros(count, tokens, config.joint_attention_dim),
             "pooled": like.new_zeros(count, config.pooled_projection_dim),
         }
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return listed_blocks(denoiser, {"transformer_blocks": 1})
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

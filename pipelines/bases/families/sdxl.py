@@ -15,6 +15,7 @@ from pipelines.bases.clip import (
     stack,
 )
 from pipelines.bases.family import Condition, Family, KlLatents
+from pipelines.bases.image_tokens import Block, unet_blocks
 
 
 class Sdxl(KlLatents, Family):
@@ -54,6 +55,10 @@ class Sdxl(KlLatents, Family):
         pooled = pipe.text_encoder_2.config.projection_dim
         states = like.new_zeros(count, self.text_limit, width)
         return {"states": list(states), "pooled": like.new_zeros(count, pooled)}
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return unet_blocks(denoiser)
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

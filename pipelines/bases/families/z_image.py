@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from pipelines.bases.family import Condition, Family, KlLatents, set_shifted
+from pipelines.bases.image_tokens import Block, listed_blocks
 
 
 class ZImage(KlLatents, Family):
@@ -22,6 +23,7 @@ class ZImage(KlLatents, Family):
     cfg, steps = 6.0, 50
     few_steps = 9
     text_limit = 512
+    null_rows = "last"
     licence = "Apache 2.0"
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
@@ -39,6 +41,16 @@ class ZImage(KlLatents, Family):
         """See `Family.blank`."""
         width = pipe.transformer.config.cap_feat_dim
         return {"states": [like.new_zeros(self.text_limit, width) for _ in range(count)]}
+
+    def blocks(self, denoiser: Any) -> list[Block]:
+        """See `Family.blocks`."""
+        return listed_blocks(denoiser, {"layers": None}, denoiser.config.dim)
+
+    def image_spans(self, denoiser: Any, called: Mapping[str, Any]) -> list[slice] | None:
+        """See `Family.image_spans`. The picture comes first."""
+        patch = called["patch_size"]
+        sides = [(x.shape[-2] // patch, x.shape[-1] // patch) for x in called["x"]]
+        return [slice(0, height * width) for height, width in sides]
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

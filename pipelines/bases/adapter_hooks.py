@@ -1,0 +1,150 @@
+"""Hooks of diffusers with which a denoiser reads z: no class of the base is changed.
+
+Hooks of torch could not be told from the denoiser's own work by caches of blocks, and would be
+called on blocks that these skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from diffusers.hooks import HookRegistry, ModelHook
+
+from pipelines.bases.family import Family
+from pipelines.bases.image_tokens import Block
+from pipelines.core.errors import KaleidoError
+from pipelines.models.adapter import ZBranch, ZRows
+
+NAME = "kaleido"
+
+
+class Attachment:
+    """The branches of an adapter, attached to a denoiser.
+
+    What the next calls read is given either as `rows`, of exactly these calls, or as `guided`, for
+    a stock pipeline: z and null, which it reads as it guides.
+
+    Args:
+        family: The denoiser's family.
+        denoiser: The denoiser.
+        branches: By the name of the block.
+    """
+
+    def __init__(self, family: Family, denoiser: Any, branches: Mapping[str, ZBranch]) -> None:
+        self._family, self._denoiser = family, denoiser
+        self.rows: ZRows | None = None
+        self.guided: tuple[ZRows, ZRows] | None = None
+        self._now: ZRows | None = None
+        self._spans: list[slice] | None = None
+        self._conditional: tuple[torch.Tensor, Any] | None = None
+        self._registry = HookRegistry.check_if_exists_or_initialize(denoiser)
+        self._registry.register_hook(_Call(self), NAME)
+        for block in family.blocks(denoiser):
+            if block.name in branches:
+                hook = _Add(partial(self._add, block, branches[block.name]))
+                HookRegistry.check_if_exists_or_initialize(block.module).register_hook(hook, NAME)
+        self._forget_children()
+
+    def remove(self) -> None:
+        """Take the hooks away; the denoiser is as before."""
+        self._registry.remove_hook(NAME, recurse=True)
+        self._forget_children()
+
+    def give(self, z: ZRows, null: ZRows) -> None:
+        """Let a stock pipeline read z, one row per picture, until other z are given."""
+        self.rows, self.guided, self._conditional = None, (z, null), None
+
+    def before(self, called: Mapping[str, Any]) -> None:
+        """Choose the rows of a call of the denoiser, and find its image tokens."""
+        self._now = self.rows if self.guided is None else self._guided_rows(called)
+        self._spans = self._family.image_spans(self._denoiser, called)
+
+    def _guided_rows(self, called: Mapping[str, Any]) -> ZRows:
+        assert self.guided is not None
+        z, null = self.guided
+        images = next(iter(called.values()))
+        apart = self._family.null_rows == "apart"
+        if len(images) == len(z.tokens):
+            return null if apart and self._is_null_call(called) else z
+        if apart or len(images) != 2 * len(z.tokens):
+            raise KaleidoError(
+                "z",
+                f"{len(z.tokens)} were given, and the pipeline draws {len(images)} rows.",
+                "Give one z for each picture.",
+                code="bad-data",
+            )
+        both = (null, z) if self._family.null_rows == "first" else (z, null)
+        return ZRows(torch.cat([p.tokens for p in both]), torch.cat([p.mask for p in both]))
+
+    def _is_null_call(self, called: Mapping[str, Any]) -> bool:
+        """Whether it is the second call of a step: at the same time, with another text."""
+        time, text = called["timestep"], called["encoder_hidden_states"]
+        before, self._conditional = self._conditional, (time, text)
+        if before is None or not torch.equal(before[0], time) or before[1] is text:
+            return False
+        self._conditional = None
+        return True
+
+    def _add(self, block: Block, branch: ZBranch, output: Any) -> Any:
+        if self._now is None:
+            return output
+        if block.place is not None:
+            parts = list(output)
+            parts[block.place] = parts[block.place] + branch(parts[block.place], self._now)
+            return tuple(parts)
+        if self._spans is None:
+            return output + branch(output, self._now)
+        return _added_in_spans(output, branch, self._now, self._spans)
+
+    def _forget_children(self) -> None:
+        """Let diffusers, whose newer versions keep a list, find the changed hooks."""
+        getattr(self._registry, "invalidate_child_registries_cache", lambda: None)()
+
+
+def _added_in_spans(
+    output: torch.Tensor, branch: ZBranch, z: ZRows, spans: list[slice]
+) -> torch.Tensor:
+    if all(span == spans[0] for span in spans):
+        return _added(output, branch, z, spans[0])
+    rows = [
+        _added(output[at : at + 1], branch, ZRows(z.tokens[at : at + 1], z.mask[at : at + 1]), span)
+        for at, span in enumerate(spans)
+    ]
+    return torch.cat(rows)
+
+
+def _added(output: torch.Tensor, branch: ZBranch, z: ZRows, span: slice) -> torch.Tensor:
+    image = output[:, span]
+    changed = image + branch(image, z)
+    return torch.cat([output[:, : span.start], changed, output[:, span.stop :]], 1)
+
+
+class _Call(ModelHook):
+    """Tells an attachment of every call of the denoiser."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        super().__init__()
+        self._attachment = attachment
+
+    def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        bound = signature(type(module).forward).bind(module, *args, **kwargs)
+        bound.apply_defaults()
+        called = dict(bound.arguments)
+        del called["self"]
+        self._attachment.before(called)
+        return args, kwargs
+
+
+class _Add(ModelHook):
+    """Adds to what a block returns."""
+
+    def __init__(self, add: Any) -> None:
+        super().__init__()
+        self._add = add
+
+    def post_forward(self, module: Any, output: Any) -> Any:
+        return self._add(output)
