@@ -21,6 +21,7 @@ from pipelines.extract.captioners.base import (
     refuses,
 )
 from pipelines.extract.captioners.find import find_describer, load_describer
+from pipelines.extract.captioners.prompts import split_prompts
 from pipelines.extract.captioners.server import ServerDescriber, ServerRef
 from pipelines.latents.description import Description
 from pipelines.latents.text import LatentError
@@ -47,8 +48,8 @@ class RecaptionStage(Stage):
 
     Args:
         model: As `find_describer` takes it, or a describer on a server.
-        prompt: A text file with the question, ``{caption}`` where the caption belongs; None takes
-            the one for this kind of model.
+        prompt: A text file with the question, ``{caption}`` where the caption belongs, for a server
+            one or several (`split_prompts`); None takes the one for this kind of model.
         wording: How words are chosen.
 
     Raises:
@@ -64,7 +65,8 @@ class RecaptionStage(Stage):
         self._ref: DescriberRef = find_describer(model) if isinstance(model, str) else model
         self._wording = wording
         self._question = read_prompt(prompt or (PROMPT if self._ref.sees else TEXT_PROMPT))
-        self._model: Describer | None = None
+        self._model: Describer | ServerDescriber | None = None
+        several = _require_one(self._ref, self._question, wording)
         self.spec = StageSpec(
             name=f"descriptions-{self._ref.family}",
             version=2,
@@ -74,6 +76,7 @@ class RecaptionStage(Stage):
                 "model": self._ref.identity,
                 "prompt": fingerprint(self._question),
                 **wording.options,
+                **several,
             },
             resources=NETWORK,
         )
@@ -94,7 +97,31 @@ class RecaptionStage(Stage):
         """Describe each record; a refusal or a broken answer is a failed record."""
         if self._model is None:
             raise RuntimeError("setup() comes before the first batch")
+        if isinstance(self._model, ServerDescriber):
+            weights = self._model.weights
+            return [accept_any(each, weights) for each in self._model.describe_all(records)]
         return [accept(answer) for answer in self._model.describe(records)]
+
+
+def _require_one(ref: DescriberRef, question: str, wording: Wording) -> dict[str, int]:
+    """Check that several descriptions of a picture are not asked for in vain.
+
+    Returns:
+        The option that says how often each prompt is asked, unless that is once.
+
+    Raises:
+        KaleidoError: If the model is on no server, or its answers would be all alike.
+    """
+    prompts = split_prompts(question)
+    if not isinstance(ref, ServerRef):
+        if len(prompts) > 1:
+            why = "several prompts are for models on a server."
+            raise KaleidoError("--prompt", why, "Name a --server.", code="bad-option")
+        return {}
+    if ref.count > 1 and not wording.temperature:
+        why = "at a temperature of 0 all of them would be alike."
+        raise KaleidoError("--count", why, "Give --temperature 0.7, say.", code="bad-option")
+    return {"count": ref.count} if ref.count > 1 else {}
 
 
 def read_prompt(path: Path) -> str:
@@ -113,6 +140,22 @@ def read_prompt(path: Path) -> str:
             str(path), "the prompt is empty.", "Write the question into it.", code="bad-option"
         )
     return text
+
+
+def accept_any(answers: Sequence[Answer | Failed], weights: Sequence[float]) -> Outcome:
+    """Turn several answers about a picture into one description with others.
+
+    Those that are none are left out, and equal ones are one; a record fails if it has none.
+    """
+    outcomes = [accept(answer) for answer in answers]
+    shares: dict[str, float] = {}
+    for outcome, weight in zip(outcomes, weights, strict=True):
+        if isinstance(outcome, Ok):
+            shares[outcome.value.text] = shares.get(outcome.value.text, 0.0) + weight
+    if not shares:
+        return outcomes[0]
+    (first, weight), *others = shares.items()
+    return Ok(Description(first, tuple(others), weight) if others else Description(first))
 
 
 def accept(answer: Answer | Failed) -> Outcome:

@@ -110,7 +110,8 @@ def _descriptions(context: StageContext) -> StageGroup:
         access = context.access(settings.descriptions_server, settings.descriptions_model)
         sees = settings.descriptions_send == "pictures"
         is_json = settings.descriptions_answer == "json"
-        return RecaptionStage(server_describer(access, sees, is_json), prompt, wording)
+        ref = server_describer(access, sees, is_json, settings.descriptions_count)
+        return RecaptionStage(ref, prompt, wording)
     if settings.descriptions_model:
         return RecaptionStage(settings.descriptions_model, prompt, wording)
     folder = context.captioner

@@ -112,10 +112,15 @@ class Spending:
         if not (self.answers or self.cached or self.waits):
             return ""
         rate = self.answers / max(self._clock() - self._start, 1e-9)
+        limits = self._settings
         parts = [f"{self.answers:,} answers ({rate:.3g}/s)"]
+        parts += [f"{self.requests:,} of {limits.max_requests:,} requests"] * bool(
+            limits.max_requests
+        )
         parts += [f"{self.cached:,} known"] * bool(self.cached)
         parts += [f"{self.tokens_in + self.tokens_out:,} tokens"] * bool(self.answers)
-        parts += [f"cost {self.cost:.4g}"] * bool(self.cost)
+        most = f" of {limits.max_cost:g}" if limits.max_cost else ""
+        parts += [f"cost {self.cost:.4g}{most}"] * bool(self.cost)
         parts += [f"{self.waits:,} waits"] * bool(self.waits)
         return ", ".join(parts)
 

@@ -14,8 +14,10 @@ import numpy as np
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
+from pipelines.core.seeds import generator
 from pipelines.latents import grid_shape
 from pipelines.latents.caption_states import CaptionStates
+from pipelines.latents.description import Description
 from pipelines.latents.image_latents import ImageLatents
 from pipelines.latents.registry import stored_class
 from pipelines.models.shapes import Shape, nearest_shape
@@ -172,8 +174,20 @@ class RecordStream:
         return f"Found {', '.join(parts)}; records show the kinds they have." if parts else ""
 
     def batch(self, start: int, count: int) -> list[Record]:
-        """Read the records at positions `start` to ``start + count`` of the endless order."""
-        return [self._read(*self._order.place(at)) for at in range(start, start + count)]
+        """Read the records at positions `start` to ``start + count`` of the endless order.
+
+        Of several descriptions of a record each epoch sees one.
+        """
+        places = range(start, start + count)
+        return [self._drawn(self._read(*self._order.place(at)), at // self.size) for at in places]
+
+    def _drawn(self, record: Record, epoch: int) -> Record:
+        """Draw one of several descriptions, by its weight."""
+        found = record.latents.get(Description.kind)
+        if not isinstance(found, Description) or not found.others:
+            return record
+        share = generator(self._seed, "description", f"{epoch} {record.key}").random()
+        return replace(record, latents={**record.latents, found.kind: found.drawn(share)})
 
     def arrange(self, shapes: Sequence[Shape], unit: int) -> None:
         """Change the order, so that each unit of it holds pictures of one shape.

@@ -240,8 +240,15 @@ class ExtractSettings:
         "",
         "Text file with the question, {caption} standing for the caption; empty: asks for 50 to "
         "80 words. For a server, lines of three hyphens divide it into questions that follow each "
-        "other.",
+        "other, and lines such as === 0.5 into prompts with weights.",
         is_path=True,
+    )
+    descriptions_count: int = setting(
+        1,
+        "Descriptions that a server draws of each picture, for each prompt; training draws one of "
+        "them anew in each epoch.",
+        low=1,
+        high=100,
     )
     descriptions_temperature: float = setting(
         0.0, "Temperature of the words; 0 takes the likeliest ones.", low=0

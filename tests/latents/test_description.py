@@ -50,6 +50,40 @@ def test_the_length_is_limited():
         Description("a" * (MAX_CHARACTERS + 1))
 
 
+SEVERAL = Description("long \n text", (("a “short” one", 0.5), ('"others": x', 2.5)))
+
+
+def test_several_texts_are_stored_with_their_weights():
+    assert SEVERAL.weighted() == [("long text", 1.0), ('a "short" one', 0.5), ('"others": x', 2.5)]
+    assert Description.from_bytes(SEVERAL.to_bytes()) == SEVERAL
+    alone = Description('an "others": text')
+    assert Description.from_bytes(alone.to_bytes()) == alone
+    longest = Description('a "short" one').to_text()
+    assert Description.statistics([SEVERAL, Description("short")]) == {"longest": [longest]}
+
+
+def test_one_of_several_texts_is_drawn_by_its_weight():
+    drawn = [SEVERAL.drawn((at + 0.5) / 400).text for at in range(400)]
+    assert [drawn.count(text) for text, _ in SEVERAL.weighted()] == [100, 50, 250]
+    assert STREET.drawn(0.9) is STREET
+    assert not SEVERAL.drawn(0.9999999999999999).others
+
+
+@pytest.mark.parametrize("other", [("", 1.0), ("a\x00", 1.0), ("a", 0.0), ("a", float("nan"))])
+def test_other_texts_follow_the_same_rules(other):
+    with pytest.raises(LatentError):
+        Description("a", (other,))
+
+
+@pytest.mark.parametrize(
+    "others", ['"x"', "[[1,2]]", '[["a"]]', '[["a","b"]]', '[["a",-1]]', '{"a":1}', "[[[],1]]"]
+)
+def test_damaged_bytes_of_other_texts_are_refused(others):
+    data = f'{{"kind":"description","version":1,"text":"a","weight":1.0,"others":{others}}}'
+    with pytest.raises(LatentError):
+        Description.from_bytes(data.encode())
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,10 @@ import pytest
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.record import Record
 from pipelines.core.seeds import generator
+from pipelines.core.stage import Ok, Stage, StageSpec
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.run import run_stages
+from pipelines.latents.description import Description
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.index import ShardIndex
 
@@ -166,3 +171,33 @@ def test_only_held_out_records_is_an_error(workspace, records, write_data) -> No
     with pytest.raises(KaleidoError) as caught:
         RecordStream(workspace, (), seed=0)
     assert caught.value.code == "nothing-produced"
+
+
+class Several(Stage):
+    """Three descriptions of each picture, the last ten times as often."""
+
+    spec = StageSpec(name="several", version=1, output="description")
+
+    def __call__(self, records):
+        return [
+            Ok(Description(f"first {r.key}", (("second one", 1.0), ("third one", 10.0))))
+            for r in records
+        ]
+
+
+def test_each_epoch_draws_one_of_several_descriptions(workspace, records, write_data) -> None:
+    write_data(records, 4)
+    run_stages(workspace, [Several()], LocalEngine())
+
+    def texts(start: int, count: int, seed: int = 1) -> dict[str, str]:
+        stream = RecordStream(workspace, ("description",), seed)
+        drawn = {r.key: r.latents["description"] for r in stream.batch(start, count)}
+        assert not any(each.others for each in drawn.values())
+        return {key: each.text for key, each in drawn.items()}
+
+    first = texts(0, 10)
+    assert first | texts(4, 3) == first, "it follows from the epoch and the key"
+    counts = Counter(text.split()[0] for at in range(40) for text in texts(10 * at, 10).values())
+    expected = {"first": 400 / 12, "second": 400 / 12, "third": 4000 / 12}
+    assert all(abs(counts[name] - number) < 25 for name, number in expected.items())
+    assert len({tuple(sorted(texts(10 * at, 10).items())) for at in range(5)}) > 2

@@ -48,7 +48,7 @@ def text_only(path: Path) -> bool:
     return architecture_of(read_config(path, "a describer")).endswith("ForCausalLM")
 
 
-def load_describer(ref: DescriberRef, prompt: str, wording: Wording) -> Describer:
+def load_describer(ref: DescriberRef, prompt: str, wording: Wording) -> Describer | ServerDescriber:
     """Load a describer's weights, onto the GPU if there is one.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.record import Record
@@ -15,13 +15,11 @@ from pipelines.documents.problems import errors_of
 from pipelines.documents.reading import check_document
 from pipelines.documents.strict_json import dump, parse
 from pipelines.extract.captioners.base import MAX_TOKENS, Answer, DescriberRef, Wording
+from pipelines.extract.captioners.prompts import split_prompts
 from pipelines.servers.access import Access
 from pipelines.servers.question import Question, Turn, ask_about, refer
 from pipelines.servers.reply import Reply, Unanswered
 from pipelines.servers.structured import Complaint, ask_until_usable
-
-NEXT_STAGE = "---"
-"""A line of a prompt that ends one question and begins the next of the same chat."""
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -39,22 +37,39 @@ class ServerRef(DescriberRef):
     Attributes:
         access: How to reach it.
         structured: Whether it answers with JSON of `SCHEMA`.
+        count: How often each prompt is asked, each time with other draws.
     """
 
     access: Access
     structured: bool
+    count: int = 1
 
 
-def server_describer(access: Access, sees: bool, structured: bool) -> ServerRef:
+def server_describer(access: Access, sees: bool, structured: bool, count: int = 1) -> ServerRef:
     """Choose a describer on a server; its identity is the model's name, not the address.
 
     Args:
         access: How to reach it.
         sees: Whether the pictures are sent.
         structured: Whether it shall answer with JSON.
+        count: How often each prompt is asked.
     """
     identity = fingerprint("server", access.model, sees, structured)
-    return ServerRef(access.model, "server", identity, None, sees, access, structured)
+    return ServerRef(access.model, "server", identity, None, sees, access, structured, count)
+
+
+class _Chat(NamedTuple):
+    """A chat about a record that shall end in a description.
+
+    Attributes:
+        record: The record.
+        stages: The questions.
+        seed: Seeds the answers, if words are drawn.
+    """
+
+    record: Record
+    stages: tuple[str, ...]
+    seed: int
 
 
 class ServerDescriber:
@@ -62,80 +77,105 @@ class ServerDescriber:
 
     Args:
         ref: The model.
-        prompt: The question, with ``{caption}`` where the caption is meant; lines of `NEXT_STAGE`
-            divide it into questions that follow each other, the last of which asks for the text.
+        prompt: One or several prompts, see `split_prompts`, with ``{caption}`` where the caption is
+            meant.
         wording: How words are chosen.
 
+    Attributes:
+        weights: Of the descriptions of a record: each prompt's, `ServerRef.count` times.
+
     Raises:
-        KaleidoError: If the server's key cannot be used.
+        KaleidoError: If the server's key or the prompt cannot be used.
     """
 
     def __init__(self, ref: ServerRef, prompt: str, wording: Wording) -> None:
         self._ref, self._wording = ref, wording
         self._client = ref.access.connect()
-        self._stages = split_stages(prompt)
+        self._prompts = split_prompts(prompt)
+        self.weights = [each.weight for each in self._prompts for _ in range(ref.count)]
 
-    def describe(self, records: Sequence[Record]) -> list[Answer | Failed]:
-        """Describe records, see `Describer`; a record without an answer has failed."""
-        chats: dict[int, tuple[Turn, ...]] = {
-            number: self._first(record) for number, record in enumerate(records)
-        }
+    def describe_all(self, records: Sequence[Record]) -> list[list[Answer | Failed]]:
+        """Describe records.
+
+        Returns:
+            Of each record one answer for each of `weights`; a failure where the server has none.
+        """
+        chats = [chat for record in records for chat in self._chats(record)]
+        turns = {number: self._first(chat) for number, chat in enumerate(chats)}
         results: dict[int, Answer | Failed] = {}
-        for stage, prompt in enumerate(self._stages):
-            is_last = stage == len(self._stages) - 1
-            if stage:
-                turn = Turn("user", refer(prompt))
-                chats = {number: (*turns, turn) for number, turns in chats.items()}
-            questions = [self._question(records[n], chats[n], is_last) for n in chats]
-            read = _read_json if is_last and self._ref.structured else _read_text
-            replies = ask_until_usable(self._client, questions, read)
-            for number, reply in zip(list(chats), replies, strict=True):
-                if isinstance(reply, Unanswered):
-                    results[number] = Failed(reply.why)
-                    del chats[number]
-                elif is_last:
-                    results[number] = reply
-                else:
-                    chats[number] = (*chats[number], Turn("assistant", reply.text))
-        return [results[number] for number in range(len(records))]
+        for stage in range(max(len(prompt.stages) for prompt in self._prompts)):
+            self._ask(stage, chats, turns, results)
+        each = len(self.weights)
+        answers = [results[number] for number in range(len(chats))]
+        return [answers[at : at + each] for at in range(0, len(answers), each)]
 
     def note(self) -> str:
         """Say what was asked and spent so far."""
         return self._client.spending.note()
 
-    def _first(self, record: Record) -> tuple[Turn, ...]:
-        prompt = self._stages[0]
-        mentions = any("{caption}" in stage for stage in self._stages)
-        data = {"caption": record.caption} if mentions else {}
-        return ask_about(refer(prompt), data, (record.image,) if self._ref.sees else ())
+    def _ask(
+        self,
+        stage: int,
+        chats: Sequence[_Chat],
+        turns: dict[int, tuple[Turn, ...]],
+        results: dict[int, Answer | Failed],
+    ) -> None:
+        """Ask the questions of a stage in all chats that have not ended."""
+        open_chats = list(turns)
+        ending = [stage == len(chats[number].stages) - 1 for number in open_chats]
+        if stage:
+            for number in open_chats:
+                turns[number] += (Turn("user", refer(chats[number].stages[stage])),)
+        questions = [
+            self._question(chats[number], turns[number], is_last)
+            for number, is_last in zip(open_chats, ending, strict=True)
+        ]
 
-    def _question(self, record: Record, turns: tuple[Turn, ...], is_last: bool) -> Question:
+        def read(place: int, reply: Reply) -> Answer | Complaint:
+            structured = ending[place] and self._ref.structured
+            return _read_json(reply) if structured else _read_text(reply)
+
+        replies = ask_until_usable(self._client, questions, read)
+        for number, is_last, reply in zip(open_chats, ending, replies, strict=True):
+            if isinstance(reply, Unanswered) or is_last:
+                results[number] = Failed(reply.why) if isinstance(reply, Unanswered) else reply
+                del turns[number]
+            else:
+                turns[number] += (Turn("assistant", reply.text),)
+
+    def _chats(self, record: Record) -> list[_Chat]:
+        """Return the chats about a record, in the order of `weights`."""
+        found = []
+        for prompt in self._prompts:
+            for copy in range(self._ref.count):
+                # The first of several is the one that is asked for where one is wanted.
+                key = f"{record.key}/{copy}" if copy else record.key
+                seed = derive(self._wording.seed, "description", key)
+                found.append(_Chat(record, prompt.stages, seed))
+        return found
+
+    def _first(self, chat: _Chat) -> tuple[Turn, ...]:
+        mentions = any("{caption}" in stage for stage in chat.stages)
+        data = {"caption": chat.record.caption} if mentions else {}
+        images = (chat.record.image,) if self._ref.sees else ()
+        return ask_about(refer(chat.stages[0]), data, images)
+
+    def _question(self, chat: _Chat, turns: tuple[Turn, ...], is_last: bool) -> Question:
         temperature = self._wording.temperature
-        seed = derive(self._wording.seed, "description", record.key) if temperature else 0
+        seed = chat.seed if temperature else 0
         question = Question(turns, MAX_TOKENS, temperature, seed)
         return replace(question, schema=SCHEMA) if is_last and self._ref.structured else question
 
 
-def split_stages(prompt: str) -> list[str]:
-    """Divide a prompt at the lines of `NEXT_STAGE`."""
-    stages: list[list[str]] = [[]]
-    for line in prompt.splitlines():
-        if line.strip() == NEXT_STAGE:
-            stages.append([])
-        else:
-            stages[-1].append(line)
-    return [text for stage in stages if (text := "\n".join(stage).strip())]
-
-
-def _read_text(number: int, reply: Reply) -> Answer | Complaint:
+def _read_text(reply: Reply) -> Answer:
     # A refusal is no reason to ask again: `accept` names it.
     return Answer(reply.text or "I'm sorry (the server refused)" * reply.refused, reply.cut)
 
 
-def _read_json(number: int, reply: Reply) -> Answer | Complaint:
+def _read_json(reply: Reply) -> Answer | Complaint:
     """Read an answer as the part of a z document that it shall be."""
     if reply.refused or reply.cut:
-        return _read_text(number, reply)
+        return _read_text(reply)
     value, problems = parse(reply.text)
     if problems or not isinstance(value, dict) or value.keys() != {"description"}:
         return Complaint('The answer is not JSON of the form {"description": "…"}.')

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import pipelines
-from pipelines.extract.captioners.server import split_stages
+from pipelines.core.errors import KaleidoError
+from pipelines.extract.captioners.prompts import Prompt, split_prompts
+from pipelines.latents.description import Description
 from pipelines.workspace.reader import read_joined
 from tests.servers.model_server import MODEL, model_server
 
@@ -127,10 +129,72 @@ def test_answers_as_json_are_checked_and_asked_for_again(run, server, workspace)
     assert len(server.requests) == 8 + 2 + 3
 
 
+def latents(workspace) -> dict[str, Description]:
+    return {
+        record.key: record.latents["description"]
+        for shard in workspace.data_shards()
+        for record in read_joined(workspace, shard, ["description"])
+        if "description" in record.latents
+    }
+
+
+def test_a_picture_gets_several_descriptions_with_weights(run, server, workspace, tmp_path):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("In detail. {caption}\n=== 0.5\nList all. {caption}\n---\nIn few words.\n")
+
+    def talk(exchange) -> None:
+        system, last = (exchange.body["messages"][at]["content"] for at in (0, -1))
+        if "In detail." in system:  # two draws, of which the last record gets equal ones
+            drawn = exchange.body["seed"] if subject(exchange)[-1] != "9" else ""
+            exchange.answer(f"At great length, {subject(exchange)} was seen {drawn}")
+        elif last != "In few words.":
+            exchange.answer("a list of things")
+        elif subject(exchange)[-1] == "2":
+            exchange.answer("I'm sorry, I can't help with that picture.")
+        else:
+            exchange.answer(f"In few words only, {subject(exchange)}.")
+
+    server.behaviour = talk
+    run("--prompt", str(prompt), "--count", "2", "--temperature", "0.7")
+    assert len(server.requests) == 10 * (2 + 2 * 2)
+    found = latents(workspace)
+    assert len(found) == 10
+    weights = {key: [weight for _, weight in each.weighted()] for key, each in found.items()}
+    assert weights.pop("r002") == [1.0, 1.0], "the refusals are left out"
+    assert weights.pop("r009") == [2.0, 1.0], "equal ones are one"
+    assert set(map(tuple, weights.values())) == {(1.0, 1.0, 1.0)}, "both short ones are alike"
+    assert "At great length" in found["r000"].text
+    asked = len(server.requests)
+    run("--prompt", str(prompt), "--count", "2", "--temperature", "0.7")
+    assert len(server.requests) == asked
+
+
+def test_several_descriptions_are_not_asked_for_in_vain(run, server, tmp_path):
+    assert "all of them would be alike" in run("--count", "2", code=1).err
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Describe it.\n=== much\nDescribe it.")
+    assert "'much' is no weight" in run("--prompt", str(prompt), code=1).err
+    assert not server.requests
+
+
+def test_prompts_are_divided_by_lines_with_weights():
+    text = "=== 3\na\n---\nb\n===\nc\n=== 0.25\n\n=== 0.5\nd"
+    assert split_prompts(text) == [
+        Prompt(3.0, ("a", "b")),
+        Prompt(1.0, ("c",)),
+        Prompt(0.5, ("d",)),
+    ]
+    for wrong in ("=== 0\na", "=== 1.2.3\na", "=== ...\na", "---\n==="):
+        with pytest.raises(KaleidoError) as caught:
+            split_prompts(wrong)
+        assert caught.value.code == "bad-option"
+
+
 def test_a_prompt_of_several_questions_is_one_chat(run, server, workspace, tmp_path):
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("List what is seen.\n---\nWhich light? {caption}\n ---\nDescribe it.\n")
-    assert len(split_stages(prompt.read_text())) == 3
+    (asked,) = split_prompts(prompt.read_text())
+    assert len(asked.stages) == 3
 
     def talk(exchange) -> None:
         turns = exchange.body["messages"]
