@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaleido_cli import console
+from kaleido_cli.captions import open_for_captions
 from kaleido_cli.completion import complete_models, complete_reports
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.options import (
@@ -57,6 +59,16 @@ def evaluate(
             help="Compare the embedded models instead of the workspace's models.",
         ),
     ] = False,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pictures",
+            metavar="FOLDER",
+            help="Compare folders of pictures by any model, caption by caption: give it twice or "
+            "more, the folder to compare with first. A name below samples/ will do.",
+            show_default=False,
+        ),
+    ] = None,
     toy: Annotated[
         bool,
         typer.Option(
@@ -75,7 +87,15 @@ def evaluate(
     The defaults are the workspace's settings under evaluate. An HTML page and report.json are
     written to reports/NAME. An interrupted run resumes where it stopped. A judge scores scenes;
     other data are compared with held-out pictures in the features of the --features network.
+    With --pictures nothing is drawn: the diversity of the pictures in folders is compared.
     """
+    if pictures:
+        if embedded or toy or models or z or track:
+            raise typer.BadParameter(
+                "--pictures excludes --models, --z, --track, --embedded and --toy."
+            )
+        _compare_folders(context, workspace, pictures, name, as_json)
+        return
     if toy:
         given = (*changes_of(context).values(), models, z, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):
@@ -102,6 +122,22 @@ def evaluate(
         progress=console.ConsoleProgress(),
     )
     console.show(summary, as_json, _render)
+
+
+def _compare_folders(
+    context: typer.Context, path: Path | None, pictures: Sequence[str], name: str, as_json: bool
+) -> None:
+    read = ("evaluate.features", "evaluate.n")
+    changes = changes_of(context)
+    if unread := [key for key in changes if key.startswith("evaluate.") and key not in read]:
+        flag = f"--{unread[0].removeprefix('evaluate.')}"
+        raise typer.BadParameter(f"--pictures excludes {flag}: nothing is drawn.")
+    opened = open_for_captions(context, path, has_captions=True)
+    from pipelines.evaluate.folders.run import compare_folders
+
+    progress = console.ConsoleProgress()
+    summary = compare_folders(opened, pictures, name, changes.get("evaluate.n"), progress)
+    console.show(summary, as_json, _render_folders)
 
 
 def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) -> None:
@@ -140,6 +176,27 @@ def _render(summary: Any) -> None:
     if summary.void:
         console.line(f"No verdict: {summary.void}")
     console.line(f"Report: {summary.report}")
+
+
+def _render_folders(summary: Any) -> None:
+    rows = [
+        (
+            row["metric"],
+            row["folder"],
+            _number(row["value"]),
+            _interval(row),
+            _difference(row["difference"]),
+        )
+        for row in summary.rows
+    ]
+    console.table(rows, ("metric", "folder", "value", "95 % interval", "difference"))
+    for text in (*summary.warnings, *summary.answers):
+        console.line(text)
+    console.line(f"Report: {summary.report}")
+
+
+def _difference(change: dict[str, Any] | None) -> str:
+    return "–" if change is None else f"{_number(change['value'])} ({_interval(change)})"
 
 
 def _render_toy(summary: Any) -> None:

@@ -180,3 +180,18 @@ def base_folder(tmp_path_factory) -> Callable[[str], Path]:
         return save(family, tmp_path_factory.mktemp("bases") / family)
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def dinov2(tmp_path_factory) -> Path:
+    """Return a folder with a tiny untrained DINOv2, as transformers saves it."""
+    import torch
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("networks") / "dinov2"
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(**sizes, image_size=28, patch_size=14)).save_pretrained(folder)
+    side = {"height": 28, "width": 28}
+    BitImageProcessor(size={"shortest_edge": 28}, crop_size=side).save_pretrained(folder)
+    return folder

@@ -38,7 +38,7 @@ def write_plans(exchange) -> None:
     exchange.answer(json.dumps({"plans": plans}))
 
 
-def test_every_line_of_the_example_runs(invoke, base_folder, tmp_path, monkeypatch):
+def test_every_line_of_the_example_runs(invoke, base_folder, dinov2, tmp_path, monkeypatch):
     def fetch(name, allow_patterns, ignore_patterns=()):
         return str(base_folder(TWINS[name]))
 
@@ -46,12 +46,16 @@ def test_every_line_of_the_example_runs(invoke, base_folder, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     invoke("init", ".")
     lines = lines_of_the_readme()
-    assert [line[0] for line in lines] == ["base", "sample", "sample", "sample"]
+    assert [line[0] for line in lines] == ["base", "sample", "sample", "sample", "evaluate"]
     with model_server() as server:
         server.behaviour = write_plans
         for words in lines:
             own = [f"{server.url}#{MODEL}" if "localhost" in word else word for word in words]
+            own = [str(dinov2) if word == "facebook/dinov2-base" else word for word in own]
             invoke(*own, *(QUICK if words[0] == "sample" else ()))
+    assert "vendi[dinov2" in (tmp_path / "reports" / "evaluation" / "report.json").read_text(
+        "utf-8"
+    )
     for name, planned in (("kites", True), ("klein", True), ("without-plans", False)):
         rows = (tmp_path / "samples" / name / "samples.jsonl").read_text("utf-8").splitlines()
         assert ["document" in json.loads(row) for row in rows] == [planned] * 2

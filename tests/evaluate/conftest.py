@@ -11,13 +11,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
-    BitImageProcessor,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
     CLIPProcessor,
-    Dinov2Config,
-    Dinov2Model,
     PreTrainedTokenizerFast,
 )
 
@@ -89,18 +86,6 @@ def trained(workspace, tiny_models) -> Workspace:
     """Return a workspace that holds them."""
     shutil.copytree(tiny_models, workspace.root / "models")
     return workspace
-
-
-@pytest.fixture(scope="session")
-def dinov2(tmp_path_factory) -> Path:
-    """Return a folder with a tiny untrained DINOv2, as transformers saves it."""
-    folder = tmp_path_factory.mktemp("networks") / "dinov2"
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    Dinov2Model(Dinov2Config(**sizes, image_size=28, patch_size=14)).save_pretrained(folder)
-    side = {"height": 28, "width": 28}
-    BitImageProcessor(size={"shortest_edge": 28}, crop_size=side).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -87,14 +87,14 @@ def _grid(grid: Grid) -> dict[str, Any]:
                 "source": source,
                 "name": NAMES[source],
                 "scale": f"{scale:g}" if at else "",
-                "image": _strip(pictures),
+                "image": strip_of(pictures),
                 "alt": f"{len(pictures)} pictures, {NAMES[source]}{at}, for: {grid.caption}",
             }
         )
     return {"caption": grid.caption, "strips": strips}
 
 
-def _strip(pictures: np.ndarray) -> str:
+def strip_of(pictures: np.ndarray) -> str:
     """Join pictures side by side, transparent between them, as a data URL."""
     count, height, width = pictures.shape[:3]
     canvas = np.zeros((height, count * (width + GAP) - GAP, 4), np.uint8)

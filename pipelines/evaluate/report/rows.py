@@ -91,15 +91,15 @@ def report_json(report: Report, rows: list[dict[str, Any]]) -> bytes:
         "command": report.command,
         "rows": rows,
     }
-    return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(finite(content), indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace numbers that JSON cannot write by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -1,0 +1,1 @@
+"""Folders of pictures by any model, compared caption by caption."""
