@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pipelines.core.errors import KaleidoError
 from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.device import in_fp32
+from pipelines.models.fsq import FsqModel
+from pipelines.models.hub import read_config
 from pipelines.models.loading import load_network
 from pipelines.models.metadata import (
     other_version,
@@ -28,11 +31,12 @@ NORM_GROUPS = 8
 
 
 class Tokenizer:
-    """A diffusers `VQModel` over patches.
+    """An autoencoder of patches whose vectors are written as ids; here a diffusers `VQModel`.
 
     The encoder's vectors are replaced by the nearest entry of a codebook (VQ-VAE, arXiv
-    1711.00937, section 3.1; VQGAN, arXiv 2012.09841, is the same with other losses). Patches are
-    folded into channels, because convolutions over all pixels would cost many times as much.
+    1711.00937, section 3.1; VQGAN, arXiv 2012.09841, is the same with other losses), or rounded
+    (`FsqTokenizer`). Patches are folded into channels, because convolutions over all pixels would
+    cost many times as much.
 
     Args:
         model: Has three channels for each pixel of a patch.
@@ -60,7 +64,9 @@ class Tokenizer:
         require_types(folder, metadata, image_size=int, patch_size=int, identity=str)
         require_safe_folder(folder)
         try:
-            return cls(load_network(VQModel, folder).eval(), **metadata)
+            if read_config(folder, "a tokenizer").get("_class_name") == FsqModel.__name__:
+                return FsqTokenizer(load_network(FsqModel, folder).eval(), **metadata)
+            return Tokenizer(load_network(VQModel, folder).eval(), **metadata)
         except TypeError as error:  # it lacks metadata
             raise other_version(folder) from error
 
@@ -90,7 +96,12 @@ class Tokenizer:
     @property
     def grid(self) -> int:
         """Rows and columns of ids."""
-        return self.image_size // _stride(self.patch_size, self.model.config.block_out_channels)
+        return self.image_size // _stride(self.patch_size, self._channels)
+
+    @property
+    def _channels(self) -> Sequence[int]:
+        channels: Sequence[int] = self.model.config.block_out_channels
+        return channels
 
     @property
     def codebook_size(self) -> int:
@@ -156,6 +167,44 @@ class Tokenizer:
         return pixel_shuffle(patches, self.patch_size).float()
 
 
+class FsqTokenizer(Tokenizer):
+    """A tokenizer by finite scalar quantization, see `FsqModel`."""
+
+    model: FsqModel
+
+    @property
+    def _channels(self) -> Sequence[int]:
+        channels: Sequence[int] = self.model.config.channels
+        return channels
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of ids."""
+        return self.model.size
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond its own square on which an id depends, on each side."""
+        return self.model.reach * self.patch_size
+
+    def states(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode images without rounding, fp32 (n, values, grid, grid)."""
+        return self.model.encode(pixel_unshuffle(images, self.patch_size)).float()
+
+    @torch.no_grad()
+    def quantize(self, states: torch.Tensor) -> torch.Tensor:
+        """Round `states` to ids, int64 (n, grid, grid)."""
+        return self.model.quantize(states.float())
+
+    def entries(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of ids (n, grid, grid); the result has the layout of `states`."""
+        return self.model.entries(ids)
+
+    def pictures(self, entries: torch.Tensor) -> torch.Tensor:
+        """Decode vectors with the layout of `states` into images, fp32, not clamped."""
+        return pixel_shuffle(self.model.decode(entries), self.patch_size).float()
+
+
 def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
     """Build an untrained tokenizer.
 
@@ -174,6 +223,10 @@ def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
             "Change tokenizer.patch_size or tokenizer.channels, or the size of the data.",
             code="model-mismatch",
         )
+    values = 3 * settings.patch_size**2
+    if settings.quantizer == "fsq":
+        network = FsqModel(values, settings.channels, settings.layers, settings.levels)
+        return FsqTokenizer(network, image_size, settings.patch_size)
     if any(width % NORM_GROUPS for width in settings.channels):
         raise KaleidoError(
             f"tokenizer.channels = {list(settings.channels)}",
@@ -181,7 +234,7 @@ def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
             "Round them.",
             code="bad-setting",
         )
-    blocks, values = len(settings.channels), 3 * settings.patch_size**2
+    blocks = len(settings.channels)
     model = VQModel(
         in_channels=values,
         out_channels=values,
@@ -199,6 +252,6 @@ def build_tokenizer(settings: TokenizerSettings, image_size: int) -> Tokenizer:
     return Tokenizer(model, image_size, settings.patch_size)
 
 
-def _stride(patch_size: int, channels: tuple[int, ...]) -> int:
+def _stride(patch_size: int, channels: Sequence[int]) -> int:
     """Return the side in pixels of a token's square; each further block halves the grid."""
     return int(patch_size * 2 ** (len(channels) - 1))

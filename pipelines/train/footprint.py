@@ -29,7 +29,7 @@ from pipelines.train.pictures import check_sizes
 from pipelines.train.prior import PriorTask, check_width, new_prior
 from pipelines.train.ranks import Ranks
 from pipelines.train.stream import RecordStream
-from pipelines.train.tokenizer import TokenizerTask
+from pipelines.train.tokenizer import first_task
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.workspace import CAPTION_STATES, Workspace
 
@@ -182,7 +182,7 @@ def tokenizer_footprint(workspace: Workspace) -> Footprint:
         options = TrainOptions.of(settings, workspace.settings.train)
         rows = _rows(options, workspace)
         images = torch.zeros(rows, 3, side, side)
-        blocks = TokenizerTask(tokenizer, stream).blocks()
+        blocks = first_task(tokenizer, stream).blocks()
         with prepared_blocks(blocks, replace(options, compile="off")):
             activations = saved_bytes(lambda: _reconstruct(tokenizer, images))
     return _footprint("tokenizer", tokenizer.model, options, rows, stream.size, activations)

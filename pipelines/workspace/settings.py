@@ -287,15 +287,26 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """The visual tokenizer, a VQModel over patches of pixels."""
+    """The visual tokenizer, an autoencoder of patches of pixels."""
 
+    quantizer: str = setting(
+        "vq",
+        "Vector quantization (vq) with a codebook that is learned, or finite scalar quantization "
+        "(fsq), whose ids depend on what is near them alone.",
+        choices=("vq", "fsq"),
+    )
+    levels: tuple[int, ...] = setting(
+        (8, 5, 5, 5),
+        "For fsq: levels of each value of a vector; their product is the number of ids.",
+        low=2,
+    )
     patch_size: int = setting(4, "Side of a patch, in pixels.")
     channels: tuple[int, ...] = setting(
         (32, 64), "Channels of each block; every block after the first halves the grid."
     )
     layers: int = setting(1, "Residual layers per block; the decoder has one more.")
-    codebook_size: int = setting(512, "Entries of the codebook.")
-    code_dim: int = setting(8, "Width of a codebook entry.")
+    codebook_size: int = setting(512, "For vq: entries of the codebook.")
+    code_dim: int = setting(8, "For vq: width of a codebook entry.")
     steps: int = setting(4000, "Training steps.")
     decoder_steps: int = setting(
         1000, "Further steps that train the decoder alone, with fixed token ids.", low=0

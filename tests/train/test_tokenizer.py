@@ -11,19 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines.core.errors import InputMissing, KaleidoError
-from pipelines.models.tokenizer import Tokenizer, build_tokenizer
+from pipelines.extract.run import extract
+from pipelines.models.tokenizer import FsqTokenizer, Tokenizer, build_tokenizer
+from pipelines.train.codebook import DECAY, TokenizerTask, Trainee
 from pipelines.train.noise import Noise
+from pipelines.train.picture_task import DecoderTask, images_of, reconstruction_error
 from pipelines.train.stream import RecordStream
-from pipelines.train.tokenizer import (
-    DECAY,
-    DecoderTask,
-    TokenizerTask,
-    Trainee,
-    _images,
-    measure,
-    reconstruction_error,
-    train_tokenizer,
-)
+from pipelines.train.tokenizer import measure, train_tokenizer
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import TokenizerSettings
 from pipelines.workspace.workspace import Workspace
@@ -96,7 +90,7 @@ def _stopping_at(position: int, batch):
 
 def test_afterwards_the_decoder_learns_alone(workspace) -> None:
     before = train_tokenizer(_with(workspace, steps=60, decoder_steps=0))
-    images = _images(RecordStream(workspace, (), 0).batch(0, 8))
+    images = images_of(RecordStream(workspace, (), 0).batch(0, 8))
     ids, weights = _tokenizer(workspace).encode(images), _weights(workspace)
     after = train_tokenizer(_with(workspace, steps=60, decoder_steps=60))
     assert (after.steps, after.images_seen, after.resumed_at) == (120, 120 * 8, 60)
@@ -278,3 +272,17 @@ def test_the_command_reports_what_came_of_it(workspace, monkeypatch, invoke) -> 
     assert "resumed at step 3" in out
     assert "% of the codebook used, perplexity " in out
     assert json.loads(invoke("status", "--json").out)["models"] == ["tokenizer"]
+
+
+def test_finite_scalar_quantization_learns_and_resumes(workspace) -> None:
+    rounded = _with(workspace, quantizer="fsq", levels=(4, 4, 4), steps=120, learning_rate=1e-2)
+    first = train_tokenizer(_with(rounded, steps=1, decoder_steps=0))
+    last = train_tokenizer(rounded)
+    assert last.resumed_at == 1 and last.psnr > first.psnr + 3.0 and last.perplexity > 1.5
+    tokenizer = _tokenizer(rounded)
+    assert isinstance(tokenizer, FsqTokenizer) and tokenizer.codebook_size == 64
+    (summary,) = extract(rounded, ("tokens",))
+    assert summary.ok == 40
+    with pytest.raises(KaleidoError) as caught:
+        train_tokenizer(_with(rounded, levels=(8, 8)))
+    assert "levels" in caught.value.why

@@ -16,6 +16,9 @@ from pipelines.models.hub import model_identity, read_config
 from pipelines.models.metadata import METADATA, tokenizer_metadata
 from pipelines.models.safe_folder import require_safe_folder
 
+OWN = ("VQModel", "FsqModel")
+"""Classes of the networks of `pipelines.models.tokenizer`."""
+
 
 def own_tokenizer(folder: Path) -> TokenizerRef:
     """Return the tokenizer that `kaleido train tokenizer` wrote into a folder.
@@ -45,9 +48,9 @@ def find_tokenizer(name: str) -> TokenizerRef:
         from_zero = str(pipeline.get("_class_name")) == "AmusedPipeline"
         folder = folder / _component(folder, pipeline)
     config = read_config(folder, WHAT)
-    family = _family(folder, config)
-    if family == "diffusers" and (folder / METADATA).is_file():
+    if config.get("_class_name") in OWN and (folder / METADATA).is_file():
         return own_tokenizer(folder)
+    family = _family(folder, config)
     identity = fingerprint(_identity(folder), from_zero)
     return TokenizerRef(name, family, identity, folder, config, from_zero)
 
