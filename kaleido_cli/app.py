@@ -25,6 +25,7 @@ COMMANDS = {
     "edit": "Change what a sample shows, and draw it again.",
     "z": "Check, convert, show and compare z documents.",
     "evaluate": "Compare Kaleido with the baseline and write a report.",
+    "export": "Write the models as one folder, and push it to the Hugging Face hub.",
     "push": "Copy the workspace to an object store.",
     "pull": "Copy a workspace from an object store.",
     "status": "Show what the workspace holds.",

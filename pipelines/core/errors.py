@@ -28,6 +28,7 @@ ERROR_CODES = {
     "worker-died": "A worker process ended before its work was done.",
     "cluster": "A cluster cannot be reached, or its nodes cannot do the work.",
     "store": "An object store refused a request, or failed too often.",
+    "hub": "The Hugging Face hub refuses a request or cannot be reached, or there is no token.",
     "diverged": "Training met a loss or gradient that is not a number.",
     "not-installed": "A package is needed that only an extra installs.",
     "plugin": "A plug-in does not keep to its contract.",
