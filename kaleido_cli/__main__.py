@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 QUIET = {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
 """Their remarks on configurations are for developers; a user may set these otherwise."""
@@ -23,6 +26,7 @@ def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
+        end_tidily()
         fit_terminal()
         from pipelines.core.compute import prepare_threads
 
@@ -33,6 +37,22 @@ def main() -> None:
     except KeyboardInterrupt:  # while modules are imported, or in the last lines
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+
+
+def end_tidily() -> None:
+    """Let SIGTERM and SIGHUP end the program like Ctrl-C: unfinished files are removed first.
+
+    Signals that are ignored, as SIGHUP is under nohup, stay ignored. A second one ends it at once.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    raise SystemExit(128 + number)
 
 
 def fit_terminal() -> None:

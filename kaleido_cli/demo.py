@@ -26,7 +26,8 @@ def demo(
     """Run the whole chain, small: scenes, latents, training, pictures and a report.
 
     It trains models for a few steps to show how, then compares the embedded Kaleido with its
-    baseline. It takes about four minutes on two idle cores and downloads nothing.
+    baseline. It takes about four minutes on two idle cores and downloads nothing. The same command
+    goes on where a demo was stopped.
     """
     require_local(path)
     from pipelines.demo import demo as run

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from pipelines.core.progress import SILENT, Progress
+from pipelines.core.unfinished import is_abandoned, unfinished
 from pipelines.embedded.paths import ships
 from pipelines.evaluate.run import evaluate
 from pipelines.extract.run import extract
@@ -19,6 +20,7 @@ from pipelines.scenes.generate import write_scenes
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.prior import train_prior
 from pipelines.workspace.config import override
+from pipelines.workspace.settings import Settings
 from pipelines.workspace.workspace import Workspace
 
 SCENES = 400
@@ -57,20 +59,23 @@ def demo(
     """Draw scenes, extract, train briefly, then compare the embedded models.
 
     If this version ships none, the models just trained are compared, and the report says that they
-    were trained too briefly.
+    were trained too briefly. A demo that was stopped or killed goes on.
 
     Args:
-        path: A new folder for the workspace.
+        path: A new folder for the workspace, or that of a stopped demo.
         progress: Listener.
         changes: Settings that differ from the demo's own, ``section.key`` to value.
 
     Raises:
         KaleidoError: If `path` is a workspace already, or an extra is not installed.
     """
-    workspace = Workspace.init(path)
-    workspace = replace(
-        workspace, settings=override(workspace.settings, SETTINGS | dict(changes or {}))
-    )
+    settings = override(Settings(), SETTINGS | dict(changes or {}))
+    workspace = Workspace.find(explicit=path) if is_abandoned(path) else Workspace.init(path)
+    with unfinished(workspace.root, keep=True):
+        return _run(replace(workspace, settings=settings), progress)
+
+
+def _run(workspace: Workspace, progress: Progress) -> DemoSummary:
     seconds: dict[str, float] = {}
 
     @contextmanager

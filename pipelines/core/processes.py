@@ -86,7 +86,14 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the processes; tasks that have not begun are dropped."""
+        """End the processes; tasks that have not begun are dropped.
+
+        If this process is to stop, those under way are too: only a terminal's Ctrl-C reaches the
+        workers by itself.
+        """
+        if error is not None and not isinstance(error, Exception):
+            for worker in self._started:
+                worker.terminate()
         self._pool.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
             # Exit codes are known now that all workers have ended.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pipelines.core.backoff import jitter
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.extras import import_extra
+from pipelines.core.files import FULL
 
 ATTEMPTS = 8
 """How often a request is tried; with 1 in 20 failing, one of 10^10 requests fails for good."""
@@ -140,6 +141,7 @@ class Store:
         Raises:
             InputMissing: If there is no such file.
             KaleidoError: If access is denied, or it failed `ATTEMPTS` times.
+            OSError: If a disk is full.
         """
         what = f"{self.url}/{path}"
         for attempt in range(1, ATTEMPTS + 1):
@@ -150,6 +152,8 @@ class Store:
             except KaleidoError:
                 raise
             except Exception as error:  # each store's client has errors of its own
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise  # of the disk here, or of a store that is a folder
                 if attempt == ATTEMPTS or isinstance(error, FINAL):
                     why = f"the store refused or failed ({type(error).__name__}: {error})."
                     hint = "Check credentials and connection, and run again: what is done stays."

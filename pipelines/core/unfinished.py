@@ -19,18 +19,26 @@ LIST = "samples.jsonl"
 
 
 @contextmanager
-def unfinished(folder: Path) -> Iterator[None]:
-    """Mark an existing folder until the context ends, with an error or without."""
+def unfinished(folder: Path, keep: bool = False) -> Iterator[None]:
+    """Mark an existing folder until the context ends, with an error or without.
+
+    Args:
+        folder: The folder.
+        keep: Leave the mark after an error, as a killed run does.
+    """
     from filelock import FileLock  # 20 ms, which `kaleido status` need not wait for
 
     mark = folder / MARK
     held = FileLock(mark)
     held.acquire(timeout=0)
+    stays = keep
     try:
         yield
+        stays = False
     finally:
         held.release()
-        mark.unlink(missing_ok=True)
+        if not stays:
+            mark.unlink(missing_ok=True)
 
 
 def is_unfinished(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import KaleidoError, nearest
-from pipelines.core.files import atomic_write
+from pipelines.core.files import atomic_write, remove_leftovers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
@@ -139,6 +139,7 @@ def evaluate(
         seen = Sweep(plan, bundles, protocol, store, progress).run()
         report = _compare(plan, bundles, protocol, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
+        remove_leftovers(folder)
         atomic_write(folder / "report.json", report_json(report, rows))
         atomic_write(folder / "report.md", markdown(report).encode("utf-8"))
         atomic_write(folder / "index.html", render(report).encode("utf-8"))

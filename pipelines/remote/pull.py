@@ -125,16 +125,15 @@ class _Shards:
         names = [name for name in there if self._is_seal(name)]
         manifests = dict(in_threads(lambda name: (name, self._store.read(name)), names))
         due = {name: data for name, data in sorted(manifests.items()) if not self._has(name, data)}
-        shards = [self._shard(name) for name in due]
         size = 0
         with self._lock():
             journal = self._journal()
-            journal.begin(shards)
+            journal.begin(map(self._shard, due))
             with progress.task(f"pull {self._place.name}", len(due), "shard") as advance:
                 for done in in_threads(self._fetch, list(due.items())):
                     size += done
                     advance(1)
-            journal.end(*shards)
+            journal.end(*map(self._shard, names))  # also those that a stopped run has fetched
         return len(due), len(names) - len(due), size
 
     def _is_seal(self, name: str) -> bool:
