@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
-import diffusers
 import torch
 from diffusers.utils import logging
 
 from pipelines.bases.adapter import KaleidoAdapter
 from pipelines.bases.family import Condition, Family
 from pipelines.bases.folder import UNUSED, BaseFolder, open_folder
+from pipelines.bases.registry import pipeline_class
 from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory
 from pipelines.models.device import compute_device
@@ -85,7 +85,7 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
     options: dict[str, Any] = {component: None for component in UNUSED if component in folder.index}
     if "requires_safety_checker" in folder.index:
         options["requires_safety_checker"] = False
-    kind = getattr(diffusers, folder.family.pipelines[0])
+    kind = pipeline_class(folder.family, name)
     try:
         with without_network(str(folder.path)), without_bars(), _without_pipeline_bars():
             pipe = kind.from_pretrained(

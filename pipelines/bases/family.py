@@ -15,6 +15,7 @@ import torch
 
 from pipelines.bases.clip import CLIP_TOKENS, count_tokens
 from pipelines.bases.image_tokens import Block
+from pipelines.core.errors import KaleidoError
 
 Condition = dict[str, Any]
 """What a denoiser reads of a prompt: name -> a tensor, or a list, with a row per picture."""
@@ -164,6 +165,21 @@ class Family(ABC):
         """Count the tokens of a prompt, those of a template included."""
         return count_tokens(getattr(pipe, self.tokenizer), self.template(pipe, prompt))
 
+    def require_whole(self, pipe: Any, prompts: Sequence[str]) -> None:
+        """Refuse prompts in JSON whose end would not be read: half a document says something else.
+
+        Raises:
+            KaleidoError: If a prompt has more tokens than `text_limit`.
+        """
+        longest = max(self.length(pipe, prompt) for prompt in prompts)
+        if longest > self.text_limit:
+            raise KaleidoError(
+                "prompt",
+                f"it has {longest:,} tokens, and {self.title} reads {self.text_limit:,}.",
+                "Leave elements out of z.",
+                code="bad-data",
+            )
+
     def is_long(self, pipe: Any, prompt: str) -> bool:
         """Whether `long_prompts` tells what becomes of a prompt."""
         return bool(self.long_prompts) and count_tokens(pipe.tokenizer, prompt) > CLIP_TOKENS
@@ -210,43 +226,6 @@ def repeat(condition: Condition, count: int) -> Condition:
         name: value * count if isinstance(value, list) else value.repeat_interleave(count, dim=0)
         for name, value in condition.items()
     }
-
-
-def mode_of(encoded: Any) -> torch.Tensor:
-    """Return the mode of what an autoencoder's ``encode`` gives."""
-    found = getattr(encoded, "latent_dist", None)
-    mode: torch.Tensor = encoded.latent if found is None else found.mode()
-    return mode
-
-
-class KlLatents:
-    """A mix-in of families with an `AutoencoderKL` whose latents are shifted and scaled."""
-
-    def latent_shape(self, pipe: Any, height: int, width: int) -> tuple[int, int, int]:
-        """See `Family.latent_shape`."""
-        factor = pipe.vae_scale_factor
-        return pipe.vae.config.latent_channels, height // factor, width // factor
-
-    def to_latents(self, pipe: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """See `Family.to_latents`."""
-        shift, scale = _shift_and_scale(pipe.vae, pixels)
-        return (mode_of(pipe.vae.encode(pixels)) - shift) * scale
-
-    def to_pixels(self, pipe: Any, latents: torch.Tensor) -> torch.Tensor:
-        """See `Family.to_pixels`."""
-        shift, scale = _shift_and_scale(pipe.vae, latents)
-        decoded: torch.Tensor = pipe.vae.decode(latents / scale + shift, return_dict=False)[0]
-        return decoded
-
-
-def _shift_and_scale(vae: Any, like: torch.Tensor) -> tuple[Any, Any]:
-    config = vae.config
-    means, deviations = config.get("latents_mean"), config.get("latents_std")
-    if means is None or deviations is None:
-        return config.get("shift_factor") or 0.0, config.scaling_factor
-    shift = torch.tensor(means, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
-    scale = torch.tensor(deviations, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
-    return shift, config.scaling_factor / scale
 
 
 def set_shifted(pipe: Any, steps: int, tokens: int, mu: float | None = None) -> torch.Tensor:

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pipelines.bases.folder import UNUSED, BaseFolder
+from pipelines.bases.registry import pipeline_class
 from pipelines.models.hub import loading_error
 
 WEIGHT = 2
@@ -113,6 +114,7 @@ def meta_pipeline(folder: BaseFolder, with_tokenizers: bool = False) -> Any:
     parts: dict[str, Any] = {name: None for name in UNUSED if name in folder.index}
     if "requires_safety_checker" in folder.index:
         parts["requires_safety_checker"] = False
+    pipeline = pipeline_class(folder.family, folder.name)
     try:
         for component, (library, name) in folder.components.items():
             kind = getattr(transformers if library == "transformers" else diffusers, name)
@@ -125,7 +127,6 @@ def meta_pipeline(folder: BaseFolder, with_tokenizers: bool = False) -> Any:
                 )
             else:
                 parts[component] = _on_meta(kind, folder, component)
-        pipeline = getattr(diffusers, folder.family.pipelines[0])
         return pipeline(**parts)
     except Exception as error:  # the libraries raise whatever their many classes raise
         needs = "Its configurations must be those that save_pretrained writes."

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pipelines.bases.families.fibo import Fibo
+from pipelines.bases.families.fibo2 import Fibo2
 from pipelines.bases.families.flux1 import Flux1
 from pipelines.bases.families.flux2_klein import Flux2Klein
 from pipelines.bases.families.ideogram4 import Ideogram4
@@ -18,7 +22,8 @@ from pipelines.core.errors import KaleidoError
 
 FAMILIES: tuple[Family, ...] = (
     *(Sdxl(), Sd15(), Sd3(), Flux1(), Flux2Klein()),
-    *(ZImage(), QwenImage(), Sana(), PixArtSigma(), Lumina2(), Ideogram4()),
+    *(ZImage(), QwenImage(), Sana(), PixArtSigma(), Lumina2()),
+    *(Ideogram4(), Fibo(), Fibo2()),
 )
 
 
@@ -42,3 +47,26 @@ def family_of(pipeline: str, where: str) -> Family:
         f"Known: {known}.",
         code="bad-model",
     )
+
+
+def pipeline_class(family: Family, where: str) -> Any:
+    """Return the family's class of the diffusers that is installed.
+
+    Args:
+        family: The family.
+        where: What an error names.
+
+    Raises:
+        KaleidoError: If this diffusers is too old for it.
+    """
+    import diffusers
+
+    found = getattr(diffusers, family.pipelines[0], None)
+    if found is None:
+        raise KaleidoError(
+            where,
+            f"diffusers {diffusers.__version__} has no {family.pipelines[0]}.",
+            "Install a newer one: pip install --upgrade diffusers.",
+            code="not-installed",
+        )
+    return found

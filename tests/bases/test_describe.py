@@ -10,17 +10,15 @@ from pipelines.bases.base import load_base
 from pipelines.bases.describe import GIB, describe
 from pipelines.bases.folder import open_folder
 from pipelines.bases.memory import PeakMemory, activation_bytes, meta_pipeline
-from pipelines.bases.registry import FAMILIES
 from pipelines.core.errors import KaleidoError
 from tests.bases.real_sizes import REAL, real_folder
-
-FAMILY_NAMES = [family.name for family in FAMILIES]
+from tests.bases.tiny_pipelines import AVAILABLE
 
 DENOISERS = {"sdxl": 2.567, "sd15": 0.860, "sana": 1.604, "flux2-klein": 3.876, "z-image": 6.155}
 """Billions of parameters of the published denoisers."""
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_activations_without_weights_are_those_with_them(name, base_folder):
     base = load_base(str(base_folder(name)))
     pipe = meta_pipeline(base.folder)

@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 
 from pipelines.bases.base import load_base
+from pipelines.bases.families.sana import Sana
 from pipelines.bases.folder import open_folder
 from pipelines.core.errors import KaleidoError
 
@@ -138,3 +139,10 @@ def test_a_consistency_model_is_known_by_its_network(base_folder, tmp_path):
     assert not open_folder(str(folder)).distilled
     change(folder / "unet" / "config.json", time_cond_proj_dim=8)
     assert "time_cond_proj_dim" in open_folder(str(folder)).distilled
+
+
+def test_a_diffusers_that_is_too_old_is_named(copy, monkeypatch):
+    monkeypatch.setattr(Sana, "pipelines", ("NewSanaPipeline",))
+    change(copy / "model_index.json", _class_name="NewSanaPipeline")
+    error = refused(copy)
+    assert (error.code, "NewSanaPipeline" in error.why) == ("not-installed", True)

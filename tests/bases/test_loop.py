@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import diffusers
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.bases.latents import FrameLatents
 from pipelines.bases.loop import Guidance, decode, denoise, noise_of
-from pipelines.bases.registry import FAMILIES
 from pipelines.core.errors import KaleidoError
+from tests.bases.tiny_pipelines import AVAILABLE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -17,7 +19,6 @@ pytestmark = [
 ]
 """Diffusers hands tensors to NumPy, and names an argument of transformers, in older ways."""
 
-FAMILY_NAMES = [family.name for family in FAMILIES]
 PROMPTS = ["a red cat", "two blue dogs run on wet grass"]
 SEEDS = [11, 12]
 
@@ -35,6 +36,8 @@ STOCK: dict[str, Any] = {
     },
     "lumina2": lambda g: {"guidance_scale": g},
     "ideogram4": lambda g: {"guidance_scale": g, "guidance_schedule": None},
+    "fibo": lambda g: {"guidance_scale": g},
+    "fibo2": lambda g: {"guidance_scale": g},
     "flux1": lambda g: {"true_cfg_scale": g, "negative_prompt": [""] * 2},
     "qwen-image": lambda g: {"true_cfg_scale": g, "negative_prompt": [" "] * 2},
 }
@@ -45,13 +48,12 @@ def stock(base, cfg: float, width: int = 64, **more: Any) -> np.ndarray:
     """Draw with the pipeline's own call, in [0, 1]."""
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     found: np.ndarray = base.pipe(
-        prompt=list(PROMPTS),
         height=64,
         width=width,
         num_inference_steps=4,
         generator=generators,
         output_type="np",
-        **STOCK[base.family.name](cfg) | more,
+        **{"prompt": list(PROMPTS)} | STOCK[base.family.name](cfg) | more,
     ).images
     return found
 
@@ -79,7 +81,7 @@ def ours(
     return pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 class TestAllFamilies:
     def test_equals_the_pipeline_with_guidance(self, name, loaded):
         base = loaded(name)
@@ -105,18 +107,19 @@ class TestAllFamilies:
         pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
         with torch.no_grad():
             latents = base.family.to_latents(base.pipe, pixels)
-            frames = pixels.unsqueeze(2) if name == "qwen-image" else pixels
+            of_videos = isinstance(base.family, FrameLatents)
+            frames = pixels.unsqueeze(2) if of_videos else pixels
             encoded = base.pipe.vae.encode(frames)
             mode = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
             expected = base.pipe.vae.decode(mode, return_dict=False)[0]
-        expected = expected[:, :, 0] if name == "qwen-image" else expected
+        expected = expected[:, :, 0] if of_videos else expected
         assert latents.shape[1:] == base.family.latent_shape(base.pipe, 64, 64)
         assert (decode(base, latents) - expected).abs().max() < 1e-5
         assert (latents.flatten()[: mode.numel()] - mode.flatten()).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in FAMILY_NAMES if name not in ("flux2-klein", "ideogram4")]
+    "name", [name for name in AVAILABLE if name not in ("flux2-klein", "ideogram4")]
 )
 def test_a_negative_prompt_is_that_of_the_pipeline(name, loaded):
     base = loaded(name)
@@ -125,7 +128,7 @@ def test_a_negative_prompt_is_that_of_the_pipeline(name, loaded):
     assert np.abs(ours(base) - expected).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_a_wide_picture_keeps_its_size(name, loaded):
     base = loaded(name)
     drawn = ours(base, width=128)
@@ -149,6 +152,21 @@ def test_ideogram_has_no_negative_prompts_and_a_limit(loaded):
     assert caught.value.code == "bad-option"
     with pytest.raises(KaleidoError) as caught:
         base.family.encode(base.pipe, ["word " * 500])
+    assert caught.value.code == "bad-data"
+
+
+@pytest.mark.parametrize("name", [name for name in ("fibo", "fibo2") if name in AVAILABLE])
+def test_fibo_reads_its_json_as_the_pipeline_does(name, loaded):
+    base = loaded(name)
+    prompts = [
+        json.dumps({"short_description": text, "objects": [], "context": "", "lighting": {}})
+        for text in PROMPTS
+    ]
+    drawn = ours(base, prompts)
+    assert np.abs(drawn - stock(base, 5.0, prompt=prompts)).max() < 1e-5
+    assert np.abs(drawn - ours(base)).max() > 1e-3
+    with pytest.raises(KaleidoError) as caught:
+        base.family.encode(base.pipe, ["word " * 2000])
     assert caught.value.code == "bad-data"
 
 

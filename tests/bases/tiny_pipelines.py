@@ -15,6 +15,8 @@ import torch
 import transformers as tf
 from tokenizers.pre_tokenizers import ByteLevel
 
+from pipelines.bases.registry import FAMILIES
+
 CHAT = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
     "{% if m.content is string %}{{ m.content }}{% else %}"
@@ -469,15 +471,13 @@ def qwen_image() -> Any:
     )
 
 
-def ideogram4() -> Any:
-    from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
-
-    config = tf.Qwen3VLConfig(
+def qwen3_vl_config(layers: int) -> Any:
+    return tf.Qwen3VLConfig(
         text_config={
             "vocab_size": 263,
             "hidden_size": 16,
             "intermediate_size": 32,
-            "num_hidden_layers": max(QWEN3_VL_ACTIVATION_LAYERS) + 1,
+            "num_hidden_layers": layers,
             "num_attention_heads": 2,
             "num_key_value_heads": 2,
             "head_dim": 8,
@@ -504,6 +504,12 @@ def ideogram4() -> Any:
         vision_start_token_id=260,
         vision_end_token_id=261,
     )
+
+
+def ideogram4() -> Any:
+    from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
+
+    config = qwen3_vl_config(max(QWEN3_VL_ACTIVATION_LAYERS) + 1)
     sizes = {
         "in_channels": 16,
         "num_layers": 2,
@@ -524,6 +530,88 @@ def ideogram4() -> Any:
     )
 
 
+def fibo() -> Any:
+    vae = df.AutoencoderKLWan(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=4,
+        in_channels=12,
+        out_channels=12,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        patch_size=2,
+        is_residual=True,
+        scale_factor_spatial=16,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 0.7, 2.0, 1.0],
+    )
+    transformer = df.BriaFiboTransformer2DModel(
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=3,  # one more block than the text encoder has layers
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=[4, 4, 8],
+        text_encoder_dim=16,
+    )
+    config = tf.SmolLM3Config(
+        vocab_size=128001,  # the null condition is this token
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        bos_token_id=256,
+        eos_token_id=256,
+        pad_token_id=256,
+    )
+    return df.BriaFiboPipeline(
+        transformer=transformer,
+        scheduler=df.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=tf.SmolLM3ForCausalLM(config),
+        tokenizer=qwen_tokenizer(),
+    )
+
+
+def fibo2() -> Any:
+    from diffusers.pipelines.bria_fibo2.pipeline_bria_fibo2 import TEXT_ENCODER_OUT_LAYERS
+
+    config = qwen3_vl_config(max(map(max, TEXT_ENCODER_OUT_LAYERS)) + 1)
+    transformer = df.BriaFibo2Transformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=3,
+        n_refiner_layers=1,
+        n_heads=2,
+        cap_feat_dim=48,
+        injection_layer_ids=(0, 1, 2, 2, 2),
+        perceiver_num_layers=1,
+        min_num_gist_tokens=4,
+        max_num_gist_tokens=8,
+        gist_step=1,
+        gist_min_text_len=16,
+        gist_max_text_len=200,
+        axes_dims=(8, 4, 4),
+        axes_lens=(64, 64, 64),
+    )
+    processor = tf.Qwen3VLProcessor(
+        image_processor=tf.Qwen2VLImageProcessor(),
+        tokenizer=qwen_tokenizer(),
+        video_processor=tf.Qwen3VLVideoProcessor(),
+        chat_template=CHAT,
+    )
+    return df.BriaFibo2Pipeline(
+        transformer=transformer,
+        scheduler=df.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=flux2_autoencoder(),
+        text_encoder=tf.Qwen3VLForConditionalGeneration(config),
+        processor=processor,
+    )
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sdxl": sdxl,
     "sd15": sd15,
@@ -536,6 +624,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "pixart-sigma": pixart_sigma,
     "lumina2": lumina2,
     "ideogram4": ideogram4,
+    "fibo": fibo,
+    "fibo2": fibo2,
 }
 """Family -> what makes its tiny pipeline."""
 
@@ -557,3 +647,7 @@ def save(family: str, folder: Path) -> Path:
     """Save a family's tiny pipeline."""
     build(family).save_pretrained(folder)
     return folder
+
+
+AVAILABLE = [family.name for family in FAMILIES if hasattr(df, family.pipelines[0])]
+"""Families that the installed diffusers knows: the oldest that is allowed lacks some."""

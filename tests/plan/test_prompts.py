@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.bases.tiny_pipelines import AVAILABLE
+
 CAPTION = "two circles and a star"
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -34,10 +36,20 @@ def test_prompts_are_those_that_sample_sends(plan_for, invoke, base_folder, tmp_
     assert "longer than 77 tokens" in said.err and "Prompts for Stable Diffusion XL" in said.out
 
 
-def test_a_base_that_reads_json_gets_json(plan_for):
-    rows, _ = plan_for("ideogram4")
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        ("ideogram4", "high_level_description"),
+        ("fibo", "short_description"),
+        ("fibo2", "short_description"),
+    ],
+)
+def test_a_base_that_reads_json_gets_json(plan_for, family, key):
+    if family not in AVAILABLE:
+        pytest.skip("this diffusers does not know it")
+    rows, _ = plan_for(family)
     found = json.loads(rows[0]["prompt"])
-    assert found["high_level_description"].startswith(CAPTION)
+    assert found[key].startswith(CAPTION)
     assert rows[0]["unsaid"] and 0 < rows[0]["tokens"] <= rows[0]["limit"]
 
 

@@ -7,15 +7,9 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import (
-    Condition,
-    Family,
-    KlLatents,
-    patchify,
-    set_shifted,
-    unpatchify,
-)
+from pipelines.bases.family import Condition, Family, patchify, set_shifted, unpatchify
 from pipelines.bases.image_tokens import Block, listed_blocks
+from pipelines.bases.latents import KlLatents
 
 EMBEDDED_GUIDANCE = 3.5
 """The guidance scale that FLUX.1 [dev] reads as a number; `--cfg` is real guidance beside it."""

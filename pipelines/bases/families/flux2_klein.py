@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import Condition, Family, mode_of, set_shifted
+from pipelines.bases.family import Condition, Family, set_shifted
 from pipelines.bases.image_tokens import Block, listed_blocks
+from pipelines.bases.latents import mode_of
 
 
 class Flux2Klein(Family):

@@ -9,7 +9,8 @@ from warnings import catch_warnings, filterwarnings
 import torch
 
 from pipelines.bases.families.flux2_klein import patch_statistics
-from pipelines.bases.family import Condition, Family, mode_of
+from pipelines.bases.family import Condition, Family
+from pipelines.bases.latents import mode_of
 from pipelines.core.errors import KaleidoError
 
 PATCH = 2
@@ -34,14 +35,7 @@ class Ideogram4(Family):
 
     def encode(self, pipe: Any, prompts: Sequence[str]) -> Condition:
         """See `Family.encode`. Text comes first in a sequence and does not see the picture."""
-        longest = max(self.length(pipe, prompt) for prompt in prompts)
-        if longest > self.text_limit:
-            raise KaleidoError(
-                "prompt",
-                f"it has {longest:,} tokens, and {self.title} reads {self.text_limit:,}.",
-                "Leave elements out of z.",
-                code="bad-data",
-            )
+        self.require_whole(pipe, prompts)
         with catch_warnings():  # diffusers calls transformers by an argument's older name
             filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
             states, _, _, roles = pipe.encode_prompt(

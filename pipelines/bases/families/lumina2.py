@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import Condition, Family, KlLatents, set_shifted
+from pipelines.bases.family import Condition, Family, set_shifted
 from pipelines.bases.image_tokens import Block, listed_blocks
+from pipelines.bases.latents import KlLatents
 
 
 class Lumina2(KlLatents, Family):

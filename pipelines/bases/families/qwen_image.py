@@ -7,19 +7,13 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import (
-    Condition,
-    Family,
-    mode_of,
-    patchify,
-    set_shifted,
-    unpatchify,
-)
+from pipelines.bases.family import Condition, Family, patchify, set_shifted, unpatchify
 from pipelines.bases.image_tokens import Block, listed_blocks
+from pipelines.bases.latents import FrameLatents
 
 
-class QwenImage(Family):
-    """See the module docstring. Its autoencoder is one of videos; a picture is one frame."""
+class QwenImage(FrameLatents, Family):
+    """See the module docstring."""
 
     name = "qwen-image"
     title = "Qwen-Image"
@@ -45,23 +39,6 @@ class QwenImage(Family):
         width = pipe.transformer.config.joint_attention_dim
         mask = torch.ones(count, self.text_limit, dtype=torch.long)
         return {"states": like.new_zeros(count, self.text_limit, width), "mask": mask}
-
-    def latent_shape(self, pipe: Any, height: int, width: int) -> tuple[int, int, int]:
-        """See `Family.latent_shape`."""
-        factor = pipe.vae_scale_factor
-        return pipe.vae.config.z_dim, height // factor, width // factor
-
-    def to_latents(self, pipe: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """See `Family.to_latents`."""
-        mean, deviation = _statistics(pipe, pixels)
-        return (mode_of(pipe.vae.encode(pixels.unsqueeze(2)))[:, :, 0] - mean) / deviation
-
-    def to_pixels(self, pipe: Any, latents: torch.Tensor) -> torch.Tensor:
-        """See `Family.to_pixels`."""
-        mean, deviation = _statistics(pipe, latents)
-        frames = (latents * deviation + mean).unsqueeze(2)
-        decoded: torch.Tensor = pipe.vae.decode(frames, return_dict=False)[0]
-        return decoded[:, :, 0]
 
     def blocks(self, denoiser: Any) -> list[Block]:
         """See `Family.blocks`."""
@@ -93,13 +70,3 @@ class QwenImage(Family):
         tokens, plain = patchify(guided), patchify(conditional)
         norms = plain.norm(dim=-1, keepdim=True) / tokens.norm(dim=-1, keepdim=True)
         return unpatchify(tokens * norms, *guided.shape[-2:])
-
-
-def _statistics(pipe: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation of the channels, each (1, channels, 1, 1)."""
-    config = pipe.vae.config
-    mean, deviation = (
-        torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
-        for values in (config.latents_mean, config.latents_std)
-    )
-    return mean, deviation

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import Condition, Family, mode_of
+from pipelines.bases.family import Condition, Family
 from pipelines.bases.image_tokens import Block, listed_blocks
+from pipelines.bases.latents import mode_of
 
 
 class Sana(Family):

@@ -15,8 +15,9 @@ from pipelines.bases.clip import (
     stack,
 )
 from pipelines.bases.families.sdxl import distilled_unet
-from pipelines.bases.family import Condition, Family, KlLatents
+from pipelines.bases.family import Condition, Family
 from pipelines.bases.image_tokens import Block, unet_blocks
+from pipelines.bases.latents import KlLatents
 
 
 class Sd15(KlLatents, Family):

@@ -14,8 +14,9 @@ from pipelines.bases.clip import (
     read_chunks,
     stack,
 )
-from pipelines.bases.family import Condition, Family, KlLatents
+from pipelines.bases.family import Condition, Family
 from pipelines.bases.image_tokens import Block, unet_blocks
+from pipelines.bases.latents import KlLatents
 
 
 class Sdxl(KlLatents, Family):
