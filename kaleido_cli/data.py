@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,6 +128,28 @@ def table(
     ],
     image_column: ImageColumnOption = None,
     caption_column: CaptionColumnOption = None,
+    digest_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of MD5, SHA-1 or SHA-256 of what is at the addresses, which is checked.",
+            show_default=False,
+        ),
+    ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch",
+            help="Fetch images that are addresses: http://, https://, s3://, gs://, hf://.",
+        ),
+    ] = False,
+    private_addresses: Annotated[
+        bool,
+        typer.Option(
+            "--private-addresses",
+            help="Also ask servers of this machine and of private networks.",
+        ),
+    ] = False,
     workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -139,18 +162,24 @@ def table(
     each. Unusable rows are recorded with the reason.
     """
     from pipelines.data.table import write_table
+    from pipelines.data.web import Web
 
+    if not fetch and (digest_column or private_addresses):
+        raise typer.BadParameter("--digest-column and --private-addresses need --fetch.")
     require_local(path)
     opened = open_workspace(context, workspace)
-    summary = write_table(
-        opened,
-        path,
-        image_column,
-        caption_column,
-        workers=workers,
-        overwrite=overwrite,
-        progress=console.ConsoleProgress(),
-    )
+    with closing(Web(private_addresses)) if fetch else nullcontext() as web:
+        summary = write_table(
+            opened,
+            path,
+            image_column,
+            caption_column,
+            workers=workers,
+            overwrite=overwrite,
+            progress=console.ConsoleProgress(),
+            web=web,
+            digest_column=digest_column,
+        )
     _show_written(opened, summary, as_json)
 
 

@@ -30,18 +30,21 @@ class TableRow:
         file: What the row names as its image.
         captions: Its captions, at least one unless there is a reason.
         reason: Why the row cannot be used; empty if it can.
+        digest: Of the image's bytes, if a column of it was asked for.
     """
 
     line: int
     file: str = ""
     captions: tuple[str, ...] = ()
     reason: str = ""
+    digest: str = ""
 
 
 def read_table(
     path: Path,
     files: Sequence[str] = FILE_COLUMNS,
     captions: Sequence[str] = CAPTION_COLUMNS,
+    digests: Sequence[str] = (),
 ) -> Iterator[TableRow]:
     """Read a table of images and captions, row by row.
 
@@ -49,6 +52,7 @@ def read_table(
         path: JSON Lines, or CSV or TSV with a header; UTF-8, or what a byte order mark says.
         files: Names of the image's column; the first one present is used.
         captions: Names of the caption's column, likewise. In JSON it may hold a list of texts.
+        digests: Names of the column of digests, likewise; none if it is not wanted.
 
     Raises:
         KaleidoError: If it is no regular file or cannot be read, or its header lacks a column or
@@ -61,9 +65,9 @@ def read_table(
         # Undecodable bytes become lone surrogates, so that only their own row fails.
         with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
             if path.suffix.lower() == ".jsonl":
-                yield from _read_json(file, files, captions)
+                yield from _read_json(file, files, captions, digests)
             else:
-                yield from _read_csv(file, path, files, captions)
+                yield from _read_csv(file, path, files, captions, digests)
     except OSError as error:
         why = f"it cannot be read ({error.strerror})."
         raise KaleidoError(str(path), why, code="bad-data") from error
@@ -72,13 +76,15 @@ def read_table(
         raise KaleidoError(str(path), why, "Save it as UTF-8.", "bad-data") from error
 
 
-def _read_json(file: TextIO, files: Sequence[str], captions: Sequence[str]) -> Iterator[TableRow]:
+def _read_json(
+    file: TextIO, files: Sequence[str], captions: Sequence[str], digests: Sequence[str]
+) -> Iterator[TableRow]:
     for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), ""), 1):
         if len(line) > MAX_BYTES:
             _skip_line(file)
             yield TableRow(number, reason=f"the line is over {MAX_BYTES:,} characters.")
         elif line.strip():
-            yield _json_row(number, line, files, captions)
+            yield _json_row(number, line, files, captions, digests)
 
 
 def _skip_line(file: TextIO) -> None:
@@ -86,24 +92,30 @@ def _skip_line(file: TextIO) -> None:
         pass
 
 
-def _json_row(line: int, text: str, files: Sequence[str], captions: Sequence[str]) -> TableRow:
+def _json_row(
+    line: int, text: str, files: Sequence[str], captions: Sequence[str], digests: Sequence[str]
+) -> TableRow:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         return TableRow(line, reason=f"the line is not JSON ({error}).")
     if not isinstance(values, dict):
         return TableRow(line, reason="the line is not a JSON object.")
-    return _row(line, _first(values, files), _first(values, captions))
+    return _row(line, *(_first(values, names) for names in (files, captions, digests)))
 
 
 def _read_csv(
-    file: TextIO, path: Path, files: Sequence[str], captions: Sequence[str]
+    file: TextIO,
+    path: Path,
+    files: Sequence[str],
+    captions: Sequence[str],
+    digests: Sequence[str],
 ) -> Iterator[TableRow]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(file, delimiter=delimiter, strict=True)
     header = _next(reader)
     columns = [name.strip() for name in header] if isinstance(header, list) else []
-    places = [_column(path, columns, wanted) for wanted in (files, captions)]
+    places = [_column(path, columns, wanted) for wanted in (files, captions, digests) if wanted]
     while True:
         first = reader.line_num + 1
         cells = _next(reader)
@@ -159,10 +171,10 @@ def _first(values: dict[str, Any], names: Sequence[str]) -> Any:
     return next((values[name] for name in names if name in values), None)
 
 
-def _row(line: int, file: Any, captions: Any) -> TableRow:
+def _row(line: int, file: Any, captions: Any, digest: Any = None) -> TableRow:
     if not isinstance(file, str) or not file.strip():
         return TableRow(line, reason="the row names no image.")
     texts = tuple(captions) if isinstance(captions, list) else (captions,)
     if not texts or not all(isinstance(text, str) for text in texts):
         return TableRow(line, file.strip(), reason="the row has no caption.")
-    return TableRow(line, file.strip(), texts)
+    return TableRow(line, file.strip(), texts, digest=digest if isinstance(digest, str) else "")

@@ -1,12 +1,15 @@
-"""Tars at addresses, such as ``s3://bucket/{00000..00099}.tar``, fetched one at a time."""
+"""Tars at addresses, such as ``s3://bucket/{00000..00099}.tar``; the next is fetched meanwhile."""
 
 from __future__ import annotations
 
 import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.store import Store
@@ -33,16 +36,53 @@ class RemoteTar:
     name: str
     state: tuple[int, str]
 
+    def fetching(self) -> Fetching:
+        """Return what makes a temporary copy."""
+        return Fetching(self)
+
+
+class Fetching:
+    """A tar that is fetched, perhaps before it is needed.
+
+    Args:
+        tar: The tar.
+    """
+
+    def __init__(self, tar: RemoteTar) -> None:
+        # A folder of its own: two folders of a store may hold tars of one name.
+        self._tar, self._folder = tar, process_folder() / "tars" / secrets.token_hex(4)
+        self._thread: Thread | None = None
+        self._error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Begin to fetch it, in a thread."""
+        if self._thread is None:
+            self._folder.mkdir(parents=True)
+            self._thread = Thread(target=self._fetch, daemon=True)
+            self._thread.start()
+
     @contextmanager
-    def fetched(self) -> Iterator[Path]:
-        """Yield a temporary copy of the same name."""
-        path = process_folder() / "tars" / self.name
-        path.parent.mkdir(exist_ok=True)
+    def copy(self) -> Iterator[Path]:
+        """Yield the temporary copy, of the same name, once it is there.
+
+        Raises:
+            KaleidoError: If the store failed.
+        """
+        self.begin()
         try:
-            self.store.fetch(self.name, path)
-            yield path
+            assert self._thread is not None
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+            yield self._folder / self._tar.name
         finally:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _fetch(self) -> None:
+        try:
+            self._tar.store.fetch(self._tar.name, self._folder / self._tar.name)
+        except BaseException as error:  # raised again by whoever waits
+            self._error = error
 
 
 def is_address(text: str) -> bool:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.fingerprint import fingerprint
 from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
 from pipelines.data.caption_files import clean_caption, read_caption
 from pipelines.data.convert import MAX_BYTES, attempt, hash_file, plain, read_image, to_record
+from pipelines.data.web import Web, WebFile
 from pipelines.data.writer import DataSummary, Row, ShardPlan, Source, write_data
 from pipelines.workspace.settings import DataSettings
 from pipelines.workspace.workspace import Workspace
 
 SHARD_BYTES = 2**30
 """A shard's pictures that wait in memory take no more; a shard of larger rows has fewer of them."""
+
+AT_ONCE = 16
+"""Addresses that are asked at once, and pictures from them that wait."""
 
 TASK_ROWS = 16
 TASK_BYTES = 16 * 2**20
@@ -35,7 +42,7 @@ class RawRow:
     Attributes:
         key: The record's key.
         name: What to call the row in errors and in the record.
-        image: The encoded picture, or the file that holds it.
+        image: The encoded picture, the file that holds it, or where on the web it is.
         caption: Text or encoded text, not cleaned, or the file that holds it.
         licence: The picture's.
         problem: Why the row cannot be used; empty if it can.
@@ -43,7 +50,7 @@ class RawRow:
 
     key: str
     name: str
-    image: bytes | Path = b""
+    image: bytes | Path | WebFile = b""
     caption: bytes | str | Path = ""
     licence: str = "unknown"
     problem: str = ""
@@ -73,7 +80,16 @@ class RawRow:
         ]
 
     @classmethod
-    def of_cells(cls, key: str, name: str, image: Any, caption: Any, folder: Path) -> list[RawRow]:
+    def of_cells(
+        cls,
+        key: str,
+        name: str,
+        image: Any,
+        caption: Any,
+        folder: Path,
+        web: bool = False,
+        digest: str = "",
+    ) -> list[RawRow]:
         """Make the rows of a table's two cells, whatever they hold.
 
         Args:
@@ -82,6 +98,8 @@ class RawRow:
             image: Its bytes, its path, or both as ``{"bytes": …, "path": …}``.
             caption: A text, or a list of texts: a record for each.
             folder: Where relative paths count from.
+            web: Whether the image may be an address.
+            digest: Of the bytes at an address, see `WebFile`.
         """
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path")
@@ -90,8 +108,11 @@ class RawRow:
             return [replace(row, problem=f"its image is over {MAX_BYTES:,} bytes.")]
         if isinstance(image, bytes):
             row = replace(row, image=image)
+        elif isinstance(image, str) and "://" in image and not web:
+            why = "its image is an address, which is fetched with --fetch only."
+            return [replace(row, problem=why)]
         elif isinstance(image, str) and "://" in image:
-            return [replace(row, problem="its image is an address, and none is fetched.")]
+            row = replace(row, name=image, image=WebFile(image, digest))
         elif isinstance(image, str) and image:
             row = replace(row, name=image, image=locate(folder, image))
         else:
@@ -109,6 +130,7 @@ def write_rows(
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    web: Web | None = None,
 ) -> DataSummary:
     """Write a stream of rows as data shards.
 
@@ -125,15 +147,18 @@ def write_rows(
         workers: Processes that decode pictures; 1 uses this one. The shards do not depend on it.
         overwrite: Replace data of another source.
         progress: Receives the progress.
+        web: Fetches pictures at addresses; needed if there are any.
 
     Raises:
-        KaleidoError: If ``data/`` holds other data and `overwrite` is false, or a worker dies.
+        KaleidoError: If ``data/`` holds other data and `overwrite` is false, a worker dies, or the
+            network fails.
     """
     settings = workspace.settings.data
     with Workers(workers, source.name) as pool:
         plans = (
             ShardPlan(
-                [_hash(row) for row in part], partial(convert_rows, pool, part, kind, settings)
+                [_hash(row) for row in part],
+                partial(convert_rows, pool, part, kind, settings, web),
             )
             for part in _in_parts(rows, shard_size or settings.shard_size, SHARD_BYTES)
         )
@@ -141,12 +166,42 @@ def write_rows(
 
 
 def convert_rows(
-    pool: Workers, rows: Iterable[RawRow], kind: str, settings: DataSettings
+    pool: Workers,
+    rows: Iterable[RawRow],
+    kind: str,
+    settings: DataSettings,
+    web: Web | None = None,
 ) -> Iterator[Row]:
     """Convert rows in a pool; their order stays."""
+    if web is not None:
+        rows = _fetched(rows, web)
     tasks = ((part, kind, settings) for part in _in_parts(rows, TASK_ROWS, TASK_BYTES))
     for part in pool.in_order(_convert, tasks):
         yield from part
+
+
+def _fetched(rows: Iterable[RawRow], web: Web) -> Iterator[RawRow]:
+    """Fetch the pictures of rows that name addresses, some ahead; their order stays."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        ahead: deque[Future[RawRow]] = deque()
+        try:
+            for row in rows:
+                ahead.append(pool.submit(_fetch, row, web))
+                if len(ahead) > AT_ONCE:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _fetch(row: RawRow, web: Web) -> RawRow:
+    if not isinstance(row.image, WebFile) or row.problem:
+        return row
+    try:
+        return replace(row, image=web.fetch(row.image))
+    except BadRecord as error:
+        return replace(row, image=b"", problem=error.why)
 
 
 def locate(folder: Path, name: str) -> Path:
@@ -194,11 +249,12 @@ def _in_parts(rows: Iterable[RawRow], count: int, size: int) -> Iterator[list[Ra
 
 def _hash(row: RawRow) -> list[str]:
     """Return everything a record depends on, short: equal rows give equal records."""
-    image = (
-        hash_file(row.image)
-        if isinstance(row.image, Path)
-        else hashlib.sha256(row.image).hexdigest()
-    )
+    if isinstance(row.image, WebFile):
+        image = fingerprint(row.image.address, row.image.digest)  # what is there is not asked again
+    elif isinstance(row.image, Path):
+        image = hash_file(row.image)
+    else:
+        image = hashlib.sha256(row.image).hexdigest()
     if isinstance(row.caption, Path):
         words = hash_file(row.caption)
     else:
@@ -219,4 +275,5 @@ def _record(row: RawRow, kind: str, settings: DataSettings) -> Record:
     else:
         caption = clean_caption(row.caption, row.name, settings.max_caption)
     image = read_image(row.image) if isinstance(row.image, Path) else row.image
+    assert isinstance(image, bytes)  # addresses have been fetched
     return to_record(row.key, row.name, image, caption, kind, settings, row.licence)

@@ -13,6 +13,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.data.caption_table import CAPTION_COLUMNS, FILE_COLUMNS, read_table
 from pipelines.data.convert import options_of
 from pipelines.data.rows import RawRow, find_column, write_rows
+from pipelines.data.web import Web
 from pipelines.data.writer import DataSummary, Source
 from pipelines.workspace.workspace import Workspace
 
@@ -36,6 +37,8 @@ def write_table(
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    web: Web | None = None,
+    digest_column: str | None = None,
 ) -> DataSummary:
     """Write a table's rows as data shards.
 
@@ -43,6 +46,9 @@ def write_table(
     or as ``{"bytes": …, "path": …}``, as Hugging Face's datasets writes them. A caption is a text
     or, in Parquet and JSON Lines, a list of texts, which gives a record for each. What cannot be
     used is recorded with its reason, and the run goes on.
+
+    An image may be an address too if `web` fetches it. A shard whose addresses have not changed is
+    not fetched again.
 
     Args:
         workspace: Where to write.
@@ -52,9 +58,12 @@ def write_table(
         workers: Processes that decode pictures.
         overwrite: Replace data of another source.
         progress: Receives the progress.
+        web: Fetches images at addresses; None fails their rows.
+        digest_column: Column of the digests of what is at the addresses, see `WebFile`.
 
     Raises:
-        KaleidoError: If the table cannot be read or lacks a column, or `data/` holds other data.
+        KaleidoError: If the table cannot be read or lacks a column, `data/` holds other data, or
+            the network fails.
     """
     files = _files(path.resolve())
     images = (image_column,) if image_column else (*BYTE_COLUMNS, *FILE_COLUMNS)
@@ -66,19 +75,25 @@ def write_table(
         "image_column": image_column or "",
         "caption_column": caption_column or "",
     }
+    if web is not None:
+        options["fetch"] = True
+    if digest_column:
+        options["digest_column"] = digest_column
     source = Source("data table", VERSION, options)
+    digests = (digest_column,) if digest_column else ()
+    is_web = web is not None
     total: int | None = None
     rows: Iterable[RawRow]
     if files[0].suffix == ".parquet":
         # All files, before any data are replaced.
-        tables = [_read_footer(file, images, captions) for file in files]
+        tables = [_read_footer(file, images, captions, digests) for file in files]
         total = sum(table.rows for table in tables)
         rows = chain.from_iterable(
-            _parquet_rows(table, number) for number, table in enumerate(tables)
+            _parquet_rows(table, number, is_web) for number, table in enumerate(tables)
         )
     else:
-        next(read_table(files[0], images, captions), None)
-        rows = _text_rows(files[0], images, captions)
+        next(read_table(files[0], images, captions, digests), None)
+        rows = _text_rows(files[0], images, captions, digests, is_web)
     return write_rows(
         workspace,
         source,
@@ -88,6 +103,7 @@ def write_table(
         workers=workers,
         overwrite=overwrite,
         progress=progress,
+        web=web,
     )
 
 
@@ -106,21 +122,29 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _text_rows(path: Path, images: Sequence[str], captions: Sequence[str]) -> Iterator[RawRow]:
-    for number, row in enumerate(read_table(path, images, captions)):
+def _text_rows(
+    path: Path,
+    images: Sequence[str],
+    captions: Sequence[str],
+    digests: Sequence[str],
+    web: bool,
+) -> Iterator[RawRow]:
+    for number, row in enumerate(read_table(path, images, captions, digests)):
         key, name = f"row-{number:08d}", row.file or f"line {row.line} of {path.name}"
         if row.reason:
             yield RawRow(key, name, problem=row.reason)
         else:
-            yield from RawRow.of_cells(key, name, row.file, row.captions, path.parent)
+            yield from RawRow.of_cells(
+                key, name, row.file, row.captions, path.parent, web, row.digest
+            )
 
 
 @dataclass(frozen=True)
 class _ParquetTable:
-    """A Parquet file, the names of its image's and its caption's column, and its number of rows."""
+    """A Parquet file, its columns of images, captions and perhaps digests, and number of rows."""
 
     path: Path
-    columns: tuple[str, str]
+    columns: tuple[str, ...]
     rows: int
 
 
@@ -143,7 +167,9 @@ def _unreadable(path: Path, error: Exception) -> KaleidoError:
     )
 
 
-def _read_footer(path: Path, images: Sequence[str], captions: Sequence[str]) -> _ParquetTable:
+def _read_footer(
+    path: Path, images: Sequence[str], captions: Sequence[str], digests: Sequence[str]
+) -> _ParquetTable:
     """Read a file's footer and close it, since a folder may hold thousands of files.
 
     Raises:
@@ -151,11 +177,12 @@ def _read_footer(path: Path, images: Sequence[str], captions: Sequence[str]) -> 
     """
     with _open(path) as file:
         known, rows = file.schema_arrow.names, file.metadata.num_rows
-    columns = find_column(str(path), known, images), find_column(str(path), known, captions)
+    wanted = [names for names in (images, captions, digests) if names]
+    columns = tuple(find_column(str(path), known, names) for names in wanted)
     return _ParquetTable(path, columns, rows)
 
 
-def _parquet_rows(table: _ParquetTable, file: int) -> Iterator[RawRow]:
+def _parquet_rows(table: _ParquetTable, file: int, web: bool) -> Iterator[RawRow]:
     import pyarrow as pa
 
     path, columns = table.path, table.columns
@@ -163,9 +190,9 @@ def _parquet_rows(table: _ParquetTable, file: int) -> Iterator[RawRow]:
     try:
         with _open(path) as opened:
             for batch in _batches(opened, columns):
-                for image, caption in zip(*(batch.column(name) for name in columns), strict=True):
+                for cells in zip(*(batch.column(name) for name in columns), strict=True):
                     key = f"row-{file:04d}-{number:08d}"
-                    yield from _parquet_row(key, path, number, image, caption)
+                    yield from _parquet_row(key, path, number, cells, web)
                     number += 1
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
@@ -192,10 +219,13 @@ def _batches(file: Any, columns: Sequence[str]) -> Iterator[Any]:
         )
 
 
-def _parquet_row(key: str, path: Path, number: int, image: Any, caption: Any) -> list[RawRow]:
+def _parquet_row(
+    key: str, path: Path, number: int, cells: Sequence[Any], web: bool
+) -> list[RawRow]:
     name = f"row {number} of {path.name}"
     try:
-        image, caption = image.as_py(), caption.as_py()
+        image, caption, *digest = [cell.as_py() for cell in cells]
     except UnicodeDecodeError:
         return [RawRow(key, name, problem="its text is not UTF-8.")]
-    return RawRow.of_cells(key, name, image, caption, path.parent)
+    known = str(digest[0] or "") if digest else ""
+    return RawRow.of_cells(key, name, image, caption, path.parent, web, known)

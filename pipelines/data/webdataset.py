@@ -18,7 +18,7 @@ from pipelines.data.caption_files import MAX_BYTES as MAX_TEXT
 from pipelines.data.caption_table import CAPTION_COLUMNS
 from pipelines.data.convert import MAX_BYTES, SUFFIXES, options_of, plain
 from pipelines.data.keys import Keys
-from pipelines.data.remote_tars import RemoteTar, is_address, list_remote
+from pipelines.data.remote_tars import Fetching, RemoteTar, is_address, list_remote
 from pipelines.data.rows import RawRow, convert_rows
 from pipelines.data.tars import Group, Index, read_index
 from pipelines.data.writer import DataSummary, ShardPlan, Source, write_data
@@ -91,7 +91,7 @@ def _local_plans(
 
 
 class _Remote:
-    """Tars of a store, of which one at a time is on this disk.
+    """Tars of a store, of which two at a time are on this disk: one that is read, and the next.
 
     Attributes:
         indexes: Of the tars that were fetched.
@@ -107,10 +107,11 @@ class _Remote:
         for tar in tars:
             is_hashed = Path(tar.name) in hashed
             mark = [tar.name, *tar.state, is_hashed]
-            yield ShardPlan(mark, partial(self._rows, tar, is_hashed))
+            fetching = tar.fetching()
+            yield ShardPlan(mark, partial(self._rows, fetching, is_hashed), fetching.begin)
 
-    def _rows(self, tar: RemoteTar, hashed: bool) -> Iterator[Any]:
-        with tar.fetched() as shard:
+    def _rows(self, fetching: Fetching, hashed: bool) -> Iterator[Any]:
+        with fetching.copy() as shard:
             index = _index(shard)
             yield from _converted(self._pool, shard, index, hashed, self._workspace)
         self.indexes.append(index)

@@ -47,10 +47,12 @@ class ShardPlan:
     Attributes:
         inputs: JSON value of everything the rows depend on besides the source's options.
         rows: Returns the rows in order; called only if the shard has to be written.
+        begin: Begins to fetch them; called, if at all, while the shard before is written.
     """
 
     inputs: Any
     rows: Callable[[], Iterable[Row]]
+    begin: Callable[[], None] | None = None
 
 
 @dataclass
@@ -129,10 +131,13 @@ def write_data(
         _make_room(workspace.data, journal, source, overwrite)
         writer = _Writer(source, journal, overwrite, advance)
         kept = set()
-        for number, plan in enumerate(plans):
-            path = workspace.data / f"{number:06d}.tar"
-            kept.add(path)
-            writer.write(path, plan)
+        for number, (plan, following) in enumerate(_with_next(plans)):
+            paths = [workspace.data / f"{at:06d}.tar" for at in (number, number + 1)]
+            for path, each in zip(paths, (plan, following), strict=True):
+                if each is not None and each.begin and not writer.has(path, each):
+                    each.begin()
+            kept.add(paths[0])
+            writer.write(paths[0], plan)
         for path in _own_shards(workspace.data, journal):
             if path not in kept:
                 journal.remove(path)
@@ -147,6 +152,16 @@ def write_data(
     return writer.summary
 
 
+def _with_next(plans: Iterable[ShardPlan]) -> Iterator[tuple[ShardPlan, ShardPlan | None]]:
+    """Yield plans, each with the next one where plans can begin early: others hold their rows."""
+    iterator = iter(plans)
+    plan = next(iterator, None)
+    while plan is not None:
+        following = next(iterator, None) if plan.begin else None
+        yield plan, following
+        plan = following if plan.begin else next(iterator, None)
+
+
 class _Writer:
     """Writes one shard after another and counts their rows."""
 
@@ -158,9 +173,7 @@ class _Writer:
 
     def write(self, path: Path, plan: ShardPlan) -> None:
         """Write a shard, unless it is there with the same inputs."""
-        source = self._source
-        mark = fingerprint(source.name, source.version, dict(source.options), plan.inputs)
-        manifest = read_manifest(path) if self._journal.owns(path) else None
+        source, mark, manifest = self._source, self._mark(plan), self._manifest(path)
         if manifest is not None and manifest.fingerprint == mark:
             self.summary.skipped += 1
             outcomes = read_rows(path)
@@ -186,6 +199,18 @@ class _Writer:
         write_manifest(path, manifest, outcomes)
         self._journal.end(path)
         self.summary.add(outcomes)
+
+    def has(self, path: Path, plan: ShardPlan) -> bool:
+        """Return whether a shard is there with the same inputs."""
+        manifest = self._manifest(path)
+        return manifest is not None and manifest.fingerprint == self._mark(plan)
+
+    def _manifest(self, path: Path) -> Manifest | None:
+        return read_manifest(path) if self._journal.owns(path) else None
+
+    def _mark(self, plan: ShardPlan) -> str:
+        source = self._source
+        return fingerprint(source.name, source.version, dict(source.options), plan.inputs)
 
     def _fields(
         self,

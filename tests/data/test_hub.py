@@ -129,7 +129,7 @@ def test_addresses_are_not_fetched(workspace, tmp_path):
     pq.write_table(table, folder / "a.parquet")
     assert write_hub(workspace, str(folder)).failed == 1
     (row,) = [row for path in workspace.data_shards() for row in read_rows(path)]
-    assert row.reason.endswith("its image is an address, and none is fetched.")
+    assert row.reason.endswith("its image is an address, which is fetched with --fetch only.")
 
 
 def test_without_the_package_the_extra_is_named(workspace, parquet, monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from threading import Event
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.images import encode_png
 from pipelines.core.store import Store
 from pipelines.core.temporary import process_folder
+from pipelines.data import webdataset as module
 from pipelines.data.remote_tars import expand, list_remote
 from pipelines.data.webdataset import write_webdataset
 from pipelines.workspace.workspace import Workspace
@@ -54,6 +56,48 @@ def test_what_has_not_changed_is_not_fetched(workspace, tars, monkeypatch):
     monkeypatch.setattr(Store, "fetch", lambda self, *a: (fetched.append(a[0]), fetch(self, *a)))
     assert write_webdataset(workspace, address, overwrite=True).skipped == 2
     assert fetched == ["00001.tar"]
+
+
+def test_the_next_tar_is_fetched_while_one_is_read(workspace, tars, monkeypatch):
+    """The second one arrives before the first row of the first one is written, and no third."""
+    fetch, convert = Store.fetch, module._converted
+    fetched, seen, second = [], [], Event()
+
+    def noting(self, name, path):
+        fetch(self, name, path)
+        fetched.append(name)
+        if len(fetched) == 2:
+            second.set()
+
+    def converting(pool, shard, *rest):
+        assert second.wait(20)
+        seen.append((shard.name, len(list((process_folder() / "tars").rglob("*.tar")))))
+        yield from convert(pool, shard, *rest)
+
+    monkeypatch.setattr(Store, "fetch", noting)
+    monkeypatch.setattr(module, "_converted", converting)
+    assert write_webdataset(workspace, f"file://{tars}").ok == 9
+    names = [f"{number:05d}.tar" for number in range(3)]
+    assert [name for name, _ in seen] == sorted(fetched) == names
+    assert all(count <= 2 for _, count in seen)
+    assert not list((process_folder() / "tars").iterdir())
+
+
+def test_a_tar_that_cannot_be_fetched_ends_the_run_in_its_turn(workspace, tars, monkeypatch):
+    fetch = Store.fetch
+
+    def failing(self, name, path):
+        if name == "00001.tar":
+            raise KaleidoError(name, "the store refused.", code="store")
+        fetch(self, name, path)
+
+    monkeypatch.setattr(Store, "fetch", failing)
+    with pytest.raises(KaleidoError) as error:
+        write_webdataset(workspace, f"file://{tars}")
+    assert error.value.code == "store"
+    assert len(workspace.data_shards()) == 1
+    monkeypatch.setattr(Store, "fetch", fetch)
+    assert write_webdataset(workspace, f"file://{tars}").skipped == 1
 
 
 @pytest.mark.parametrize(

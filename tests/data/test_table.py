@@ -196,7 +196,7 @@ def test_addresses_in_text_tables_are_not_fetched(workspace, images):
     path = images / "list.csv"
     path.write_text("file,caption\nhttps://example.org/1.png,a\npng/0.png,b\n")
     assert write_table(workspace, path).failed == 1
-    assert "none is fetched" in next(iter(failures(workspace).values()))
+    assert "with --fetch only" in next(iter(failures(workspace).values()))
 
 
 def test_one_value_that_stands_for_many_cells_is_not_held_many_times(tmp_path, monkeypatch):
