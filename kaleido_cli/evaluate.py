@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    cls=settings_of("evaluate.*", "compute.*"),
+    cls=settings_of("evaluate.*", "drawing.*", "compute.*"),
     epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first",
 )
 def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +33,7 @@ from kaleido_cli.options import (
     split_names,
 )
 from kaleido_cli.with_base import Wanted, draw_with_base, require_no_base_flags
+from pipelines.core.errors import KaleidoError
 
 if TYPE_CHECKING:
     from pipelines.workspace.workspace import Workspace
@@ -52,7 +53,7 @@ EXCLUDED = {
 
 
 @app.command(
-    cls=settings_of("sample.*", "base.*", "server.*", "compute.*"),
+    cls=settings_of("sample.*", "base.*", "server.*", "drawing.*", "compute.*"),
     epilog='Example: kaleido sample "two circles and a star" --n 16 --seed 7 --name stars',
 )
 def sample(
@@ -145,9 +146,11 @@ def sample(
         }
     )
     asked_of_z = Asked.of(require, forbid, given)
+    elsewhere = {"--base": base, "--from-z": from_z, "--diverse": diverse, "--verify": verify}
     opened = open_for_captions(
         context, workspace, has_captions=bool(caption or captions or from_z or given)
     )
+    _require_local(opened, [flag for flag, value in elsewhere.items() if value is not None])
     if base is not None:
         wanted = Wanted(caption, captions, from_z, split_names(z), diverse, baseline, planner)
         draw_with_base(opened, base, wanted, changes_of(context), out or name, as_json)
@@ -198,6 +201,16 @@ def _refuse_combinations(given: Mapping[str, bool]) -> None:
             raise typer.BadParameter(f"{flag} excludes {', '.join(clash)}.")
     if given["--planner"] and not given["--base"]:
         raise typer.BadParameter("--planner needs --base.")
+
+
+def _require_local(workspace: Workspace, flags: Sequence[str]) -> None:
+    if flags and workspace.settings.drawing.engine != "local":
+        raise KaleidoError(
+            "--engine ray",
+            f"pictures of {', '.join(flags)} are drawn on this machine.",
+            "Add --engine local.",
+            code="bad-option",
+        )
 
 
 def _draw_given(

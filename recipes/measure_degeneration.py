@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from inspect import signature
@@ -111,7 +111,7 @@ class Degeneration:
             self.prompts = [ids[:prompt] for ids in whole]
             self._people = [ids[prompt:] for ids in whole]
         else:
-            self.prompts = [question(self._tokenizer, name) for name in emoji_names(count)]
+            self.prompts = questions(self._tokenizer, count)
         ends = set() if prompt else {self._tokenizer.eos_token_id}
         self._forbidden = sorted(set(self._tokenizer.all_special_ids) - ends)
         self._legal = np.setdiff1d(np.arange(self._model.config.vocab_size), self._forbidden)
@@ -225,10 +225,14 @@ def passages(tokenizer: Any, count: int, length: int) -> list[list[int]]:
     return rows[:count]
 
 
-def emoji_names(count: int) -> list[str]:
-    """Return names of emoji, such as ``grinning face``, spread evenly over all of them."""
-    every = [unicodedata.name(chr(code)).lower() for code in EMOJI]
-    return [every[number * len(every) // count] for number in range(min(count, len(every)))]
+def questions(tokenizer: Any, count: int) -> list[list[int]]:
+    """Return questions about emoji, those of the most frequent lengths first.
+
+    Questions of one length are answered together, which is several times faster.
+    """
+    asked = [question(tokenizer, unicodedata.name(chr(code)).lower()) for code in EMOJI]
+    widths = Counter(map(len, asked))
+    return sorted(asked, key=lambda ids: -widths[len(ids)])[:count]
 
 
 def question(tokenizer: Any, caption: str) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -17,7 +16,6 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Progress
 from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.evaluate.observe import Cell
-from pipelines.sample.bundle import Bundle
 
 VERSION = 3
 """Version of what is drawn, computed and written in a cell.
@@ -123,12 +121,3 @@ def _verdict(value: Mapping[str, Any]) -> Verdict:
 def _found_object(value: Mapping[str, Any]) -> FoundObject:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
     return FoundObject(**fields)
-
-
-def bundle_hash(bundle: Bundle) -> str:
-    """Hash weights and configs of a bundle's models as they are loaded."""
-    model, digest = bundle.diffusion, hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().numpy().tobytes())
-    return fingerprint(bundle.prior.identity, bundle.z_kinds, model.config, digest.hexdigest())

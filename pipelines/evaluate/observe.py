@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -21,7 +21,8 @@ from pipelines.latents.base import Latent
 from pipelines.latents.text import marker
 from pipelines.latents.tokens import Tokens
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import draw
+from pipelines.sample.draw import Sample
+from pipelines.sample.engine import DrawEach
 from pipelines.workspace.settings import SampleSettings
 
 PictureSource = Callable[[str, int], tuple[list[str], np.ndarray]]
@@ -185,11 +186,24 @@ def join(cells: Sequence[Cell]) -> Observed:
     )
 
 
-def samples_of(bundle: Bundle, options: SampleSettings) -> PictureSource:
-    """Samples of a model; the seed of `options` gives way to each repetition's."""
+def samples_of(
+    bundle: Bundle, options: SampleSettings, captions: Sequence[str], draw: DrawEach
+) -> PictureSource:
+    """Samples of a model; the seed of `options` gives way to each repetition's.
+
+    Args:
+        bundle: The model.
+        options: How it draws.
+        captions: What will be asked for under each seed, in this order: they are drawn ahead.
+        draw: Draws them.
+    """
+    drawn: dict[int, Iterator[Iterator[Sample]]] = {}
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        samples = list(draw(bundle, caption, replace(options, seed=seed)))
+        if seed not in drawn:
+            drawn[seed] = draw(bundle, captions, replace(options, seed=seed))
+        samples = list(next(drawn[seed]))
+        assert samples[0].caption == caption, "captions are asked for in order"
         return [item.z for item in samples], np.stack([item.pixels for item in samples])
 
     return source

@@ -44,6 +44,7 @@ from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources, real
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.choice import Decoding
+from pipelines.sample.engine import drawing
 from pipelines.train.track import require_tracker
 from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.workspace import Workspace
@@ -136,7 +137,8 @@ def evaluate(
             "protocol": protocol.metadata,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
-        seen = Sweep(plan, bundles, protocol, store, progress).run()
+        with drawing(workspace, list(bundles.values())) as draw:
+            seen = Sweep(plan, bundles, protocol, store, progress, draw).run()
         report = _compare(plan, bundles, protocol, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
         remove_leftovers(folder)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.progress import Advance, Progress
-from pipelines.evaluate.cache import CellStore, bundle_hash
+from pipelines.evaluate.cache import CellStore
 from pipelines.evaluate.given import given_source, z_of_data
 from pipelines.evaluate.metrics.compare import (
     BASELINE,
@@ -25,8 +25,10 @@ from pipelines.evaluate.metrics.compare import (
 from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, PictureSource, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
-from pipelines.sample.bundle import Bundle
+from pipelines.sample.bundle import Bundle, bundle_hash
 from pipelines.sample.choice import Decoding
+from pipelines.sample.draw import draw_each
+from pipelines.sample.engine import DrawEach
 from pipelines.workspace.settings import SampleSettings
 
 MOST_AT_ONCE = 64
@@ -94,6 +96,7 @@ class Sweep:
         protocol: Inspects pictures, and provides the real ones.
         store: Keeps finished cells.
         progress: Listener.
+        draw: Draws samples of captions.
     """
 
     def __init__(
@@ -103,9 +106,10 @@ class Sweep:
         protocol: EvaluationProtocol,
         store: CellStore,
         progress: Progress,
+        draw: DrawEach = draw_each,
     ) -> None:
         self._plan, self._bundles, self._protocol = plan, bundles, protocol
-        self._store, self._progress = store, progress
+        self._store, self._progress, self._draw = store, progress, draw
         self._shape = next(iter(bundles.values())).diffusion.shapes[0]
 
     def run(self) -> Seen:
@@ -173,7 +177,7 @@ class Sweep:
         }
         for (name, scale), model in drawn_sources(self._plan, self._bundles).items():
             options = self._plan.options(name, scale)
-            source = samples_of(self._bundles[model], options)
+            source = samples_of(self._bundles[model], options, self._plan.captions, self._draw)
             sources[name, scale] = source, self._metadata(self._bundles[model], options)
         return sources
 

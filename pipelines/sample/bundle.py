@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.fingerprint import fingerprint
 from pipelines.latents.sequence import order_kinds, require_kinds
 from pipelines.models.device import compute_device
 from pipelines.models.diffusion import Diffusion
@@ -98,3 +100,12 @@ def pair(prior: Prior, diffusion: Diffusion, source: str) -> Bundle:
     prior.model.to(device)
     name = "kaleido" if diffusion.z_kinds else "baseline"
     return Bundle(prior, diffusion.to(device), name, source)
+
+
+def bundle_hash(bundle: Bundle) -> str:
+    """Hash weights and configs of a bundle's models as they are loaded."""
+    model, digest = bundle.diffusion, hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return fingerprint(bundle.prior.identity, bundle.z_kinds, model.config, digest.hexdigest())

@@ -23,7 +23,8 @@ from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, require_control
-from pipelines.sample.draw import Sample, draw_each, draw_from_z
+from pipelines.sample.draw import Sample, draw_from_z
+from pipelines.sample.engine import drawing
 from pipelines.sample.folder import new_folder
 from pipelines.sample.requests import ZRequest, name_of, read_requests
 from pipelines.sample.sampler import require_sampler
@@ -119,9 +120,10 @@ def sample(
     require_sampler(settings.sampler)
     asked = captions_to_draw(workspace, captions, progress)
     bundle, control = open_controlled(workspace, baseline, z_kinds, control, progress)
-    drawn = draw_each(bundle, asked, settings, control)
-    groups = [SampleGroup(caption, settings.n, partial(next, drawn)) for caption in asked]
-    return write_groups(workspace, bundle, groups, settings, name, asked[0], progress)
+    with drawing(workspace, [bundle]) as draw:
+        drawn = draw(bundle, asked, settings, control)
+        groups = [SampleGroup(caption, settings.n, partial(next, drawn)) for caption in asked]
+        return write_groups(workspace, bundle, groups, settings, name, asked[0], progress)
 
 
 def open_controlled(

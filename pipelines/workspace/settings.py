@@ -591,6 +591,26 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class DrawingSettings:
+    """Where `kaleido sample` and `kaleido evaluate` draw pictures of many captions."""
+
+    engine: str = setting(
+        "local",
+        "In this process, or on the nodes of a Ray cluster, which give the same pictures.",
+        choices=("local", "ray"),
+    )
+    address: str = setting(
+        "",
+        "Address of the Ray cluster; empty: that of RAY_ADDRESS, else one on this machine.",
+    )
+    workers: int = setting(
+        1,
+        "Processes on all nodes of the cluster together. Each takes a GPU if there is any, else as "
+        "many CPUs as this machine computes with.",
+    )
+
+
+@dataclass(frozen=True)
 class ComputeSettings:
     """Where networks compute."""
 
@@ -614,6 +634,7 @@ class Settings:
     sample: SampleSettings = field(default_factory=SampleSettings)
     base: BaseSettings = field(default_factory=BaseSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    drawing: DrawingSettings = field(default_factory=DrawingSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

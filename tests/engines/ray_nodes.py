@@ -6,11 +6,8 @@ interface of the machine. It prints what happened as JSON.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
-import struct
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 from colour_stage import MeanColour
+from namespaces import bring_loopback_up
 from ray.cluster_utils import Cluster
 
 from pipelines.core.errors import KaleidoError
@@ -27,8 +25,6 @@ from pipelines.core.stage import StageGroup
 from pipelines.engines.ray_cluster import RayEngine
 from pipelines.engines.run import run_stages
 from pipelines.workspace.workspace import Workspace
-
-SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
 
 
 def build(delay: float, version: int, workspace: Workspace, kinds: Sequence[str]) -> Any:
@@ -56,8 +52,7 @@ def kill_when_begun(cluster: Cluster, node: Any, root: str) -> None:
 
 def main(whole: str, killed: str, other: str, dying: str) -> None:
     """Run on two nodes: undisturbed, with another version there, with a death, and with a kill."""
-    with socket.socket() as probe:
-        fcntl.ioctl(probe, SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP_RUNNING))
+    bring_loopback_up()
     head = {"num_cpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=1)

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 from colour_stage import MeanColour, run_stage
+from namespaces import RAY, has_namespaces
 
 from pipelines.core.errors import KaleidoError
 from pipelines.engines.ray_cluster import RayEngine
@@ -19,14 +19,6 @@ from pipelines.workspace.workspace import Workspace
 NODES = Path(__file__).with_name("ray_nodes.py")
 ROOT = Path(__file__).parents[2]
 RUNS = ("whole", "killed", "other", "dying")  # as `ray_nodes.main` takes them
-
-
-@cache
-def has_namespaces() -> bool:
-    try:
-        return subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
-    except OSError:
-        return False
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -56,10 +48,10 @@ def test_a_cluster_writes_the_bytes_of_one_machine(tmp_path, workspace, write_da
 
     done = subprocess.run(
         ["unshare", "-n", sys.executable, NODES, *(roots[name] for name in RUNS)],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{NODES.parent}", "RAY_USAGE_STATS_ENABLED": "0"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{NODES.parent}", **RAY},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

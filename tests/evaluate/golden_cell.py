@@ -12,6 +12,7 @@ from pipelines.evaluate.adherence.tokens import Retokenizer
 from pipelines.evaluate.observe import observe, samples_of
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import load_bundle
+from pipelines.sample.draw import draw_each
 from pipelines.scenes.judge import Judge
 from pipelines.workspace.settings import SampleSettings
 
@@ -34,8 +35,9 @@ def summary():
     bundle = load_bundle(None).drawing(KINDS)
     judge = Judge.load(embedded_path("judge"))
     reader = Retokenizer(Tokenizer.load(embedded_path("tokenizer")))
-    source = samples_of(bundle, OPTIONS)
-    cell = observe(source, judge.inspect, ["a star and a square"], 0, tokenizer=reader)
+    captions = ["a star and a square"]
+    source = samples_of(bundle, OPTIONS, captions, draw_each)
+    cell = observe(source, judge.inspect, captions, 0, tokenizer=reader)
     cell = cache.decode_cell(cache.encode_cell(cell))
     found = list(chain.from_iterable(v.objects for v in cell.verdicts[0]))
     blocks = cell.shown[0].reshape(2, 4, 16, 4, 16, 3).mean((2, 4))

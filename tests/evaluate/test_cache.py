@@ -10,10 +10,10 @@ import torch
 from pipelines.core.files import temporary_path
 from pipelines.core.progress import SILENT
 from pipelines.evaluate import cache
-from pipelines.evaluate.cache import CellStore, bundle_hash, decode_cell, encode_cell
+from pipelines.evaluate.cache import CellStore, decode_cell, encode_cell
 from pipelines.evaluate.observations import FoundObject, Verdict
 from pipelines.evaluate.observe import Cell
-from pipelines.sample.bundle import load_bundle
+from pipelines.sample.bundle import bundle_hash, load_bundle
 from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
 from tests.evaluate import golden_cell

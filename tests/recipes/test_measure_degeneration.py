@@ -12,7 +12,14 @@ import pytest
 import torch
 
 from pipelines.sample.choice import Decoding
-from recipes.measure_degeneration import DECODINGS, PEOPLE, Degeneration, emoji_names, passages
+from recipes.measure_degeneration import (
+    DECODINGS,
+    EMOJI,
+    PEOPLE,
+    Degeneration,
+    passages,
+    questions,
+)
 from tests.extract.gguf_model import write_gguf
 
 PROMPT, LENGTH = 9, 6
@@ -42,11 +49,13 @@ def test_passages_are_whole_and_apart(tiny) -> None:
 
 
 def test_captions_are_the_names_of_emoji(recaptioning) -> None:
-    names = emoji_names(200)
-    assert len(set(names)) == 200
-    assert names[0] == "cyclone" and "pig" in emoji_names(10)
-    asked = recaptioning._tokenizer.decode(recaptioning.prompts[0]).replace(" ", "")
-    assert '"cyclone"' in asked and asked.startswith("<s>")
+    tokenizer = recaptioning._tokenizer
+    every = [tokenizer.decode(ids).replace(" ", "") for ids in questions(tokenizer, 2000)]
+    assert len(set(every)) == len(every) == len(EMOJI)
+    assert any('"grinningface"' in text for text in every)
+    assert all(text.startswith("<s>") for text in every)
+    widths = [len(ids) for ids in recaptioning.prompts]
+    assert len(set(widths)) == 1, "one length, so that they are answered together"
 
 
 @torch.inference_mode()
