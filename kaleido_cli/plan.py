@@ -66,6 +66,16 @@ def plan(
     planner: PlannerOption = None,
     z: ZOption = None,
     diverse: DiverseOption = None,
+    draws: Annotated[
+        int,
+        typer.Option(
+            "--draws",
+            min=1,
+            metavar="K",
+            help="With --planner: plan K - 1 times more, with other seeds, and give the spread "
+            "with an interval over the K draws. The first draw is written.",
+        ),
+    ] = 1,
     require: RequireOption = None,
     forbid: ForbidOption = None,
     given: GivenOption = None,
@@ -90,6 +100,8 @@ def plan(
     """
     if name is not None and out is not None:
         raise typer.BadParameter("give --name or --out, not both.")
+    if draws > 1 and planner is None:
+        raise typer.BadParameter("--draws needs --planner.")
     if base is not None and target != KALEIDO:
         raise typer.BadParameter("--base excludes --to: the base's own format is written.")
     asked_of_z = Asked.of(require, forbid, given)
@@ -117,7 +129,7 @@ def plan(
     if planner is not None:
         from pipelines.plan.run import plan_by
 
-        sets = plan_by(opened, planner, *options)
+        sets = plan_by(opened, planner, *options, draws)
         console.show(_with_prompts(sets, base), as_json, _render_sets)
         return
     warn_of_unknown_words(opened, asked)
@@ -160,11 +172,21 @@ def _render_sets(summary: Any) -> None:
             f"  spread {found.spread:.2f} in place of {found.spread_of_first:.2f}, "
             f"distinct-2 {found.distinct2:.2f}{alike}"
         )
+    if summary.drawn is not None:
+        _render_draws(summary.drawn)
     faults = ", ".join(f"{count:,} {name}" for name, count in summary.faults.items())
     console.line(f"Planner: {summary.planner}" + f"; not taken: {faults}" * bool(faults))
     if summary.spent:
         console.line(summary.spent)
     _render_files(summary)
+
+
+def _render_draws(drawn: Any) -> None:
+    spread, first = (
+        f"{each.value:.2f} (95 % interval {each.low:.2f} to {each.high:.2f})"
+        for each in (drawn.spread, drawn.spread_of_first)
+    )
+    console.line(f"Over {drawn.draws:,} draws: spread {spread}, in drawing order {first}")
 
 
 def _render_files(summary: Any) -> None:

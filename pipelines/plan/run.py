@@ -23,6 +23,7 @@ from pipelines.models.device import compute_device
 from pipelines.models.metadata import METADATA, read_metadata
 from pipelines.models.prior import Prior
 from pipelines.models.registry import sampling_source
+from pipelines.plan.draws import DrawnSpread, drawn_spread
 from pipelines.plan.plan import Gain, Plan, plan_each, require_pool
 from pipelines.plan.planners.find import FoundPlanner, find_planner
 from pipelines.plan.sets import PlanSet, SetReport, plan_set
@@ -147,12 +148,14 @@ class SetSummary(WrittenPlans):
         captions: The plans of each caption.
         faults: What was wrong with answers that were not taken, and how often.
         spent: What was spent on a server.
+        drawn: How varied plans are over independent draws; None where one was drawn.
     """
 
     planner: str
     captions: list[SetReport]
     faults: dict[str, int]
     spent: str
+    drawn: DrawnSpread | None
 
 
 def plan_by(
@@ -165,6 +168,7 @@ def plan_by(
     allowed: Sequence[str] = (),
     name: str | Path | None = None,
     progress: Progress = SILENT,
+    draws: int = 1,
 ) -> SetSummary:
     """Plan captions by a planner that is named, into ``plans/NAME``.
 
@@ -178,6 +182,7 @@ def plan_by(
         allowed: Kinds of losses to accept; ``all`` accepts every kind.
         name: As for `plan_captions`.
         progress: Receives progress and messages.
+        draws: Independent draws over which the spread is measured; the first one is written.
 
     Raises:
         KaleidoError: As `find_planner`, `plan_set` and `plan_captions`.
@@ -185,6 +190,9 @@ def plan_by(
     writable(dialect)
     found = find_planner(workspace, planner, z_kinds, progress.message)
     sets = plan_sets(found, workspace.settings.sample, captions, pool, progress)
+    drawn = None
+    if draws != 1:
+        drawn = drawn_spread(found, workspace.settings.sample, sets, pool, draws, progress)
     groups = [(each.report.caption, each.documents) for each in sets]
     written = _write(workspace, groups, dialect, allowed, name, progress)
     return SetSummary(
@@ -193,6 +201,7 @@ def plan_by(
         captions=[each.report for each in sets],
         faults=found.faults,
         spent=found.note(),
+        drawn=drawn,
     )
 
 

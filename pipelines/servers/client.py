@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from pipelines.core.backoff import jitter
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.seeds import derive
+from pipelines.servers.abilities import LIMIT, THOUGHTS, adapt, disliked
 from pipelines.servers.address import parse_address, read_key
 from pipelines.servers.background import run
 from pipelines.servers.cache import AnswerCache
@@ -31,9 +32,6 @@ BUSY = (408, 425, 429, 503, 529)
 REFUSES_ALL = (401, 402, 403, 404, 405, 407)
 """Statuses that every further question would get too: the key, the model or the path is wrong."""
 
-WITHOUT_SCHEMA = (400, 422, 501)
-"""Statuses with which servers answer that do not know ``response_format``."""
-
 GIVES_UP = 3
 """Times the concurrency: so many failures of the server in a row end the run."""
 
@@ -48,13 +46,13 @@ class _Failure:
         unanswered: For the caller.
         again: Whether asking again may help.
         wait: Seconds for which a busy server wants to be left alone; None if it is not busy.
-        dislikes_schema: Whether the server may answer if no schema is asked for.
+        dislikes: The part of the request without which the server may answer.
     """
 
     unanswered: Unanswered
     again: bool = False
     wait: float | None = None
-    dislikes_schema: bool = False
+    dislikes: str | None = None
 
 
 class Client:
@@ -66,6 +64,7 @@ class Client:
         settings: Time limits, concurrency and budget.
         cache: Folder of the answers, see `AnswerCache`.
         backoff: Longest pause before the first repetition, in seconds.
+        keeps: Which answers are kept in the cache; by default all, as all are paid for.
 
     Attributes:
         spending: What was spent so far.
@@ -81,13 +80,15 @@ class Client:
         settings: ServerSettings,
         cache: Path,
         backoff: float = 1.0,
+        keeps: Callable[[Reply], bool] = lambda reply: True,
     ) -> None:
         self.address, self.model = parse_address(address), model
         self.spending = Spending(settings)
         self._settings, self._backoff = settings, backoff
         self._key = read_key(self.address, settings.key_variable)
         self._cache = AnswerCache(cache)
-        self._knows_schema = True
+        self._keeps = keeps
+        self._without: frozenset[str] = frozenset()  # what the server does not take
         self._failures = 0
         self._stop: KaleidoError | None = None
         self._ready = 0.0  # the time of the event loop from which on the server may be asked
@@ -95,15 +96,15 @@ class Client:
     def ask(self, questions: Sequence[Question]) -> list[Reply | Unanswered]:
         """Ask questions, several at once, and return one result for each, in order.
 
-        Equal questions are asked once, and those that the cache knows not at all. An answer is in
-        the cache before it is returned.
+        Equal questions are asked once, and those that the cache knows not at all. An answer that is
+        to be kept is in the cache before it is returned.
 
         Raises:
             KaleidoError: If a limit is reached (``budget``), or no question can get an answer
                 (``server``). The answers until then are in the cache.
         """
         keys = [fingerprint(self.model, question.identity) for question in questions]
-        known = {key: self._cache.get(key) for key in keys}
+        known = {key: self._known(key) for key in keys}
         asked = {key: q for key, q in zip(keys, questions, strict=True) if known[key] is None}
         self.spending.cached += len(known) - len(asked)
         found: dict[str, Reply | Unanswered] = {}
@@ -116,6 +117,16 @@ class Client:
             if self._stop is not None:
                 raise self._stop
         return [known[key] or found[key] for key in keys]
+
+    def note(self) -> str:
+        """Say what was spent, and what the server did not take, on a part of a line."""
+        refused = ", ".join(sorted(self._without))
+        return self.spending.note() + (f"; the server takes no {refused}" if refused else "")
+
+    def _known(self, key: str) -> Reply | None:
+        """Return a kept answer; older versions kept some that are not to be kept."""
+        reply = self._cache.get(key)
+        return reply if reply is not None and self._keeps(reply) else None
 
     async def _ask_all(self, asked: dict[str, Question]) -> dict[str, Reply | Unanswered]:
         import httpx
@@ -141,20 +152,19 @@ class Client:
     ) -> Reply | Unanswered:
         """Ask a question, again where that may help, and keep its answer."""
         attempt, busy, waited = 0, 0, 0.0
-        with_schema = question.schema is not None and self._knows_schema
+        without = self._without
         last = Unanswered("the run has stopped before it was asked.", server=True)
         while self._stop is None:
-            result = await self._ask_once(http, key, question, with_schema)
+            result = await self._ask_once(http, key, question, without)
             if isinstance(result, Reply):
                 self._failures = 0
-                if question.schema is not None and not with_schema:
-                    self._knows_schema = False
+                self._without |= without
                 return result
             if self._stop is not None:
                 break
             last, again, wait = result.unanswered, result.again, result.wait
-            if result.dislikes_schema:
-                with_schema = False
+            if result.dislikes is not None:
+                without |= {result.dislikes}
                 continue
             share = derive(os.getpid(), "back-off", f"{key}/{attempt}/{busy}") / 2**63
             if wait is not None:
@@ -172,35 +182,37 @@ class Client:
         return last
 
     async def _ask_once(
-        self, http: httpx.AsyncClient, key: str, question: Question, with_schema: bool
+        self, http: httpx.AsyncClient, key: str, question: Question, without: frozenset[str]
     ) -> Reply | _Failure:
-        ticket = await self._reserve(question)
+        ticket = await self._reserve(question, THOUGHTS if LIMIT in without else 0)
         if ticket is None:
             return _Failure(Unanswered("the run has stopped before it was asked."))
         reply, charged = None, True
         try:
-            headers = {"Accept-Encoding": "identity", "Idempotency-Key": key}
+            sent = fingerprint(key, sorted(without)) if without else key  # another body
+            headers = {"Accept-Encoding": "identity", "Idempotency-Key": sent}
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             url = f"{self.address}/chat/completions"
-            body = question.as_json(self.model, with_schema)
+            body = adapt(question.as_json(self.model), without)
             came = await exchange(http, url, body, headers, self._settings.total_timeout)
             if isinstance(came, Broken):
                 charged = came.charged
                 return _Failure(Unanswered(f"{came.why}.", server=True), came.again)
             charged = came.status == 200
             if came.status != 200:
-                return self._judge(came, with_schema)
+                return self._judge(came, body)
             read = read_reply(came.body, self.model)
             if isinstance(read, Unanswered):
                 return _Failure(read)
             reply = read
-            self._cache.put(key, reply)
+            if self._keeps(reply):
+                self._cache.put(key, reply)
             return reply
         finally:
             self.spending.settle(ticket, reply, charged)
 
-    async def _reserve(self, question: Question) -> int | None:
+    async def _reserve(self, question: Question, thoughts: int) -> int | None:
         """Wait until the server may be asked and the budget allows it; None if neither will be."""
         clock = asyncio.get_running_loop().time
         while self._stop is None:
@@ -208,7 +220,7 @@ class Client:
                 await asyncio.sleep(pause)
                 continue
             try:
-                ticket = self.spending.reserve(question)
+                ticket = self.spending.reserve(question, thoughts)
             except KaleidoError as error:
                 self._stop = error
                 return None
@@ -217,7 +229,7 @@ class Client:
             await asyncio.sleep(_POLL)
         return None
 
-    def _judge(self, came: Response, with_schema: bool) -> _Failure:
+    def _judge(self, came: Response, sent: Collection[str]) -> _Failure:
         """Decide what an error of the server means for its question, and for the run."""
         refusal = self._refusal(came)
         if came.status in BUSY and b"insufficient_quota" not in came.body:
@@ -225,8 +237,8 @@ class Client:
             wait = 0.0 if came.wait is None else came.wait
             self._ready = max(self._ready, asyncio.get_running_loop().time() + wait)  # for all
             return _Failure(refusal, True, wait)
-        if came.status in WITHOUT_SCHEMA and with_schema:
-            return _Failure(refusal, dislikes_schema=True)
+        if part := disliked(came, sent):
+            return _Failure(refusal, dislikes=part)
         if came.status >= 500:
             return _Failure(refusal, True)
         if came.status in (*REFUSES_ALL, *BUSY):

@@ -71,12 +71,11 @@ class Question:
         schema = None if self.schema is None else dict(self.schema)
         return fingerprint(turns, self.tokens, drawn, schema)
 
-    def as_json(self, model: str, with_schema: bool = True) -> dict[str, Any]:
+    def as_json(self, model: str) -> dict[str, Any]:
         """Return the body of the request.
 
         Args:
             model: Name of the model that shall answer.
-            with_schema: Ask the server to keep to the schema; some do not know this.
         """
         body: dict[str, Any] = {
             "model": model,
@@ -86,7 +85,7 @@ class Question:
             "seed": self.seed % 2**31,  # some servers read 32 bits
             "stream": False,
         }
-        if with_schema and self.schema is not None:
+        if self.schema is not None:
             form = {"name": "answer", "schema": self.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         return body

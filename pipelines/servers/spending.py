@@ -65,8 +65,12 @@ class Spending:
         """Cost so far, in the unit of the prices."""
         return self._cost(self.tokens_in, self.tokens_out)
 
-    def reserve(self, question: Question) -> int | None:
+    def reserve(self, question: Question, thoughts: int = 0) -> int | None:
         """Reserve a request.
+
+        Args:
+            question: What will be asked.
+            thoughts: Tokens of reasoning beside its answer.
 
         Returns:
             A ticket for `settle`; None if it has to wait for requests under way to settle.
@@ -76,7 +80,7 @@ class Spending:
         """
         limits = self._settings
         held = self._reserved.values()
-        estimate = estimate_of(question)
+        estimate = estimate_of(question, thoughts)
         count = self.requests + len(held) + 1
         cost = self.cost + sum(self._cost(e.tokens_in, e.tokens_out) for e in (*held, estimate))
         over = bool(limits.max_requests) and count > limits.max_requests
@@ -129,11 +133,11 @@ class Spending:
         return (tokens_in * prices.price_in + tokens_out * prices.price_out) / 1e6
 
 
-def estimate_of(question: Question) -> Estimate:
+def estimate_of(question: Question, thoughts: int = 0) -> Estimate:
     """Return the most that a question will cost, about."""
     characters = sum(len(turn.text) for turn in question.turns)
     pictures = sum(len(turn.images) for turn in question.turns)
-    return Estimate(characters // _CHARACTERS + _PICTURE * pictures, question.tokens)
+    return Estimate(characters // _CHARACTERS + _PICTURE * pictures, question.tokens + thoughts)
 
 
 def _either(counted: int, estimated: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.core.images import decode_image
+from pipelines.core.student import student
 from pipelines.core.text_measures import self_bleu, words
 from pipelines.evaluate.adherence.colours import colour_fits
 from pipelines.evaluate.adherence.palettes import palette_fits
@@ -30,9 +31,6 @@ NEAR = 0.05
 
 MANY = 8
 """With as many captions intervals are over captions, with fewer over the pictures of each."""
-
-_NORMAL = 1.959964
-"""97.5 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +183,5 @@ def _variance(groups: Sequence[Group], metric: str) -> float:
 
 def _interval(value: float, variance: float, groups: Sequence[Group]) -> Interval:
     freedom = sum(each.count - 1 for each in groups)
-    student = _NORMAL + (_NORMAL**3 + _NORMAL) / (4 * freedom)  # its first terms in 1 / freedom
-    reach = student * math.sqrt(variance) if math.isfinite(variance) else math.nan
+    reach = student(freedom) * math.sqrt(variance) if math.isfinite(variance) else math.nan
     return Interval(value, value - reach, value + reach)

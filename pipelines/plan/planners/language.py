@@ -190,10 +190,15 @@ def summary(document: Document) -> str:
     return f"{labels} ({document.background})"[:200] if document.background else labels[:200]
 
 
+def is_refusal(reply: Reply) -> bool:
+    """Whether a model refuses to plan; asked again in a later run it may not, so none is kept."""
+    return reply.refused or refuses(reply.text)
+
+
 def _read(reply: Reply | Unanswered, caption: str, facts: Sequence[Named]) -> Reading:
     if isinstance(reply, Unanswered):
         return Reading((), ("no answer",))
-    if reply.refused or refuses(reply.text):
+    if is_refusal(reply):
         return Reading((), ("refusal",))
     return read_plans(reply.text, reply.cut, caption, facts)
 

@@ -233,3 +233,13 @@ def test_what_cannot_plan_is_named(invoke, tmp_path, monkeypatch, server):
     server.behaviour = BAD["prose"]
     said = invoke("plan", "a star", "--planner", f"{server.url}#{MODEL}", "--out", "p", code=1)
     assert MODEL in said.err and not (tmp_path / "p").exists()
+
+
+def test_a_refusal_is_no_answer_to_keep(server, invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    invoke("init", ".")
+    command = ("plan", CAPTION, "--n", "3", "--planner", f"{server.url}#{MODEL}", "--name", "a")
+    server.behaviour = BAD["refusal"]
+    assert "refusals" in invoke(*command, code=1).err
+    server.behaviour = write_plans
+    assert "3 plans" in invoke(*command).out
