@@ -151,7 +151,7 @@ COMMANDS = {
         (),
         "",
         reads=("diffusion.autoencoder", "diffusion.image_size", "diffusion.aspect")
-        + ("diffusion.patch_size",),
+        + ("diffusion.patch_size", "diffusion.architecture"),
         drawn=False,
     ),
     "caption-states": Extraction(

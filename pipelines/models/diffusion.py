@@ -15,7 +15,9 @@ from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.conditioning import Conditioner, Conditioning
 from pipelines.models.denoiser.attention import Grid
+from pipelines.models.denoiser.nested import NestedConditioning, NestedUNet2DModel
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
+from pipelines.models.hub import read_config
 from pipelines.models.latent_space import AutoencoderRef, LatentSpace
 from pipelines.models.loading import load_network
 from pipelines.models.metadata import (
@@ -39,6 +41,11 @@ _METADATA_TYPES: dict[str, type] = {
     "shapes": list,
     "autoencoder": str,
 }
+
+Denoiser = KaleidoTransformer2DModel | NestedUNet2DModel
+
+NESTED = ("outer_channels", "outer_blocks", "inner_channels", "inner_blocks", "inner_attention")
+"""Settings of ``[diffusion]`` for the nested U-Net alone."""
 
 TIME_SCALE = 1000.0
 """The denoiser's timestep is the noise level σ in [0, 1] times this."""
@@ -85,7 +92,7 @@ class Diffusion(nn.Module):
     def __init__(
         self,
         conditioner: Conditioner,
-        denoiser: KaleidoTransformer2DModel,
+        denoiser: Denoiser,
         z_kinds: Sequence[str],
         prior: str,
         images_seen: int = 0,
@@ -123,7 +130,10 @@ class Diffusion(nn.Module):
         require_types(folder, metadata, **_METADATA_TYPES)
         require_safe_folder(folder)
         conditioner = load_network(Conditioner, folder / "context")
-        denoiser = load_network(KaleidoTransformer2DModel, folder / "denoiser")
+        found = read_config(folder / "denoiser", "a denoiser").get("_class_name")
+        nested = found == NestedUNet2DModel.__name__
+        network = NestedUNet2DModel if nested else KaleidoTransformer2DModel
+        denoiser = load_network(network, folder / "denoiser")
         identity = metadata.pop("autoencoder", "")
         space = LatentSpace.load(folder / "autoencoder", identity) if identity else None
         try:
@@ -166,10 +176,7 @@ class Diffusion(nn.Module):
 
     def blocks(self) -> list[nn.Module]:
         """Return the denoiser's blocks, which hold most of the activations."""
-        denoiser = self.denoiser
-        convolutions = [*denoiser.pixel_encoder.blocks, *denoiser.proj_out.blocks]
-        convolutions += [denoiser.proj_out.fine, *denoiser.patch_blocks]
-        return [*denoiser.transformer_blocks, *convolutions]
+        return self.denoiser.blocks()
 
     @property
     def image_size(self) -> int:
@@ -179,6 +186,18 @@ class Diffusion(nn.Module):
     @property
     def _factor(self) -> int:
         return 1 if self.space is None else self.space.factor
+
+    @property
+    def sizes(self) -> tuple[Shape, ...]:
+        """Heights and widths that it draws, the usual one first.
+
+        Those of training, and for a nested U-Net those of the inner one.
+        """
+        if isinstance(self.denoiser, KaleidoTransformer2DModel):
+            return self.shapes
+        ratio = self.denoiser.ratio
+        inner = ((height // ratio, width // ratio) for height, width in self.shapes)
+        return tuple(dict.fromkeys([*self.shapes, *inner]))
 
     @property
     def bounded(self) -> bool:
@@ -198,7 +217,7 @@ class Diffusion(nn.Module):
 
     def grid(self, images: torch.Tensor) -> Grid:
         """Return the rows and columns of the patches of images, (n, channels, height, width)."""
-        patch = self.denoiser.config.patch_size
+        patch = self.denoiser.stride
         return images.shape[-2] // patch, images.shape[-1] // patch
 
     def shift(self, time: torch.Tensor) -> torch.Tensor:
@@ -217,7 +236,7 @@ class Diffusion(nn.Module):
 
     def prepare(
         self, conditioning: Conditioning, images: torch.Tensor | None = None
-    ) -> PreparedConditioning:
+    ) -> PreparedConditioning | NestedConditioning:
         """Compute the part of the denoiser's work that does not depend on the noise level.
 
         Args:
@@ -228,9 +247,7 @@ class Diffusion(nn.Module):
         shape = None if images is None else (images.shape[-2], images.shape[-1])
         return self.denoiser.prepare(conditioning, shape)
 
-    def forward(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
-    ) -> torch.Tensor:
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: Any) -> torch.Tensor:
         """Predict clean images.
 
         Args:
@@ -244,8 +261,8 @@ class Diffusion(nn.Module):
         return self.denoiser(noisy, sigma * TIME_SCALE, prepared)
 
     def predict_with_words(
-        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: Any
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Predict clean images, and the words that belong to each patch.
 
         Args:
@@ -254,7 +271,8 @@ class Diffusion(nn.Module):
             prepared: As for `forward`.
 
         Returns:
-            x̂, and (n, patches, width of the prior), see `pipelines.models.word_loss`.
+            x̂ of each resolution that is predicted, the full one first, and (n, patches, width of
+            the prior), see `pipelines.models.word_loss`.
         """
         return self.denoiser.predict_with_words(noisy, sigma * TIME_SCALE, prepared)
 
@@ -287,19 +305,30 @@ def build_diffusion(
     width = prior.width
     loaded = space if isinstance(space, LatentSpace) else None
     conditioner = Conditioner(caption_dim=width, z_dim=2 * width, context_dim=width)
-    denoiser = KaleidoTransformer2DModel(
-        sample_size=settings.image_size // (1 if space is None else space.factor),
-        patch_size=settings.patch_size,
-        num_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        attention_head_dim=settings.head_dim,
-        pixel_channels=settings.pixel_channels,
-        context_dim=width,
-        in_channels=3 if space is None else space.channels,
-    )
+    denoiser = _build_denoiser(settings, width, space)
     shift = settings.noise_shift or default_noise_shift(
         settings.image_size, "pixels" if space is None else "latents"
     )
     return Diffusion(
         conditioner, denoiser, z_kinds, prior.identity, noise_shift=shift, space=loaded
+    )
+
+
+def _build_denoiser(
+    settings: DiffusionSettings, width: int, space: LatentSpace | AutoencoderRef | None
+) -> Denoiser:
+    shared = {
+        "sample_size": settings.image_size // (1 if space is None else space.factor),
+        "num_attention_heads": settings.heads,
+        "context_dim": width,
+        "in_channels": 3 if space is None else space.channels,
+    }
+    if settings.architecture == "nested-unet":
+        return NestedUNet2DModel(**shared, **{name: getattr(settings, name) for name in NESTED})
+    return KaleidoTransformer2DModel(
+        patch_size=settings.patch_size,
+        num_layers=settings.layers,
+        attention_head_dim=settings.head_dim,
+        pixel_channels=settings.pixel_channels,
+        **shared,
     )

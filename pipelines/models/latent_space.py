@@ -15,6 +15,7 @@ from pipelines.models.device import in_fp32
 from pipelines.models.hub import model_folder, model_identity, read_config, require_finite
 from pipelines.models.loading import load_network
 from pipelines.models.safe_folder import require_safe_folder
+from pipelines.models.shapes import smallest_step
 from pipelines.workspace.settings import DiffusionSettings
 
 WHAT = "an image autoencoder"
@@ -105,7 +106,7 @@ def encoding_options(ref: AutoencoderRef, settings: DiffusionSettings) -> dict[s
         "autoencoder": ref.identity,
         "image_size": settings.image_size,
         "aspect": settings.aspect,
-        "step": settings.patch_size * ref.factor,
+        "step": smallest_step(settings) * ref.factor,
     }
 
 

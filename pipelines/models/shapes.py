@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pipelines.core.errors import KaleidoError
 from pipelines.latents.base import Rect
 from pipelines.latents.crop import WHOLE
+from pipelines.workspace.settings import DiffusionSettings
 
 Shape = tuple[int, int]
 """Height and width in pixels."""
@@ -17,6 +18,17 @@ RATIOS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 9, 2.0, 12 / 5, 3.0, 4.0)
 """Ratios of sides: those of cameras and screens, so that little is cut from most photographs."""
 
 _SIZE = re.compile(r"(\d{1,5})(?: ?[x×] ?(\d{1,5}))?")
+
+
+def smallest_step(settings: DiffusionSettings) -> int:
+    """Return what divides both sides of everything that is drawn: a patch, or the nested strides.
+
+    Args:
+        settings: ``architecture`` and sizes.
+    """
+    if settings.architecture == "nested-unet":
+        return int(2 ** (len(settings.outer_channels) + len(settings.inner_channels) - 2))
+    return settings.patch_size
 
 
 def bucket_shapes(side: int, step: int, aspect: float) -> list[Shape]:

@@ -72,7 +72,7 @@ def draw_images(
             "Set sample.cfg_begin above sample.cfg_end, or sample.cfg to 1.",
             code="bad-setting",
         )
-    shape, device = choose_shape(settings.size, model.shapes), conditioning.tokens.device
+    shape, device = choose_shape(settings.size, model.sizes), conditioning.tokens.device
     # Generated on the CPU, so that a seed gives the same noise on every device.
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     x = torch.stack([torch.randn(*model.canvas(shape), generator=each) for each in generators])

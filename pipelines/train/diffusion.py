@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
@@ -18,7 +19,9 @@ from pipelines.core.seeds import derive
 from pipelines.latents.sequence import z_to_text
 from pipelines.models.caption_encoder import drop_encoder
 from pipelines.models.denoiser.attention import Grid
+from pipelines.models.denoiser.nested import scaled_level
 from pipelines.models.diffusion import (
+    NESTED,
     Diffusion,
     build_diffusion,
     unrecorded_noise_shift,
@@ -169,9 +172,8 @@ class DiffusionTask(Task):
         drawn = noise.normal(self._draws, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
         level = sigma[:, None, None, None]
         noisy = (1.0 - level) * images + level * drawn
-        clean, predicted = self.model.predict_with_words(noisy, sigma, prepared)
-        weight = (1.0 - level).sqrt() / level.clamp(min=MIN_SIGMA)
-        drawing = (weight * (clean - images).square()).mean()
+        scales, predicted = self.model.predict_with_words(noisy, sigma, prepared)
+        drawing = drawing_error(scales, images, sigma)
         if batch.known is None:
             return torch.stack([drawing, torch.zeros_like(drawing)])
         target = self._word_target(batch.known, self.model.grid(images)).repeat(self._draws)
@@ -181,6 +183,28 @@ class DiffusionTask(Task):
     def _word_target(self, z: ZTokens, grid: Grid) -> WordTarget:
         nothing = self._prior.model.config.eos_token_id
         return word_target(z.ids, z.rects, z.names, nothing, grid)
+
+
+def drawing_error(
+    scales: Sequence[torch.Tensor], images: torch.Tensor, sigma: torch.Tensor
+) -> torch.Tensor:
+    """Compute the weighted error of x̂, summed over the resolutions that are predicted.
+
+    Each has the weight of its own noise level, and all count alike (as in arXiv 2310.15111).
+
+    Args:
+        scales: x̂ of each resolution, the full one first.
+        images: x, (n, channels, height, width).
+        sigma: Noise levels at the full resolution, (n,).
+    """
+    errors = []
+    for clean in scales:
+        ratio = images.shape[-1] // clean.shape[-1]
+        level = scaled_level(sigma, ratio)[:, None, None, None]
+        weight = (1.0 - level).sqrt() / level.clamp(min=MIN_SIGMA)
+        target = images if ratio == 1 else avg_pool2d(images, ratio)
+        errors.append((weight * (clean - target).square()).mean())
+    return torch.stack(errors).sum()
 
 
 def train_diffusion(
@@ -240,6 +264,9 @@ def train_diffusion(
         kept["shapes"] = None if square else [write_shape(shape) for shape in model.shapes]
         kept["autoencoder"] = None if ref is None else ref.identity
         del kept["aspect"], kept["space"]
+        if settings.architecture == "transformer":  # likewise
+            for key in ("architecture", *NESTED):
+                del kept[key]
         if model.noise_shift == unrecorded_noise_shift(model.image_size):
             del kept["noise_shift"]  # absent from checkpoints of versions without this setting
         if settings.pretrained:  # identified by its weights, not by its path

@@ -6,16 +6,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from pipelines.core.progress import SILENT
 from pipelines.core.sizes import format_bytes
+from pipelines.models.conditioning import Conditioning
 from pipelines.models.denoiser.attention import OFFSET_FEATURES
-from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
+from pipelines.models.denoiser.nested import NestedUNet2DModel
+from pipelines.models.denoiser.network import PreparedConditioning
 from pipelines.models.device import compute_device
-from pipelines.models.diffusion import build_diffusion
+from pipelines.models.diffusion import Denoiser, build_diffusion
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.latent_space import chosen_autoencoder
 from pipelines.models.prior import Prior
@@ -193,11 +196,24 @@ def _rows(options: TrainOptions, workspace: Workspace) -> int:
     return micro_size(options, Ranks(0, workspace.settings.train.processes))
 
 
-def _denoise(denoiser: KaleidoTransformer2DModel, rows: int) -> torch.Tensor:
+def _denoise(denoiser: Denoiser, rows: int) -> torch.Tensor:
     config = denoiser.config
+    noisy = torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size)
+    scales, words = denoiser.predict_with_words(noisy, torch.zeros(rows), _prepared(denoiser, rows))
+    return torch.stack([clean.square().mean() for clean in scales]).sum() + words.square().mean()
+
+
+def _prepared(denoiser: Denoiser, rows: int) -> Any:
+    """Return what the denoiser prepares for a z of `Z_TOKENS` tokens."""
+    config = denoiser.config
+    if isinstance(denoiser, NestedUNet2DModel):
+        tokens, known = torch.zeros(rows, Z_TOKENS, config.context_dim), torch.zeros(rows, Z_TOKENS)
+        return denoiser.prepare(
+            Conditioning(tokens, known, torch.zeros(rows, Z_TOKENS, 4), known.bool())
+        )
     width, half = config.num_attention_heads * config.attention_head_dim, config.sample_size // 2
     patches = (config.sample_size // config.patch_size) ** 2
-    prepared = PreparedConditioning(
+    return PreparedConditioning(
         tuple(
             (torch.zeros(rows, Z_TOKENS, width), torch.zeros(rows, Z_TOKENS, width))
             for _ in range(config.num_layers)
@@ -207,9 +223,6 @@ def _denoise(denoiser: KaleidoTransformer2DModel, rows: int) -> torch.Tensor:
         torch.zeros(rows, config.pixel_channels, half, half),
         torch.zeros(1, patches, width),
     )
-    noisy = torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size)
-    clean, words = denoiser.predict_with_words(noisy, torch.zeros(rows), prepared)
-    return clean.square().mean() + words.square().mean()
 
 
 def _reconstruct(tokenizer: Tokenizer, images: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from torch import nn
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.models.caption_encoder import restore_encoder
-from pipelines.models.diffusion import Diffusion
+from pipelines.models.diffusion import NESTED, Diffusion
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.latent_space import AutoencoderRef, chosen_autoencoder
 from pipelines.models.lora import add_adapters, merge_adapters
@@ -165,6 +165,8 @@ def train_joint(
         kept["autoencoder"] = None if ref is None else ref.identity
         for name, section in (("prior", settings), ("diffusion", sizes)):
             kept |= {f"{name}.{key}": asdict(section)[key] for key in SIZES[name]}
+        if sizes.architecture != "transformer":
+            kept |= {f"diffusion.{key}": asdict(sizes)[key] for key in ("architecture", *NESTED)}
         staged = joint.start == "staged"
         prior, model = (_staged if staged else _fresh)(
             settings, sizes, ref, stream, folders, progress

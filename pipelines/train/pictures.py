@@ -15,7 +15,13 @@ from pipelines.latents.crop import WHOLE, crop_z
 from pipelines.models.denoiser.convolutions import NORM_GROUPS
 from pipelines.models.latent_space import AutoencoderRef, encoding_options
 from pipelines.models.pixels import pixels_of, to_tensor
-from pipelines.models.shapes import bucket_shapes, crop_region, nearest_shape, write_shape
+from pipelines.models.shapes import (
+    bucket_shapes,
+    crop_region,
+    nearest_shape,
+    smallest_step,
+    write_shape,
+)
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.reader import latent_manifest
 from pipelines.workspace.settings import DiffusionSettings
@@ -81,7 +87,7 @@ def arrange(
     Raises:
         KaleidoError: If z has visual tokens and a picture would be cropped.
     """
-    step = settings.patch_size * factor
+    step = smallest_step(settings) * factor
     stream.arrange(bucket_shapes(settings.image_size, step, settings.aspect), settings.batch_size)
     counts = stream.picture_sizes()
     nearest = {size: nearest_shape(size, stream.shapes) for size in counts}
@@ -116,6 +122,8 @@ def check_sizes(settings: DiffusionSettings, factor: int = 1) -> None:
         settings: The sizes.
         factor: Pixels along a side of one value that the denoiser draws.
     """
+    if settings.architecture == "nested-unet":
+        return _check_nested(settings, factor)
     side, patch = settings.image_size, settings.patch_size
     if patch % 2 or side % (patch * factor):
         unit = f" of {factor} x {factor} pixels" if factor > 1 else ""
@@ -137,6 +145,28 @@ def check_sizes(settings: DiffusionSettings, factor: int = 1) -> None:
                 f"Set a multiple of {NORM_GROUPS}.",
                 code="bad-setting",
             )
+
+
+def _check_nested(settings: DiffusionSettings, factor: int) -> None:
+    names = ("outer_channels", "outer_blocks", "inner_channels", "inner_blocks", "inner_attention")
+    outer, outer_blocks, inner, inner_blocks, attention = (getattr(settings, n) for n in names)
+    step = smallest_step(settings) * factor
+    widths = [width for width, layers in zip(inner, attention, strict=False) if layers]
+    problems = {
+        "outer_blocks": (len(outer_blocks) != len(outer), "it needs one number for each level."),
+        "inner_blocks": (len(inner_blocks) != len(inner), "it needs one number for each level."),
+        "inner_attention": (len(attention) != len(inner), "it needs one number for each level."),
+        "heads": (any(width % settings.heads for width in widths), "heads divide the channels."),
+        "outer_channels": (any(w % NORM_GROUPS for w in outer), "it needs multiples of 8."),
+        "inner_channels": (any(w % NORM_GROUPS for w in inner), "it needs multiples of 8."),
+        "image_size": (settings.image_size % step != 0, f"the levels divide by {step}."),
+    }
+    for name, (broken, why) in problems.items():
+        if broken:
+            value = getattr(settings, name)
+            what = f"diffusion.{name} = {list(value) if isinstance(value, tuple) else value}"
+            hint = "See docs/how-to/nested-unet.md."
+            raise KaleidoError(what, why, hint, code="bad-setting")
 
 
 def read_pictures(

@@ -77,19 +77,21 @@ PRESETS: dict[str, Preset] = {
     ),
     "paper": Preset(
         "The paper's system: flan-T5-XL, 256 pixels, batch 512, 400,000 steps. The paper's ran for "
-        "two weeks on 64 A100; by the plan each of 64 processes needs 38 GB for the prior, 18 GB "
-        "for the denoiser.",
+        "two weeks on 64 A100; by the plan each of 64 processes needs 38 GB for the prior, 28 GB "
+        "for the denoiser with the frozen prior.",
         {
             **FLAN_T5_XL,
             "prior.batch_size": 512,
             "prior.warmup": 10_000,
             "prior.steps": 400_000,
+            "diffusion.architecture": "nested-unet",
             "diffusion.image_size": 256,
-            "diffusion.patch_size": 8,
-            "diffusion.layers": 12,
-            "diffusion.heads": 16,
-            "diffusion.head_dim": 72,
-            "diffusion.pixel_channels": 192,
+            "diffusion.outer_channels": (64, 128, 256),
+            "diffusion.outer_blocks": (2, 2, 1),
+            "diffusion.inner_channels": (256, 512, 768),
+            "diffusion.inner_blocks": (2, 2, 2),
+            "diffusion.inner_attention": (0, 1, 5),
+            "diffusion.heads": 8,
             "diffusion.learning_rate": 1e-4,
             "diffusion.batch_size": 512,
             "diffusion.warmup": 10_000,

@@ -357,8 +357,14 @@ class PriorSettings:
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """The denoiser p(x|z,c), a Sana-style transformer trained by flow matching."""
+    """The denoiser p(x|z,c), trained by flow matching."""
 
+    architecture: str = setting(
+        "transformer",
+        "A transformer over patches between convolutions, or the nested U-Net of the paper "
+        "(Matryoshka).",
+        choices=("transformer", "nested-unet"),
+    )
     pretrained: str = setting("", "Folder of a diffusion model of the same sizes to start from.")
     z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "those of the prior.", alias="--z")
     image_size: int = setting(
@@ -384,6 +390,26 @@ class DiffusionSettings:
         "",
         "Autoencoder of the latent space, an AutoencoderKL or AutoencoderDC of diffusers or a "
         "pipeline with one: a folder or a name on the Hugging Face hub.",
+    )
+    outer_channels: tuple[int, ...] = setting(
+        (32, 64),
+        "For the nested U-Net: channels of each level of the outer one; each after the first "
+        "halves the picture, and the last has the resolution of the inner one.",
+    )
+    outer_blocks: tuple[int, ...] = setting(
+        (2, 1), "For the nested U-Net: residual blocks of each level of the outer one."
+    )
+    inner_channels: tuple[int, ...] = setting(
+        (64, 128), "For the nested U-Net: channels of each level of the inner one."
+    )
+    inner_blocks: tuple[int, ...] = setting(
+        (2, 2), "For the nested U-Net: residual blocks of each level of the inner one."
+    )
+    inner_attention: tuple[int, ...] = setting(
+        (0, 1),
+        "For the nested U-Net: layers of attention to places, c and z after each block of a level "
+        "of the inner one.",
+        low=0,
     )
     layers: int = setting(2, "Transformer layers.")
     heads: int = setting(4, "Attention heads.")

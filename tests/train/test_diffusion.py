@@ -108,7 +108,7 @@ def test_levels_are_spread_evenly_and_weighed(trained, monkeypatch) -> None:
 
     def off_by_a_tenth(self, noisy, sigma, context):
         levels.append(sigma)
-        return batch.images.repeat(2, 1, 1, 1) + 0.1, torch.zeros(16, 16, prior.width)
+        return [batch.images.repeat(2, 1, 1, 1) + 0.1], torch.zeros(16, 16, prior.width)
 
     monkeypatch.setattr(Diffusion, "predict_with_words", off_by_a_tenth)
     loss = task.loss(batch, Noise(0, "test", range(8)))[0]
@@ -262,7 +262,7 @@ def test_images_are_mixed_with_noise_by_the_formula(trained, monkeypatch) -> Non
 
     def record(self, noisy, sigma, context):
         seen.append((noisy, sigma))
-        return torch.zeros_like(noisy), None
+        return [torch.zeros_like(noisy)], None
 
     monkeypatch.setattr(Diffusion, "predict_with_words", record)
     task.loss(batch, Noise(0, "test", range(4)))

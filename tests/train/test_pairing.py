@@ -168,9 +168,9 @@ class LinearModel(nn.Module):
 
     def predict_with_words(
         self, noisy: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
-    ) -> tuple[torch.Tensor, None]:
+    ) -> tuple[list[torch.Tensor], None]:
         ((keys, _),) = prepared.keys_values
-        return self.colour(keys[:, 0])[:, :, None, None].expand_as(noisy), None
+        return [self.colour(keys[:, 0])[:, :, None, None].expand_as(noisy)], None
 
 
 @pytest.mark.parametrize("kinds", [("palette",), ()], ids=["z", "caption"])

@@ -135,6 +135,17 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
         self.patch_blocks = nn.ModuleList(PatchBlock(width) for _ in range(num_layers + 1))
         self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, context_dim))
 
+    @property
+    def stride(self) -> int:
+        """Pixels along a side of a patch."""
+        return int(self.config.patch_size)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that hold most of the activations."""
+        convolutions = [*self.pixel_encoder.blocks, *self.proj_out.blocks]
+        convolutions += [self.proj_out.fine, *self.patch_blocks]
+        return [*self.transformer_blocks, *convolutions]
+
     def prepare(
         self, conditioning: Conditioning, shape: tuple[int, int] | None = None
     ) -> PreparedConditioning:
@@ -180,7 +191,7 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
 
     def predict_with_words(
         self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: PreparedConditioning
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Predict the clean image and word embeddings of each patch; only training needs both.
 
         Args:
@@ -189,10 +200,11 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
             prepared: As for `forward`.
 
         Returns:
-            x̂, and embeddings (n, patches, context_dim) for `pipelines.models.word_loss`.
+            x̂ of each resolution that is predicted, here one, and embeddings
+            (n, patches, context_dim) for `pipelines.models.word_loss`.
         """
         clean, states = self._predict(noisy, timestep, prepared)
-        return clean, self.naming(states)
+        return [clean], self.naming(states)
 
     def _predict(
         self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: PreparedConditioning

@@ -150,7 +150,7 @@ def test_patches_are_named_only_where_that_is_asked(monkeypatch) -> None:
     rects = torch.rand(2, 3, 4).sort(-1).values
     prepared = model.prepare(Conditioning(tokens, mask, rects, torch.ones(2, 3, dtype=torch.bool)))
     noisy, time = torch.randn(2, 3, 16, 16), torch.tensor([200.0, 700.0])
-    clean, predicted = model.predict_with_words(noisy, time, prepared)
+    (clean,), predicted = model.predict_with_words(noisy, time, prepared)
     assert predicted.shape == (2, 16, 24)
     monkeypatch.setattr(model, "naming", None)
     assert torch.equal(model(noisy, time, prepared), clean)
