@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaleido_cli import console
-from kaleido_cli.captions import open_for_captions
 from kaleido_cli.completion import complete_models, complete_reports
+from kaleido_cli.evaluate_pictures import compare_pictures, compare_with_base
 from kaleido_cli.flags import changes_of, settings_of
+from kaleido_cli.numbers import ends, number
 from kaleido_cli.options import (
     JsonOption,
+    PlannerOption,
     WorkspaceOption,
     ZOption,
     open_workspace,
@@ -29,13 +29,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+OF_BASE = ("CAPTION", "--prompts", "--planner")
+_OF_OWN_MODELS = ("--models", "--track", "--embedded", "--toy")
+EXCLUDED = {
+    "--pictures": ("--base", "--z", *OF_BASE, *_OF_OWN_MODELS),
+    "--base": _OF_OWN_MODELS,
+}
+"""Flags that make no sense together: folders are not drawn, and bases are not our models."""
+
 
 @app.command(
-    cls=settings_of("evaluate.*", "drawing.*", "compute.*"),
+    cls=settings_of("evaluate.*", "base.*", "drawing.*", "server.*", "compute.*"),
     epilog="Example: kaleido evaluate --captions 16 --n 16 --cfg 1,3,7.5 --name first",
 )
 def evaluate(
     context: typer.Context,
+    caption: Annotated[
+        str | None, typer.Argument(help="What a --base draws.", show_default=False)
+    ] = None,
     models: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +80,22 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="MODEL",
+            help="Draw CAPTION, or --prompts, with a text-to-image model of others, plainly and of "
+            "z, and compare the pictures: the folder of a diffusers pipeline, or its name.",
+        ),
+    ] = None,
+    planner: PlannerOption = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts", metavar="FILE", help="Captions for --base, one a line; - is a pipe."
+        ),
+    ] = None,
     toy: Annotated[
         bool,
         typer.Option(
@@ -87,14 +114,28 @@ def evaluate(
     The defaults are the workspace's settings under evaluate. An HTML page and report.json are
     written to reports/NAME. An interrupted run resumes where it stopped. A judge scores scenes;
     other data are compared with held-out pictures in the features of the --features network.
-    With --pictures nothing is drawn: the diversity of the pictures in folders is compared.
+    With --pictures nothing is drawn: the diversity of the pictures in folders is compared. With
+    --base a model of others draws, and so are its pictures.
     """
+    _refuse_combinations(
+        {
+            "--pictures": bool(pictures),
+            "--base": base is not None,
+            "--toy": toy,
+            "--models": models is not None,
+            "--track": track is not None,
+            "--embedded": embedded,
+            "--z": z is not None,
+            "--planner": planner is not None,
+            "--prompts": prompts is not None,
+            "CAPTION": caption is not None,
+        }
+    )
     if pictures:
-        if embedded or toy or models or z or track:
-            raise typer.BadParameter(
-                "--pictures excludes --models, --z, --track, --embedded and --toy."
-            )
-        _compare_folders(context, workspace, pictures, name, as_json)
+        compare_pictures(context, workspace, pictures, name, as_json)
+        return
+    if base is not None:
+        compare_with_base(context, workspace, base, caption, prompts, planner, z, name, as_json)
         return
     if toy:
         given = (*changes_of(context).values(), models, z, track)
@@ -124,20 +165,14 @@ def evaluate(
     console.show(summary, as_json, _render)
 
 
-def _compare_folders(
-    context: typer.Context, path: Path | None, pictures: Sequence[str], name: str, as_json: bool
-) -> None:
-    read = ("evaluate.features", "evaluate.n")
-    changes = changes_of(context)
-    if unread := [key for key in changes if key.startswith("evaluate.") and key not in read]:
-        flag = f"--{unread[0].removeprefix('evaluate.')}"
-        raise typer.BadParameter(f"--pictures excludes {flag}: nothing is drawn.")
-    opened = open_for_captions(context, path, has_captions=True)
-    from pipelines.evaluate.folders.run import compare_folders
-
-    progress = console.ConsoleProgress()
-    summary = compare_folders(opened, pictures, name, changes.get("evaluate.n"), progress)
-    console.show(summary, as_json, _render_folders)
+def _refuse_combinations(given: Mapping[str, bool]) -> None:
+    """Refuse flags that make no sense together, and those of bases without one."""
+    for flag, others in EXCLUDED.items():
+        if given[flag] and (clash := [other for other in others if given[other]]):
+            raise typer.BadParameter(f"{flag} excludes {', '.join(clash)}.")
+    for flag in OF_BASE:
+        if given[flag] and not given["--base"]:
+            raise typer.BadParameter(f"{flag} needs --base.")
 
 
 def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) -> None:
@@ -167,7 +202,7 @@ def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) 
 
 def _render(summary: Any) -> None:
     rows = [
-        (row["metric"], row["model"], _number(row["cfg"]), _number(row["value"]), _interval(row))
+        (row["metric"], row["model"], number(row["cfg"]), number(row["value"]), ends(row))
         for row in summary.rows
     ]
     console.table(rows, ("metric", "model", "CFG", "value", "95 % interval"))
@@ -178,40 +213,10 @@ def _render(summary: Any) -> None:
     console.line(f"Report: {summary.report}")
 
 
-def _render_folders(summary: Any) -> None:
-    rows = [
-        (
-            row["metric"],
-            row["folder"],
-            _number(row["value"]),
-            _interval(row),
-            _difference(row["difference"]),
-        )
-        for row in summary.rows
-    ]
-    console.table(rows, ("metric", "folder", "value", "95 % interval", "difference"))
-    for text in (*summary.warnings, *summary.answers):
-        console.line(text)
-    console.line(f"Report: {summary.report}")
-
-
-def _difference(change: dict[str, Any] | None) -> str:
-    return "–" if change is None else f"{_number(change['value'])} ({_interval(change)})"
-
-
 def _render_toy(summary: Any) -> None:
     rows = [
-        (row["metric"], row["model"], _number(row["cfg"]), _number(row["value"]))
+        (row["metric"], row["model"], number(row["cfg"]), number(row["value"]))
         for row in summary.rows
     ]
     console.table(rows, ("metric", "model", "CFG", "value"))
     console.line(f"Report: {summary.report}")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    ends = [_number(row[end]) for end in ("low", "high")]
-    return "–" if "–" in ends else " to ".join(ends)

@@ -114,7 +114,7 @@ def plain_requests(captions: Sequence[str], count: int) -> list[BaseRequest]:
 
 def sample_with_base(
     workspace: Workspace,
-    base_name: str,
+    base: Base | str,
     requests: Sequence[BaseRequest],
     changes: Mapping[str, Any],
     name: str | Path | None = None,
@@ -126,7 +126,7 @@ def sample_with_base(
     Args:
         workspace: Holds ``samples``; its ``[base]`` settings say how the base is loaded and what
             it draws, and ``sample.seed`` and ``sample.noise_seed`` are the seed of noise.
-        base_name: A folder, or a name on the hub.
+        base: A base that is loaded, or a folder, or a name on the hub.
         requests: The pictures; neighbours with one caption make a group of the contact sheet.
         changes: Of ``sample.size``, ``sample.cfg``, ``sample.cfg_begin``, ``sample.cfg_end``,
             ``sample.steps`` and ``sample.batch_size`` those that were asked for; the others are
@@ -139,7 +139,8 @@ def sample_with_base(
         KaleidoError: If the base cannot be loaded or cannot draw the size, or `name` is taken.
     """
     settings = workspace.settings.base
-    base = load_base(base_name, settings.dtype, settings.offload)
+    if isinstance(base, str):
+        base = load_base(base, settings.dtype, settings.offload)
     height, width = parse_size(base.family, base.pipe, changes.get("sample.size", ""))
     guidance = choose_guidance(base, changes, progress)
     batch = changes.get("sample.batch_size", 1)
@@ -154,7 +155,7 @@ def sample_with_base(
     planned = any(request.document is not None for request in requests)
     captions = len({request.caption for request in requests})
     title = base.family.title
-    return BaseSummary(folder, base_name, title, captions, len(requests), planned, sheet)
+    return BaseSummary(folder, base.folder.name, title, captions, len(requests), planned, sheet)
 
 
 def choose_guidance(base: Base, changes: Mapping[str, Any], progress: Progress) -> Guidance:
