@@ -106,7 +106,10 @@ def prior(
 
         return _show_footprint(prior_footprint(opened), as_json)
     _begin(opened, "prior", restart, yes)
+    from pipelines.train.footprint import prior_footprint
     from pipelines.train.prior import train_prior
+
+    _warn(prior_footprint(opened, roughly=True))
 
     summary = train_prior(opened, restart=restart, progress=console.ConsoleProgress())
     _finish(opened, summary, as_json, lambda result: _render("prior", result))

@@ -31,13 +31,10 @@ def use_stored_states(
     Returns:
         Whether they are read, so that the encoder is not needed.
     """
-    shards = workspace.data_shards()
-    made = [read_manifest(workspace.latents(CAPTION_STATES) / path.name) for path in shards]
-    if not any(made):
+    stored = are_stored(workspace, prior)
+    if stored is None:
         return False
-    wanted = encoder_options(prior.encoder or prior.identity, prior.max_caption_tokens)
-    pairs = zip(shards, made, strict=True)
-    stream.has_states = all(_serves(found, shard, wanted) for shard, found in pairs)
+    stream.has_states = stored
     progress.message(
         "The states of captions are read, not computed."
         if stream.has_states
@@ -45,6 +42,16 @@ def use_stored_states(
         "encoder. `kaleido extract caption-states` computes those of this one."
     )
     return stream.has_states
+
+
+def are_stored(workspace: Workspace, prior: Prior) -> bool | None:
+    """Whether all shards have the states of captions of a prior's encoder; None if none has any."""
+    shards = workspace.data_shards()
+    made = [read_manifest(workspace.latents(CAPTION_STATES) / path.name) for path in shards]
+    if not any(made):
+        return None
+    wanted = encoder_options(prior.encoder or prior.identity, prior.max_caption_tokens)
+    return all(_serves(found, at, wanted) for at, found in zip(shards, made, strict=True))
 
 
 def without_encoder(

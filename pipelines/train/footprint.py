@@ -13,6 +13,7 @@ from torch import nn
 
 from pipelines.core.progress import SILENT
 from pipelines.core.sizes import format_bytes
+from pipelines.models.caption_encoder import drop_encoder
 from pipelines.models.conditioning import Conditioning
 from pipelines.models.denoiser.attention import OFFSET_FEATURES
 from pipelines.models.denoiser.nested import NestedUNet2DModel
@@ -24,12 +25,12 @@ from pipelines.models.latent_space import chosen_autoencoder
 from pipelines.models.prior import Prior
 from pipelines.models.tokenizer import Tokenizer, build_tokenizer
 from pipelines.train.blocks import prepared_blocks
-from pipelines.train.captions import without_encoder
+from pipelines.train.captions import are_stored
 from pipelines.train.ema import averaged, buffers, trainable
 from pipelines.train.micro import micro_size
 from pipelines.train.options import TrainOptions
 from pipelines.train.pictures import check_sizes
-from pipelines.train.prior import PriorTask, check_width, new_prior
+from pipelines.train.prior import check_width, learning_blocks, new_prior, shaped_prior
 from pipelines.train.ranks import Ranks
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import first_task
@@ -110,8 +111,13 @@ class Footprint:
         )
 
 
-def prior_footprint(workspace: Workspace) -> Footprint:
-    """Estimate ``train prior``. The captions are read, because the vocabulary follows from them.
+def prior_footprint(workspace: Workspace, roughly: bool = False) -> Footprint:
+    """Estimate ``train prior``.
+
+    Args:
+        workspace: Where the data are.
+        roughly: Read no captions, from which the vocabulary follows, and count no records: it has
+            the size of the settings then.
 
     Raises:
         InputMissing: If data or latents are missing.
@@ -120,12 +126,18 @@ def prior_footprint(workspace: Workspace) -> Footprint:
     settings = workspace.settings.prior
     check_width(settings)
     settings = replace(settings, z_kinds=training_kinds(workspace, settings.z_kinds))
-    stream = RecordStream(workspace, settings.z_kinds, settings.seed, images=False)
+    stream = None
+    if not roughly:
+        stream = RecordStream(workspace, settings.z_kinds, settings.seed, images=False)
     with torch.device("meta"):
-        prior = new_prior(settings, stream, SILENT, weights=False)
+        if stream is None:
+            prior = shaped_prior(settings)
+        else:
+            prior = new_prior(settings, stream, SILENT, weights=False)
         if settings.pretrained and workspace.latents(CAPTION_STATES).is_dir():
-            pretrained = model_identity(model_folder(settings.pretrained))
-            without_encoder(workspace, stream, prior, pretrained, SILENT)
+            prior.encoder = model_identity(model_folder(settings.pretrained))
+            if are_stored(workspace, prior):
+                drop_encoder(prior)
         model = prior.model
         options = TrainOptions.of(settings, workspace.settings.train)
         rows = _rows(options, workspace)
@@ -139,10 +151,10 @@ def prior_footprint(workspace: Workspace) -> Footprint:
             out = model(encoder_outputs=states, decoder_input_ids=z, use_cache=False)
             return nn.functional.cross_entropy(out.logits.transpose(1, 2), z)
 
-        task = PriorTask(prior, stream, settings.seed)
-        with prepared_blocks(task.blocks(), replace(options, compile="off")):
+        with prepared_blocks(learning_blocks(prior), replace(options, compile="off")):
             activations = saved_bytes(forward)
-    return _footprint("prior", model, options, rows, stream.size, activations)
+    size = 0 if stream is None else stream.size
+    return _footprint("prior", model, options, rows, size, activations)
 
 
 def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footprint:

@@ -131,8 +131,7 @@ class PriorTask(Task):
 
     def blocks(self) -> list[nn.Module]:
         """Return the layers that learn."""
-        layers = [*self.model.encoder.block, *self.model.decoder.block]
-        return [each for each in layers if any(p.requires_grad for p in each.parameters())]
+        return learning_blocks(self.prior)
 
     def held_out(self) -> tuple[PriorTask, int]:
         """Return the task on held-out records, without dropout, and their number."""
@@ -226,6 +225,12 @@ def train_prior(
     return summary
 
 
+def learning_blocks(prior: Prior) -> list[nn.Module]:
+    """Return the layers of a prior that learn."""
+    layers = [*prior.model.encoder.block, *prior.model.decoder.block]
+    return [each for each in layers if any(p.requires_grad for p in each.parameters())]
+
+
 def check_width(settings: PriorSettings) -> None:
     """Raise KaleidoError unless the denoiser's context can read a prior of this width."""
     if not settings.pretrained and settings.d_model % CONDITIONER_HEADS:
@@ -270,6 +275,24 @@ def new_prior(
     _widen_grammar(prior, stream)
     if line := long_captions(prior, captions, stream.size):
         progress.message(line)
+    return prior
+
+
+def shaped_prior(settings: PriorSettings) -> Prior:
+    """Build a prior of the settings' sizes without any data; on the meta device only shapes count.
+
+    Args:
+        settings: Sizes, and kinds in order.
+    """
+    if settings.pretrained:
+        prior = load_pretrained(settings, (), weights=False)
+    else:
+        tokenizer = train_tokenizer([""], settings.vocab_size, settings.z_kinds)
+        prior = build_prior(settings, tokenizer, ())
+        size = max(settings.vocab_size, len(tokenizer))
+        prior.model.resize_token_embeddings(size, mean_resizing=False)
+    if settings.lora_rank:
+        add_adapters(prior, settings.lora_rank)
     return prior
 
 

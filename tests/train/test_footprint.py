@@ -18,6 +18,7 @@ from pipelines.train.footprint import (
     saved_bytes,
     tokenizer_footprint,
 )
+from pipelines.workspace.config import write_toml
 
 
 def test_parameters_and_disk_are_those_of_the_trained_models(trained) -> None:
@@ -83,3 +84,16 @@ def test_a_dry_run_prints_the_estimate_and_trains_nothing(trained, invoke, name,
     assert found["memory_needed"] == sum(found["memory"].values())
     assert "Checkpoint" in invoke("train", name, *flags, "--dry-run", "-w", str(trained.root)).out
     assert {path: path.stat().st_mtime_ns for path in trained.root.rglob("*")} == before
+
+
+def test_a_prior_that_does_not_fit_says_so_before_it_starts(trained, invoke, monkeypatch) -> None:
+    exact, rough = prior_footprint(trained), prior_footprint(trained, roughly=True)
+    assert rough.memory_needed == pytest.approx(exact.memory_needed, rel=0.1)
+    free = exact.memory_needed - exact.memory["activations"] // 2
+    monkeypatch.setattr("pipelines.train.footprint.free_memory", lambda device: free)
+    monkeypatch.chdir(trained.root)
+    (trained.root / "kaleido.toml").write_text(write_toml(trained.settings))
+    said = invoke("train", "prior").err
+    assert "Warning: prior: training needs about" in said and "--micro-batch" in said
+    monkeypatch.setattr("pipelines.train.footprint.free_memory", lambda device: 2**40)
+    assert "Warning" not in invoke("train", "prior").err
