@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from math import isnan
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from kaleido_cli import console
 from kaleido_cli.flags import settings_of
-from kaleido_cli.next_step import show_next_step
 from kaleido_cli.options import JsonOption, WorkspaceOption, open_workspace
-from pipelines.core.errors import KaleidoError
+from kaleido_cli.training import (
+    DryRunOption,
+    RestartOption,
+    YesOption,
+    begin,
+    confirm,
+    finish,
+    render,
+    show_footprint,
+    start_processes,
+    warn,
+)
 from pipelines.models.metadata import read_metadata
-from pipelines.models.registry import own_models
-from pipelines.train.launch import asked_by_launcher, is_first_rank, is_launched, launch
+from pipelines.train.launch import asked_by_launcher
 from pipelines.workspace.inputs import require_data, training_kinds
 from pipelines.workspace.presets import PRESETS, preset_settings
-
-if TYPE_CHECKING:
-    from pipelines.train.footprint import Footprint
-    from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Train tokenizer, prior and denoiser. An unfinished run resumes where it stopped.",
+    help="Train models and adapters. An unfinished run resumes where it stopped.",
     epilog="Example: kaleido train prior && kaleido train diffusion",
 )
-
-RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Start again and discard an unfinished run.")
-]
-DryRunOption = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Estimate memory, disk and steps; train nothing."),
-]
-YesOption = Annotated[
-    bool,
-    typer.Option("--yes", "-y", help="With --restart: replace a finished model without asking."),
-]
 
 PresetOption = Annotated[
     str | None,
@@ -74,15 +64,15 @@ def tokenizer(
     if dry_run:
         from pipelines.train.footprint import tokenizer_footprint
 
-        return _show_footprint(tokenizer_footprint(opened), as_json)
-    _begin(opened, "tokenizer", restart, yes)
+        return show_footprint(tokenizer_footprint(opened), as_json)
+    begin(opened, "tokenizer", restart, yes)
     from pipelines.train.footprint import tokenizer_footprint
     from pipelines.train.tokenizer import train_tokenizer
 
-    _warn(tokenizer_footprint(opened))
+    warn(tokenizer_footprint(opened))
 
     summary = train_tokenizer(opened, restart=restart, progress=console.ConsoleProgress())
-    _finish(opened, summary, as_json, _render_tokenizer)
+    finish(opened, summary, as_json, _render_tokenizer)
 
 
 @app.command(
@@ -104,15 +94,15 @@ def prior(
     if dry_run:
         from pipelines.train.footprint import prior_footprint
 
-        return _show_footprint(prior_footprint(opened), as_json)
-    _begin(opened, "prior", restart, yes)
+        return show_footprint(prior_footprint(opened), as_json)
+    begin(opened, "prior", restart, yes)
     from pipelines.train.footprint import prior_footprint
     from pipelines.train.prior import train_prior
 
-    _warn(prior_footprint(opened, roughly=True))
+    warn(prior_footprint(opened, roughly=True))
 
     summary = train_prior(opened, restart=restart, progress=console.ConsoleProgress())
-    _finish(opened, summary, as_json, lambda result: _render("prior", result))
+    finish(opened, summary, as_json, lambda result: render("prior", result))
 
 
 @app.command(
@@ -139,13 +129,13 @@ def diffusion(
     if dry_run:
         from pipelines.train.footprint import diffusion_footprint
 
-        return _show_footprint(diffusion_footprint(opened, baseline), as_json)
-    _begin(opened, name, restart, yes)
+        return show_footprint(diffusion_footprint(opened, baseline), as_json)
+    begin(opened, name, restart, yes)
     from pipelines.sample.preview import draw_preview
     from pipelines.train.diffusion import train_diffusion
     from pipelines.train.footprint import diffusion_footprint
 
-    _warn(diffusion_footprint(opened, baseline))
+    warn(diffusion_footprint(opened, baseline))
 
     summary = train_diffusion(
         opened,
@@ -154,7 +144,7 @@ def diffusion(
         progress=console.ConsoleProgress(),
         preview=draw_preview if opened.settings.train.preview_every else None,
     )
-    _finish(opened, summary, as_json, lambda result: _render(name, result))
+    finish(opened, summary, as_json, lambda result: render(name, result))
 
 
 @app.command(
@@ -177,103 +167,49 @@ def joint(
     begins = restart or not (opened.logs / "joint" / "checkpoint").exists()
     if not asked_by_launcher():
         for name in ("prior", "diffusion"):
-            _confirm(opened, name, begins, yes)
-    _launch(opened)
+            confirm(opened, name, begins, yes)
+    start_processes(opened)
     from pipelines.train.joint import train_joint
 
     summary = train_joint(opened, restart=restart, progress=console.ConsoleProgress())
-    _finish(opened, summary, as_json, lambda result: _render("joint", result))
+    finish(opened, summary, as_json, lambda result: render("joint", result))
+
+
+@app.command(
+    cls=settings_of("adapter.*", "base.dtype", "train.*", "compute.*"),
+    epilog="Example: kaleido train adapter --base models/sdxl --steps 5000",
+)
+def adapter(
+    context: typer.Context,
+    restart: RestartOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an adapter, with which a text-to-image model of others draws from z."""
+    opened = open_workspace(context, workspace)
+    training_kinds(opened, opened.settings.adapter.z_kinds)
+    if dry_run:
+        from pipelines.train.adapter_footprint import adapter_footprint
+
+        return show_footprint(adapter_footprint(opened), as_json)
+    begin(opened, "adapter", restart, yes)
+    from pipelines.train.adapter import train_adapter
+    from pipelines.train.adapter_footprint import adapter_footprint
+
+    warn(adapter_footprint(opened))
+
+    summary = train_adapter(opened, restart=restart, progress=console.ConsoleProgress())
+    finish(opened, summary, as_json, lambda result: render("adapter", result))
 
 
 def _preset(name: str | None) -> Mapping[str, Any]:
     return preset_settings(name) if name else {}
 
 
-def _begin(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
-    """Ask what is to be asked, and start the processes if there are to be several.
-
-    Raises:
-        Exit: With the status of the processes, which have trained.
-    """
-    if not asked_by_launcher():
-        _confirm(workspace, name, restart, yes)
-    _launch(workspace)
-
-
-def _launch(workspace: Workspace) -> None:
-    if workspace.settings.train.processes > 1 and not is_launched():
-        raise typer.Exit(launch(sys.argv[1:], workspace.settings.train.processes))
-
-
-def _warn(found: Footprint) -> None:
-    """Say before a run starts that it does not fit into the memory."""
-    if is_first_rank() and found.warning:
-        console.say(f"Warning: {found.warning}")
-
-
-def _finish(
-    workspace: Workspace, summary: Any, as_json: bool, render: Callable[[Any], None]
-) -> None:
-    """Show what a training did, and what comes next."""
-    if is_first_rank():
-        console.show(summary, as_json, render)
-        show_next_step(workspace, as_json)
-
-
-def _confirm(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:
-    """Ask for confirmation before a finished model is replaced.
-
-    Raises:
-        KaleidoError: If the terminal is not interactive.
-    """
-    if not restart or yes or name not in own_models(workspace):
-        return
-    folder = workspace.models(name)
-    if not sys.stdin.isatty():
-        raise KaleidoError(
-            str(folder),
-            "it is a finished model, which this would replace.",
-            "Add --yes, or rename the folder.",
-            code="would-overwrite",
-        )
-    typer.confirm(f"{folder} is a finished model. Replace it?", abort=True, err=True)
-
-
-def _render(name: str, summary: Any) -> None:
-    seen = f"{name}: {summary.steps:,} steps, {summary.images_seen:,} records seen"
-    if isnan(summary.loss):  # no step was left to take
-        console.line(f"{seen}, finished already at step {summary.resumed_at:,}")
-        return
-    resumed = f", resumed at step {summary.resumed_at:,}" if summary.resumed_at else ""
-    console.line(f"{seen}, loss {summary.loss:.4f}{resumed}")
-
-
-def _show_footprint(found: Footprint, as_json: bool) -> None:
-    if not as_json:
-        return _render_footprint(found)
-    more = {"memory_needed": found.memory_needed, "warning": found.warning}
-    console.show({**asdict(found), **more}, as_json, _render_footprint)
-
-
-def _render_footprint(found: Footprint) -> None:
-    from pipelines.core.sizes import format_bytes
-
-    console.line(f"{found.name}: {found.parameters:,} parameters, {found.trainable:,} trained")
-    parts = ", ".join(f"{part} {format_bytes(size)}" for part, size in found.memory.items())
-    free = f"; {format_bytes(found.memory_free)} free" if found.memory_free is not None else ""
-    console.line(f"Memory on {found.device}: {format_bytes(found.memory_needed)}{free} ({parts})")
-    console.line(f"Checkpoint: {format_bytes(found.checkpoint)}, twice while it is replaced")
-    console.line(
-        f"Steps: {found.steps:,} of {found.batch_size:,} records, {found.micro_batch:,} at a time; "
-        f"{found.batches_per_epoch:,} "
-        f"batches see all {found.records:,} records once"
-    )
-    if found.warning:
-        console.say(found.warning)
-
-
 def _render_tokenizer(summary: Any) -> None:
-    _render("tokenizer", summary)
+    render("tokenizer", summary)
     objects = "" if summary.psnr_objects is None else f", {summary.psnr_objects:.1f} dB in objects"
     console.line(
         f"  on {summary.measured_on} pictures: PSNR {summary.psnr:.1f} dB{objects}; "

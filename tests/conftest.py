@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +25,9 @@ from pipelines.latents import registry
 from pipelines.workspace.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
 from pipelines.workspace.shards import record_row, write_shard
 from pipelines.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.bases.base import Base
 
 # On a busy machine an example may take any time; a hang is found by the time limit of the run.
 settings.register_profile("kaleido", deadline=None)
@@ -195,3 +198,16 @@ def dinov2(tmp_path_factory) -> Path:
     side = {"height": 28, "width": 28}
     BitImageProcessor(size={"shortest_edge": 28}, crop_size=side).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(base_folder) -> Callable[[str], Base]:
+    """Return a function from a family's name to its loaded tiny base, not to be changed."""
+
+    @cache
+    def load(family: str) -> Base:
+        from pipelines.bases.base import load_base
+
+        return load_base(str(base_folder(family)))
+
+    return load

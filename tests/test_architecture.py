@@ -183,6 +183,7 @@ def test_the_way_of_a_record_has_at_most_twelve_stations_that_exist():
         "extract boxes",
         "train prior",
         "train diffusion",
+        "train adapter",
         "sample",
     ]
     for _, way in ways:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipelines.bases.adapter_hooks import Attachment
+from pipelines.bases.adapter_lora import LORA_FILE, insert_lora, remove_lora
 from pipelines.bases.family import Condition, Family
 from pipelines.bases.registry import FAMILIES, family_of
 from pipelines.core.errors import KaleidoError
@@ -49,6 +52,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
 
     Attributes:
         tokenizer: Writes z as tokens; set by `of_base` and `from_pretrained`.
+        lora: Low-rank adapters that belong to it, see `lora_state`; empty if there are none.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -72,6 +76,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         self.branches = nn.ModuleList(
             ZBranch(channels, width, inner, heads) for channels in block_widths
         )
+        self.lora: dict[str, torch.Tensor] = {}
         self._attachment: Attachment | None = None
         self._grounding: Grounding | None = None
 
@@ -108,9 +113,11 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         return adapter
 
     def save_pretrained(self, save_directory: Any, **options: Any) -> None:
-        """Write configuration, safetensors and tokenizer."""
+        """Write configuration, safetensors, tokenizer, and low-rank adapters if it has them."""
         super().save_pretrained(save_directory, **options)
         self.tokenizer.save_pretrained(save_directory)
+        if self.lora:
+            save_file(self.lora, Path(save_directory) / LORA_FILE)
 
     @classmethod
     def from_pretrained(cls, name: Any, **options: Any) -> Any:
@@ -131,6 +138,8 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         found = super().from_pretrained(folder, **options)
         adapter = found[0] if isinstance(found, tuple) else found
         adapter.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        if (folder / LORA_FILE).is_file():
+            adapter.lora = load_file(folder / LORA_FILE)
         return found
 
     @property
@@ -181,6 +190,8 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         if not self.training:
             self.branches.to(denoiser.dtype)
         branches = dict(zip(self.config.block_names, self.branches, strict=True))
+        if self.lora:
+            insert_lora(family, denoiser, self.lora)
         self._attachment = Attachment(family, denoiser, branches)
         return self
 
@@ -188,6 +199,8 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         """Leave the denoiser as it was."""
         if self._attachment is not None:
             self._attachment.remove()
+            if self.lora:
+                remove_lora(self._attachment.denoiser)
         self._attachment = None
 
     def show_rows(self, condition: Condition) -> None:

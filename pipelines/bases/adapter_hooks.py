@@ -32,10 +32,15 @@ class Attachment:
         family: The denoiser's family.
         denoiser: The denoiser.
         branches: By the name of the block.
+
+    Attributes:
+        denoiser: The denoiser.
+        rows: See above.
+        guided: See above.
     """
 
     def __init__(self, family: Family, denoiser: Any, branches: Mapping[str, ZBranch]) -> None:
-        self._family, self._denoiser = family, denoiser
+        self._family, self.denoiser = family, denoiser
         self.rows: ZRows | None = None
         self.guided: tuple[ZRows, ZRows] | None = None
         self._now: ZRows | None = None
@@ -61,7 +66,7 @@ class Attachment:
     def before(self, called: Mapping[str, Any]) -> None:
         """Choose the rows of a call of the denoiser, and find its image tokens."""
         self._now = self.rows if self.guided is None else self._guided_rows(called)
-        self._spans = self._family.image_spans(self._denoiser, called)
+        self._spans = self._family.image_spans(self.denoiser, called)
 
     def _guided_rows(self, called: Mapping[str, Any]) -> ZRows:
         assert self.guided is not None

@@ -7,7 +7,8 @@ and a picture depends on its own prompt, noise and settings alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -127,18 +128,30 @@ def _step_options(scheduler: Any, generators: list[Any] | None) -> dict[str, Any
 
 @torch.no_grad()
 def decode(base: Base, latents: torch.Tensor) -> torch.Tensor:
-    """Decode latents to pictures, float32 (n, 3, height, width), about in [-1, 1].
+    """Decode latents to pictures, float32 (n, 3, height, width), about in [-1, 1]."""
+    with _upcast(base.pipe.vae) as vae:
+        return base.family.to_pixels(base.pipe, latents.to(vae.dtype)).float()
 
-    An autoencoder whose configuration asks for it (``force_upcast``) computes in float32: SDXL's
-    overflows in half precision.
+
+@torch.no_grad()
+def encode(base: Base, pixels: torch.Tensor) -> torch.Tensor:
+    """Encode pictures, (n, 3, height, width) in [-1, 1], to normalised latents, float32."""
+    with _upcast(base.pipe.vae) as vae:
+        return base.family.to_latents(base.pipe, pixels.to(vae.device, vae.dtype)).float()
+
+
+@contextmanager
+def _upcast(vae: Any) -> Iterator[Any]:
+    """Let an autoencoder compute in float32 whose configuration asks for it (``force_upcast``).
+
+    SDXL's overflows in half precision.
     """
-    vae = base.pipe.vae
     dtype = vae.dtype
     upcast = dtype == torch.float16 and bool(vae.config.get("force_upcast"))
     if upcast:
         vae.to(torch.float32)
     try:
-        return base.family.to_pixels(base.pipe, latents.to(vae.dtype)).float()
+        yield vae
     finally:
         if upcast:
             vae.to(dtype)

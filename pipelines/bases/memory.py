@@ -68,7 +68,7 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, self._alive)
 
 
-class _FusedAttention(TorchFunctionMode):
+class FusedAttention(TorchFunctionMode):
     """Replaces attention by its result's shape."""
 
     def __torch_function__(
@@ -78,13 +78,26 @@ class _FusedAttention(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is not torch.nn.functional.scaled_dot_product_attention:
             return function(*args, **kwargs)
-        query = args[0] if args else kwargs["query"]
-        value = args[2] if len(args) > 2 else kwargs["value"]
-        return query.new_empty(*query.shape[:-1], value.shape[-1])
+        names = ("query", "key", "value")
+        parts = [args[at] if at < len(args) else kwargs[name] for at, name in enumerate(names)]
+        return _Attended.apply(*parts)
+
+
+class _Attended(torch.autograd.Function):
+    """What attention returns, without values; in training it keeps what kernels of a GPU keep."""
+
+    @staticmethod
+    def forward(
+        context: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """Make the result, and keep it and what it is made of."""
+        found = query.new_empty(*query.shape[:-1], value.shape[-1])
+        context.save_for_backward(query, key, value, found)
+        return found
 
 
 @contextmanager
-def _autocast_on_meta() -> Iterator[None]:
+def autocast_on_meta() -> Iterator[None]:
     """Let networks switch autocast off on the meta device too, where torch knows none."""
     real = torch.autocast
 
@@ -163,8 +176,8 @@ def activation_bytes(folder: BaseFolder, pipe: Any, height: int, width: int) -> 
     latents = like.new_zeros(1, *family.latent_shape(pipe, height, width))
     condition = family.blank(pipe, 1, like)
     time = torch.full((1,), 0.5, device=like.device)
-    with _autocast_on_meta(), _FusedAttention(), PeakMemory() as denoising:
+    with autocast_on_meta(), FusedAttention(), PeakMemory() as denoising:
         family.predict(pipe, latents, time, condition)
-    with _FusedAttention(), PeakMemory() as decoding:
+    with FusedAttention(), PeakMemory() as decoding:
         family.to_pixels(pipe, latents.to(pipe.vae.dtype))
     return denoising.peak, decoding.peak

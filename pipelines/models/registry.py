@@ -45,7 +45,7 @@ def uses_own_models(workspace: Workspace) -> bool:
 
 def own_models(workspace: Workspace) -> list[str]:
     """Return the names of the models that were trained in a workspace."""
-    return [name for name in ("tokenizer", *SAMPLING) if own_model(workspace, name)]
+    return [name for name in ("tokenizer", *SAMPLING, "adapter") if own_model(workspace, name)]
 
 
 def own_model(workspace: Workspace, name: str) -> Path | None:

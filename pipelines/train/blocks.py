@@ -35,6 +35,7 @@ def prepared_blocks(
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), forward_pass()
 
+    before = [vars(block).get("forward") for block in blocks]
     for block in blocks:
         forward = block.forward
         if options.compile == "on":
@@ -45,5 +46,7 @@ def prepared_blocks(
     try:
         yield
     finally:
-        for block in blocks:
+        for block, hooked in zip(blocks, before, strict=True):
             del block.forward  # the class's own is there again
+            if hooked is not None:
+                block.forward = hooked

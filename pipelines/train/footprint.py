@@ -140,7 +140,7 @@ def prior_footprint(workspace: Workspace, roughly: bool = False) -> Footprint:
                 drop_encoder(prior)
         model = prior.model
         options = TrainOptions.of(settings, workspace.settings.train)
-        rows = _rows(options, workspace)
+        rows = rows_of(options, workspace)
         caption = torch.ones(rows, settings.max_caption_tokens, dtype=torch.long)
         z = torch.ones(rows, Z_TOKENS, dtype=torch.long)
 
@@ -154,7 +154,7 @@ def prior_footprint(workspace: Workspace, roughly: bool = False) -> Footprint:
         with prepared_blocks(learning_blocks(prior), replace(options, compile="off")):
             activations = saved_bytes(forward)
     size = 0 if stream is None else stream.size
-    return _footprint("prior", model, options, rows, size, activations)
+    return footprint_of("prior", model, options, rows, size, activations)
 
 
 def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footprint:
@@ -174,11 +174,12 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
     with torch.device("meta"):
         model = build_diffusion(settings, prior, () if baseline else kinds, ref)
         options = TrainOptions.of(settings, workspace.settings.train)
-        rows = _rows(options, workspace)
+        rows = rows_of(options, workspace)
         with prepared_blocks(model.blocks(), replace(options, compile="off")):
             activations = saved_bytes(lambda: _denoise(model.denoiser, rows * settings.noise_draws))
     name = "baseline" if baseline else "diffusion"
-    return _footprint(name, model, options, rows, stream.size, activations, prior.model)
+    frozen = VALUE * sum(value.numel() for value in prior.model.parameters())
+    return footprint_of(name, model, options, rows, stream.size, activations, frozen)
 
 
 def tokenizer_footprint(workspace: Workspace) -> Footprint:
@@ -195,15 +196,15 @@ def tokenizer_footprint(workspace: Workspace) -> Footprint:
     with torch.device("meta"):
         tokenizer = build_tokenizer(settings, side)
         options = TrainOptions.of(settings, workspace.settings.train)
-        rows = _rows(options, workspace)
+        rows = rows_of(options, workspace)
         images = torch.zeros(rows, 3, side, side)
         blocks = first_task(tokenizer, stream).blocks()
         with prepared_blocks(blocks, replace(options, compile="off")):
             activations = saved_bytes(lambda: _reconstruct(tokenizer, images))
-    return _footprint("tokenizer", tokenizer.model, options, rows, stream.size, activations)
+    return footprint_of("tokenizer", tokenizer.model, options, rows, stream.size, activations)
 
 
-def _rows(options: TrainOptions, workspace: Workspace) -> int:
+def rows_of(options: TrainOptions, workspace: Workspace) -> int:
     """Return the records of a micro-batch, on the first of the processes."""
     return micro_size(options, Ranks(0, workspace.settings.train.processes))
 
@@ -256,18 +257,28 @@ def saved_bytes(forward: Callable[[], torch.Tensor]) -> int:
     return sum(size for size, _ in sizes.values())
 
 
-def _footprint(
+def footprint_of(
     name: str,
     model: nn.Module,
     options: TrainOptions,
     rows: int,
     records: int,
     activations: int,
-    frozen: nn.Module | None = None,
+    frozen: int = 0,
 ) -> Footprint:
+    """Put together what a training needs.
+
+    Args:
+        name: What is trained.
+        model: What learns, with what of it is frozen.
+        options: The run's options.
+        rows: Records of a micro-batch.
+        records: Training records.
+        activations: From `saved_bytes`.
+        frozen: Bytes of the weights beside the model.
+    """
     learned = sum(value.numel() for value in trainable(model).values())
     held = sum(value.numel() for value in (*model.parameters(), *buffers(model).values()))
-    other = sum(value.numel() for value in frozen.parameters()) if frozen is not None else 0
     average = sum(value.numel() for value in averaged(model).values())
     extra = sum(value.numel() for value in buffers(model).values())
     device = compute_device()
@@ -276,7 +287,7 @@ def _footprint(
         sum(value.numel() for value in model.parameters()),
         learned,
         {
-            "weights": VALUE * (held + other),
+            "weights": VALUE * held + frozen,
             "gradients": VALUE * learned,
             "optimizer": round(2 * MOMENT[options.optimizer] * learned),
             "ema": VALUE * average,

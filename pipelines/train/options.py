@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipelines.workspace.settings import (
+    AdapterSettings,
     DiffusionSettings,
     JointSettings,
     PriorSettings,
@@ -19,7 +20,7 @@ LENGTHS = ("steps", "decoder_steps")
 LEARNING = ("clip", "optimizer")
 """Settings of ``[train]`` on which the weights depend; the others change roundings at most."""
 
-Section = TokenizerSettings | PriorSettings | DiffusionSettings | JointSettings
+Section = TokenizerSettings | PriorSettings | DiffusionSettings | JointSettings | AdapterSettings
 
 
 @dataclass(frozen=True)

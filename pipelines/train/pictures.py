@@ -24,7 +24,7 @@ from pipelines.models.shapes import (
 )
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.reader import latent_manifest
-from pipelines.workspace.settings import DiffusionSettings
+from pipelines.workspace.settings import AdapterSettings, DiffusionSettings
 from pipelines.workspace.workspace import IMAGE_LATENTS, Workspace
 
 
@@ -53,7 +53,8 @@ def open_stream(
     stream = RecordStream(
         workspace, settings.z_kinds, settings.seed, images=ref is None, encoded=ref is not None
     )
-    arrange(stream, settings, progress, 1 if ref is None else ref.factor)
+    factor = 1 if ref is None else ref.factor
+    arrange(stream, settings, progress, smallest_step(settings) * factor)
     return stream
 
 
@@ -74,7 +75,10 @@ def _require_encodings(
 
 
 def arrange(
-    stream: RecordStream, settings: DiffusionSettings, progress: Progress, factor: int = 1
+    stream: RecordStream,
+    settings: DiffusionSettings | AdapterSettings,
+    progress: Progress,
+    step: int,
 ) -> None:
     """Order the records by the shapes at which their pictures are trained, and say what is lost.
 
@@ -82,12 +86,11 @@ def arrange(
         stream: The records.
         settings: Sizes, and the batch, which holds one shape.
         progress: Told of it.
-        factor: Pixels along a side of one value that the denoiser draws.
+        step: Divides all sides of pictures.
 
     Raises:
         KaleidoError: If z has visual tokens and a picture would be cropped.
     """
-    step = smallest_step(settings) * factor
     stream.arrange(bucket_shapes(settings.image_size, step, settings.aspect), settings.batch_size)
     counts = stream.picture_sizes()
     nearest = {size: nearest_shape(size, stream.shapes) for size in counts}
@@ -170,7 +173,12 @@ def _check_nested(settings: DiffusionSettings, factor: int) -> None:
 
 
 def read_pictures(
-    stream: RecordStream, seed: int, start: int, count: int, encoded: bool
+    stream: RecordStream,
+    seed: int,
+    start: int,
+    count: int,
+    encoded: bool = False,
+    centred: bool = False,
 ) -> tuple[torch.Tensor, list[Record]]:
     """Read pictures at their shape, and the records with z moved along.
 
@@ -181,6 +189,7 @@ def read_pictures(
         start: The first position.
         count: Number of records, all of one shape.
         encoded: Whether image latents are wanted.
+        centred: Whether pictures are cut in the middle as well, so that each is always the same.
 
     Returns:
         (count, channels, height, width) and the records.
@@ -189,7 +198,7 @@ def read_pictures(
     for position, record in enumerate(stream.batch(start, count), start):
         shape = stream.shape(position)
         across, down = generator(seed, "crop", position).random(2).tolist()
-        at = (0.5, 0.5) if encoded else (across, down)
+        at = (0.5, 0.5) if encoded or centred else (across, down)
         region = crop_region(stream.picture_size(position), shape, at)
         pictures.append(stream.encoding(position) if encoded else pixels_of(record, shape, region))
         records.append(replace(record, latents=crop_z(record.latents, region)))

@@ -259,7 +259,7 @@ def new_prior(
     absent = tuple(kind for kind in settings.z_kinds if kind not in present)
     settings = replace(settings, z_kinds=present)
     progress.message("reading captions")
-    captions, texts = _texts(stream, present)
+    captions, texts = vocabulary_texts(stream, present)
     torch.manual_seed(derive(settings.seed, "prior weights"))
     if settings.pretrained:
         prior = load_pretrained(settings, labels, weights)
@@ -332,7 +332,7 @@ def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:
     return max((len(encode_z(prior.tokenizer, text)) - 1 for text in texts), default=0)
 
 
-def _texts(stream: RecordStream, kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+def vocabulary_texts(stream: RecordStream, kinds: Sequence[str]) -> tuple[list[str], list[str]]:
     """Read the first records: captions, and the texts from which the vocabulary is learned."""
     captions: list[str] = []
     texts: list[str] = []

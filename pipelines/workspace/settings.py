@@ -465,6 +465,65 @@ class JointSettings:
 
 
 @dataclass(frozen=True)
+class AdapterSettings:
+    """The adapter, through which a text-to-image model of others reads z."""
+
+    base: str = setting(
+        "",
+        "The base: the folder of a diffusers pipeline, or its name on the Hugging Face hub. It "
+        "must not be distilled.",
+    )
+    z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "all that were extracted.", alias="--z")
+    image_size: int = setting(
+        0,
+        "Side of the square pictures that it is trained on, in pixels; those of other shapes have "
+        "about its area. 0: the base's own.",
+        low=32,
+        high=4096,
+        or_zero=True,
+    )
+    aspect: float = setting(
+        2.0,
+        "Largest ratio of the sides of a picture; those of the data that are longer are cropped to "
+        "it. 1 trains squares alone.",
+        low=1,
+        high=4,
+    )
+    every: int = setting(2, "z is read in every block whose number is a multiple of it.")
+    inner: int = setting(256, "Width of the blocks' attention to z, a multiple of its 4 heads.")
+    width: int = setting(256, "Width of the tokens of z, a multiple of 4.")
+    layers: int = setting(2, "Layers in which the tokens of z see each other.")
+    vocab_size: int = setting(2048, "Entries of the vocabulary learned from z.")
+    lora_rank: int = setting(
+        0,
+        "Rank of low-rank adapters (LoRA) on the base's own attention, which learn beside the "
+        "adapter; 0: the base stays as it is.",
+        low=0,
+        alias="--lora",
+    )
+    cache: float = setting(
+        4.0,
+        "Main memory, in GB, for latents of pictures and states of captions, each of which is then "
+        "computed once; 0: none.",
+        low=0,
+    )
+    drop_condition: float = setting(
+        0.1, "Probability of training without c and z, for classifier-free guidance.", low=0, high=1
+    )
+    steps: int = setting(2000, "Training steps.")
+    batch_size: int = setting(16, "Records per step.")
+    learning_rate: float = setting(1e-4, "Peak learning rate.")
+    warmup: int = setting(100, "Steps over which the learning rate rises to its peak.", low=0)
+    precision: str = setting(
+        "auto",
+        "Precision of the forward pass; auto takes fp32 where the base's weights have it.",
+        choices=PRECISIONS,
+    )
+    ema: float = setting(0.999, "Decay of the averaged weights.", low=0, high=1)
+    seed: int = setting(0, "Seed of weights, batches and noise.", low=ANY)
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """How training computes, for all models."""
 
@@ -656,6 +715,7 @@ class Settings:
     prior: PriorSettings = field(default_factory=PriorSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     base: BaseSettings = field(default_factory=BaseSettings)

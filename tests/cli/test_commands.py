@@ -17,7 +17,7 @@ import pytest
 from kaleido_cli import app
 from kaleido_cli.extract import COMMANDS, _masks
 from kaleido_cli.flags import setting_of
-from kaleido_cli.train import _render
+from kaleido_cli.training import render
 from pipelines.core.errors import KaleidoError
 from pipelines.embedded import paths
 from pipelines.workspace.settings import SETTINGS, Settings
@@ -323,7 +323,7 @@ def test_doctor_names_the_gpu(invoke):
 
 
 def test_a_finished_training_says_so(capsys):
-    _render("prior", SimpleNamespace(steps=12, images_seen=96, loss=math.nan, resumed_at=12))
+    render("prior", SimpleNamespace(steps=12, images_seen=96, loss=math.nan, resumed_at=12))
     assert capsys.readouterr().out == (
         "prior: 12 steps, 96 records seen, finished already at step 12\n"
     )

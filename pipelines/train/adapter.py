@@ -1,0 +1,292 @@
+"""Train an adapter: cross-attention to z beside a frozen base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from hashlib import sha256
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from pipelines.bases.adapter import KaleidoAdapter
+from pipelines.bases.adapter_card import AdapterFacts, public_name, save_adapter
+from pipelines.bases.adapter_lora import add_lora, lora_state
+from pipelines.bases.base import Base, load_base
+from pipelines.bases.conditions import join, take
+from pipelines.bases.family import Condition
+from pipelines.bases.folder import BaseFolder, open_folder
+from pipelines.bases.noising import Noising
+from pipelines.core.errors import KaleidoError
+from pipelines.core.progress import SILENT, Progress
+from pipelines.core.seeds import derive
+from pipelines.latents.vocabulary import train_tokenizer
+from pipelines.models.shapes import write_shape
+from pipelines.models.z_tokens import ZTokens
+from pipelines.train.adapter_cache import GIGABYTE, Encodings
+from pipelines.train.loop import TrainSummary, train
+from pipelines.train.noise import Noise
+from pipelines.train.options import TrainOptions, weight_settings
+from pipelines.train.pictures import arrange, read_pictures
+from pipelines.train.prior import vocabulary_texts, z_text
+from pipelines.train.processes import writing
+from pipelines.train.stream import RecordStream
+from pipelines.train.task import Task
+from pipelines.workspace.inputs import training_kinds
+from pipelines.workspace.settings import AdapterSettings
+from pipelines.workspace.workspace import Workspace
+
+
+class Batch(NamedTuple):
+    """The records of a training step.
+
+    Attributes:
+        names: Hashes of the pictures' files.
+        pixels: (n, 3, height, width), in [-1, 1]; all of one shape.
+        captions: n captions.
+        z: n rows.
+    """
+
+    names: tuple[str, ...]
+    pixels: torch.Tensor
+    captions: tuple[str, ...]
+    z: ZTokens
+
+
+class Learned(nn.Module):
+    """What learns: the adapter, and the low-rank adapters inside the base, if there are any."""
+
+    def __init__(self, adapter: KaleidoAdapter, lora: Sequence[nn.Parameter]) -> None:
+        super().__init__()
+        self.adapter, self.lora = adapter, nn.ParameterList(lora)
+
+
+class AdapterTask(Task):
+    """The adapter's task for the training loop: the base's own loss, with z.
+
+    The rows of z stay with the adapter until the next batch, as gradient checkpointing computes
+    blocks again in the backward pass.
+
+    Args:
+        base: The frozen base, to which the adapter is attached.
+        lora: Parameters inside the base that learn too.
+        stream: The training records.
+        drop_condition: Probability that c and z are dropped together.
+        seed: The run's seed.
+        cache: Bytes of main memory for what the base makes of pictures and captions.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        lora: Sequence[nn.Parameter],
+        stream: RecordStream,
+        drop_condition: float,
+        seed: int,
+        cache: float = 0.0,
+    ) -> None:
+        assert base.adapter is not None
+        self._base, self._adapter = base, base.adapter
+        self.model = Learned(base.adapter, lora)
+        self._stream, self._drop, self._seed = stream, drop_condition, seed
+        self._noising, self._encodings = Noising(base), Encodings(base, cache)
+
+    def to(self, device: torch.device) -> None:
+        """Move the base and what learns to a device."""
+        self._base.pipe.to(device)
+        super().to(device)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the main blocks of the base, with the attention to z in them."""
+        return [block.module for block in self._base.family.blocks(self._base.denoiser)]
+
+    def held_out(self) -> tuple[AdapterTask, int]:
+        """Return the task on held-out records, and their number."""
+        view = copy(self)
+        view._stream = self._stream.held_out_view()
+        return view, view._stream.size
+
+    def keys(self, start: int, count: int) -> list[str]:
+        """Return the keys of `count` records of the stream from `start` on."""
+        return self._stream.keys(start, count)
+
+    def batch(self, start: int, count: int) -> Batch:
+        """Make a batch of `count` records of the stream from `start` on."""
+        pixels, records = read_pictures(self._stream, self._seed, start, count, centred=True)
+        texts = [
+            z_text(record, self._adapter.config.z_kinds, self._seed, start + index)
+            for index, record in enumerate(records)
+        ]
+        names = tuple(sha256(record.image).hexdigest() for record in records)
+        captions = tuple(record.caption for record in records)
+        return Batch(names, pixels, captions, self._adapter.tokenize(texts))
+
+    def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
+        """Compute the mean squared error of what the base predicts."""
+        drop = noise.uniform() < self._drop
+        clean = self._encodings.latents(batch.names, batch.pixels)
+        condition = self._condition(batch.captions, drop) | self._adapter.read(batch.z, drop)
+        times = self._noising.times(noise.levels(1).flatten())
+        drawn = noise.normal(*clean.shape[1:])
+        noisy = self._noising.noisy(clean, drawn, times).to(self._base.denoiser.dtype)
+        predicted = self._base.predict(noisy, times, condition)
+        target = self._noising.target(clean, drawn, times)
+        return (predicted.float() - target).square().mean()
+
+    def _condition(self, captions: Sequence[str], drop: torch.Tensor) -> Condition:
+        """Return the condition of captions, with null in the rows of `drop`."""
+        both = join([self._encodings.condition(captions), self._encodings.null()])
+        null = len(captions)
+        return take(both, [null if gone else row for row, gone in enumerate(drop.tolist())])
+
+
+def train_adapter(
+    workspace: Workspace, restart: bool = False, progress: Progress = SILENT
+) -> TrainSummary:
+    """Train ``models/adapter`` with the settings of ``[adapter]``.
+
+    Args:
+        workspace: A workspace with data and latents.
+        restart: Discard an unfinished run instead of resuming it.
+        progress: Receives progress and messages.
+
+    Raises:
+        InputMissing: If data or latents are missing.
+        KaleidoError: If the base cannot be trained, a size does not fit, or an unfinished run has
+            other settings.
+    """
+    settings = workspace.settings.adapter
+    folder = open_trainable(settings.base)
+    kinds = training_kinds(workspace, settings.z_kinds)
+    checkpoint = workspace.logs / "adapter" / "checkpoint"
+    with writing(workspace, "adapter", [checkpoint], restart) as ranks:
+        progress = ranks.listener(progress)
+        base = load_base(settings.base, workspace.settings.base.dtype)
+        side = settings.image_size or base.family.default_side(base.pipe)
+        settings = replace(settings, z_kinds=kinds, image_size=side)
+        stream = open_records(workspace, settings, base.family.multiple, progress)
+        base = replace(base, adapter=new_adapter(workspace, settings, base, stream))
+        rank = settings.lora_rank
+        lora = add_lora(base.family, base.denoiser, rank) if rank else []
+        kept = weight_settings(settings, workspace.settings.train) | {
+            "base": folder.identity,
+            "data": stream.identity,
+            "shapes": [write_shape(shape) for shape in stream.shapes],
+        }
+        options = TrainOptions.of(settings, workspace.settings.train)
+        if settings.precision == "auto" and base.denoiser.dtype == torch.float32:
+            options = replace(options, precision="fp32")
+        del kept["cache"]  # the weights do not depend on it
+        cache = settings.cache * GIGABYTE
+        task = AdapterTask(base, lora, stream, settings.drop_condition, settings.seed, cache)
+        summary = train(task, options, checkpoint, kept, "adapter", progress)
+        if ranks.first:
+            assert base.adapter is not None
+            base.adapter.lora = lora_state(base.family, base.denoiser)
+            labels = sorted(stream.labels)
+            facts = AdapterFacts(stream.size, summary.images_seen, labels, stream.shapes)
+            save_adapter(workspace.models("adapter"), base, facts)
+    return summary
+
+
+def open_trainable(name: str, with_weights: bool = True) -> BaseFolder:
+    """Find a base for which an adapter can be trained.
+
+    Args:
+        name: A folder, or a name on the hub.
+        with_weights: Also fetch the weights.
+
+    Raises:
+        KaleidoError: If there is none, it is distilled, or z is its prompt.
+    """
+    if not name:
+        hint = "Give --base: the folder of a diffusers pipeline, or its name on the hub."
+        raise KaleidoError("adapter.base", "no base is named.", hint, code="bad-setting")
+    folder = open_folder(name, with_weights)
+    if folder.family.dialect != "words":
+        raise KaleidoError(
+            name,
+            f"{folder.family.title} reads z as its prompt, so an adapter has no use.",
+            "Draw with `kaleido sample --base`.",
+            code="bad-model",
+        )
+    if folder.distilled:
+        raise KaleidoError(
+            name,
+            f"it is distilled ({folder.distilled}): training would undo that, and guidance, which "
+            "makes z count, has no meaning there.",
+            "Train with the base that it was distilled from.",
+            code="bad-model",
+        )
+    return folder
+
+
+def open_records(
+    workspace: Workspace, settings: AdapterSettings, multiple: int, progress: Progress
+) -> RecordStream:
+    """Return the training records, in buckets of one shape.
+
+    Args:
+        workspace: Where they are.
+        settings: Kinds of z, size, and the batch, which holds one shape.
+        multiple: Divides all sides of pictures that the base draws.
+        progress: Told what is lost.
+
+    Raises:
+        KaleidoError: If the size does not fit the base.
+    """
+    if settings.image_size % multiple:
+        near = max(1, round(settings.image_size / multiple)) * multiple
+        raise KaleidoError(
+            f"adapter.image_size = {settings.image_size}",
+            f"the base draws sides that are multiples of {multiple} pixels.",
+            f"The nearest is {near}.",
+            code="bad-setting",
+        )
+    stream = RecordStream(workspace, settings.z_kinds, settings.seed)
+    if stream.gaps:
+        progress.message(stream.gaps)
+    arrange(stream, settings, progress, multiple)
+    return stream
+
+
+def new_adapter(
+    workspace: Workspace, settings: AdapterSettings, base: Base, stream: RecordStream
+) -> KaleidoAdapter:
+    """Make an untrained adapter with a vocabulary of the data, attached to a base.
+
+    Raises:
+        KaleidoError: If the vocabulary is too small, or widths do not fit the heads.
+    """
+    check_widths(settings)
+    present = [kind for kind in settings.z_kinds if stream.found[kind]]
+    unseen = RecordStream(workspace, settings.z_kinds, settings.seed, images=False)
+    tokenizer = train_tokenizer(vocabulary_texts(unseen, present)[1], settings.vocab_size, present)
+    torch.manual_seed(derive(settings.seed, "adapter weights"))
+    adapter = KaleidoAdapter.of_base(
+        base.family,
+        base.denoiser,
+        tokenizer,
+        present,
+        settings.every,
+        width=settings.width,
+        layers=settings.layers,
+        inner=settings.inner,
+        base=public_name(base.folder),
+    )
+    return adapter.train().attach(base.pipe)
+
+
+def check_widths(settings: AdapterSettings) -> None:
+    """Raise KaleidoError unless the widths can be divided among the heads."""
+    heads = 4
+    for name, value in (("inner", settings.inner), ("width", settings.width)):
+        if value % heads:
+            raise KaleidoError(
+                f"adapter.{name} = {value}",
+                f"it is divided among {heads} heads.",
+                f"Set a multiple of {heads}.",
+                code="bad-setting",
+            )
