@@ -53,6 +53,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
     Attributes:
         tokenizer: Writes z as tokens; set by `of_base` and `from_pretrained`.
         lora: Low-rank adapters that belong to it, see `lora_state`; empty if there are none.
+        identity: Hash of the saved files, where `load_base` loaded it.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -77,6 +78,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
             ZBranch(channels, width, inner, heads) for channels in block_widths
         )
         self.lora: dict[str, torch.Tensor] = {}
+        self.identity = ""
         self._attachment: Attachment | None = None
         self._grounding: Grounding | None = None
 

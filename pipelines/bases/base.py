@@ -18,7 +18,8 @@ from pipelines.bases.registry import pipeline_class
 from pipelines.core.errors import KaleidoError
 from pipelines.core.memory import is_out_of_memory
 from pipelines.models.device import compute_device
-from pipelines.models.hub import loading_error
+from pipelines.models.hub import loading_error, model_folder, model_identity
+from pipelines.models.loading import load_network
 from pipelines.models.offline import without_network
 from pipelines.models.saved import without_bars
 
@@ -62,7 +63,7 @@ class Base:
         return self.family.predict(self.pipe, x, time, condition)
 
 
-def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
+def load_base(name: str, dtype: str = "auto", offload: str = "none", adapter: str = "") -> Base:
     """Load a base from a folder, or from the hub.
 
     Only classes of diffusers and transformers are made, and only safetensors are read.
@@ -74,6 +75,7 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
             layer is widened while it computes.
         offload: ``none``; ``model``: each network is on the GPU while it is used; ``layer``: each
             layer is.
+        adapter: An adapter to attach: a folder, or a name on the hub; empty for none.
 
     Raises:
         KaleidoError: If the base cannot be found, is not of a known family, is damaged or unsafe,
@@ -115,7 +117,15 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none") -> Base:
         if isinstance(component, torch.nn.Module):
             component.eval().requires_grad_(False)
     pipe.set_progress_bar_config(disable=True)
-    return Base(folder, pipe)
+    return Base(folder, pipe, _attached(adapter, pipe) if adapter else None)
+
+
+def _attached(name: str, pipe: Any) -> KaleidoAdapter:
+    folder = model_folder(name)
+    identity = model_identity(folder)
+    adapter = load_network(KaleidoAdapter, folder).attach(pipe)
+    adapter.identity = identity
+    return adapter
 
 
 @contextmanager

@@ -84,7 +84,9 @@ def _numbers(data: bytes) -> list[int]:
 
 
 def prompt_of(base: Base, request: BaseRequest) -> Prompt:
-    """Write what a base reads for a picture."""
+    """Write what a base reads for a picture; with an adapter, z is no part of its prompt."""
+    if base.adapter is not None:
+        return read_by(base, request.caption)
     document = request.document or Document(caption=request.caption)
     if base.family.dialect == "words" and request.document is None:
         return read_by(base, request.caption)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.bases.adapter import z_text_of
 from pipelines.bases.base import Base, load_base
 from pipelines.bases.draw import Picture, draw, parse_size
 from pipelines.bases.loop import Guidance
@@ -140,7 +141,7 @@ def sample_with_base(
     """
     settings = workspace.settings.base
     if isinstance(base, str):
-        base = load_base(base, settings.dtype, settings.offload)
+        base = load_base(base, settings.dtype, settings.offload, settings.adapter)
     height, width = parse_size(base.family, base.pipe, changes.get("sample.size", ""))
     guidance = choose_guidance(base, changes, progress)
     batch = changes.get("sample.batch_size", 1)
@@ -189,6 +190,7 @@ def _facts(
             "identity": base.folder.identity,
             "scheduler": type(base.pipe.scheduler).__name__,
             "dtype": str(base.denoiser.dtype).removeprefix("torch."),
+            **({"adapter": base.adapter.identity} if base.adapter is not None else {}),
         },
         "planner": planner,
         "settings": {
@@ -226,7 +228,8 @@ def _write(
             )
             texts = [prompt.text for _, prompt in group]
             pictures: list[np.ndarray] = []
-            for place, pixels in enumerate(draw(base, texts, seeds, picture)):
+            z = _z_of(base, [request for request, _ in group])
+            for place, pixels in enumerate(draw(base, texts, seeds, picture, z)):
                 file = f"{number:04d}-{place:04d}.png"
                 atomic_write(folder / file, encode_png(pixels))
                 lines.write(_line(file, *group[place], picture, facts))
@@ -237,6 +240,14 @@ def _write(
             if number < SHEET_CAPTIONS:
                 shown.append((caption, pictures))
     return shown
+
+
+def _z_of(base: Base, requests: Sequence[BaseRequest]) -> list[str] | None:
+    """Write what an adapter reads; None if there is no adapter, or captions alone are drawn."""
+    documents = [request.document for request in requests if request.document is not None]
+    if base.adapter is None or not documents:
+        return None
+    return [z_text_of(document, base.adapter.config.z_kinds) for document in documents]
 
 
 def _line(

@@ -637,6 +637,11 @@ class SampleSettings:
 class BaseSettings:
     """Drawing with a text-to-image model of others, `sample --base`."""
 
+    adapter: str = setting(
+        "",
+        "Adapter through which it reads z: a folder that `kaleido train adapter` wrote, or a name "
+        "on the Hugging Face hub; empty: z becomes its prompt.",
+    )
     negative: str = setting(
         "",
         "Negative prompt, what guidance leads away from; empty: the model's usual null condition.",

@@ -49,7 +49,8 @@ def evaluate_base(
     settings, count = workspace.settings, workspace.settings.evaluate.n
     sized = replace(workspace, settings=replace(settings, sample=replace(settings.sample, n=count)))
     planned, identity = plan_requests(sized, captions, z_kinds, None, progress, planner)
-    base = load_base(base_name, settings.base.dtype, settings.base.offload)
+    of_base = settings.base
+    base = load_base(base_name, of_base.dtype, of_base.offload, of_base.adapter)
     plainly, of_z = drawn_folders(name)
     plain = plain_requests(captions, count)
     sample_with_base(sized, base, plain, changes, plainly, None, progress)
