@@ -17,7 +17,8 @@ from pipelines.evaluate.metrics.diversity import vendi
 from pipelines.evaluate.metrics.statistics import Estimate, Interval, combine, ratio
 from pipelines.latents.sequence import z_from_text
 from pipelines.plan.plan import Plan, plan
-from pipelines.plan.spread import effective_number, similarity
+from pipelines.plan.similarity import similarity
+from pipelines.plan.spread import effective_number
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.draw import draw_from_z
 from pipelines.scenes.heldout import fresh_captions

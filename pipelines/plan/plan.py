@@ -10,18 +10,20 @@ import numpy as np
 from pipelines.core.errors import KaleidoError
 from pipelines.documents.document import Document
 from pipelines.documents.projection import document_of
+from pipelines.documents.statements import z_contradictions
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.prior import Prior
-from pipelines.plan.spread import choose, effective_number, similarity
+from pipelines.plan.similarity import similarity
+from pipelines.plan.spread import choose, effective_number
 from pipelines.sample.candidates import ChosenZ
 from pipelines.sample.control import UNCONTROLLED, Control
 from pipelines.sample.draw import draw_z_each
 from pipelines.sample.likelihood import structure_nats, z_nats
 from pipelines.workspace.settings import SampleSettings
 
-QUALITY = 0.25
-"""Weight of a plan's likelihood beside its spread. At 1 the choice is mostly of the likeliest; at
-0.25 the labels of chosen plans are still likelier than those of the first ones."""
+LIKELY = 0.75
+"""Share of a pool, the likeliest by their structure, from which plans are chosen. Slips differ from
+everything else, so diversity alone would prefer them."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,8 @@ def plan_each(
 
 def _most_diverse(plans: Sequence[Plan], count: int) -> tuple[list[Plan], Gain]:
     kernel = similarity([z_from_text(each.z) for each in plans])
-    # Sampling errors differ from everything else, so diversity without quality would prefer them.
-    quality = -QUALITY * np.array([each.structure for each in plans])
-    chosen = choose(kernel, count, quality)
+    eligible = _eligible(plans, count)
+    chosen = [eligible[place] for place in choose(kernel[np.ix_(eligible, eligible)], count)]
     first = list(range(count))
     nats = np.array([each.nats for each in plans])
     gain = Gain(
@@ -135,6 +136,18 @@ def _most_diverse(plans: Sequence[Plan], count: int) -> tuple[list[Plan], Gain]:
         float(nats[first].mean()),
     )
     return [plans[index] for index in chosen], gain
+
+
+def _eligible(plans: Sequence[Plan], count: int) -> list[int]:
+    """Return which plans may be chosen, at least `count`, in drawing order.
+
+    Those whose description contradicts their boxes are left out, then the least likely.
+    """
+    sound = [place for place, each in enumerate(plans) if not z_contradictions(z_from_text(each.z))]
+    if len(sound) < count:
+        sound = list(range(len(plans)))
+    likeliest = sorted(sound, key=lambda place: plans[place].structure)
+    return sorted(likeliest[: max(count, round(LIKELY * len(sound)))])
 
 
 def _read(prior: Prior, caption: str, chosen: Sequence[ChosenZ]) -> list[Plan]:

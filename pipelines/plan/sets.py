@@ -16,7 +16,8 @@ from pipelines.latents.sequence import z_to_text
 from pipelines.plan.plan import require_pool
 from pipelines.plan.planners.base import Planner
 from pipelines.plan.planners.facts import open_points, read_facts
-from pipelines.plan.spread import choose, effective_number, similarity
+from pipelines.plan.similarity import similarity
+from pipelines.plan.spread import choose, effective_number
 from pipelines.workspace.settings import SampleSettings
 
 SPARE = 1.5

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.documents.projection import z_of
+from pipelines.documents.statements import z_contradictions
 from pipelines.embedded.paths import embedded_path
 from pipelines.latents.sequence import z_from_text, z_to_text
 from pipelines.models.prior import Prior
@@ -64,6 +65,17 @@ def test_spread_does_not_cost_what_the_caption_says(prior):
     assert min(p.structure for p in pool if p.index in wrong) > 2
     chosen, _ = plan(prior, CAPTION, kinds, settings, pool=64)
     assert wrong.isdisjoint(p.index for p in chosen)
+
+
+def test_plans_that_contradict_themselves_are_not_chosen_for_spread(prior):
+    kinds = ("description", "boxes", "palette")
+    pool, _ = plan(prior, CAPTION, kinds, replace(SETTINGS, n=32, z_candidates=1))
+    wrong = {p.index for p in pool if z_contradictions(z_from_text(p.z))}
+    assert wrong and len(wrong) < 26
+    chosen, _ = plan(prior, CAPTION, kinds, replace(SETTINGS, z_candidates=1), pool=32)
+    assert wrong.isdisjoint(p.index for p in chosen)
+    everything, _ = plan(prior, CAPTION, kinds, replace(SETTINGS, n=32, z_candidates=1), pool=32)
+    assert len(everything) == 32
 
 
 def test_a_z_that_does_not_parse_has_no_likelihood(prior):
