@@ -31,7 +31,7 @@ from pipelines.workspace.reader import latent_extension
 from pipelines.workspace.shards import read_records, write_shard
 from pipelines.workspace.workspace import LAYOUTS, Workspace
 
-STAGE, VERSION = "annotate", 1
+STAGE, VERSION = "annotate", 2
 
 RATIO = 0.02
 """How far the shape of an annotated picture may differ from the record's before the annotation is

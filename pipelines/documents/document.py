@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.documents.element import Element
 from pipelines.documents.palette import Swatch, check_weights
-from pipelines.documents.part import Box, Part, Text, check_box
+from pipelines.documents.part import MAX_SIDE, Box, Part, Text, check_box
 from pipelines.documents.strict_json import dump
 from pipelines.documents.tokens import VisualTokens
 
@@ -23,8 +23,8 @@ VERSION: Literal[1] = 1
 MAX_ELEMENTS = 256
 """Maximum number of elements; the most crowded COCO pictures have 93."""
 
-MAX_SIDE = 1_000_000
-"""Maximum side of a picture in pixels."""
+MAX_KEY = 500
+"""Characters of a key."""
 
 
 class Image(Part):
@@ -126,7 +126,7 @@ class Document(Part):
 
     format: Literal["kaleido.z"] = FORMAT
     version: Literal[1] = VERSION
-    key: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    key: Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY)] | None = None
     image: Image | None = None
     caption: Text | None = None
     description: Text | None = None

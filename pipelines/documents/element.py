@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipelines.documents.part import Box, Fraction, Hex, Part, Text, check_box
+from pipelines.documents.part import MAX_SIDE, Box, Fraction, Hex, Part, Text, check_box
 
 
 class Ellipse(Part):
@@ -34,6 +34,15 @@ class Ellipse(Part):
         return self
 
 
+MAX_RUNS = 200_000
+"""Run lengths of a mask: those of a noisy one of 512 pixels a side."""
+
+MAX_OUTLINE = 20_000
+"""Numbers of one outline, two for each point."""
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+
+
 class Mask(Part):
     """The pixels of an element, in exactly one of three forms.
 
@@ -45,12 +54,12 @@ class Mask(Part):
         value: The value of this element's pixels in `file`.
     """
 
-    size: tuple[int, int] | None = None
-    counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=200_000)] | None = (
-        None
-    )
+    size: tuple[Side, Side] | None = None
+    counts: (
+        Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MAX_RUNS)] | None
+    ) = None
     polygons: (
-        tuple[Annotated[tuple[float, ...], Field(min_length=6, max_length=20_000)], ...] | None
+        tuple[Annotated[tuple[float, ...], Field(min_length=6, max_length=MAX_OUTLINE)], ...] | None
     ) = None
     file: Text | None = None
     value: Annotated[int, Field(ge=1)] | None = None
@@ -66,7 +75,7 @@ class Mask(Part):
             raise PydanticCustomError("mask", "A mask's file and value belong together")
         if self.counts is not None and self.size is not None:
             height, width = self.size
-            if min(height, width) < 1 or sum(self.counts) != height * width:
+            if sum(self.counts) != height * width:
                 raise PydanticCustomError("mask", "The counts do not sum to the size")
         if any(len(outline) % 2 for outline in self.polygons or ()):
             raise PydanticCustomError("mask", "A polygon has an odd number of coordinates")

@@ -10,6 +10,9 @@ from pydantic_core import PydanticCustomError
 MAX_TEXT = 4000
 """Characters of a caption, a description and any other text."""
 
+MAX_SIDE = 1_000_000
+"""Maximum side of a picture or mask in pixels."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Hex = Annotated[str, StringConstraints(pattern=r"^#[0-9A-F]{6}$")]

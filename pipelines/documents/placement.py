@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from pipelines.core.masks import pixels_of_runs, run_lengths
 from pipelines.documents.document import Document, Image, Lost, Origin
-from pipelines.documents.element import Element, Ellipse, Mask
+from pipelines.documents.element import MAX_RUNS, Element, Ellipse, Mask
 from pipelines.documents.part import Box
 from pipelines.latents.regions import VISIBLE
+
+MAX_MASK = 2048
+"""Longest side in pixels of a mask that is moved to another picture."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +59,34 @@ def place(document: Document, placement: Placement, size: Image) -> Document:
         size: Size of the new picture.
 
     Returns:
-        The document of the new picture. Boxes and polygons are clipped; an element of which less
-        than `VISIBLE` remains is dropped and listed in ``origin.lost``.
+        The document of the new picture. Boxes and polygons are clipped, and masks in run lengths
+        get the pixels of the new picture. An element of which less than `VISIBLE` remains is
+        dropped; it is listed in ``origin.lost``, as are masks that cannot be moved.
     """
-    if placement == Placement():
-        return document.model_copy(update={"image": size})
     kept: list[Element] = []
     lost: list[Lost] = []
     for index, element in enumerate(document.elements or ()):
-        moved = _element(element, placement)
+        moved = _element(element, placement, size)
         if moved is None:
             lost.append(Lost(path=f"elements[{index}]", why="It is outside of the crop."))
-        else:
-            kept.append(moved)
+            continue
+        kept.append(moved)
+        if element.mask is not None and moved.mask is None:
+            lost.append(Lost(path=f"elements[{index}].mask", why=_why_lost(element.mask)))
     ids = {element.id for element in kept}
-    relations = tuple(r for r in document.relations or () if {r.subject, r.object} <= ids)
-    origin = document.origin or Origin(format="kaleido.z")
-    if lost:
+    relations = document.relations
+    if relations and len(kept) < len(document.elements or ()):
+        relations = tuple(r for r in relations if {r.subject, r.object} <= ids) or None
+    origin = document.origin
+    if lost or placement != Placement():
+        origin = origin or Origin(format="kaleido.z")
+    if lost and origin is not None:
         origin = origin.model_copy(update={"lost": (*(origin.lost or ()), *lost)})
     return document.model_copy(
         update={
             "image": size.model_copy(update={"crop": _crop(placement)}),
             "elements": None if document.elements is None else tuple(kept),
-            "relations": relations or None,
+            "relations": relations,
             "origin": origin,
         }
     )
@@ -94,7 +105,9 @@ def _crop(placement: Placement) -> Box | None:
     return edges
 
 
-def _element(element: Element, placement: Placement) -> Element | None:
+def _element(element: Element, placement: Placement, size: Image) -> Element | None:
+    if placement == Placement():
+        return element.model_copy(update={"mask": _mask(element.mask, placement, size)})
     update: dict[str, object] = {}
     if element.box is not None:
         box = _clipped(element.box, placement)
@@ -106,8 +119,7 @@ def _element(element: Element, placement: Placement) -> Element | None:
         if element.box is None and not (0 <= ellipse.x <= 1 and 0 <= ellipse.y <= 1):
             return None
         update["ellipse"] = ellipse
-    if element.mask is not None:
-        update["mask"] = _mask(element.mask, placement)
+    update["mask"] = _mask(element.mask, placement, size)
     return element.model_copy(update=update)
 
 
@@ -132,12 +144,33 @@ def _ellipse(ellipse: Ellipse, placement: Placement) -> Ellipse:
     return ellipse.model_copy(update={"x": x, "y": y, **radii})
 
 
-def _mask(mask: Mask, placement: Placement) -> Mask | None:
-    """Transform polygons. Drop run lengths and mask files, which refer to the original's pixels."""
-    if mask.polygons is None:
-        return None
+def _mask(mask: Mask | None, placement: Placement, size: Image) -> Mask | None:
+    """Transform a mask; None if it is in a file of the original's pixels, or has too many runs."""
+    stays = placement == Placement()
+    if mask is None or (stays and mask.counts is None):
+        return mask
+    if mask.counts is not None and mask.size is not None:
+        shape = _within(size)
+        if stays and mask.size == shape:
+            return mask
+        xs = ((np.arange(shape[1]) + 0.5) / shape[1] - placement.left) / placement.scale_x
+        ys = ((np.arange(shape[0]) + 0.5) / shape[0] - placement.top) / placement.scale_y
+        counts = run_lengths(pixels_of_runs(mask.counts, mask.size, xs, ys).T)
+        return Mask(size=shape, counts=tuple(counts)) if len(counts) <= MAX_RUNS else None
     outlines = []
-    for outline in mask.polygons:
+    for outline in mask.polygons or ():
         points = (_point(x, y, placement) for x, y in zip(outline[::2], outline[1::2], strict=True))
         outlines.append(tuple(min(1.0, max(0.0, v)) for point in points for v in point))
-    return Mask(polygons=tuple(outlines))
+    return Mask(polygons=tuple(outlines)) if outlines else None
+
+
+def _within(size: Image) -> tuple[int, int]:
+    """Return height and width of a mask for a picture, with sides of at most `MAX_MASK`."""
+    factor = min(1.0, MAX_MASK / max(size.height, size.width))
+    return max(1, round(size.height * factor)), max(1, round(size.width * factor))
+
+
+def _why_lost(mask: Mask) -> str:
+    if mask.counts is not None:
+        return f"Its mask has more than {MAX_RUNS:,} run lengths in the new picture."
+    return "Its mask is a file of the original picture's pixels."

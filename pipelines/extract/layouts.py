@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pipelines.core.masks import pixels_of_runs
 from pipelines.core.record import Record
 from pipelines.core.stage import Failed, Filtered, Ok, Outcome, Stage, StageSpec
 from pipelines.documents.document import Document
@@ -26,14 +27,17 @@ from pipelines.workspace.workspace import LAYOUTS
 LAYOUT_KINDS = ("description", "boxes", "blobs", "colours", "palette")
 """Kinds that a document may hold and that are not tied to a model's weights, as tokens are."""
 
+MASKED = ("blobs", "colours")
+"""Kinds that read masks; since version 2 those in run lengths, too."""
+
 SIDE = 256
-"""Pixels a side at which polygons are filled before an ellipse is fitted."""
+"""Pixels a side at which masks are read before an ellipse is fitted."""
 
 
 class LayoutStage(Stage):
     """A document -> one kind of z; a document without that kind is filtered.
 
-    Colours that a document lacks are measured in the picture, inside polygons or the box.
+    Colours that a document lacks are measured in the picture, inside the mask or the box.
 
     Args:
         kind: One of `LAYOUT_KINDS`.
@@ -41,7 +45,10 @@ class LayoutStage(Stage):
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self.spec = StageSpec(name=f"{kind}-layouts", version=1, output=kind, inputs=(LAYOUTS,))
+        version = 2 if kind in MASKED else 1
+        self.spec = StageSpec(
+            name=f"{kind}-layouts", version=version, output=kind, inputs=(LAYOUTS,)
+        )
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         """Project each record's document."""
@@ -61,7 +68,7 @@ class LayoutStage(Stage):
 
 
 def with_ellipses(document: Document) -> Document:
-    """Fit ellipses to the polygons of elements that have none.
+    """Fit ellipses to the masks of elements that have none.
 
     Args:
         document: Of a picture of any shape; if it does not say, of a square one.
@@ -127,14 +134,18 @@ def _unstretched(ellipse: Sequence[float], ratio: float) -> Ellipse:
 
 
 def _filled(element: Element) -> np.ndarray:
-    """Fill an element's polygons, if any, in the picture stretched to a square.
+    """Fill an element's mask, if it holds one, in the picture stretched to a square.
 
     Returns:
         bool (SIDE, SIDE).
     """
+    mask = element.mask
+    if mask is not None and mask.counts is not None and mask.size is not None:
+        centres = (np.arange(SIDE) + 0.5) / SIDE
+        return pixels_of_runs(mask.counts, mask.size, centres, centres)
     canvas = Image.new("1", (SIDE, SIDE))
     pen = ImageDraw.Draw(canvas)
-    for outline in element.mask.polygons or () if element.mask else ():
+    for outline in mask.polygons or () if mask else ():
         points = [(x * SIDE, y * SIDE) for x, y in zip(outline[::2], outline[1::2], strict=True)]
         pen.polygon(points, fill=1)
     return np.asarray(canvas)

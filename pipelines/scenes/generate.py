@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from pipelines.core.images import encode_png
-from pipelines.core.masks import around_in_fractions
+from pipelines.core.masks import around_in_fractions, run_lengths
 from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
@@ -134,14 +134,6 @@ def _truth(scene: Scene, drawing: Drawing) -> dict[str, object]:
         "background": scene.background,
         "description": describe_scene(scene),
     }
-
-
-def run_lengths(mask: np.ndarray) -> list[int]:
-    """Return row-major run lengths of a mask, starting with the zeros (COCO's uncompressed RLE)."""
-    flat = np.concatenate([[0], mask.ravel().astype(np.int8), [0]])
-    edges = np.flatnonzero(np.diff(flat))
-    runs = np.diff(np.concatenate([[0], edges, [mask.size]]))
-    return [int(run) for run in runs]
 
 
 def mask_from_runs(runs: list[int], size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.masks import run_lengths
 from pipelines.data.annotate import annotate
 from pipelines.data.folder import write_folder
 from pipelines.extract.run import extract
@@ -167,3 +168,23 @@ def test_layouts_must_exist_and_hold_the_kind(pictures, workspace):
     with pytest.raises(KaleidoError) as caught:
         extract(with_source(workspace), ["tokens"])
     assert caught.value.code == "bad-option"
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "keep"])
+def test_run_lengths_of_coco_give_blobs(pictures, workspace, tmp_path, fit):
+    workspace = replace(workspace, settings=override(workspace.settings, {"data.fit": fit}))
+    write_folder(workspace, pictures)
+    form = json.loads((tmp_path / "coco.json").read_text())
+    for number, row in enumerate(form["annotations"]):
+        mask = np.zeros((50, 100), bool)
+        mask[20:30, 5 + 10 * number : 15 + 10 * number] = True
+        row["segmentation"] = {"size": [50, 100], "counts": run_lengths(mask.T)}
+    form["annotations"][5]["segmentation"]["counts"] = [1] * 5000
+    (tmp_path / "coco.json").write_text(json.dumps(form))
+    annotate(workspace, [tmp_path / "coco.json"], "coco")
+    extract(with_source(workspace), ["blobs"])
+    found = [b.items[0] for b in latents(workspace, "blobs") if b is not None]
+    assert len(found) == {"pad": 6, "keep": 6, "crop": 4}[fit]
+    x, y, side = {"pad": (300, 500, 56), "keep": (300, 500, 113), "crop": (100, 500, 113)}[fit]
+    blob = next(b for b in found if abs(b.xc - x) < 8)
+    assert (blob.yc, max(blob.r_major, blob.r_minor)) == pytest.approx((y, side), abs=9)

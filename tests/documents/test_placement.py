@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
+from pipelines.core.masks import pixels_of_runs
 from pipelines.data.fit import fit_image
 from pipelines.documents.document import Document, Image, Relation
 from pipelines.documents.element import Element, Ellipse, Mask
@@ -76,3 +77,50 @@ def test_boxes_land_where_the_pixels_land(fit, width, height, seed):
     seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     pixel = 256 / min(width, height)  # a crop of an odd margin is half of one off
     assert np.allclose(np.array(moved.elements[0].box) * 256, seen, atol=1 + 0.75 * pixel)
+
+
+RUNS = Mask(size=(100, 200), counts=(100 * 50, 100 * 100, 100 * 50))
+"""The middle half of the columns."""
+
+
+@pytest.mark.parametrize(
+    ("fit", "columns", "rows"), [("pad", (16, 48), (16, 48)), ("crop", (0, 64), (0, 64))]
+)
+def test_masks_in_run_lengths_land_where_the_pixels_land(fit, columns, rows):
+    moved = place(
+        document(boxed((0.25, 0, 0.75, 1), mask=RUNS)), Placement.of_fit(200, 100, fit), SQUARE
+    )
+    mask = moved.elements[0].mask
+    assert mask.size == (64, 64)
+    centres = (np.arange(64) + 0.5) / 64
+    pixels = pixels_of_runs(mask.counts, mask.size, centres, centres)
+    expected = np.zeros((64, 64), bool)
+    expected[rows[0] : rows[1], columns[0] : columns[1]] = True
+    assert np.array_equal(pixels, expected)
+
+
+def test_a_kept_picture_of_another_size_has_masks_of_its_size():
+    small = Image(width=20, height=10)
+    moved = place(document(boxed((0.25, 0, 0.75, 1), mask=RUNS)), Placement(), small)
+    assert moved.elements[0].mask == Mask(size=(10, 20), counts=(50, 100, 50))
+    same = place(
+        document(boxed((0, 0, 1, 1), mask=RUNS)), Placement(), Image(width=200, height=100)
+    )
+    assert same.elements[0].mask == RUNS and same.origin is None
+    huge = Image(width=1_000_000, height=500_000)
+    assert place(document(boxed((0, 0, 1, 1), mask=RUNS)), Placement(), huge).elements[
+        0
+    ].mask.size == (1024, 2048)
+
+
+def test_masks_that_cannot_move_are_listed_as_lost():
+    noise = Mask(size=(1000, 1000), counts=(1,) * 1000 + (999_000,))
+    given_document = document(
+        boxed((0, 0, 1, 1), "file", mask=Mask(file="a.png", value=3)),
+        boxed((0, 0, 1, 1), "runs", mask=noise),
+    )
+    moved = place(given_document, Placement.of_fit(200, 100, "pad"), SQUARE)
+    assert [e.mask is None for e in moved.elements] == [True, False]
+    assert [lost.path for lost in moved.origin.lost] == ["elements[0].mask"]
+    kept = place(given_document, Placement(), SQUARE)
+    assert kept.elements[0].mask == Mask(file="a.png", value=3), "its picture is the same"

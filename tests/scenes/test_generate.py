@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.images import decode_image
+from pipelines.core.masks import run_lengths
 from pipelines.core.seeds import generator
 from pipelines.scenes.captions import caption_scene, read_caption
 from pipelines.scenes.draw import draw_scene, ellipse_truth, outline
@@ -32,7 +33,6 @@ from pipelines.scenes.factors import (
 from pipelines.scenes.generate import (
     make_record,
     mask_from_runs,
-    run_lengths,
     scene_of,
     write_scenes,
 )

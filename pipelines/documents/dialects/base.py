@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
-from pipelines.documents.document import Document
+from pipelines.documents.document import MAX_KEY, Document
 from pipelines.documents.element import Element
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import parse
@@ -40,7 +40,7 @@ class Context:
     @property
     def key(self) -> str:
         """The record's key: the file's name without folder and extensions."""
-        return PurePosixPath(self.name).name.split(".", 1)[0] or "file"
+        return PurePosixPath(self.name).name.split(".", 1)[0][:MAX_KEY] or "file"
 
 
 @dataclass(frozen=True)

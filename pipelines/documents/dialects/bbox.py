@@ -12,6 +12,7 @@ from pipelines.documents.dialects.base import Context, Reading, Written, layout_
 from pipelines.documents.dialects.geometry import fraction_box, numbers
 from pipelines.documents.document import Document, Origin
 from pipelines.documents.element import Element, Mask
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import dump, parse
 
@@ -98,7 +99,7 @@ def _element(name: str, row: Any, path: str, problems: list[Problem]) -> Element
         problems.append(fault)
         return None
     mask = row.get("mask", row.get("mask_path"))
-    if mask is not None and not isinstance(mask, str):
+    if mask is not None and not (isinstance(mask, str) and len(mask) <= MAX_TEXT):
         problems.append(Problem(f"{path}.mask", "mask", "It is not the path of a picture."))
         return None
     return Element(

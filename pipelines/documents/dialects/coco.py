@@ -7,9 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading, Written, drop_foreign, layout_losses
-from pipelines.documents.dialects.geometry import area, fraction_box, image_size, numbers, pixels
+from pipelines.documents.dialects.geometry import (
+    area,
+    fraction_box,
+    image_size,
+    numbers,
+    pixels,
+    too_long,
+)
 from pipelines.documents.document import MAX_ELEMENTS, Document, Image, Origin
-from pipelines.documents.element import Element, Mask
+from pipelines.documents.element import MAX_RUNS, Element, Mask
 from pipelines.documents.problems import Loss, Problem, errors_of
 from pipelines.documents.strict_json import dump, parse
 
@@ -180,18 +187,23 @@ def _mask(segmentation: Any, size: Image) -> tuple[Mask | None, str]:
                 return None, "Its mask does not have the size of the picture."
             if any(type(n) is not int or n < 0 for n in counts) or sum(counts) != height * width:
                 return None, "The run lengths of its mask do not sum to the picture's size."
-            return Mask(size=(height, width), counts=tuple(counts)), ""
+            return _of_runs(size, counts)
         case {"size": [int(height), int(width)], "counts": str(text)}:
             runs = decode_counts(text)
+            if (height, width) != (size.height, size.width):
+                return None, "Its mask does not have the size of the picture."
             if runs is None or sum(runs) != height * width:
                 return None, "Its compressed mask cannot be decoded."
-            return Mask(size=(height, width), counts=tuple(runs)), ""
+            return _of_runs(size, runs)
         case [*parts]:
             outlines = [numbers(part, len(part)) for part in parts if isinstance(part, list)]
             if len(outlines) != len(parts) or any(
                 outline is None or len(outline) < 6 or len(outline) % 2 for outline in outlines
             ):
                 return None, "A polygon of its mask is not a list of at least three points."
+            for outline in outlines:
+                if fault := too_long(outline or (), ""):
+                    return None, fault.message
             scale = (size.width, size.height)
             return Mask(
                 polygons=tuple(
@@ -200,6 +212,12 @@ def _mask(segmentation: Any, size: Image) -> tuple[Mask | None, str]:
                 )
             ), ""
     return None, "Its segmentation is neither polygons nor run lengths."
+
+
+def _of_runs(size: Image, counts: Sequence[int]) -> tuple[Mask | None, str]:
+    if len(counts) > MAX_RUNS:
+        return None, f"Its mask has more than {MAX_RUNS:,} run lengths."
+    return Mask(size=(size.height, size.width), counts=tuple(counts)), ""
 
 
 def decode_counts(text: str) -> list[int] | None:
@@ -286,7 +304,7 @@ def _annotation(
             [pixels(value, scale[index % 2]) for index, value in enumerate(outline)]
             for outline in mask.polygons
         ]
-    elif mask is not None and mask.counts is not None and mask.size is not None:
+    elif mask is not None and mask.counts is not None and mask.size == (size.height, size.width):
         row["segmentation"] = {"size": list(mask.size), "counts": list(mask.counts)}
     row["iscrowd"] = 0
     if element.score is not None:
@@ -298,5 +316,8 @@ def _losses(document: Document) -> Iterator[Loss]:
     yield from drop_foreign(document, "coco")
     yield from layout_losses(document, keeps=("box", "mask", "score", "extra"), counts_pixels=True)
     for index, element in enumerate(document.elements or ()):
-        if element.mask is not None and element.mask.file is not None:
-            yield Loss(f"elements[{index}].mask", "mask", "A mask in another file is not embedded.")
+        path, mask, image = f"elements[{index}].mask", element.mask, document.image
+        if mask is not None and mask.file is not None:
+            yield Loss(path, "mask", "A mask in another file is not embedded.")
+        elif mask is not None and mask.size and image and mask.size != (image.height, image.width):
+            yield Loss(path, "mask", "A mask must have the size of the picture.")

@@ -81,7 +81,7 @@ def _element(
     label = next(iter(_texts(vertex.get("in_edges"))), vertex["vertex_id"].split("_")[0])
     details = [
         d["text"]
-        for d in vertex.get("descs") or ()
+        for d in _rows(vertex.get("descs"))
         if isinstance(d, dict) and d.get("label") == "detail" and isinstance(d.get("text"), str)
     ]
     element = Element(
@@ -94,9 +94,14 @@ def _element(
     return element, None
 
 
+def _rows(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _texts(edges: Any) -> list[str]:
-    rows = edges if isinstance(edges, list) else []
-    return [e["text"] for e in rows if isinstance(e, dict) and isinstance(e.get("text"), str)]
+    return [
+        e["text"] for e in _rows(edges) if isinstance(e, dict) and isinstance(e.get("text"), str)
+    ]
 
 
 def _relations(vertices: Mapping[str, Mapping[str, Any]], ids: Mapping[str, str]) -> list[Relation]:

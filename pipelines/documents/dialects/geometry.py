@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.documents.document import MAX_SIDE, Image
-from pipelines.documents.part import Box
+from pipelines.documents.document import Image
+from pipelines.documents.element import MAX_OUTLINE
+from pipelines.documents.part import MAX_SIDE, Box
 from pipelines.documents.problems import Problem
 
 TOLERANCE = 0.01
@@ -58,6 +59,14 @@ def fraction_box(
     if not (x1 < x2 and y1 < y2):
         return None, Problem(path, "empty", "It covers no area.")
     return (x1, y1, x2, y2), None
+
+
+def too_long(outline: Sequence[float], path: str) -> Problem | None:
+    """Return a problem if an outline has more points than a document can hold."""
+    if len(outline) <= MAX_OUTLINE:
+        return None
+    why = f"Its outline has more than {MAX_OUTLINE // 2:,} points."
+    return Problem(path, "mask", why)
 
 
 def bounds(points: Sequence[float]) -> tuple[float, float, float, float]:

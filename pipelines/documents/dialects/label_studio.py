@@ -11,9 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading
-from pipelines.documents.dialects.geometry import bounds, fraction_box, image_size, numbers
+from pipelines.documents.dialects.geometry import (
+    bounds,
+    fraction_box,
+    image_size,
+    numbers,
+    too_long,
+)
 from pipelines.documents.document import MAX_ELEMENTS, Document, Image, Origin
 from pipelines.documents.element import Element, Mask
+from pipelines.documents.part import MAX_TEXT
 from pipelines.documents.problems import Problem, errors_of
 from pipelines.documents.strict_json import parse
 
@@ -58,7 +65,7 @@ def _document(
         why = f"It has {len(chosen)} annotations; the first is read."
         problems.append(Problem(path, "annotators", why, "warning"))
     notes = {
-        r.get("id"): _note(r)
+        str(r.get("id")): _note(r)
         for r in results
         if isinstance(r, dict) and r.get("type") == "textarea"
     }
@@ -86,7 +93,7 @@ def _document(
 
 
 def _element(
-    name: str, path: str, result: Mapping[str, Any], size: Image | None, notes: Mapping[Any, str]
+    name: str, path: str, result: Mapping[str, Any], size: Image | None, notes: Mapping[str, str]
 ) -> tuple[Element | None, Problem | None]:
     def fault(code: str, why: str) -> tuple[None, Problem]:
         return None, Problem(path, code, why, "warning")
@@ -101,15 +108,18 @@ def _element(
     )
     if not labels or not isinstance(labels[0], str) or not labels[0].strip():
         return fault("label", "It has no label.")
+    if len(labels[0]) > MAX_TEXT:
+        return fault("label", f"Its label has more than {MAX_TEXT:,} characters.")
     outline = _outline(value, size)
     if outline is None:
         return fault("shape", f"Results of type {kind!r:.40} are not supported.")
     box, problem = fraction_box(bounds(outline), 100, 100, path)
+    problem = problem or too_long(outline, path)
     if problem is not None:
         return fault(problem.code, problem.message)
     straight = len(outline) == 8 and not value.get("rotation") and "points" not in value
     mask = None if straight else Mask(polygons=(tuple(v / 100 for v in outline),))
-    note = notes.get(result.get("id"))
+    note = notes.get(str(result.get("id")))
     return Element(id=name, label=labels[0], description=note or None, box=box, mask=mask), None
 
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipelines.documents.dialects.base import Context, Reading, Written, drop, layout_losses
-from pipelines.documents.dialects.geometry import bounds, fraction_box, image_size, numbers, pixels
+from pipelines.documents.dialects.geometry import (
+    bounds,
+    fraction_box,
+    image_size,
+    numbers,
+    pixels,
+    too_long,
+)
 from pipelines.documents.document import Document, Image, Origin
 from pipelines.documents.element import Element, Ellipse, Mask
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -73,6 +80,9 @@ def _element(
     values = numbers(flat, len(flat))
     if values is None or len(values) < 4:
         skip("points", "Its points are not a list of at least two pairs.")
+        return None
+    if fault := too_long(values, path):
+        skip(fault.code, fault.message)
         return None
     kind, ellipse, mask = shape.get("shape_type", "polygon"), None, None
     if kind == "circle":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipelines.documents.dialects.base import Context, Reading, Written, layout_losses
-from pipelines.documents.dialects.geometry import bounds, fraction_box, numbers
+from pipelines.documents.dialects.geometry import bounds, fraction_box, numbers, too_long
 from pipelines.documents.document import Document, Origin
 from pipelines.documents.element import Element, Mask
 from pipelines.documents.problems import Loss, Problem, errors_of
@@ -86,7 +86,7 @@ class Yolo:
             )
             return None
         box, fault = fraction_box(bounds(outline), 1, 1, path)
-        if fault is not None:
+        if fault := fault or too_long(outline, path):
             problems.append(fault)
             return None
         number = int(parts[0])

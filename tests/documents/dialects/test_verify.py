@@ -147,6 +147,38 @@ def test_compressed_masks_are_read_as_pycocotools_writes_them(height, width, ran
     assert np.array_equal(flat.reshape(width, height).T, pixels)
 
 
+MANY = {"size": [700, 700], "counts": [1] * 490_000}
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        MANY,
+        {"size": [700, 700], "counts": [-1, 490_001]},
+        {"size": [700, 700], "counts": [10**30]},
+        {"size": [700, 700], "counts": [490_000.5]},
+        {"size": [700, 700], "counts": [1]},
+        {"size": [10**9, 10**9], "counts": [10**18]},
+        {"size": [10**9, 10**9], "counts": "o" * 50},
+        {"size": [True, True], "counts": [1]},
+        {"size": [700, 700], "counts": "\x7f"},
+        [[1.0] * 20_002],
+    ],
+)
+def test_hostile_run_lengths_have_path_and_code(segmentation):
+    row = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "segmentation": segmentation}
+    form = {
+        "images": [{"id": 1, "file_name": "b.jpg", "width": 700, "height": 700}],
+        "categories": [{"id": 1, "name": "kite"}],
+        "annotations": [row],
+    }
+    assert codes("coco", form) == {("annotations[0]", "mask")}
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        element = {"id": "a", "label": "kite", "mask": segmentation}
+        found = codes("kaleido.z", {"format": "kaleido.z", "version": 1, "elements": [element]})
+        assert all(path.startswith("elements[0].mask") for path, _ in found) and found
+
+
 def test_answers_of_models():
     qwen2 = (
         "<|object_ref_start|>kite<|object_ref_end|><|box_start|>(560,120),(760,390)<|box_end|>"
