@@ -9,7 +9,7 @@ import typer
 
 from kaleido_cli import console
 from kaleido_cli.completion import complete_models, complete_reports
-from kaleido_cli.evaluate_pictures import compare_pictures, compare_with_base
+from kaleido_cli.evaluate_pictures import Asked, compare_pictures, compare_with_base
 from kaleido_cli.flags import changes_of, settings_of
 from kaleido_cli.numbers import ends, number
 from kaleido_cli.options import (
@@ -90,6 +90,14 @@ def evaluate(
         ),
     ] = None,
     planner: PlannerOption = None,
+    detect: Annotated[
+        bool,
+        typer.Option(
+            "--detect",
+            help="With --pictures or --base: also look for what captions and z ask for, with the "
+            "detector of [extract] (boxes_model).",
+        ),
+    ] = False,
     prompts: Annotated[
         str | None,
         typer.Option(
@@ -115,7 +123,7 @@ def evaluate(
     written to reports/NAME. An interrupted run resumes where it stopped. A judge scores scenes;
     other data are compared with held-out pictures in the features of the --features network.
     With --pictures nothing is drawn: the diversity of the pictures in folders is compared. With
-    --base a model of others draws, and so are its pictures.
+    --base a model of others draws the pictures first.
     """
     _refuse_combinations(
         {
@@ -127,15 +135,17 @@ def evaluate(
             "--embedded": embedded,
             "--z": z is not None,
             "--planner": planner is not None,
+            "--detect": detect,
             "--prompts": prompts is not None,
             "CAPTION": caption is not None,
         }
     )
     if pictures:
-        compare_pictures(context, workspace, pictures, name, as_json)
+        compare_pictures(context, workspace, pictures, name, detect, as_json)
         return
     if base is not None:
-        compare_with_base(context, workspace, base, caption, prompts, planner, z, name, as_json)
+        wanted = Asked(base, caption, prompts, planner, z, name, detect)
+        compare_with_base(context, workspace, wanted, as_json)
         return
     if toy:
         given = (*changes_of(context).values(), models, z, track)
@@ -173,6 +183,8 @@ def _refuse_combinations(given: Mapping[str, bool]) -> None:
     for flag in OF_BASE:
         if given[flag] and not given["--base"]:
             raise typer.BadParameter(f"{flag} needs --base.")
+    if given["--detect"] and not (given["--pictures"] or given["--base"]):
+        raise typer.BadParameter("--detect needs --pictures or --base.")
 
 
 def _require_models(workspace: Workspace, names: Sequence[str], embedded: bool) -> None:

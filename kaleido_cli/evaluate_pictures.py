@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ OF_BASES = (*OF_PICTURES, "evaluate.cfg", "evaluate.steps")
 
 
 def compare_pictures(
-    context: typer.Context, path: Path | None, pictures: Sequence[str], name: str, as_json: bool
+    context: typer.Context,
+    path: Path | None,
+    pictures: Sequence[str],
+    name: str,
+    detect: bool,
+    as_json: bool,
 ) -> None:
     """Compare folders of pictures."""
     changes = changes_of(context)
@@ -29,43 +35,67 @@ def compare_pictures(
     from pipelines.evaluate.folders.run import compare_folders
 
     progress = console.ConsoleProgress()
-    summary = compare_folders(opened, pictures, name, changes.get("evaluate.n"), progress)
+    most = changes.get("evaluate.n")
+    summary = compare_folders(opened, pictures, name, most, progress, detect)
     console.show(summary, as_json, _render)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for.
+
+    Attributes:
+        base: The base.
+        caption: The caption.
+        captions: A file of captions.
+        planner: What draws z; None for a prior of ours.
+        z: Kinds of z to draw; None for the usual ones.
+        name: Of report and folders.
+        detect: Look with the detector.
+    """
+
+    base: str
+    caption: str | None
+    captions: str | None
+    planner: str | None
+    z: str | None
+    name: str
+    detect: bool
+
+
 def compare_with_base(
-    context: typer.Context,
-    path: Path | None,
-    base: str,
-    caption: str | None,
-    captions: str | None,
-    planner: str | None,
-    z: str | None,
-    name: str,
-    as_json: bool,
+    context: typer.Context, path: Path | None, wanted: Asked, as_json: bool
 ) -> None:
     """Draw captions with a base, plainly and of plans, and compare the pictures."""
     changes = changes_of(context)
     _require_read(changes, OF_BASES, "--base", "a base draws captions at one scale")
     opened = open_for_captions(context, path, has_captions=True)
-    asked = captions_of(caption, captions, opened.settings.data.max_caption)
+    asked = captions_of(wanted.caption, wanted.captions, opened.settings.data.max_caption)
     if not asked:
         raise typer.BadParameter("--base needs a CAPTION or --prompts.")
     scales = changes.get("evaluate.cfg", ())
     if len(scales) > 1:
         raise typer.BadParameter("--base takes one --cfg.")
-    if planner is None:
+    if wanted.planner is None:
         warn_of_unknown_words(opened, asked)
     from pipelines.evaluate.folders.with_base import drawn_folders, evaluate_base
 
-    for folder in drawn_folders(name):
+    for folder in drawn_folders(wanted.name):
         require_place(opened, folder)
     drawn = {key: value for key, value in changes.items() if key.startswith("sample.")}
     drawn |= {"sample.cfg": scales[0]} if scales else {}
     if "evaluate.steps" in changes:
         drawn["sample.steps"] = changes["evaluate.steps"]
     summary = evaluate_base(
-        opened, base, asked, drawn, name, planner, split_names(z), console.ConsoleProgress()
+        opened,
+        wanted.base,
+        asked,
+        drawn,
+        wanted.name,
+        wanted.planner,
+        split_names(wanted.z),
+        console.ConsoleProgress(),
+        wanted.detect,
     )
     console.show(summary, as_json, _render)
 

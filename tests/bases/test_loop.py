@@ -27,7 +27,8 @@ STOCK: dict[str, Any] = {
     "sd15": lambda g: {"guidance_scale": g},
     "sana": lambda g: {"guidance_scale": g, "use_resolution_binning": False},
     "flux2-klein": lambda g: {"guidance_scale": g},
-    "z-image": lambda g: {"guidance_scale": g - 1},
+    # Its usual noise levels are not the same in all versions of diffusers.
+    "z-image": lambda g: {"guidance_scale": g - 1, "sigmas": [1.0, 0.75, 0.5, 0.25]},
     "sd3": lambda g: {"guidance_scale": g},
     "pixart-sigma": lambda g: {
         "guidance_scale": g,
@@ -55,7 +56,7 @@ def stock(base, cfg: float, width: int = 64, **more: Any) -> np.ndarray:
         output_type="np",
         **{"prompt": list(PROMPTS)} | STOCK[base.family.name](cfg) | more,
     ).images
-    return found
+    return found.reshape(-1, *found.shape[-3:])  # older pipelines leave the axis of frames
 
 
 def ours(
@@ -145,6 +146,7 @@ def test_several_pictures_of_several_prompts_keep_their_order(loaded):
         assert np.abs(drawn[place] - alone).max() < 1e-5
 
 
+@pytest.mark.skipif("ideogram4" not in AVAILABLE, reason="this diffusers does not know it")
 def test_ideogram_has_no_negative_prompts_and_a_limit(loaded):
     base = loaded("ideogram4")
     with pytest.raises(KaleidoError) as caught:

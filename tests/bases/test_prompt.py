@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pipelines.bases.base import load_base
 from pipelines.bases.prompt import write_prompt
 from pipelines.documents.document import Document
 from pipelines.documents.element import Element
+from tests.bases.tiny_pipelines import AVAILABLE
 
 FOX = Document(
     caption="a fox",
@@ -54,6 +57,7 @@ def test_the_template_of_a_chat_counts(loaded):
         assert base.family.length(base.pipe, "a fox") > alone + 4
 
 
+@pytest.mark.skipif("ideogram4" not in AVAILABLE, reason="this diffusers does not know it")
 def test_json_is_the_language_of_some(loaded):
     prompt = write_prompt(loaded("ideogram4"), FOX.model_copy(update={"description": "In snow."}))
     caption = json.loads(prompt.text)

@@ -20,6 +20,9 @@ from pipelines.evaluate.metrics.diversity import mss, unit, vendi
 from pipelines.evaluate.metrics.plain_features import plain_features, split
 from pipelines.evaluate.metrics.statistics import Estimate, Interval, combine
 
+Judge = Callable[[Sequence[Drawn]], dict[str, np.ndarray]]
+"""The pictures of a caption -> ``objects``, (n,), and ``boxes``, (n, 2)."""
+
 Network = Callable[[Sequence[np.ndarray]], np.ndarray]
 """uint8 pictures -> features, (n, d)."""
 
@@ -52,7 +55,11 @@ class Group:
 
 
 def measure_group(
-    pictures: Sequence[Drawn], network: Network | None, text: np.ndarray | None, shown: int
+    pictures: Sequence[Drawn],
+    network: Network | None,
+    text: np.ndarray | None,
+    shown: int,
+    judge: Judge | None = None,
 ) -> Group:
     """Measure the pictures of a caption.
 
@@ -61,12 +68,14 @@ def measure_group(
         network: Computes features; None for features without a network alone.
         text: Features of the caption in the same space, (d,), if the network reads text.
         shown: How many pictures are kept.
+        judge: Looks for what caption and z ask for; None for nobody.
 
     Returns:
         ``vendi`` and ``mss`` in the network's features and in `plain_features`, ``repeats`` (share
         of pictures that have a near copy among the others), ``clip`` with `text`, ``palette`` and
-        ``colours`` where z have them, with ``.resampled`` as a control (z of the next picture), and
-        ``prompts`` (share of different ones) with ``prompts.self_bleu4``.
+        ``colours`` where z have them, with ``.resampled`` as a control (z of the next picture),
+        ``objects`` and ``boxes`` by the judge, and ``prompts`` (share of different ones) with
+        ``prompts.self_bleu4``.
 
     Raises:
         BadRecord: If a picture cannot be decoded.
@@ -82,6 +91,8 @@ def measure_group(
     z = [each.z for each in pictures]
     rows["palette"] = palette_fits(z, small, ())[:, (0, 2)]  # type: ignore[arg-type]
     rows["colours"] = colour_fits(z, small, ())[:, :2]  # type: ignore[arg-type]
+    if judge is not None:
+        rows |= judge(pictures)
     everything = np.arange(len(images))
     scores, repeats = _scores(rows, everything), {"repeats": _repeats(rows["pixels"])}
     singly = [_scores(rows, np.delete(everything, index)) for index in everything]
@@ -102,9 +113,10 @@ def _scores(rows: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str, flo
         if space in rows:
             found[f"vendi{suffix}"] = vendi(rows[space][chosen])
             found[f"mss{suffix}"] = mss(rows[space][chosen]) if len(chosen) > 1 else math.nan
-    if "clip" in rows:
-        found["clip"] = float(rows["clip"][chosen].mean())
-    for name in ("palette", "colours"):
+    for name in ("clip", "objects"):
+        if name in rows and math.isfinite(mean := _mean(rows[name][chosen])):
+            found[name] = mean
+    for name in rows.keys() & {"palette", "colours", "boxes"}:
         own, resampled = (_mean(column) for column in rows[name][chosen].T)
         if math.isfinite(own):
             found |= {name: own, f"{name}.resampled": resampled}

@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.progress import SILENT, Progress
+from pipelines.evaluate.folders.judge import Judge
 from pipelines.evaluate.folders.measure import (
     MANY,
     Group,
@@ -61,6 +62,7 @@ def compare_folders(
     name: str = "evaluation",
     most: int | None = None,
     progress: Progress = SILENT,
+    detects: bool = False,
 ) -> FoldersSummary:
     """Compare folders of pictures, and write ``reports/NAME/index.html`` with its twin in JSON.
 
@@ -73,6 +75,7 @@ def compare_folders(
         name: The report's folder; an earlier report there is replaced.
         most: Most pictures of a caption; None for all.
         progress: Listener.
+        detects: Look for what captions and z ask for with the detector of ``[extract]``.
 
     Raises:
         KaleidoError: If a folder cannot be read, or no caption has two pictures in all of them.
@@ -87,7 +90,8 @@ def compare_folders(
     counts = _shared(read, most)
     features = workspace.settings.evaluate.features
     network = PretrainedFeatures(features) if features else None
-    seen = _measured(read, counts, network, progress)
+    judge = Judge(workspace) if detects else None
+    seen = _measured(read, counts, network, judge, progress)
     report = FoldersReport(
         names=names,
         folders=[str(path) for path in paths],
@@ -105,7 +109,7 @@ def compare_folders(
             caption: [(name, groups[place].shown) for name, groups in zip(names, seen, strict=True)]
             for place, caption in enumerate(counts)
         },
-        command=_command(folders, features, name, most),
+        command=_command(folders, features, name, most, detects),
     )
     folder = workspace.reports(name)
     rows = rows_of(report)
@@ -157,6 +161,7 @@ def _measured(
     read: Sequence[PictureFolder],
     counts: Mapping[str, int],
     network: PretrainedFeatures | None,
+    judge: Judge | None,
     progress: Progress,
 ) -> list[list[Group]]:
     """Measure the groups of every folder, in the order of the captions."""
@@ -170,7 +175,7 @@ def _measured(
             groups = []
             for caption, text in zip(captions, texts, strict=True):
                 pictures = folder.groups[caption][: counts[caption]]
-                groups.append(measure_group(pictures, network, text, SHOWN))
+                groups.append(measure_group(pictures, network, text, SHOWN, judge))
                 advance(len(pictures))
             seen.append(groups)
     return seen
@@ -264,8 +269,11 @@ def _json(report: FoldersReport, rows: list[dict[str, Any]]) -> bytes:
     return json.dumps(finite(content), indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _command(folders: Sequence[str], features: str, name: str, most: int | None) -> str:
+def _command(
+    folders: Sequence[str], features: str, name: str, most: int | None, detects: bool
+) -> str:
     named = "".join(f" --pictures {shlex.quote(each)}" for each in folders)
     network = f" --features {shlex.quote(features)}" if features else ""
+    look = " --detect" if detects else ""
     number = "" if most is None else f" --n {most}"
-    return f"kaleido evaluate{named}{network}{number} --name {shlex.quote(name)}"
+    return f"kaleido evaluate{named}{network}{number}{look} --name {shlex.quote(name)}"

@@ -28,6 +28,7 @@ def evaluate_base(
     planner: str | None = None,
     z_kinds: Sequence[str] | None = None,
     progress: Progress = SILENT,
+    detects: bool = False,
 ) -> FoldersSummary:
     """Draw captions with a base without z and with it, from the same noise, and compare both.
 
@@ -41,6 +42,7 @@ def evaluate_base(
         planner: As for `plan_requests`.
         z_kinds: Kinds of z to draw; None for the usual ones.
         progress: Listener.
+        detects: As for `compare_folders`.
 
     Raises:
         KaleidoError: As these functions.
@@ -56,4 +58,4 @@ def evaluate_base(
     sample_with_base(sized, base, plain, changes, plainly, None, progress)
     sample_with_base(sized, base, planned, changes, of_z, identity, progress)
     del base  # a feature network needs the memory
-    return compare_folders(workspace, [plainly, of_z], name, None, progress)
+    return compare_folders(workspace, [plainly, of_z], name, None, progress, detects)

@@ -23,10 +23,20 @@ CAPTIONS = 12
 """Captions whose pictures are shown."""
 
 OWN_TITLES = {
+    "objects": (
+        "Caption kept",
+        "share of pictures in which the detector finds what the caption names, in its numbers",
+    ),
     "repeats": ("Near copies", "share of pictures that another of the caption nearly equals"),
     "prompts": ("Different prompts", "share of a caption's prompts"),
     "prompts.self_bleu4": ("Prompts: self-BLEU-4", "likeness of a caption's prompts; 1: all alike"),
 }
+
+KEPT = {
+    "clip": "the CLIP score",
+    "objects": "the share of pictures with the objects that the caption names",
+}
+"""Metric of how well pictures keep to the caption -> its name in a sentence."""
 
 PLAIN = ("vendi.histogram", "vendi.pixels")
 
@@ -81,8 +91,9 @@ def _answer(report: FoldersReport, name: str) -> str:
     else:
         verdict = f"Not shown: {name} may be as varied as {first}."
     sentences = [verdict, *(_in_words(report, name, metric) for metric in metrics)]
-    if "clip" in scores[name]:
-        sentences.append(_of_captions(scores[name]["clip"][1]))
+    for metric, words in KEPT.items():
+        if metric in scores[name]:
+            sentences.append(_of_captions(scores[name][metric][1], words))
     return " ".join(sentences)
 
 
@@ -96,7 +107,7 @@ def _in_words(report: FoldersReport, name: str, metric: str) -> str:
     )
 
 
-def _of_captions(change: Interval | None) -> str:
+def _of_captions(change: Interval | None, words: str) -> str:
     if change is None:
         return ""
     kept = (
@@ -104,7 +115,7 @@ def _of_captions(change: Interval | None) -> str:
         if change.high >= 0
         else ("Pictures keep to the caption less well")
     )
-    return f"{kept}: the CLIP score changes by {_spread(change)}."
+    return f"{kept}: {words} changes by {_spread(change)}."
 
 
 def _spread(change: Interval | None) -> str:

@@ -80,10 +80,19 @@ class TokenDecoder:
         self._room = room
         for layer in self._layers:
             layer.grow(room)
-        # compute_bias has the last of `room` queries look at all keys: distances room - 1 to 0.
-        bias = self._bias_table.compute_bias(1, room, past_seen_tokens=room - 1)
+        # Of the last query, at distances room - 1 to 0; compute_bias, which could tell it too, has
+        # other arguments in other versions of transformers.
+        table = self._bias_table
+        weights = table.relative_attention_bias
+        buckets = table._relative_position_bucket(
+            torch.arange(1 - room, 1, device=weights.weight.device),
+            bidirectional=False,
+            num_buckets=table.relative_attention_num_buckets,
+            max_distance=table.relative_attention_max_distance,
+        )
+        bias = weights(buckets).T[:, None]
         rows = len(self._caption_bias) // self._heads
-        self._bias = bias[0].to(self._caption_bias.dtype).repeat(rows, 1, 1)
+        self._bias = bias.to(self._caption_bias.dtype).repeat(rows, 1, 1)
 
 
 class _Layer:
