@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,13 +16,14 @@ class Faulty:
 
     Attributes:
         every: n; 0 never refuses.
+        slow: Every so many requests one is answered late; 0 for none.
         puts: Path -> uploads that were accepted.
         refused: Number of refused requests.
         gate: Called before each upload, in the server's thread.
     """
 
     def __init__(self, app: Any) -> None:
-        self._app, self.every, self.refused = app, 0, 0
+        self._app, self.every, self.slow, self.refused = app, 0, 0, 0
         self.puts = Counter[str]()
         self.gate: Callable[[], None] = lambda: None
         self._count, self._lock = 0, threading.Lock()
@@ -31,6 +33,9 @@ class Faulty:
             self._count += 1
             refuse = self.every and self._count % self.every == 0
             self.refused += bool(refuse)
+            late = self.slow and self._count % self.slow == 0
+        if late:
+            time.sleep(0.2)
         if refuse:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response("503 Slow Down", [("Content-Type", "text/plain")])
@@ -73,7 +78,7 @@ def faulty(server, monkeypatch) -> Faulty:
     import s3fs
 
     app, address = server
-    app.every, app.refused, app.gate = 0, 0, lambda: None
+    app.every, app.slow, app.refused, app.gate = 0, 0, 0, lambda: None
     names = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": address}
     for name, value in (names | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
         monkeypatch.setenv(name, value)
