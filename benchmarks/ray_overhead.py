@@ -64,7 +64,11 @@ def run(workspace: Workspace, engine: str, workers: int) -> tuple[float, float]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
         time.sleep(2)  # what is left of the cluster ends
-    return seconds, sum(meter.used.values())
+    by_name: dict[str, float] = defaultdict(float)
+    for name, cpu in meter.used.values():
+        by_name[name] += cpu
+    print("  ", ", ".join(f"{name} {cpu:.1f}" for name, cpu in by_name.items() if cpu >= 0.1))
+    return seconds, sum(by_name.values())
 
 
 class Meter:
@@ -73,11 +77,11 @@ class Meter:
     The CPU time of children would not do: a node's processes are reaped by Ray.
 
     Attributes:
-        used: CPU seconds of each process when it was last seen.
+        used: Name and CPU seconds of each process when it was last seen.
     """
 
     def __init__(self) -> None:
-        self.used: dict[int, float] = {}
+        self.used: dict[int, tuple[str, float]] = {}
         self._before: set[int] = set(descendants())
         self._stop = Event()
         self._thread = Thread(target=self._watch)
@@ -98,22 +102,23 @@ class Meter:
             self.used |= {pid: found[pid] for pid in found.keys() - self._before}
 
 
-def descendants() -> dict[int, float]:
-    """Return the processes that descend from this one, and their CPU seconds."""
-    parents, seconds = {}, {}
+def descendants() -> dict[int, tuple[str, float]]:
+    """Return the processes that descend from this one, their names and CPU seconds."""
+    parents, seen = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = path.read_text().rpartition(") ")[2].split()
+            name, _, rest = path.read_text().partition("(")[2].rpartition(") ")
         except OSError:
             continue  # it has ended
-        pid = int(path.parent.name)
+        pid, fields = int(path.parent.name), rest.split()
         parents[pid] = int(fields[1])
-        seconds[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        seen[pid] = name, cpu
     found, last = set(), {os.getpid()}
     while last:
         last = {pid for pid, parent in parents.items() if parent in last}
         found |= last
-    return {pid: seconds[pid] for pid in found}
+    return {pid: seen[pid] for pid in found}
 
 
 def contents(workspace: Workspace) -> tuple[tuple[str, bytes], ...]:
