@@ -16,6 +16,7 @@ from pipelines.models.guidance import guide
 from pipelines.models.shapes import choose_shape
 from pipelines.sample.integrate import OWN_SAMPLERS, OnStep, Predict, integrate
 from pipelines.sample.schedulers import find_scheduler, set_up
+from pipelines.sample.speed import hastened
 from pipelines.workspace.settings import SampleSettings
 
 
@@ -52,7 +53,7 @@ def draw_images(
         conditioning: One row per image.
         seeds: One seed per image; its noise depends on nothing else.
         settings: ``size``, ``cfg`` (the scale g; 1 is no guidance), ``cfg_begin``, ``cfg_end``,
-            ``sampler`` and ``steps``.
+            ``sampler``, ``steps`` and ``speed``.
         negative: What guidance leads away from, one row per image; None for the null condition.
         on_step: Called after every step; the images go on from what it returns.
         scheduler: A scheduler of diffusers, in place of ``settings.sampler``.
@@ -98,17 +99,17 @@ def _guided(
     settings: SampleSettings,
 ) -> Predict:
     """Return the prediction of x̂ from x at a level, guided where the settings say so."""
-    count = len(images)
+    count, forward = len(images), hastened(model, settings.speed)
     prepared = model.prepare(conditioning, images)
     null = model.prepare(away, images) if settings.cfg != 1.0 else None
 
     def predict(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sigma = level.expand(count).to(x.device)
-        clean = model(x, sigma, prepared)
+        clean = forward(x, sigma, prepared)
         if null is not None and settings.cfg_end <= level <= settings.cfg_begin:
             # Unbounded, strong guidance leaves the range of pixel values and saturates the image
             # ("static thresholding", Imagen, arXiv 2205.11487, section 2.3).
-            clean = guide(clean, model(x, sigma, null), settings.cfg)
+            clean = guide(clean, forward(x, sigma, null), settings.cfg)
             clean = clean.clamp(-1.0, 1.0) if model.bounded else clean
         return clean
 

@@ -631,6 +631,12 @@ class SampleSettings:
         low=0,
     )
     batch_size: int = setting(16, "Images sampled together; the pictures do not depend on it.")
+    speed: tuple[str, ...] = setting(
+        (),
+        "Faster ways to compute the denoiser, which round differently: channels-last, bf16, "
+        "compile. `kaleido doctor --bench` measures which help on this machine.",
+        choices=("channels-last", "bf16", "compile"),
+    )
 
 
 @dataclass(frozen=True)
