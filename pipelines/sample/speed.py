@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import KaleidoError
-from pipelines.models.denoiser.network import PreparedConditioning
 from pipelines.models.diffusion import TIME_SCALE, Diffusion
 
 CHANNELS_LAST, BF16, COMPILE = "channels-last", "bf16", "compile"
 
-Forward = Callable[[torch.Tensor, torch.Tensor, PreparedConditioning], torch.Tensor]
+Forward = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 """Predicts clean images, as `Diffusion.forward`."""
 
 _channels_last: WeakSet[nn.Module] = WeakSet()
@@ -52,9 +51,7 @@ def hastened(model: Diffusion, ways: Sequence[str]) -> Forward:
     _lay_out(model.denoiser, layout)
     denoiser = _compile(model.denoiser) if COMPILE in ways else model.denoiser
 
-    def forward(
-        x: torch.Tensor, sigma: torch.Tensor, prepared: PreparedConditioning
-    ) -> torch.Tensor:
+    def forward(x: torch.Tensor, sigma: torch.Tensor, prepared: Any) -> torch.Tensor:
         images = x.contiguous(memory_format=layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=BF16 in ways):
             clean: torch.Tensor = denoiser(images, sigma * TIME_SCALE, prepared)
