@@ -58,6 +58,12 @@ VerifyOption = Annotated[
         help="Read all shards to find damage, also those of unchanged size and time.",
     ),
 ]
+ColoursOption = Annotated[
+    bool,
+    typer.Option(
+        "--colours", help="Also measure the main colours of each object, in the same pass."
+    ),
+]
 PreviewOption = Annotated[
     int | None,
     typer.Option(
@@ -80,6 +86,7 @@ class Extraction:
         settings: Which settings of ``extract`` it reads, beside those that all read.
         short: The prefix that its flags may leave out.
         loads_weights: Whether it may load a checkpoint that can hold code.
+        finds_boxes: Whether it finds objects, whose colours can be measured in the same pass.
         asks_servers: Whether it may ask a server, and takes the settings of servers.
         reads: Settings of other sections that it reads.
         drawn: Whether what it computes can be drawn over a picture.
@@ -91,6 +98,7 @@ class Extraction:
     settings: tuple[str, ...]
     short: str
     loads_weights: bool = False
+    finds_boxes: bool = False
     asks_servers: bool = False
     reads: tuple[str, ...] = ()
     drawn: bool = True
@@ -112,6 +120,7 @@ COMMANDS = {
         ("boxes_*", "source"),
         "boxes_",
         loads_weights=True,
+        finds_boxes=True,
         asks_servers=True,
     ),
     "blobs": Extraction(
@@ -170,6 +179,7 @@ COMMANDS = {
         ("boxes_*", "blobs_*", "palette_*", "source"),
         "boxes_",
         loads_weights=True,
+        finds_boxes=True,
         asks_servers=True,
     ),
 }
@@ -177,6 +187,23 @@ COMMANDS = {
 
 COMMON = ("extract.workers", "extract.engine", "extract.address")
 """Settings that every command reads."""
+
+
+def _run_detecting(
+    context: typer.Context,
+    colours: ColoursOption = False,
+    trust_weights: TrustOption = False,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
+    part: PartOption = None,
+    verify: VerifyOption = False,
+    preview: PreviewOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    kinds = COMMANDS[str(context.command.name)].kinds + ("colours",) * colours
+    request = Request(retry_failed, dry_run, part, verify, preview, trust_weights)
+    _extract(context, kinds, request, workspace, as_json)
 
 
 def _run_loading(
@@ -234,7 +261,15 @@ for _name, _command in COMMANDS.items():
         ),
         help=_command.help,
         epilog=f"Example: kaleido extract {_command.example}",
-    )(_run_loading if _command.loads_weights else _run if _command.drawn else _run_undrawn)
+    )(
+        _run_detecting
+        if _command.finds_boxes
+        else _run_loading
+        if _command.loads_weights
+        else _run
+        if _command.drawn
+        else _run_undrawn
+    )
 
 
 @app.command(cls=settings_of(*COMMON), epilog="Example: kaleido extract plugin light --preview 8")

@@ -1,6 +1,7 @@
 """The colours of elements from scenes to the report: an opt-in kind of z, like any other."""
 
 import json
+import shutil
 
 from pipelines.documents.projection import document_of
 from pipelines.extract.context import StageContext
@@ -18,9 +19,16 @@ def test_from_scenes_to_an_edit_and_a_report(workspace, write_data, invoke, monk
     (workspace.root / "kaleido.toml").write_text(SETTINGS)
     monkeypatch.chdir(workspace.root)
     invoke("data", "scenes", "--n", "24", "--seed", "3")
-    assert json.loads(invoke("extract", "colours", "--json").out)["colours"]["ok"] >= 20
-    assert json.loads(invoke("extract", "colours", "--json").out)["colours"]["skipped"] == 1
     invoke("extract", "boxes")
+    invoke("extract", "colours")
+    folders = [workspace.latents(kind) for kind in ("boxes", "colours")]
+    apart = [(folder / "000000.tar").read_bytes() for folder in folders]
+    for folder in folders:
+        shutil.rmtree(folder)
+    found = json.loads(invoke("extract", "boxes", "--colours", "--json").out)
+    assert list(found) == ["boxes", "colours"] and found["colours"]["ok"] >= 20
+    assert [(folder / "000000.tar").read_bytes() for folder in folders] == apart
+    assert json.loads(invoke("extract", "colours", "--json").out)["colours"]["skipped"] == 1
     assert "colours: " in invoke("data", "show", "--n", "2").out
     (shard,) = workspace.data_shards()
     for record in read_joined(workspace, shard, ["boxes", "colours"]):
