@@ -9,7 +9,7 @@ from pipelines.bases.folder import open_folder
 from pipelines.bases.memory import meta_pipeline
 from pipelines.documents.dialects.registry import writable
 from pipelines.documents.document import Document
-from pipelines.documents.words import sentences
+from pipelines.documents.words import sentences, with_words
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def json_prompt(document: Document, dialect: str) -> tuple[str, tuple[str, ...]]
     """
     said = (document.caption, document.description)
     described = ". ".join(dict.fromkeys(text.rstrip(". ") for text in said if text))
+    if dialect == "fibo":
+        document = with_words(document)
     keyed = document.model_copy(update={"key": "z", "description": described or None})
     written = writable(dialect).write([keyed])
     (text,) = written.files.values()

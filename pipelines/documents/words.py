@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.documents.dialects.fibo import place_words, size_words
-from pipelines.documents.document import Document
+from pipelines.documents.document import Document, Style
 from pipelines.documents.element import Element
 from pipelines.latents.oklab import srgb_to_oklab
 
@@ -104,6 +104,34 @@ def _place(box: tuple[float, float, float, float]) -> str:
     if words == "center":
         return "in the middle"
     return f"on the {words}" if words in ("left", "right") else f"at the {words}"
+
+
+def with_words(document: Document) -> Document:
+    """Add words for what FIBO's format has no numbers for; words that are there already stay.
+
+    The palette becomes the colour scheme, colours of elements ``shape_and_color``, and the centre
+    of an ellipse without a box a location.
+    """
+    style = document.style or Style()
+    scheme = ", ".join(_distinct([swatch.hex for swatch in document.palette or ()]))
+    if scheme and style.colour_words is None:
+        style = style.model_copy(update={"colour_words": scheme})
+    changed = {
+        "style": style if style != Style() else None,
+        "elements": tuple(_with_words(element) for element in document.elements or ()) or None,
+    }
+    return document.model_copy(update=changed)
+
+
+def _with_words(element: Element) -> Element:
+    attributes = dict(element.attributes or {})
+    if element.colours:
+        name = "shape_and_color" if element.type == "object" else "color"
+        attributes.setdefault(name, " and ".join(_distinct(element.colours)))
+    if element.box is None and element.ellipse is not None:
+        e = element.ellipse
+        attributes.setdefault("location", place_words((e.x, e.y, e.x, e.y)))
+    return element.model_copy(update={"attributes": attributes or None})
 
 
 def _colours(hexes: list[str]) -> str:

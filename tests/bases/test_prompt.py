@@ -5,9 +5,9 @@ import json
 import pytest
 
 from pipelines.bases.base import load_base
-from pipelines.bases.prompt import write_prompt
-from pipelines.documents.document import Document
-from pipelines.documents.element import Element
+from pipelines.bases.prompt import json_prompt, write_prompt
+from pipelines.documents.document import Document, Style, Swatch
+from pipelines.documents.element import Element, Ellipse
 from tests.bases.tiny_pipelines import AVAILABLE
 
 FOX = Document(
@@ -65,6 +65,23 @@ def test_json_is_the_language_of_some(loaded):
     elements = caption["compositional_deconstruction"]["elements"]
     assert elements[0] == {"type": "obj", "bbox": [700, 0, 950, 200], "desc": "fox"}
     assert not prompt.is_cut
+
+
+def test_colours_and_ellipses_are_words_for_fibo():
+    fox = FOX.elements[0].model_copy(update={"colours": ("#FF8C1A", "#FFFFFF")})
+    kite = Element(
+        id="k", label="kite", ellipse=Ellipse(x=0.8, y=0.1, major=0.1, minor=0.1, angle=0)
+    )
+    palette = (Swatch(hex="#9CC9F5", weight=700), Swatch(hex="#2CA02C", weight=300))
+    document = FOX.model_copy(update={"elements": (fox, kite), "palette": palette})
+    text, unsaid = json_prompt(document, "fibo")
+    caption = json.loads(text)
+    assert caption["aesthetics"] == {"color_scheme": "light blue, green"}
+    assert caption["objects"][0]["shape_and_color"] == "orange and white"
+    assert caption["objects"][1] == {"description": "kite", "location": "top-right"}
+    assert any(part.startswith("palette") for part in unsaid), "the exact colours are lost"
+    told = document.model_copy(update={"style": Style(colour_words="pale")})
+    assert json.loads(json_prompt(told, "fibo")[0])["aesthetics"]["color_scheme"] == "pale"
 
 
 def test_without_t5_the_limit_of_clip_counts(base_folder):
