@@ -22,6 +22,7 @@ from pipelines.core.files import (
 from pipelines.models.metadata import other_version
 from pipelines.train.ema import Ema, buffers, trainable
 from pipelines.train.optimizer import optimizer_tensors, restore_optimizer
+from pipelines.train.sharding import Shards
 
 STATE = "state.json"
 
@@ -35,12 +36,18 @@ class RunState(NamedTuple):
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema
+    shards: Shards | None = None
 
 
 def save_run(
-    folder: Path, run: RunState, settings: Mapping[str, Any], done: int, steps: int
+    folder: Path,
+    run: RunState,
+    settings: Mapping[str, Any],
+    done: int,
+    steps: int,
+    write: bool = True,
 ) -> None:
-    """Save a run.
+    """Save a run; all ranks join in if its weights are divided.
 
     Args:
         folder: For example ``logs/prior/checkpoint``.
@@ -48,6 +55,7 @@ def save_run(
         settings: JSON values on which the weights depend.
         done: Steps taken.
         steps: Steps asked for.
+        write: Whether this is the rank that writes.
 
     Raises:
         KaleidoError: ``no-space``, if the disk is full; the last checkpoint stays as it was.
@@ -59,7 +67,10 @@ def save_run(
     }
     if statistics := buffers(run.model):
         groups["buffers"] = statistics
-    save_checkpoint(folder, groups, {"step": done, "steps": steps, "settings": dict(settings)})
+    if run.shards is not None:
+        groups = dict(run.shards.whole(groups))
+    if write:
+        save_checkpoint(folder, groups, {"step": done, "steps": steps, "settings": dict(settings)})
 
 
 def restore_run(folder: Path, run: RunState, settings: Mapping[str, Any], steps: int) -> int:
@@ -91,6 +102,8 @@ def restore_run(folder: Path, run: RunState, settings: Mapping[str, Any], steps:
     lost = {"model", "ema", "optimizer"} - groups.keys()
     if lost:
         raise _damaged(folder, FileNotFoundError(f"it lacks {', '.join(sorted(lost))}"))
+    if run.shards is not None:
+        groups = run.shards.own(groups)
     if any(_shapes(tensors) != _shapes(groups.get(name, {})) for name, tensors in wanted.items()):
         raise other_version(folder)
     with torch.no_grad():

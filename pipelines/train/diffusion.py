@@ -39,6 +39,7 @@ from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.pictures import open_stream, read_pictures
 from pipelines.train.prior import z_text
 from pipelines.train.processes import writing
+from pipelines.train.sharding import shardable
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from pipelines.workspace.inputs import training_kinds
@@ -114,6 +115,10 @@ class DiffusionTask(Task):
     def blocks(self) -> list[nn.Module]:
         """Return the blocks of the conditioner and the denoiser."""
         return self.model.blocks()
+
+    def shards(self) -> list[nn.Module]:
+        """Return the parts of the denoiser's blocks that can be divided."""
+        return shardable(self.blocks())
 
     def held_out(self) -> tuple[DiffusionTask, int]:
         """Return the task on held-out records, and their number."""

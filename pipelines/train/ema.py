@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -46,8 +47,15 @@ class Ema:
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that learn, by name; frozen ones are left out."""
-    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+    """Return the parameters that learn, by name; frozen ones are left out.
+
+    Of those that FSDP divides, this rank's parts, which share its memory.
+    """
+    learned = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    return {
+        name: value.to_local() if isinstance(value, DTensor) else value
+        for name, value in learned.items()
+    }
 
 
 def buffers(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pipelines.train.options import TrainOptions
 from pipelines.train.pictures import check_sizes
 from pipelines.train.prior import check_width, learning_blocks, new_prior, shaped_prior
 from pipelines.train.ranks import Ranks
+from pipelines.train.sharding import shardable
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import first_task
 from pipelines.workspace.inputs import training_kinds
@@ -154,7 +155,8 @@ def prior_footprint(workspace: Workspace, roughly: bool = False) -> Footprint:
         with prepared_blocks(learning_blocks(prior), replace(options, compile="off")):
             activations = saved_bytes(forward)
     size = 0 if stream is None else stream.size
-    return footprint_of("prior", model, options, rows, size, activations)
+    part = kept_part(workspace, model, learning_blocks(prior))
+    return footprint_of("prior", model, options, rows, size, activations, part=part)
 
 
 def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footprint:
@@ -179,7 +181,8 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
             activations = saved_bytes(lambda: _denoise(model.denoiser, rows * settings.noise_draws))
     name = "baseline" if baseline else "diffusion"
     frozen = VALUE * sum(value.numel() for value in prior.model.parameters())
-    return footprint_of(name, model, options, rows, stream.size, activations, frozen)
+    part = kept_part(workspace, model, shardable(model.blocks()))
+    return footprint_of(name, model, options, rows, stream.size, activations, frozen, part)
 
 
 def tokenizer_footprint(workspace: Workspace) -> Footprint:
@@ -265,6 +268,7 @@ def footprint_of(
     records: int,
     activations: int,
     frozen: int = 0,
+    part: float = 1.0,
 ) -> Footprint:
     """Put together what a training needs.
 
@@ -276,6 +280,7 @@ def footprint_of(
         records: Training records.
         activations: From `saved_bytes`.
         frozen: Bytes of the weights beside the model.
+        part: Share of what learns that this process holds.
     """
     learned = sum(value.numel() for value in trainable(model).values())
     held = sum(value.numel() for value in (*model.parameters(), *buffers(model).values()))
@@ -287,10 +292,10 @@ def footprint_of(
         sum(value.numel() for value in model.parameters()),
         learned,
         {
-            "weights": VALUE * held + frozen,
-            "gradients": VALUE * learned,
-            "optimizer": round(2 * MOMENT[options.optimizer] * learned),
-            "ema": VALUE * average,
+            "weights": round(VALUE * (held - (1.0 - part) * learned)) + frozen,
+            "gradients": round(VALUE * part * learned),
+            "optimizer": round(2 * MOMENT[options.optimizer] * part * learned),
+            "ema": round(VALUE * (average - (1.0 - part) * learned)),
             "activations": activations,
         },
         free_memory(device),
@@ -302,6 +307,16 @@ def footprint_of(
         records,
         math.ceil(records / options.batch_size),
     )
+
+
+def kept_part(workspace: Workspace, model: nn.Module, divided: Sequence[nn.Module]) -> float:
+    """Return the share of what learns that a process holds, if FSDP divides some modules."""
+    how = workspace.settings.train
+    if how.fsdp == "off" or how.processes == 1:
+        return 1.0
+    shared = sum(x.numel() for each in divided for x in trainable(each).values())
+    whole = sum(x.numel() for x in trainable(model).values())
+    return 1.0 - shared / whole * (1.0 - 1.0 / how.processes)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -84,6 +84,10 @@ class JointTask(Task):
         """Return the blocks of both models."""
         return [*self._prior.blocks(), *self._diffusion.blocks()]
 
+    def shards(self) -> list[nn.Module]:
+        """Return the parts of both models that can be divided."""
+        return [*self._prior.shards(), *self._diffusion.shards()]
+
     def held_out(self) -> tuple[JointTask, int]:
         """Return the task on held-out records, and their number."""
         view = copy(self)

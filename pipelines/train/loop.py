@@ -25,13 +25,14 @@ from pipelines.train.ema import Ema, buffers, trainable
 from pipelines.train.fetch import fetch
 from pipelines.train.launch import launcher_is_gone
 from pipelines.train.log import LOG_FILE, TrainLog
-from pipelines.train.micro import dealt, micro_batches, step_positions
+from pipelines.train.micro import dealt, micro_batches, micro_size, step_positions
 from pipelines.train.noise import Noise
 from pipelines.train.optimizer import build_optimizer
 from pipelines.train.options import TrainOptions
 from pipelines.train.precision import mixed_precision, resolve_precision
 from pipelines.train.processes import require_known_launcher
-from pipelines.train.ranks import Ranks, join_ranks, rank_device
+from pipelines.train.ranks import ALONE, Ranks, join_ranks, rank_device
+from pipelines.train.sharding import Shards, require_shardable, without_view_warnings
 from pipelines.train.signals import StopRequest, stop_signals
 from pipelines.train.task import Task
 
@@ -94,7 +95,8 @@ def train(
     require_known_launcher(name)
     with join_ranks() as ranks:
         run = _Run(task, options, checkpoint, settings, name, ranks)
-        with prepared_blocks(task.blocks(), options, run.forward_pass):
+        blocks = prepared_blocks(task.blocks(), options, run.forward_pass)
+        with blocks, without_view_warnings():
             return _train(run, progress, preview)
 
 
@@ -121,7 +123,7 @@ def _train(run: _Run, progress: Progress, preview: Callable[[Path], None] | None
     if steps:
         run.save(done)
     run.log.close()
-    run.ema.copy_to_model()
+    run.whole_model()
     run.model.eval()
     return TrainSummary(done, done * options.batch_size, run.log.mean, run.first)
 
@@ -172,10 +174,15 @@ class _Run:
         self.model = task.model.train()
         precision = resolve_precision(options.precision, self.device)
         self.forward_pass = partial(mixed_precision, precision, self.device)
-        self._learned = list(trainable(self.model).values())
+        self._shards: Shards | None = None
+        if options.fsdp == "on" and ranks.size > 1:
+            require_shardable(task.shards(), options, ranks, name)
+            self._shards = Shards(self.model, task.shards(), ranks)
+        learned = trainable(self.model) if self._shards is None else self._shards.learned
+        self._learned = list(learned.values())
         self._optimizer = build_optimizer(self._learned, options, self.device)
         self.ema = Ema(self.model, options.ema)
-        self._state = RunState(self.model, self._optimizer, self.ema)
+        self._state = RunState(self.model, self._optimizer, self.ema, self._shards)
         self.first = restore_run(checkpoint, self._state, settings, options.steps)
         self._require_same_step()
         path = checkpoint.parent / LOG_FILE if ranks.first else None
@@ -227,8 +234,7 @@ class _Run:
             _restore(self.model, statistics)
             self._optimizer.zero_grad(set_to_none=True)
             return False
-        self.ranks.sum_gradients(self._learned)
-        norm = nn.utils.clip_grad_norm_(self._learned, self.options.clip)
+        norm = self._sum_and_clip()
         self.log.add(step, self.ranks.sum(loss), norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -236,6 +242,21 @@ class _Run:
         self.ema.update(step)
         self.log.write_if_due(step)
         return True
+
+    def _sum_and_clip(self) -> torch.Tensor:
+        """Sum the gradients over the ranks, limit their norm, and return it as it was."""
+        if self._shards is None:
+            self.ranks.sum_gradients(self._learned)
+            return nn.utils.clip_grad_norm_(self._learned, self.options.clip)
+        self._shards.collect()
+        self.ranks.sum_gradients(self._shards.replicated())
+        return self._shards.clip(self.options.clip)
+
+    def whole_model(self) -> None:
+        """Set the model to the average, whole on every rank."""
+        self.ema.copy_to_model()
+        if self._shards is not None:
+            self._shards.leave()
 
     def _agree(self, stop: StopRequest, whole: bool = False) -> bool:
         """Whether the step is to be given up, because of a signal to any rank.
@@ -274,7 +295,7 @@ class _Run:
                 first = batch.positions.start
                 torch.manual_seed(derive(options.seed, f"dropout {self.name}", first))
                 terms = self._task.loss(batch.content, noise)
-            if stop.asked:
+            if stop.asked and self._shards is None:  # divided, all compute alike to the end
                 return loss, False
             share = torch.tensor(batch.weights, device=self.device) / totals
             part = (terms * share).sum()
@@ -298,9 +319,13 @@ class _Run:
         if not self.options.validate_every or done % self.options.validate_every or not records:
             return
         task, options = self._held_out[0], replace(self.options, batch_size=records)
+        ranks = self.ranks
+        if self._shards is not None:  # divided, all compute all of it
+            options = replace(options, micro_batch=micro_size(self.options, ranks))
+            ranks = ALONE
         sums = torch.zeros(2, self._task.terms, dtype=torch.float64)
         self.model.eval()
-        for positions in dealt(0, options, self.ranks):
+        for positions in dealt(0, options, ranks):
             batch = task.batch(positions.start, len(positions))
             weights = torch.tensor(task.weigh(batch, len(positions)), dtype=torch.float64)
             noise = self._noise(positions, range(records), "validate")
@@ -308,7 +333,7 @@ class _Run:
                 terms = task.loss(send_to_device(batch, self.device), noise)
             sums += torch.stack([weights * terms.double().cpu(), weights])
         self.model.train()
-        total, weight = self.ranks.sum(sums)
+        total, weight = ranks.sum(sums)
         loss = (total / torch.where(weight > 0, weight, 1.0)).sum()
         self.log.write()
         self.log.write_validation(done, float(loss), records)
@@ -325,14 +350,18 @@ class _Run:
 
     def save_if_due(self, done: int) -> None:
         """Save a checkpoint if the last one is `CHECKPOINT_SECONDS` old."""
-        if monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+        due = monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        if self._shards is not None:
+            due = bool(self.ranks.largest([due])[0])
+        if due:
             self.save(done)
 
     def save(self, done: int) -> None:
         """Save a checkpoint after `done` steps, unless a loss before it is not finite."""
         self.log.write()
-        if self.ranks.first:
-            save_run(self._checkpoint, self._state, self._settings, done, self.options.steps)
+        first, steps = self.ranks.first, self.options.steps
+        if first or self._shards is not None:
+            save_run(self._checkpoint, self._state, self._settings, done, steps, first)
         self._saved_at = monotonic()
 
 

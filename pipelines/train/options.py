@@ -45,6 +45,7 @@ class TrainOptions:
         validate_every: Steps between two losses on held-out records; 0 for never.
         preview_every: Steps between two sheets of pictures; 0 for never.
         track: A tracker of experiments, or empty.
+        fsdp: ``on`` divides the weights of blocks among the ranks.
     """
 
     steps: int
@@ -64,6 +65,7 @@ class TrainOptions:
     validate_every: int = 0
     preview_every: int = 0
     track: str = ""
+    fsdp: str = "off"
 
     @classmethod
     def of(cls, settings: Section, how: TrainSettings) -> TrainOptions:

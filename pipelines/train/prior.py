@@ -133,6 +133,10 @@ class PriorTask(Task):
         """Return the layers that learn."""
         return learning_blocks(self.prior)
 
+    def shards(self) -> list[nn.Module]:
+        """Return the layers that learn."""
+        return self.blocks()
+
     def held_out(self) -> tuple[PriorTask, int]:
         """Return the task on held-out records, without dropout, and their number."""
         view = copy(self)

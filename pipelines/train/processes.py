@@ -64,7 +64,11 @@ def require_known_launcher(name: str) -> None:
             raise _refused(name, f"{variable} = {value}, but MPI's processes are not joined.")
     for variable, what in UNSUPPORTED.items():
         if os.environ.get(variable, "").lower() == "true":
-            raise _refused(name, f"accelerate's configuration asks for {what}, which it lacks.")
+            raise _refused(
+                name,
+                f"accelerate's configuration asks for {what}, which it lacks; for FSDP there is "
+                "--fsdp on.",
+            )
 
 
 def _refused(name: str, why: str) -> KaleidoError:

@@ -78,6 +78,10 @@ class Task(ABC):
         """Return the parts of the model that can be checkpointed and compiled on their own."""
         return ()
 
+    def shards(self) -> Sequence[nn.Module]:
+        """Return the modules whose weights several ranks can divide (FSDP)."""
+        return ()
+
     def held_out(self) -> tuple[Task, int]:
         """Return the same task on held-out records, and their number; 0 if there are none."""
         return self, 0

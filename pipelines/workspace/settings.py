@@ -542,6 +542,12 @@ class TrainSettings:
         "about a third more time.",
         choices=("off", "on"),
     )
+    fsdp: str = setting(
+        "off",
+        "Divide weights, gradients, moments and averages of the blocks among the processes (FSDP): "
+        "less memory on each, more that they send each other.",
+        choices=("off", "on"),
+    )
     optimizer: str = setting(
         "adamw",
         "AdamW in fp32, or with its moments in 8 bits by bitsandbytes.",
