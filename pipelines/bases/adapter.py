@@ -12,7 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipelines.bases.adapter_hooks import Attachment
+from pipelines.bases.adapter_hooks import Attachment, is_attached
 from pipelines.bases.adapter_lora import LORA_FILE, insert_lora, remove_lora
 from pipelines.bases.family import Condition, Family
 from pipelines.bases.registry import FAMILIES, family_of
@@ -179,6 +179,9 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         name = type(pipe).__name__
         family = family_of(name, name)
         denoiser = getattr(pipe, family.denoiser)
+        if is_attached(denoiser) or self._attachment is not None:
+            why = "one is attached to it already, or this one to another pipeline."
+            raise KaleidoError(name, why, "Call detach on it first.", code="bad-option")
         found = {block.name: block.width for block in family.blocks(denoiser)}
         wanted = dict(zip(self.config.block_names, self.config.block_widths, strict=True))
         if family.name != self.config.family or wanted.items() - found.items():
@@ -222,9 +225,12 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
             z: One per picture: a z document, as `Document` or JSON, or the text of z.
 
         Raises:
-            KaleidoError: If one holds none of the kinds that the adapter was trained on.
+            KaleidoError: If one holds none of the kinds that the adapter was trained on, or the
+                adapter is attached to no pipeline.
         """
-        assert self._attachment is not None, "attach the adapter to a pipeline first"
+        if self._attachment is None:
+            hint = "Call adapter.attach(pipe) first."
+            raise KaleidoError("z", "the adapter is attached to no pipeline.", hint)
         rows = self.read(self.tokenize([z_text_of(each, self.config.z_kinds) for each in z]))
         null = self.reader.null(len(z))
         length = rows["z"].shape[1] - 1

@@ -22,6 +22,12 @@ from pipelines.models.adapter import ZBranch, ZRows
 NAME = "kaleido"
 
 
+def is_attached(denoiser: Any) -> bool:
+    """Whether an adapter is attached to a denoiser."""
+    registry = getattr(denoiser, "_diffusers_hook", None)
+    return registry is not None and registry.get_hook(NAME) is not None
+
+
 class Attachment:
     """The branches of an adapter, attached to a denoiser.
 

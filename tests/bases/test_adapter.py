@@ -142,6 +142,22 @@ def test_another_family_or_size_is_refused(loaded):
     assert caught.value.code == "model-mismatch"
 
 
+def test_it_is_attached_once(loaded):
+    base = loaded("sana")
+    adapter = fresh(base)
+    with pytest.raises(KaleidoError):
+        adapter.show(Z)
+    adapter.attach(base.pipe)
+    try:
+        for each in (adapter, fresh(base)):
+            with pytest.raises(KaleidoError) as caught:
+                each.attach(base.pipe)
+            assert caught.value.code == "bad-option"
+    finally:
+        adapter.detach()
+    fresh(base).attach(base.pipe).detach()
+
+
 def test_saved_and_loaded_it_draws_the_same(loaded, tmp_path):
     base = loaded("flux2-klein")
     adapter = opened(base)

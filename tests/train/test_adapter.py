@@ -79,13 +79,14 @@ def flat(workspace, write_data) -> Workspace:
 
 
 class Trial:
-    """A task on a tiny base with an adapter.
+    """A task on a tiny base with an adapter, and with short texts, which are faster.
 
     Latents get a spread of 1, as a random autoencoder makes nearly equal ones of all pictures.
     """
 
     def __init__(self, base: Base, workspace: Workspace, monkeypatch, **changes: Any) -> None:
         settings = AdapterSettings(**SETTINGS | changes)
+        monkeypatch.setattr(type(base.family), "text_limit", 32)
         stream = open_records(workspace, settings, base.family.multiple, SILENT)
         self.adapter = new_adapter(workspace, settings, base, stream)
         self.base = replace(base, adapter=self.adapter)
