@@ -30,13 +30,20 @@ TESTED_EXTRAS = (
 TESTED = f"[{','.join(TESTED_EXTRAS)},dev]"
 MUTATED = (
     "pipelines/sample/[!_]*.py",
+    "pipelines/plan/spread.py",
+    "pipelines/bases/loop.py",
     "pipelines/train/*r.py",
     "pipelines/train/diffusion.py",
+    "pipelines/train/joint.py",
+    "pipelines/train/micro.py",
+    "pipelines/train/ranks.py",
     "pipelines/models/conditioning.py",
     "pipelines/evaluate/metrics/[!_]*.py",
     "pipelines/latents/z_grammar.py",
     "pipelines/latents/grammar/[!_]*.py",
     "pipelines/workspace/manifest.py",
+    "pipelines/workspace/digests.py",
+    "pipelines/workspace/parts.py",
     "pipelines/engines/[!_]*.py",
 )
 """The modules in which an unnoticed error would falsify results or lose data."""

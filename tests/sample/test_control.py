@@ -23,6 +23,7 @@ from pipelines.sample.control import (
     require_control,
     resample,
 )
+from pipelines.sample.decode import ROWS
 from pipelines.sample.likelihood import log_masses, z_nats
 from pipelines.sample.requirements import broken, read_requirements
 from pipelines.workspace.settings import PriorSettings, SampleSettings
@@ -90,6 +91,12 @@ def test_given_parts_stay_and_the_rest_is_drawn(prior, encoded):
     (z,) = drawn(prior, encoded, last, count=1)  # what comes before is drawn too
     assert tuple(z_from_text(z.text)) == KINDS
     assert z_from_text(z.text)["palette"] == last.given["palette"]
+
+
+def test_draws_that_were_not_chosen_are_counted(prior, encoded):
+    """Masked z are drawn in full groups, of which one is taken."""
+    control = Control(given=z_from_text(BOX))
+    assert {z.rejected for z in drawn(prior, encoded, control, count=2)} == {ROWS - 1}
 
 
 def test_kinds_before_the_given_one_are_left_out_unless_asked_for():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipelines.core.errors import KaleidoError
-from pipelines.latents.sequence import z_from_text
+from pipelines.latents.grid_shape import Shape
+from pipelines.latents.sequence import z_from_text, z_to_text
+from pipelines.latents.tokens import Tokens
 from pipelines.models.diffusion import Diffusion
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.decode import ROWS, decode
-from pipelines.sample.draw import draw, draw_each, draw_from_z, draw_z_each
+from pipelines.sample.draw import canonical_z, draw, draw_each, draw_from_z, draw_z_each
 from pipelines.workspace.settings import SampleSettings
 
 SETTINGS = SampleSettings(n=5, cfg=3.0, steps=3, seed=7, batch_size=5)
@@ -120,6 +123,34 @@ def test_a_z_that_the_model_cannot_read_is_refused(bundle, text: str, code: str)
     with pytest.raises(KaleidoError) as caught:
         list(draw_from_z(bundle, "a star", [good, text], SETTINGS))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [(None, None), (Shape(2, 3, 512), None), (Shape(3, 2, 512), "model-mismatch")]
+    + [(Shape(2, 3, 99), "model-mismatch"), (Shape(1, 6, 512), "model-mismatch")],
+)
+def test_tokens_need_the_shape_that_the_prior_was_trained_on(asked, code) -> None:
+    text = z_to_text({"tokens": Tokens(2, 3, 512, tuple(range(6)))})
+    bundle = SimpleNamespace(
+        diffusion=SimpleNamespace(z_kinds=("tokens", "palette")),
+        prior=SimpleNamespace(token_shape=asked),
+    )
+    palette = "<palette> <500><500><500><1000>"
+    assert canonical_z(bundle, palette, 0) == palette
+    if code is None:
+        assert canonical_z(bundle, text, 0) == text
+        return
+    with pytest.raises(KaleidoError) as caught:
+        canonical_z(bundle, text, 0)
+    assert caught.value.code == code
+
+
+def test_a_sample_of_which_nothing_was_rejected_says_so(bundle) -> None:
+    given = draw_from_z(bundle, "a star", ["<boxes> star <100><100><400><400>"], SETTINGS)
+    free = replace(SETTINGS, z_overlap=0.0, z_surprise=0.0)
+    for sample in (*given, *draw(bundle, "a star", free)):
+        assert (sample.rejected, sample.redrawn) == (0, 0)
 
 
 def test_a_baseline_reads_no_z(bundle, tiny_diffusion) -> None:
