@@ -20,6 +20,7 @@ from kaleido_cli.options import (
     open_workspace,
     split_names,
 )
+from kaleido_cli.with_base import require_no_base_flags
 from pipelines.core.errors import KaleidoError, nearest
 from pipelines.models.metadata import read_metadata
 from pipelines.models.registry import uses_own_models
@@ -147,6 +148,7 @@ def evaluate(
         wanted = Asked(base, caption, prompts, planner, z, name, detect)
         compare_with_base(context, workspace, wanted, as_json)
         return
+    require_no_base_flags(changes_of(context))
     if toy:
         given = (*changes_of(context).values(), models, z, track)
         if embedded or name != "evaluation" or any(value is not None for value in given):

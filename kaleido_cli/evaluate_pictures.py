@@ -68,7 +68,7 @@ def compare_with_base(
 ) -> None:
     """Draw captions with a base, plainly and of plans, and compare the pictures."""
     changes = changes_of(context)
-    _require_read(changes, OF_BASES, "--base", "a base draws captions at one scale")
+    _require_read(changes, OF_BASES, "--base", "a base draws given captions, at one scale")
     opened = open_for_captions(context, path, has_captions=True)
     asked = captions_of(wanted.caption, wanted.captions, opened.settings.data.max_caption)
     if not asked:
@@ -103,9 +103,10 @@ def compare_with_base(
 def _require_read(
     changes: Mapping[str, Any], read: Collection[str], flag: str, because: str
 ) -> None:
-    """Refuse settings under evaluate that would have no effect."""
-    if unread := [key for key in changes if key.startswith("evaluate.") and key not in read]:
-        name = f"--{unread[0].removeprefix('evaluate.')}"
+    """Refuse settings that would have no effect."""
+    sections = ("evaluate.", "drawing.") + ("base.", "server.") * (flag == "--pictures")
+    if unread := [key for key in changes if key.startswith(sections) and key not in read]:
+        name = f"--{unread[0].partition('.')[2].replace('_', '-')}"
         raise typer.BadParameter(f"{flag} excludes {name}: {because}.")
 
 

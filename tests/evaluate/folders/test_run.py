@@ -144,3 +144,6 @@ def test_flags_of_drawing_make_no_sense(invoke, tmp_path):
     said = invoke("evaluate", "--pictures", "a", "--pictures", "b", "--steps", "3", code=2)
     assert "--steps" in said.err
     invoke("evaluate", "--pictures", "a", "--pictures", "b", "--toy", code=2)
+    said = invoke("evaluate", "--pictures", "a", "--pictures", "b", "--negative", "fog", code=2)
+    assert "--negative" in said.err
+    assert "--base" in invoke("evaluate", "--embedded", "--negative", "fog", code=2).err
