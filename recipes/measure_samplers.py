@@ -23,7 +23,7 @@ from pipelines.scenes.modes import matches
 from pipelines.scenes.reference import Asked
 from pipelines.workspace.settings import SampleSettings
 
-WAYS = ("euler:30", "euler:16", "euler:12", "dpm++:16", "dpm++:12")
+WAYS = ("euler:30", "euler:20", "euler:16", "euler:12")
 
 
 def main() -> None:

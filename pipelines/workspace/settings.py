@@ -596,7 +596,7 @@ class SampleSettings:
         "Method of integration: euler; dpm++, DPM-Solver++(2M), which is of second order; or a "
         "scheduler of diffusers by the name of its class, such as UniPCMultistepScheduler.",
     )
-    steps: int = setting(30, "Steps of the sampler.")
+    steps: int = setting(16, "Steps of the sampler.")
     seed: int = setting(0, "Seed of z and noise.", low=ANY)
     z_seed: int = setting(0, "Added to the seed for z alone: other z with the same noise.", low=ANY)
     noise_seed: int = setting(
@@ -687,7 +687,7 @@ class EvaluateSettings:
     cfg: tuple[float, ...] = setting(
         (1.0, 3.0, 7.5), "Scales of classifier-free guidance to compare.", low=0, alias="--sweep"
     )
-    steps: int = setting(30, "Steps of the sampler.")
+    steps: int = setting(16, "Steps of the sampler.")
     seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds to sample with.", low=ANY)
     training: int = setting(2048, "Training pictures searched for copies; 0: all.", low=0)
 
