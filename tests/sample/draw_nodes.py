@@ -12,10 +12,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 from ray.cluster_utils import Cluster
 
 from pipelines.workspace.config import override
-from pipelines.workspace.settings import Settings
+from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import Workspace
 from tests.engines.namespaces import bring_loopback_up
 
@@ -32,8 +33,29 @@ def draw(folder: Path, **changes: Any) -> None:
     sample(workspace, CAPTIONS, name=folder / "pictures", z_kinds=("palette",))
 
 
+def is_alike(folder: Path, address: str) -> bool:
+    """Draw what an evaluation asks for, of two models under two seeds, there and here."""
+    from pipelines.evaluate.observe import samples_of
+    from pipelines.sample.bundle import load_bundle
+    from pipelines.sample.draw import draw_each
+    from pipelines.sample.engine import drawing
+
+    changes = {"drawing.engine": "ray", "drawing.address": address, "drawing.workers": 2}
+    workspace = Workspace(folder, override(Settings(), changes))
+    options = SampleSettings(8, steps=1)
+    bundles = [load_bundle(None).drawing(["palette"]), load_bundle(None, baseline=True)]
+    with drawing(workspace, bundles) as draw:
+        for bundle in bundles:
+            there, here = (samples_of(bundle, options, CAPTIONS[:3], d) for d in (draw, draw_each))
+            for caption, seed in ((caption, seed) for seed in (0, 1) for caption in CAPTIONS[:3]):
+                (z, pictures), (same, others) = there(caption, seed), here(caption, seed)
+                if z != same or not np.array_equal(pictures, others):
+                    return False
+    return True
+
+
 def main(folder: str) -> None:
-    """Draw undisturbed, and with a node that is killed once the first picture is there."""
+    """Draw for an evaluation, and with a node that is killed once the first picture is there."""
     bring_loopback_up()
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
@@ -45,6 +67,7 @@ def main(folder: str) -> None:
             time.sleep(0.02)
         cluster.remove_node(node, allow_graceful=False)
 
+    assert is_alike(Path(folder), cluster.address)
     Thread(target=kill, daemon=True).start()
     draw(Path(folder), drawing_engine="ray", drawing_address=cluster.address)
     print("done", flush=True)
