@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -79,6 +80,7 @@ def _end_with(action: Callable[[], object], output: Path) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
+        threading._shutdown()  # as the interpreter does: threads under way end
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)

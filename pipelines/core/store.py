@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from pipelines.core.backoff import jitter
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.extras import import_extra
-from pipelines.core.files import FULL
+from pipelines.core.files import FULL, atomic_write, replacing
 
 ATTEMPTS = 8
 """How often a request is tried; with 1 in 20 failing, one of 10^10 requests fails for good."""
@@ -57,8 +58,9 @@ class Store:
             why = "it holds a name or password, which would be written down with the data."
             raise KaleidoError("URL", why, "Put them into the environment.", code="bad-option")
         fsspec = import_extra("fsspec", "remote")
+        self._is_folder = protocol in ("file", "local")
         try:
-            options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+            options = {"auto_mkdir": True} if self._is_folder else {}
             self._files, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
         except ImportError as error:
             package = _PACKAGES.get(protocol, f"the fsspec package for {protocol}")
@@ -114,12 +116,27 @@ class Store:
         return self._patiently(path, read)
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file."""
-        self._patiently(path, lambda: self._files.pipe_file(self._path(path), content))
+        """Write a small file, whole or not at all."""
+
+        def write() -> None:
+            if self._is_folder:
+                atomic_write(Path(self._path(path)), content)
+            else:
+                self._files.pipe_file(self._path(path), content)
+
+        self._patiently(path, write)
 
     def send(self, file: Path, path: str) -> None:
-        """Upload a file."""
-        self._patiently(path, lambda: self._files.put_file(str(file), self._path(path)))
+        """Upload a file, whole or not at all."""
+
+        def send() -> None:
+            if self._is_folder:
+                with replacing(Path(self._path(path))) as temporary:
+                    shutil.copyfile(file, temporary)
+            else:
+                self._files.put_file(str(file), self._path(path))
+
+        self._patiently(path, send)
 
     def fetch(self, path: str, file: Path) -> None:
         """Download a file."""
@@ -153,7 +170,7 @@ class Store:
                 raise
             except Exception as error:  # each store's client has errors of its own
                 if isinstance(error, OSError) and error.errno in FULL:
-                    raise  # of the disk here, or of a store that is a folder
+                    raise  # of the disk here
                 if attempt == ATTEMPTS or isinstance(error, FINAL):
                     why = f"the store refused or failed ({type(error).__name__}: {error})."
                     hint = "Check credentials and connection, and run again: what is done stays."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -94,17 +95,23 @@ LONG, SLOW = ("workers", "train", "evaluate"), [pytest.mark.slow]
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-ENDS: dict[str, tuple[int | OSError, int]] = {
+LIMIT = 4_000
+"""Bytes that a file may have: all but sample write a larger one somewhere."""
+
+ENDS: dict[str, tuple[int | OSError | None, int]] = {
     "ctrl-c": (signal.SIGINT, 130),
     "sigterm": (signal.SIGTERM, 143),
     "sighup": (signal.SIGHUP, 129),
     "full": (FULL, 1),
+    "limit": (None, 1),
 }
 """What disturbs a command, and its exit status."""
 
 
-def run(workspace: Workspace, case: Case, by: int | Exception | None = None) -> tuple[int, str]:
-    """Run a case, perhaps disturbed; return status and output."""
+def run(
+    workspace: Workspace, case: Case, by: int | Exception | None = None, limit: int | None = None
+) -> tuple[int, str]:
+    """Run a case, perhaps disturbed, or with a limit of a file's size; return status and output."""
     output = workspace.root.with_name("output")
 
     def action() -> None:
@@ -112,6 +119,8 @@ def run(workspace: Workspace, case: Case, by: int | Exception | None = None) -> 
         if by is not None:
             place = case.place if isinstance(by, int) and case.place else case.write
             disturbed(*place, by, case.call, case.about)
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         store = workspace.root.with_name("store").as_uri()
         kaleido(*shlex.split(case.arguments.format(store=store)))
 
@@ -151,15 +160,19 @@ def undisturbed(_complete, tmp_path_factory) -> Callable[[str], dict[str, bytes]
 @pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW[: n in LONG]) for n in CASES])
 def test_a_disturbed_command_leaves_nothing_half_done_and_goes_on(complete, undisturbed, name, end):
     case, (by, expected_status) = CASES[name], ENDS[end]
-    if (end == "full" and name == "workers") or (end == "sighup" and name != "sample"):
+    if (
+        (end in ("full", "limit") and name == "workers")
+        or (end == "limit" and name == "sample")
+        or (end == "sighup" and name != "sample")
+    ):
         pytest.skip("no more than the other cases")
     case.prepare(complete)
-    if end == "full" and name == "train":  # the last good checkpoint must survive
+    if expected_status == 1 and name == "train":  # the last good checkpoint must survive
         assert run(complete, case, signal.SIGTERM)[0] == 143
-    status, said = run(complete, case, by)
+    status, said = run(complete, case, by, LIMIT if by is None else None)
     assert status == expected_status, said
     assert "Traceback" not in said
-    assert ("Free some space" in said) == (end == "full")
+    assert ("Free some space" in said) == (expected_status == 1)
     assert not half_files(complete)
     status, said = run(complete, case)
     assert status == 0, said
