@@ -22,6 +22,8 @@ from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.document import Document, Image
+from pipelines.documents.projection import z_of
+from pipelines.latents.text import SHIPPED_KINDS
 from pipelines.plan.plan import plan, require_pool
 from pipelines.plan.planners.find import find_planner
 from pipelines.plan.planners.prior import PriorPlanner
@@ -148,6 +150,7 @@ def sample_with_base(
     picture = Picture(height, width, guidance, settings.negative or None, batch)
     prompts = [prompt_of(base, request) for request in requests]
     tell_unsaid(base, prompts, progress)
+    _tell_unread(base, requests, progress)
     facts = _facts(workspace, base, picture, planner)
     with new_folder(workspace.samples, name, requests[0].caption, progress) as folder:
         shown = _write(folder, workspace, base, requests, prompts, picture, facts, progress)
@@ -240,6 +243,19 @@ def _write(
             if number < SHEET_CAPTIONS:
                 shown.append((caption, pictures))
     return shown
+
+
+def _tell_unread(base: Base, requests: Sequence[BaseRequest], progress: Progress) -> None:
+    """Say which kinds of the z that are drawn an adapter was not trained on."""
+    if base.adapter is None:
+        return
+    known = base.adapter.config.z_kinds
+    documents = [request.document for request in requests if request.document is not None]
+    present = {kind for document in documents for kind in z_of(document, SHIPPED_KINDS)[0]}
+    if unread := [kind for kind in SHIPPED_KINDS if kind in present and kind not in known]:
+        progress.message(
+            f"The adapter reads {', '.join(known)}; {', '.join(unread)} of z do not reach the base."
+        )
 
 
 def _z_of(base: Base, requests: Sequence[BaseRequest]) -> list[str] | None:

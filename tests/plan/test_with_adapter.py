@@ -17,15 +17,16 @@ CAPTION = "two circles and a star"
 
 @pytest.fixture
 def draw(invoke, base_folder, tmp_path):
-    """Return a function that runs `sample --base` on Sana, and returns rows and pictures."""
+    """Return a function that draws with Sana: it returns rows, pictures and messages."""
 
     def run(to, *arguments):
         out = tmp_path / to
         quick = ("--steps", "2", "--n", "2", "--size", "64", "--out", str(out))
-        invoke("sample", CAPTION, "--base", str(base_folder("sana")), *quick, *arguments)
+        said = invoke("sample", CAPTION, "--base", str(base_folder("sana")), *quick, *arguments)
         rows = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
         files = [out / row["file"] for row in rows]
-        return rows, np.stack([decode_image(file.read_bytes(), file.name) for file in files])
+        drawn = np.stack([decode_image(file.read_bytes(), file.name) for file in files])
+        return rows, drawn, said.err
 
     return run
 
@@ -34,14 +35,15 @@ def test_the_prompt_is_the_caption_and_z_goes_to_the_adapter(draw, loaded, tmp_p
     base = loaded("sana")
     fresh(base).save_pretrained(tmp_path / "untrained")
     opened(base).save_pretrained(tmp_path / "trained")
-    _, plain = draw("plain", "--baseline")
-    rows, same = draw("same", "--adapter", str(tmp_path / "untrained"))
+    _, plain, silent = draw("plain", "--baseline")
+    rows, same, said = draw("same", "--adapter", str(tmp_path / "untrained"))
     assert [row["prompt"] for row in rows] == [CAPTION] * 2
+    assert "The adapter reads boxes;" in said and "adapter" not in silent
     np.testing.assert_array_equal(same, plain)
-    rows, drawn = draw("drawn", "--adapter", str(tmp_path / "trained"))
+    rows, drawn, _ = draw("drawn", "--adapter", str(tmp_path / "trained"))
     assert (drawn != plain).any((1, 2, 3)).all()
     assert len(rows[0]["base"]["adapter"]) == 64
-    _, alone = draw("alone", "--adapter", str(tmp_path / "trained"), "--baseline")
+    _, alone, _ = draw("alone", "--adapter", str(tmp_path / "trained"), "--baseline")
     np.testing.assert_array_equal(alone, plain)
 
 
