@@ -13,6 +13,7 @@ from pipelines.documents.element import Element, Ellipse
 from pipelines.documents.palette import Swatch
 from pipelines.documents.part import MAX_TEXT, Box
 from pipelines.documents.rewording import colour_distance, moved, recoloured, resized
+from pipelines.documents.statements import spoken_label
 from pipelines.latents.text import GRID
 
 FARTHEST = 1_000_000
@@ -203,10 +204,21 @@ def _change(document: Document, name: str, change: Callable[[Element], Element])
 
 
 def _restated(document: Document, element: Element, change: Callable[[str, str], str]) -> Document:
-    """Change what the description says about an element; `change` gets the text and the label."""
+    """Change what the description says about an element as it was.
+
+    `change` gets the text and the label by which the text means it.
+    """
     if not document.description or not element.label:
         return document
-    text = change(document.description, element.label)
+    label, box = element.label, element.box
+    if box is not None:
+        others = [
+            (other.label, other.box)
+            for other in document.elements or ()
+            if other.id != element.id and other.label and other.box
+        ]
+        label = spoken_label(document.description, label, box, others)
+    text = change(document.description, label)
     return document.model_copy(update={"description": text})
 
 

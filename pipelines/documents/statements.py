@@ -91,6 +91,32 @@ def statements(text: str, labels: Sequence[str]) -> list[Statement]:
     return found
 
 
+def spoken_label(text: str, label: str, box: Box, others: Sequence[tuple[str, Box]]) -> str:
+    """Return the label by which a description means an element.
+
+    It is the element's own, unless the description puts that elsewhere and something else here, of
+    which no box is here: a prior mixes up labels now and then, and the picture has the colours
+    that the description states for the place.
+
+    Args:
+        text: The description.
+        label: The element's label.
+        box: Its box.
+        others: Labels and boxes of the other elements.
+    """
+    said = statements(text, tuple(dict.fromkeys((label, *(name for name, _ in others)))))
+    own = [each for each in said if each.label == label]
+    if not own or any(_gap(each.place, box) <= SLACK for each in own):
+        return label
+    names = {
+        each.label
+        for each in said
+        if each.label != label and _gap(each.place, box) == 0
+        if all(_gap(each.place, other) > SLACK for name, other in others if name == each.label)
+    }
+    return names.pop() if len(names) == 1 else label
+
+
 def z_contradictions(z: Mapping[str, Latent]) -> list[str]:
     """Return the `contradictions` between the description and the boxes of a z."""
     description, boxes = z.get("description"), z.get("boxes")

@@ -97,6 +97,19 @@ def test_recolouring_changes_the_word_beside_the_label():
     assert recolour(twins, "e1", "#30A030", "#808000").description == twins.description
 
 
+def test_recolouring_follows_the_place_where_labels_are_mixed_up():
+    words = "A red circle at the top left; a blue star at the bottom right."
+    elements = (DOCUMENT.elements[0].model_copy(update={"box": (0.1, 0.1, 0.3, 0.3)}),)
+    elements += (DOCUMENT.elements[1].model_copy(update={"box": (0.7, 0.7, 0.9, 0.9)}),)
+    document = DOCUMENT.model_copy(
+        update={"description": words, "elements": elements, "relations": None}
+    )
+    green = recolour(document, "star", "#30A030", "#E02020").description
+    assert green == "A green circle at the top left; a blue star at the bottom right."
+    low = move(document, "star", 0, 600).description
+    assert low == "A red circle at the bottom left; a blue star at the bottom right."
+
+
 def test_describing():
     assert describe(DOCUMENT, "Night.").description == "Night."
 

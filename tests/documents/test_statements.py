@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.documents.statements import contradictions, z_contradictions
+from pipelines.documents.statements import contradictions, spoken_label, z_contradictions
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.latents.sequence import z_from_text
 from pipelines.scenes.captions import caption_scene
@@ -42,6 +42,25 @@ def test_sentences_name_what_is_said_and_of_what():
     assert "'A blue star at the bottom left'" in sentence and "'star'" in sentence
     (sentence,) = contradictions("A big star on the left; a small star on the right.", TWINS)
     assert "small of the larger" in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "meant"),
+    [
+        ("A kite at the top left; a star at the top right.", [("kite", RIGHT)], "kite"),
+        ("A kite at the top left; a star at the top right.", [("kite", LEFT)], "star"),
+        ("A kite at the top left.", [("kite", RIGHT)], "star"),
+        ("A star at the top left; a kite at the top left.", [("kite", RIGHT)], "star"),
+        ("A kite at the top left; a star at the bottom.", [], "star"),
+        (
+            "A kite at the top left; a cat at the top left; a star at the top right.",
+            [("kite", RIGHT), ("cat", RIGHT)],
+            "star",
+        ),
+    ],
+)
+def test_mixed_up_labels_are_told_by_their_places(text, others, meant):
+    assert spoken_label(text, "star", LEFT, others) == meant
 
 
 def test_real_scenes_do_not_contradict_themselves():
