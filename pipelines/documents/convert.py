@@ -238,6 +238,6 @@ def require_allowed(
     raise KaleidoError(
         f"{key}, {loss.path}",
         f"it would be lost in {target}: {loss.why}",
-        f"Accept the losses with --allow-loss {','.join(refused)}.",
+        f"Accept the losses with --allow-loss {','.join([*allowed, *refused])}.",
         code="would-overwrite",
     )

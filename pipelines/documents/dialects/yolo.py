@@ -133,7 +133,8 @@ class Yolo:
             if mask is not None and (
                 self._task == "detect" or mask.polygons is None or len(mask.polygons) > 1
             ):
-                why = "A row holds at most one polygon."
+                detect = self._task == "detect"
+                why = "A row holds a box alone." if detect else "A row holds at most one polygon."
                 yield Loss(f"elements[{index}].mask", "mask", why)
 
 
