@@ -48,7 +48,7 @@ def photographs(workspace):
 def task_of(workspace) -> DiffusionTask:
     settings = workspace.settings.diffusion
     stream = RecordStream(workspace, settings.z_kinds, settings.seed)
-    arrange(stream, settings, SILENT)
+    arrange(stream, settings, SILENT, settings.patch_size)
     model = Diffusion.load(workspace.models("diffusion"))
     prior = Prior.load(workspace.models("prior"))
     return DiffusionTask(model, prior, stream, 0.1, 2, 0.1, settings.seed)
@@ -149,13 +149,14 @@ def test_what_is_enlarged_is_said(photographs):
     progress = Told()
     large = adapt(photographs, diffusion__image_size=64).settings.diffusion
     stream = RecordStream(photographs, ("boxes",), 0)
-    arrange(stream, large, progress)
+    arrange(stream, large, progress, large.patch_size)
     assert any("60 of 60 pictures are smaller" in line for line in progress.said)
 
 
 def test_visual_tokens_are_refused_where_pictures_would_be_cropped(photographs):
     run_stages(photographs, [Ids()], LocalEngine(1))
     stream = RecordStream(photographs, ("tokens",), 0)
+    settings = replace(photographs.settings.diffusion, z_kinds=("tokens",))
     with pytest.raises(KaleidoError) as caught:
-        arrange(stream, replace(photographs.settings.diffusion, z_kinds=("tokens",)), SILENT)
+        arrange(stream, settings, SILENT, settings.patch_size)
     assert caught.value.code == "model-mismatch"
