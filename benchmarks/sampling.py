@@ -21,7 +21,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from pipelines.models.conditioning import Conditioning
 from pipelines.models.diffusion import Diffusion
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import condition_on, draw_z_each
+from pipelines.sample.draw import condition_on, draw_z_each, encode_caption
 from pipelines.sample.sampler import draw_images
 from pipelines.workspace.settings import SampleSettings
 
@@ -38,9 +38,8 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = SampleSettings(n=options.n, steps=options.steps)
     bundle = load_bundle(embedded=True)
-    [(_, encoded, drawn)] = draw_z_each(
-        bundle.prior, [CAPTION], bundle.z_kinds, settings, options.n
-    )
+    [(_, drawn)] = draw_z_each(bundle.prior, [CAPTION], bundle.z_kinds, settings, options.n)
+    encoded = encode_caption(bundle.reader, CAPTION)
     condition = condition_on(bundle, encoded, [each.text for each in drawn])
     model, seeds = bundle.diffusion, range(options.n)
     chosen = replace(settings, speed=tuple(options.speed.split(",")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from pipelines.documents.rewording import COLOUR_WORDS
@@ -32,3 +34,11 @@ def words_of(palette: Palette) -> set[str]:
         for word, meant in MEANT.items()
         if np.linalg.norm(colours - meant, axis=1).min() <= NEAR
     }
+
+
+_SAID = re.compile(rf"\b({'|'.join(MEANT)})\b")
+
+
+def colours_said(text: str) -> set[str]:
+    """Return the words of colour in a text, in British spelling."""
+    return set(_SAID.findall(text.lower().replace("gray", "grey")))

@@ -24,10 +24,12 @@ class Agreement(NamedTuple):
         overlaps: IoU of each box with the rectangle around the blob of the same label, and 0 for
             each box or blob without a partner.
         distances: Distance between the centres of each pair, in thousandths of the side.
+        labels: Label of each overlap's box or blob.
     """
 
     overlaps: tuple[float, ...]
     distances: tuple[float, ...]
+    labels: tuple[str, ...]
 
     @property
     def least(self) -> float:
@@ -51,10 +53,15 @@ def agreement(z: Mapping[str, Latent]) -> Agreement | None:
     same = [[a.label == b.label for b in blobs.items] for a in boxes.items]
     scores = np.where(same, overlaps + _NEARNESS / (1.0 + apart), 0.0)
     pairs = best_pairs(scores, least=np.finfo(float).tiny)
-    alone = len(ours) + len(theirs) - 2 * len(pairs)
+    paired = [boxes.items[row].label for row, _ in pairs]
+    alone = [boxes.items[i].label for i in range(len(ours)) if i not in dict(pairs)]
+    alone += [
+        blobs.items[i].label for i in range(len(theirs)) if i not in {blob for _, blob in pairs}
+    ]
     return Agreement(
-        (*(float(overlaps[pair]) for pair in pairs), *[0.0] * alone),
+        (*(float(overlaps[pair]) for pair in pairs), *[0.0] * len(alone)),
         tuple(float(apart[pair]) for pair in pairs),
+        (*paired, *alone),
     )
 
 

@@ -60,9 +60,10 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str], weights: boo
     The checkpoint's head is kept: T5 1.1, flan-T5 and mT5 have one of their own, T5 1.0 uses its
     embeddings. The vocabulary grows by the tokens of z, if the checkpoint lacks them.
 
-    The encoder is frozen, so the states of captions stay those of the checkpoint. It shares its
-    embeddings with the decoder; of these (and of a tied head) only the rows of z's own tokens are
-    trained, which no caption contains. Decoder blocks and an untied head are trained entirely.
+    Unless ``encoder`` is ``trained``, the encoder is frozen, so the states of captions stay those
+    of the checkpoint. It shares its embeddings with the decoder; of these (and of a tied head) only
+    the rows of z's own tokens are trained, which no caption contains. Decoder blocks and an untied
+    head are trained entirely.
 
     Args:
         settings: ``pretrained`` is a folder or a hub's name; ``dropout`` replaces the model's own.
@@ -81,5 +82,6 @@ def load_pretrained(settings: PriorSettings, labels: Sequence[str], weights: boo
     if min(numbers) >= known:  # a prior of ours has learned them
         smooth_numbers(model, numbers)
     prior = Prior(model, tokenizer, settings.max_caption_tokens, settings.z_kinds, labels)
-    prior.freeze_encoder()
+    if settings.encoder == "frozen":
+        prior.freeze_encoder()
     return prior

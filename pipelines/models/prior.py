@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from pipelines.models.metadata import other_version
 from pipelines.models.prior_metadata import changed, read_prior_metadata
 from pipelines.models.safe_folder import bad_file
 from pipelines.models.saved import save_with_metadata
+from pipelines.models.soundness import NOTHING_LEARNED, Soundness
 from pipelines.models.t5.load import load_t5
 from pipelines.models.z_tokens import ZTokens, ground
 
@@ -40,6 +42,7 @@ class Prior:
         max_label_tokens: Most tokens of a label, where any label may be used.
         max_description_tokens: Most tokens of a description.
         encoder: Hash of the pretrained model whose encoder it has; empty if the encoder learned.
+        soundness: How well the kinds of a z agree in the data.
         identity: Hash of the saved weights, tokenizer and metadata; empty if it was never saved. A
             diffusion model works only with the prior that it was trained on.
 
@@ -60,13 +63,14 @@ class Prior:
         max_label_tokens: int = MAX_LABEL_TOKENS,
         max_description_tokens: int = MAX_DESCRIPTION_TOKENS,
         encoder: str = "",
+        soundness: Soundness = NOTHING_LEARNED,
         identity: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_caption_tokens = max_caption_tokens
         self.z_kinds, self.labels = tuple(z_kinds), tuple(labels)
         self.absent_kinds, self.identity = tuple(absent_kinds), identity
-        self.codebook, self.encoder = codebook, encoder
+        self.codebook, self.encoder, self.soundness = codebook, encoder, soundness
         self.encoder_frozen = False
         self.max_label_tokens = max_label_tokens
         self.max_description_tokens = max_description_tokens
@@ -110,6 +114,7 @@ class Prior:
                 "codebook": self.codebook,
                 "max_label_tokens": self.max_label_tokens,
                 "max_description_tokens": self.max_description_tokens,
+                "soundness": asdict(self.soundness),
             }
         )
         if self.encoder:
@@ -218,14 +223,17 @@ class Prior:
             lambda gradient: torch.where(learned.to(gradient.device), gradient, 0.0)
         )
 
-    def z_logits(self, caption: States, z_ids: torch.Tensor) -> torch.Tensor:
+    def z_logits(
+        self, caption: States, z_ids: torch.Tensor, read: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Compute logits of each token of z given those before it, (n, length, vocabulary).
 
         Args:
             caption: States from `encode`, n rows.
             z_ids: (n, length), each row ending in the end token.
+            read: (n, length), what is read in place of the tokens before; None for themselves.
         """
-        z_ids = z_ids.to(self.model.device)
+        z_ids = (z_ids if read is None else read).to(self.model.device)
         logits: torch.Tensor = self.model(
             encoder_outputs=(caption.values,),
             attention_mask=caption.mask.long(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipelines.latents.grid_shape import Shape
 from pipelines.latents.z_grammar import MAX_DESCRIPTION_TOKENS, MAX_LABEL_TOKENS
 from pipelines.models.metadata import METADATA, read_metadata, require_types
 from pipelines.models.safe_folder import bad_file
+from pipelines.models.soundness import NOTHING_LEARNED, Soundness
 
 _METADATA_TYPES: dict[str, type] = {
     "max_caption_tokens": int,
@@ -19,12 +21,14 @@ _METADATA_TYPES: dict[str, type] = {
     "encoder": str,
     "max_label_tokens": int,
     "max_description_tokens": int,
+    "soundness": dict,
     "identity": str,
 }
 
 _DEFAULTS = {
     "max_label_tokens": MAX_LABEL_TOKENS,
     "max_description_tokens": MAX_DESCRIPTION_TOKENS,
+    "soundness": asdict(NOTHING_LEARNED),
 }
 """Values that are not written: a prior of an older version that is saved again must keep its
 identity."""
@@ -44,6 +48,8 @@ def read_prior_metadata(folder: Path) -> tuple[dict[str, Any], bool | None]:
     tied = metadata.pop("head_tied", None)
     scalars = {name: value for name, value in metadata.items() if name != "token_shape"}
     require_types(folder, scalars, **_METADATA_TYPES)
+    if "soundness" in metadata:
+        metadata["soundness"] = _soundness(folder, metadata["soundness"])
     return metadata, tied
 
 
@@ -55,3 +61,12 @@ def changed(metadata: dict[str, object]) -> dict[str, object]:
 
 def _is_shape(value: Any) -> bool:
     return isinstance(value, list) and [type(item) for item in value] == [int] * len(Shape._fields)
+
+
+def _soundness(folder: Path, value: dict[str, Any]) -> Soundness:
+    overlaps, colours = value.get("overlaps"), value.get("colours")
+    known = isinstance(overlaps, dict) and value.keys() == asdict(NOTHING_LEARNED).keys()
+    shares = [*overlaps.values(), colours] if known and isinstance(overlaps, dict) else [None]
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
+        raise bad_file(folder / METADATA, f"its 'soundness' is {value!r}")
+    return Soundness(**value)

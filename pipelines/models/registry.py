@@ -14,6 +14,9 @@ from pipelines.workspace.workspace import Workspace
 SAMPLING = ("prior", "diffusion", "baseline")
 """The models that sampling needs; a workspace uses its own or the shipped ones, never a mixture."""
 
+READER = "reader"
+"""The prior that the diffusion models were trained on, where a later one draws z."""
+
 
 @dataclass(frozen=True)
 class ModelSource:

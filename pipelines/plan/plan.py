@@ -117,7 +117,7 @@ def plan_each(
         without `pool`.
     """
     count = max(settings.n, pool or 0)
-    for caption, _, chosen in draw_z_each(prior, captions, kinds, settings, count, control):
+    for caption, chosen in draw_z_each(prior, captions, kinds, settings, count, control):
         plans = _read(prior, caption, chosen)
         yield (plans, None) if pool is None else _most_diverse(plans, settings.n)
 

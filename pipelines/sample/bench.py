@@ -14,7 +14,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.models.conditioning import Conditioning
 from pipelines.models.hub import first_line
 from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import condition_on, draw_z_each
+from pipelines.sample.draw import condition_on, draw_z_each, encode_caption
 from pipelines.sample.sampler import draw_images
 from pipelines.sample.speed import BF16, CHANNELS_LAST, COMPILE
 from pipelines.workspace.settings import SampleSettings
@@ -128,7 +128,8 @@ class _Subject:
     def __init__(self, bundle: Bundle, most: int) -> None:
         self._bundle = bundle
         settings = SampleSettings(n=most, z_candidates=1)
-        [(_, encoded, drawn)] = draw_z_each(bundle.prior, [CAPTION], bundle.z_kinds, settings, most)
+        [(_, drawn)] = draw_z_each(bundle.prior, [CAPTION], bundle.z_kinds, settings, most)
+        encoded = encode_caption(bundle.reader, CAPTION)
         self._condition = condition_on(bundle, encoded, [each.text for each in drawn])
         self._cuda = self._condition.tokens.is_cuda
         self.device = _name(self._condition.tokens.device)

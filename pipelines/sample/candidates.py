@@ -2,6 +2,7 @@
 
 The likeliest candidate, or the one that agrees with itself best, would make pictures alike: of two
 sound z the plainer would win each time. Rejection leaves the distribution among sound z as it is.
+Only where none is sound, the one that agrees with itself best is taken.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from pipelines.latents.agreement import agreement
 from pipelines.latents.sequence import z_from_text
 from pipelines.models.conditioning import States
 from pipelines.models.prior import Prior
@@ -30,7 +30,7 @@ class ChosenZ(NamedTuple):
     Attributes:
         text: The z.
         rejected: Candidates that were not sound. If that is all of them (``z_candidates``), none
-            was found and `text` is the first.
+            was found and `text` is the one that falls least short.
     """
 
     text: str
@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 def draw_sound_z(
     prior: Prior, wanted: Sequence[Wanted], kinds: Sequence[str], settings: SampleSettings
 ) -> list[ChosenZ]:
-    """Draw a z for each picture; the first sound one of up to ``z_candidates``.
+    """Draw a z for each picture: the first sound one of up to ``z_candidates``.
 
     Candidate k of a picture depends on (seed, caption, index, k) alone, so the choice does not
     depend on what is drawn together.
@@ -66,10 +66,13 @@ def draw_sound_z(
         settings: Seeds, decoding, and when a z is sound, see `are_sound`.
     """
     most = settings.z_candidates
-    chosen, first = first_passing(
+    chosen, drawn = first_passing(
         prior, wanted, kinds, settings, partial(are_sound, prior) if most > 1 else None
     )
-    return [chosen.get(i) or ChosenZ(first[i], most) for i in range(len(wanted))]
+    return [
+        chosen.get(i) or ChosenZ(_least_wrong(prior, each.encoded, drawn[i], settings), most)
+        for i, each in enumerate(wanted)
+    ]
 
 
 def first_passing(
@@ -78,7 +81,7 @@ def first_passing(
     kinds: Sequence[str],
     settings: SampleSettings,
     check: Check | None,
-) -> tuple[dict[int, ChosenZ], dict[int, str]]:
+) -> tuple[dict[int, ChosenZ], dict[int, list[str]]]:
     """Draw up to ``z_candidates`` z for each picture, until one passes a check.
 
     Args:
@@ -90,11 +93,11 @@ def first_passing(
 
     Returns:
         The first z that passes, by the place of its picture in `wanted`, for those that have one;
-        and the first z of every picture.
+        and all z that were drawn of every picture.
     """
     most, tried = settings.z_candidates, 0
     chosen: dict[int, ChosenZ] = {}
-    first: dict[int, str] = {}
+    drawn: dict[int, list[str]] = {i: [] for i in range(len(wanted))}
     while tried < most and (left := [i for i in range(len(wanted)) if i not in chosen]):
         # Rows are decoded in groups of a fixed size: a few pictures fill one with more candidates.
         rounds = 1 if tried == 0 else max(1, ROWS // len(left))
@@ -105,25 +108,29 @@ def first_passing(
         if check is not None:
             passes = check([row.caption for row in rows], texts, settings)
         for (k, i), text, passed in zip(asked, texts, passes, strict=True):
-            first.setdefault(i, text)
+            drawn[i].append(text)
             if passed:
                 chosen.setdefault(i, ChosenZ(text, k))
         tried += rounds
-    return chosen, first
+    return chosen, drawn
 
 
 def are_sound(
     prior: Prior, captions: Sequence[States], texts: Sequence[str], settings: SampleSettings
 ) -> list[bool]:
-    """Judge z by the settings: boxes fit the blobs, and no label, separator or end is a slip.
+    """Judge z by the settings, and by what is true of the data.
+
+    Boxes must fit the blobs, the palette must have the colours that are described, and no label,
+    separator or end may be a slip.
 
     Args:
         prior: The prior that drew them.
         captions: Encoder states of the caption of each, (1, length, width).
         texts: One z each.
-        settings: ``z_overlap`` and ``z_surprise``; 0 leaves a check out.
+        settings: ``z_overlap`` and ``z_surprise``, of which 0 leaves the check out, and
+            ``z_colours``.
     """
-    agreeing = [_agrees(text, settings.z_overlap) for text in texts]
+    agreeing = [_shortfall(prior, text, settings) == 0.0 for text in texts]
     asked = [place for place, agrees in enumerate(agreeing) if agrees]
     if not settings.z_surprise or not asked:
         return agreeing
@@ -138,6 +145,18 @@ def seed_of(settings: SampleSettings, wanted: Wanted, purpose: str, candidate: i
     return seeds_of(settings, name, wanted.caption, [wanted.number])[0]
 
 
-def _agrees(text: str, least: float) -> bool:
-    found = agreement(z_from_text(text)) if least else None
-    return found is None or found.least >= least
+def _shortfall(prior: Prior, text: str, settings: SampleSettings) -> float:
+    colours = settings.z_colours == "on"
+    return prior.soundness.shortfall(z_from_text(text), settings.z_overlap, colours)
+
+
+def _least_wrong(
+    prior: Prior, caption: States, texts: Sequence[str], settings: SampleSettings
+) -> str:
+    """Choose the z that falls least short, of those without a slip if there are any."""
+    slips = [False] * len(texts)
+    if settings.z_surprise:
+        found = surprises(prior, [caption] * len(texts), texts)
+        slips = [nats > settings.z_surprise for nats in found]
+    short = [_shortfall(prior, text, settings) for text in texts]
+    return texts[min(range(len(texts)), key=lambda place: (slips[place], short[place]))]

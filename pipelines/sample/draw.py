@@ -68,10 +68,10 @@ def draw_each(
         The samples of a caption, drawn batch by batch.
     """
     numbers = range(settings.n)
-    for caption, encoded, chosen in draw_z_each(
+    for caption, chosen in draw_z_each(
         bundle.prior, captions, bundle.z_kinds, settings, settings.n, control
     ):
-        yield _draw_images_of(bundle, caption, encoded, chosen, settings, numbers)
+        yield _draw_images_of(bundle, caption, chosen, settings, numbers)
 
 
 def draw_z_each(
@@ -81,7 +81,7 @@ def draw_z_each(
     settings: SampleSettings,
     count: int,
     control: Control = UNCONTROLLED,
-) -> Iterator[tuple[str, States, list[ChosenZ]]]:
+) -> Iterator[tuple[str, list[ChosenZ]]]:
     """Draw sound z of each caption, of as many captions together as fill groups of `ROWS`.
 
     Args:
@@ -93,19 +93,19 @@ def draw_z_each(
         control: What z must hold.
 
     Yields:
-        A caption, its encoder states, (1, length, width), and its z; empty ones without kinds.
+        A caption and its z; empty ones without kinds.
     """
     for group in in_batches(captions, ROWS // gcd(count, ROWS)):
-        encoded = [encode_caption(prior, caption) for caption in group]
         chosen = [ChosenZ("")] * (len(group) * count)
         if kinds:
+            encoded = [encode_caption(prior, caption) for caption in group]
             wanted = [
                 Wanted(caption, states, index)
                 for caption, states in zip(group, encoded, strict=True)
                 for index in range(count)
             ]
             chosen = draw_controlled_z(prior, wanted, kinds, settings, control)
-        yield from zip(group, encoded, in_batches(chosen, count), strict=True)
+        yield from zip(group, in_batches(chosen, count), strict=True)
 
 
 def draw_some(
@@ -119,7 +119,7 @@ def draw_some(
     encoded = encode_caption(bundle.prior, caption)
     wanted = [Wanted(caption, encoded, number) for number in numbers]
     chosen = draw_controlled_z(bundle.prior, wanted, bundle.z_kinds, settings, control)
-    yield from _draw_images_of(bundle, caption, encoded, chosen, settings, numbers)
+    yield from _draw_images_of(bundle, caption, chosen, settings, numbers)
 
 
 def draw_from_z(
@@ -148,9 +148,8 @@ def draw_from_z(
     """
     canonical = [canonical_z(bundle, text, index) for index, text in enumerate(texts)]
     numbers = range(len(texts)) if indices is None else indices
-    encoded = encode_caption(bundle.prior, caption)
     given = [ChosenZ(text) for text in canonical]
-    yield from _draw_images_of(bundle, caption, encoded, given, settings, numbers)
+    yield from _draw_images_of(bundle, caption, given, settings, numbers)
 
 
 def draw_again(
@@ -168,7 +167,7 @@ def draw_again(
         uint8 (len(texts), height, width, 3).
     """
     seeds = seeds_of(settings, "second noise", caption, range(len(texts)))
-    return draw_batch(bundle, encode_caption(bundle.prior, caption), texts, seeds, settings)
+    return draw_batch(bundle, encode_caption(bundle.reader, caption), texts, seeds, settings)
 
 
 @torch.inference_mode()
@@ -203,12 +202,12 @@ def canonical_z(bundle: Bundle, text: str, index: int) -> str:
 def _draw_images_of(
     bundle: Bundle,
     caption: str,
-    encoded: States,
     chosen: Sequence[ChosenZ],
     settings: SampleSettings,
     indices: Sequence[int],
 ) -> Iterator[Sample]:
     """Draw an image for each z, in batches."""
+    encoded = encode_caption(bundle.reader, caption)
     seeds = seeds_of(settings, "noise", caption, indices)
     texts = [z.text for z in chosen]
     for start in range(0, len(texts), settings.batch_size):
@@ -234,7 +233,7 @@ def draw_batch(
 
     Args:
         bundle: The models.
-        encoded: Encoder states of one caption, (1, length, width).
+        encoded: The reader's encoder states of one caption, (1, length, width).
         texts: One z per image as text; all empty for a baseline.
         seeds: One noise seed per image.
         settings: Sampler and guidance.
@@ -256,6 +255,6 @@ def condition_on(bundle: Bundle, encoded: States, texts: Sequence[str]) -> Condi
     rows = encoded.expand(torch.zeros(len(texts), dtype=torch.long))
     z = None
     if bundle.z_kinds:
-        z = bundle.prior.z_states(rows, bundle.prior.read_z(texts))
+        z = bundle.reader.z_states(rows, bundle.reader.read_z(texts))
     conditioning: Conditioning = bundle.diffusion.context(rows, z)
     return conditioning

@@ -22,6 +22,7 @@ from pipelines.models.denoiser.network import KaleidoTransformer2DModel
 from pipelines.models.diffusion import TIME_SCALE, Diffusion
 from pipelines.models.hub import model_folder
 from pipelines.models.prior import Prior
+from pipelines.models.registry import READER
 from pipelines.sample.bundle import Bundle, pair
 from pipelines.sample.draw import (
     canonical_z,
@@ -78,7 +79,8 @@ class KaleidoPipeline(DiffusionPipeline):
         bundle: Prior and diffusion model, see `load_bundle`.
     """
 
-    model_cpu_offload_seq = "prior->context->denoiser"
+    model_cpu_offload_seq = "prior->reader->context->denoiser"
+    _optional_components = ["reader"]  # noqa: RUF012 - diffusers' own name and type
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class KaleidoPipeline(DiffusionPipeline):
         tokenizer: Any,
         context: Conditioner,
         denoiser: KaleidoTransformer2DModel,
+        reader: Any = None,
         scheduler: Any = None,
         bundle: Bundle | None = None,
     ) -> None:
@@ -98,6 +101,7 @@ class KaleidoPipeline(DiffusionPipeline):
             tokenizer=tokenizer,
             context=context,
             denoiser=denoiser,
+            reader=reader,
             scheduler=scheduler or usual_scheduler(bundle.diffusion),
         )
 
@@ -109,8 +113,9 @@ class KaleidoPipeline(DiffusionPipeline):
             bundle: Prior and diffusion model.
             scheduler: A scheduler of diffusers; None for Euler's method.
         """
-        model, prior = bundle.diffusion, bundle.prior
-        return cls(prior.model, prior.tokenizer, model.context, model.denoiser, scheduler, bundle)
+        model, prior, older = bundle.diffusion, bundle.prior, bundle.older
+        parts = prior.model, prior.tokenizer, model.context, model.denoiser
+        return cls(*parts, older and older.model, scheduler, bundle)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Self:
@@ -135,7 +140,8 @@ class KaleidoPipeline(DiffusionPipeline):
         folder = model_folder(str(name))
         hint = "KaleidoPipeline.save_pretrained writes one."
         diffusion = Diffusion.load(folder / "diffusion", hint)
-        bundle = pair(Prior.load(folder / "prior"), diffusion, str(name))
+        prior = Prior.load(folder / "prior")
+        bundle = pair(prior, diffusion, str(name), folder.joinpath)
         return cls.from_bundle(bundle, load_scheduler(folder / "scheduler"))
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
@@ -157,7 +163,9 @@ class KaleidoPipeline(DiffusionPipeline):
             )
         folder, model = Path(save_directory), self._bundle.diffusion
         self._bundle.prior.save(folder / "prior")
-        model.prior = self._bundle.prior.identity  # that of the weights as they were written
+        if self._bundle.older is not None:
+            self._bundle.older.save(folder / READER)
+        model.prior = self._bundle.reader.identity  # that of the weights as they were written
         model.save(folder / "diffusion")
         self.scheduler.save_pretrained(folder / "scheduler")
         self.save_config(folder)
@@ -268,7 +276,7 @@ def _z_of_each(
 ) -> Iterator[tuple[str, list[str]]]:
     """Return each caption with its z as text."""
     if given is None:
-        for caption, _, drawn in draw_z_each(
+        for caption, drawn in draw_z_each(
             bundle.prior, captions, bundle.z_kinds, settings, settings.n
         ):
             yield caption, [each.text for each in drawn]
@@ -290,7 +298,7 @@ def _draw(
     scheduler: Any,
 ) -> Iterator[np.ndarray]:
     """Draw an image of each z, in batches."""
-    encoded = encode_caption(bundle.prior, caption)
+    encoded = encode_caption(bundle.reader, caption)
     seeds = seeds_of(settings, "noise", caption, range(len(texts)))
     away = _negative(bundle, negative_prompt, settings, len(texts))
     for start in range(0, len(texts), settings.batch_size):
@@ -306,7 +314,8 @@ def _negative(
     """Return what gives the conditions of a negative prompt for a part of the images."""
     if prompt is None:
         return lambda chunk: None
-    [(_, encoded, drawn)] = draw_z_each(bundle.prior, [prompt], bundle.z_kinds, settings, count)
+    [(_, drawn)] = draw_z_each(bundle.prior, [prompt], bundle.z_kinds, settings, count)
+    encoded = encode_caption(bundle.reader, prompt)
     texts = [each.text for each in drawn]
     return lambda chunk: condition_on(bundle, encoded, texts[chunk])
 

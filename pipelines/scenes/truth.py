@@ -19,7 +19,7 @@ from pipelines.latents.base import Latent
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.description import Description
 from pipelines.scenes.descriptions import describe_scene
-from pipelines.scenes.draw import Drawing, draw_scene
+from pipelines.scenes.draw import draw_scene
 from pipelines.scenes.factors import Scene
 
 SIDE = 64
@@ -31,21 +31,26 @@ def z_of_scene(truth: TrueZ, scene: Scene, caption: str) -> str:
     if not truth.kinds:
         return ""
     drawing = draw_scene(scene, SIDE)
-    found = in_order(_found(scene, drawing), caption)
+    found = in_order(detections_of(scene, drawing.masks), caption)
     makers: dict[str, Callable[[], Latent]] = {
         "description": lambda: Description(describe_scene(scene)),
         "boxes": lambda: to_boxes(found, drawing.pixels.shape),
-        "blobs": lambda: _blobs(found),
+        "blobs": lambda: blobs_of(found, SIDE),
         "colours": lambda: to_colours(found, drawing.pixels),
     }
     known = {kind: makers[kind]() for kind in truth.kinds if kind in makers}
     return truth.of_pixels(Image.fromarray(drawing.pixels), known)
 
 
-def _found(scene: Scene, drawing: Drawing) -> Detections:
-    """Return the visible objects of a scene, as a perfect detector would."""
-    seen = [index for index, mask in enumerate(drawing.masks) if mask.any()]
-    masks = drawing.masks[seen]
+def detections_of(scene: Scene, masks: np.ndarray) -> Detections:
+    """Return the visible objects of a scene, as a perfect detector would.
+
+    Args:
+        scene: The scene.
+        masks: bool (n, size, size), the visible pixels of each object.
+    """
+    seen = [index for index, mask in enumerate(masks) if mask.any()]
+    masks = masks[seen]
     return Detections(
         np.array([around(mask) for mask in masks], np.float32),
         np.ones(len(seen), np.float32),
@@ -54,8 +59,9 @@ def _found(scene: Scene, drawing: Drawing) -> Detections:
     )
 
 
-def _blobs(found: Detections) -> Blobs:
+def blobs_of(found: Detections, side: int) -> Blobs:
+    """Fit an ellipse to the mask of each object, in a picture of `side` by `side` pixels."""
     assert found.masks is not None
     ellipses = fit_ellipses(found.masks)
     pairs = zip(found.labels, ellipses, strict=True)
-    return Blobs(tuple(to_blob(label, ellipse, SIDE, SIDE) for label, ellipse in pairs))
+    return Blobs(tuple(to_blob(label, ellipse, side, side) for label, ellipse in pairs))

@@ -69,8 +69,10 @@ def without_encoder(
     Returns:
         Whether it was freed, so that `restore_encoder` is due before the prior is saved.
     """
+    if not prior.encoder_frozen:
+        return False
     prior.encoder = prior.encoder or pretrained
-    if not prior.encoder_frozen or not use_stored_states(workspace, stream, prior, progress):
+    if not use_stored_states(workspace, stream, prior, progress):
         return False
     drop_encoder(prior)
     return True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -27,17 +29,19 @@ from pipelines.latents.vocabulary import (
     train_tokenizer,
 )
 from pipelines.models.caption_encoder import restore_encoder
-from pipelines.models.conditioning import CONDITIONER_HEADS
+from pipelines.models.conditioning import CONDITIONER_HEADS, States
 from pipelines.models.hub import model_folder, model_identity
 from pipelines.models.lora import add_adapters, merge_adapters
 from pipelines.models.new_prior import build_prior, load_pretrained
 from pipelines.models.prior import Prior
+from pipelines.models.soundness import SoundnessSeen
 from pipelines.train.captions import caption_states, read_states, without_encoder
 from pipelines.train.finished import finished_run, note_finished
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.processes import writing
+from pipelines.train.schedules import OFF, draw_tokens, replaced_share
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from pipelines.workspace.inputs import training_kinds
@@ -58,6 +62,17 @@ P_ALL_KINDS = 0.5
 draw any subset."""
 
 
+LATER_SETTINGS = (
+    "lora_rank",
+    "encoder",
+    "usual_z",
+    "usual_share",
+    "scheduled_sampling",
+    "scheduled_share",
+)
+"""Settings that older checkpoints lack, where they have their defaults."""
+
+
 class Batch(NamedTuple):
     """The records of a training step.
 
@@ -68,6 +83,8 @@ class Batch(NamedTuple):
         z_mask: bool (n, length).
         dropout: Whether dropout is enabled in this step.
         states: Of the captions, (n, length, width); None if they are to be computed.
+        replaced: Probability with which a token that is read is one of the prior's own, see
+            `replaced_share`.
     """
 
     caption_ids: torch.Tensor
@@ -76,26 +93,65 @@ class Batch(NamedTuple):
     z_mask: torch.Tensor
     dropout: bool
     states: torch.Tensor | None = None
+    replaced: float = 0.0
+
+
+class Reworded(NamedTuple):
+    """Captions in other words than those of the data, in training.
+
+    Attributes:
+        name: Identifies the wordings; a run resumes only with the same ones.
+        write: (record, source of randomness) -> caption, which means what the record's does.
+    """
+
+    name: str
+    write: Callable[[Record, np.random.Generator], str]
 
 
 _TOKEN = re.compile(r"<[^<>]*>")
 
 
-def z_text(record: Record, kinds: Sequence[str], seed: int, position: int) -> str:
-    """Write a record's z, with a random subset of its kinds (`P_ALL_KINDS`).
+GROUPS = 8
+"""Groups of rows of similar length that a CPU computes apart, rather than pad all to the longest. A
+GPU takes as long for a group as for all."""
+
+
+class Usual(NamedTuple):
+    """What rows of training show of z, if they do not show a random subset of its kinds.
+
+    Attributes:
+        share: Share of these rows.
+        kinds: The kinds that they show; empty for all.
+    """
+
+    share: float = P_ALL_KINDS
+    kinds: tuple[str, ...] = ()
+
+
+EVERY_KIND = Usual()
+"""Half of the rows show all kinds."""
+
+
+def z_text(
+    record: Record, kinds: Sequence[str], seed: int, position: int, usual: Usual = EVERY_KIND
+) -> str:
+    """Write a record's z, with its usual kinds or a random subset of all.
 
     Args:
         record: A record with at least one of `kinds`.
         kinds: Kinds in order.
         seed: The run's seed.
         position: Position in the stream, so that the subset differs between epochs.
+        usual: How often, and which, usual kinds are shown.
     """
     rng = generator(seed, "kinds", position)
     shown = [kind for kind in kinds if kind in record.latents]
-    if len(shown) > 1 and rng.random() >= P_ALL_KINDS:
+    if len(shown) > 1 and rng.random() >= usual.share:
         keep = rng.random(len(shown)) < 0.5
         keep[rng.integers(len(shown))] = True
         shown = [kind for kind, kept in zip(shown, keep, strict=True) if kept]
+    elif usual.kinds:
+        shown = [kind for kind in shown if kind in usual.kinds] or shown
     return z_to_text({kind: record.latents[kind] for kind in shown})
 
 
@@ -109,6 +165,10 @@ class PriorTask(Task):
         dropout_records: Number of records, from the start of training, with dropout enabled
             ("early dropout", arXiv 2303.01500).
         structure_weight: Loss weight of tokens other than numbers; numbers have weight 1.
+        usual: What rows show of z.
+        replaced: (share of the records seen) -> probability with which a token that is read is one
+            of the prior's own.
+        reworded: Writes the captions; None takes the data's.
     """
 
     def __init__(
@@ -118,16 +178,22 @@ class PriorTask(Task):
         seed: int,
         dropout_records: int = 0,
         structure_weight: float = 1.0,
+        usual: Usual = EVERY_KIND,
+        replaced: Callable[[int], float] | None = None,
+        reworded: Reworded | None = None,
     ) -> None:
         self.prior, self.model = prior, prior.model
         self._stream, self._seed, self._dropout_records = stream, seed, dropout_records
+        self._usual, self._replaced, self._reworded = usual, replaced, reworded
         self._weights = torch.full((prior.model.config.vocab_size,), structure_weight)
-        self._weights[number_ids(prior.tokenizer)] = 1.0
+        self._is_number = torch.zeros_like(self._weights, dtype=torch.bool)
+        self._is_number[number_ids(prior.tokenizer)] = True
+        self._weights[self._is_number] = 1.0
 
     def to(self, device: torch.device) -> None:
         """Move the prior and its loss weights to a device."""
         super().to(device)
-        self._weights = self._weights.to(device)
+        self._weights, self._is_number = self._weights.to(device), self._is_number.to(device)
 
     def blocks(self) -> list[nn.Module]:
         """Return the layers that learn."""
@@ -138,9 +204,10 @@ class PriorTask(Task):
         return self.blocks()
 
     def held_out(self) -> tuple[PriorTask, int]:
-        """Return the task on held-out records, without dropout, and their number."""
+        """Return the task on held-out records as they are, without dropout, and their number."""
         view = copy(self)
         view._stream, view._dropout_records = self._stream.held_out_view(), 0
+        view._replaced = view._reworded = None
         return view, view._stream.size
 
     def keys(self, start: int, count: int) -> list[str]:
@@ -151,12 +218,21 @@ class PriorTask(Task):
         """Make a batch of `count` records of the stream from `start` on."""
         records = self._stream.batch(start, count)
         texts = [
-            z_text(record, self.prior.z_kinds, self._seed, start + index)
+            z_text(record, self.prior.z_kinds, self._seed, start + index, self._usual)
             for index, record in enumerate(records)
         ]
-        captions = self.prior.tokenize([record.caption for record in records])
-        states = read_states(self._stream, start, captions[1])
-        return Batch(*captions, *self.prior.tokenize_z(texts), self.has_dropout(start), states)
+        captions = self.prior.tokenize(
+            [self._caption(record, start + index) for index, record in enumerate(records)]
+        )
+        replaced = 0.0 if self._replaced is None else self._replaced(start)
+        states = read_states(self._stream, start, captions[1]) if self._reworded is None else None
+        dropout = self.has_dropout(start)
+        return Batch(*captions, *self.prior.tokenize_z(texts), dropout, states, replaced)
+
+    def _caption(self, record: Record, position: int) -> str:
+        if self._reworded is None:
+            return record.caption
+        return self._reworded.write(record, generator(self._seed, "rewording", position))
 
     def has_dropout(self, start: int) -> bool:
         """Whether dropout is enabled for the records from a position on."""
@@ -175,14 +251,39 @@ class PriorTask(Task):
         """
         self.model.train(batch.dropout)
         caption = caption_states(self.prior, batch.caption_ids, batch.caption_mask, batch.states)
+        read = self._read(caption, batch, noise) if batch.replaced else batch.z_ids
+        lengths = batch.z_mask.sum(1)
+        groups = GROUPS if lengths.device.type == "cpu" else 1
+        total = weight = torch.zeros((), device=lengths.device)
+        for rows in lengths.argsort(stable=True).chunk(groups):
+            shown = rows, slice(int(lengths[rows].max()))
+            ids = batch.z_ids[shown]
+            logits = self.prior.z_logits(caption.expand(rows), ids, read[shown])
+            losses = cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+            weights = self._weights[ids] * batch.z_mask[shown]
+            total, weight = total + (weights * losses).sum(), weight + weights.sum()
+        return total / weight
+
+    @torch.no_grad()
+    def _read(self, caption: States, batch: Batch, noise: Noise) -> torch.Tensor:
+        """Replace tokens of z by what the prior draws in their place, (n, length).
+
+        The whole z is read once for it, with no gradient, and then once more with its tokens
+        replaced (scheduled sampling in two parallel passes, arXiv 1906.07651). A number is replaced
+        by a number alone, and another token by no number, so that places keep their meaning.
+        """
         logits = self.prior.z_logits(caption, batch.z_ids)
-        losses = cross_entropy(logits.transpose(1, 2), batch.z_ids, reduction="none")
-        weights = self._weights[batch.z_ids] * batch.z_mask
-        return (weights * losses).sum() / weights.sum()
+        chance, level = noise.uniform(2, batch.z_ids.shape[1]).unbind(1)
+        drawn = draw_tokens(logits.float(), level)
+        same = self._is_number[drawn] == self._is_number[batch.z_ids]
+        return torch.where((chance < batch.replaced) & same & batch.z_mask, drawn, batch.z_ids)
 
 
 def train_prior(
-    workspace: Workspace, restart: bool = False, progress: Progress = SILENT
+    workspace: Workspace,
+    restart: bool = False,
+    progress: Progress = SILENT,
+    reworded: Reworded | None = None,
 ) -> TrainSummary:
     """Train ``models/prior`` with the settings of ``[prior]``.
 
@@ -190,6 +291,7 @@ def train_prior(
         workspace: A workspace with data and the latents of ``prior.z_kinds``.
         restart: Discard an unfinished run instead of resuming it.
         progress: Receives progress and messages.
+        reworded: Writes the captions in other words; None takes the data's.
 
     Raises:
         InputMissing: If data or latents are missing.
@@ -206,8 +308,11 @@ def train_prior(
         kept = weight_settings(settings, workspace.settings.train) | {"data": stream.identity}
         if settings.pretrained:  # identified by its weights, not by its path
             kept["pretrained"] = model_identity(model_folder(settings.pretrained))
-        if not settings.lora_rank:
-            del kept["lora_rank"]  # absent from checkpoints of versions without this setting
+        for name in LATER_SETTINGS:
+            if getattr(settings, name) == getattr(PriorSettings(), name):
+                del kept[name]  # absent from checkpoints of versions without this setting
+        if reworded is not None:
+            kept["reworded"] = reworded.name
         options = TrainOptions.of(settings, workspace.settings.train)
         folder = workspace.models("prior")
         if finished := finished_run(checkpoint, folder, kept, options):
@@ -215,9 +320,19 @@ def train_prior(
         if stream.gaps:
             progress.message(stream.gaps)
         prior = new_prior(settings, stream, progress)
-        dropout_records = settings.dropout_steps * settings.batch_size
-        freed = without_encoder(workspace, stream, prior, str(kept["pretrained"]), progress)
-        task = PriorTask(prior, stream, settings.seed, dropout_records, settings.structure_weight)
+        freed = reworded is None and without_encoder(
+            workspace, stream, prior, str(kept["pretrained"]), progress
+        )
+        task = PriorTask(
+            prior,
+            stream,
+            settings.seed,
+            settings.dropout_steps * settings.batch_size,
+            settings.structure_weight,
+            Usual(settings.usual_share, settings.usual_z),
+            partial(_replaced_at, settings) if settings.scheduled_sampling != OFF else None,
+            reworded,
+        )
         summary = train(task, options, checkpoint, kept, "prior", progress)
         if ranks.first:
             if settings.lora_rank:
@@ -233,6 +348,11 @@ def learning_blocks(prior: Prior) -> list[nn.Module]:
     """Return the layers of a prior that learn."""
     layers = [*prior.model.encoder.block, *prior.model.decoder.block]
     return [each for each in layers if any(p.requires_grad for p in each.parameters())]
+
+
+def _replaced_at(settings: PriorSettings, start: int) -> float:
+    done = start / (settings.steps * settings.batch_size)
+    return replaced_share(settings.scheduled_sampling, settings.scheduled_share, done)
 
 
 def check_width(settings: PriorSettings) -> None:
@@ -263,7 +383,8 @@ def new_prior(
     absent = tuple(kind for kind in settings.z_kinds if kind not in present)
     settings = replace(settings, z_kinds=present)
     progress.message("reading captions")
-    captions, texts = vocabulary_texts(stream, present)
+    seen = SoundnessSeen()
+    captions, texts = vocabulary_texts(stream, present, seen)
     torch.manual_seed(derive(settings.seed, "prior weights"))
     if settings.pretrained:
         prior = load_pretrained(settings, labels, weights)
@@ -275,7 +396,7 @@ def new_prior(
     prior.absent_kinds = absent
     if len(stream.token_shapes) == 1:
         (prior.token_shape,) = stream.token_shapes
-    prior.codebook = stream.codebook
+    prior.codebook, prior.soundness = stream.codebook, seen.result()
     _widen_grammar(prior, stream)
     if line := long_captions(prior, captions, stream.size):
         progress.message(line)
@@ -336,13 +457,17 @@ def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:
     return max((len(encode_z(prior.tokenizer, text)) - 1 for text in texts), default=0)
 
 
-def vocabulary_texts(stream: RecordStream, kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+def vocabulary_texts(
+    stream: RecordStream, kinds: Sequence[str], seen: SoundnessSeen | None = None
+) -> tuple[list[str], list[str]]:
     """Read the first records: captions, and the texts from which the vocabulary is learned."""
     captions: list[str] = []
     texts: list[str] = []
     for position in range(min(stream.size, TOKENIZER_RECORDS)):
         (record,) = stream.batch(position, 1)
         z = z_to_text({kind: record.latents[kind] for kind in kinds if kind in record.latents})
+        if seen is not None:
+            seen.add(record.latents)
         captions.append(record.caption)
         # The tokens of z, such as numbers, are always in the vocabulary.
         texts += [record.caption, _TOKEN.sub(" ", z)]

@@ -331,7 +331,24 @@ class PriorSettings:
         "0: the whole decoder learns.",
         low=0,
     )
+    encoder: str = setting(
+        "frozen",
+        "Whether the encoder of a pretrained T5 is frozen or trained too. One from scratch always "
+        "is.",
+        choices=("frozen", "trained"),
+    )
     z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "all that were extracted.", alias="--z")
+    usual_z: tuple[str, ...] = setting(
+        (),
+        "The kinds that the usual rows show; the others show a random subset of all. Empty: all.",
+    )
+    usual_share: float = setting(0.5, "Share of the usual rows.", low=0, high=1)
+    scheduled_sampling: str = setting(
+        "off",
+        "How the share of tokens grows that the prior reads of its own in training.",
+        choices=("off", "linear", "exponential", "inverse-sigmoid"),
+    )
+    scheduled_share: float = setting(0.25, "That share at the end of training.", low=0, high=1)
     d_model: int = setting(128, "Width of the transformer.")
     d_ff: int = setting(256, "Width of its feed-forward layers.")
     layers: int = setting(4, "Layers of the encoder, and of the decoder.")
@@ -625,10 +642,16 @@ class SampleSettings:
     )
     z_overlap: float = setting(
         0.5,
-        "A z is sound if each of its boxes overlaps the blob of its label at least so far (IoU); 0 "
-        "asks for none.",
+        "A z is sound if each of its boxes overlaps the blob of its label at least so far (IoU), "
+        "and as far as the data's do, if the prior has learned that by label; 0 asks for none.",
         low=0,
         high=1,
+    )
+    z_colours: str = setting(
+        "on",
+        "A z is sound if its palette has the colours that its description says, if those of the "
+        "data do; off does not ask.",
+        choices=("on", "off"),
     )
     z_surprise: float = setting(
         3.0,

@@ -172,9 +172,9 @@ def _is_folder(path: Path) -> bool:
 
 def _misfits(metadata: dict[str, dict[str, Any]]) -> list[str]:
     """Return the models that name another prior than the workspace's."""
-    identity = metadata.get("prior", {}).get("identity")
+    priors = {metadata.get(name, {}).get("identity") for name in ("prior", "reader")} - {None}
     return [
         name
         for name, values in metadata.items()
-        if identity and "prior" in values and values["prior"] != identity
+        if priors and "prior" in values and values["prior"] not in priors
     ]

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.latents.agreement import agreement
+from pipelines.latents.sequence import z_from_text
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.new_prior import build_prior
+from pipelines.models.soundness import SLACK, Soundness
 from pipelines.sample.candidates import ChosenZ, Wanted, are_sound, draw_sound_z
 from pipelines.sample.decode import draw_z
 from pipelines.sample.likelihood import surprises
@@ -58,13 +61,15 @@ def chosen(prior, encoded, settings, indices=range(6)):
     return draw_sound_z(prior, wanted, KINDS, settings)
 
 
-def test_the_first_candidate_that_is_sound_is_taken_else_the_first(prior, encoded, every, single):
+def test_the_first_candidate_that_is_sound_is_taken_else_the_best(prior, encoded, every, single):
     expected = []
     for index in range(6):
         candidates = [group[index] for group in every]
         fits = ["<;>" not in text for text in candidates]
-        place = fits.index(True) if any(fits) else 4
-        expected.append(ChosenZ(candidates[place % 4], place))
+        least = [agreement(z_from_text(text)) for text in candidates]
+        short = [sum(max(0.0, 0.5 - each) for each in found.overlaps) for found in least]
+        place = fits.index(True) if any(fits) else short.index(min(short))
+        expected.append(ChosenZ(candidates[place], place if any(fits) else 4))
     assert chosen(prior, encoded, SETTINGS) == expected
     # All three cases are there: taken at once, later, and none sound.
     assert {0, 4} < {z.rejected for z in expected}
@@ -78,6 +83,19 @@ def test_boxes_that_do_not_fit_the_blobs_are_not_sound(prior, encoded):
     assert are_sound(prior, [encoded] * 3, texts, SETTINGS) == [True, False, True]
     less = replace(SETTINGS, z_overlap=0.4)
     assert are_sound(prior, [encoded] * 3, texts, less) == [True] * 3
+
+
+def test_what_the_data_have_in_common_is_asked_of_a_z(prior, encoded, monkeypatch):
+    text = "<boxes> star <100><100><300><300> <blobs> star <210><200><100><100><0>"  # 0.9
+    palette = "<palette> <581><746><630><1000>"
+    texts = [text, *(f"<description> a {word} star <boxes> {palette}" for word in ("red", "blue"))]
+    texts[1:] = [each.replace("<boxes> ", "") for each in texts[1:]]
+    off = replace(SETTINGS, z_colours="off")
+    assert are_sound(prior, [encoded] * 3, texts, SETTINGS) == [True, True, True]
+    monkeypatch.setattr(prior, "soundness", Soundness({"star": 0.95 / SLACK}, 1.0))
+    assert are_sound(prior, [encoded] * 3, texts, SETTINGS) == [False, True, False]
+    assert are_sound(prior, [encoded] * 3, texts, off) == [False, True, True]
+    assert are_sound(prior, [encoded] * 3, texts, replace(off, z_overlap=0.0)) == [True] * 3
 
 
 def test_the_choice_does_not_depend_on_what_is_drawn_together(prior, encoded, single):
@@ -131,6 +149,23 @@ def test_a_separator_against_the_priors_certainty_is_a_slip(sure, encoded):
         for limit in (0.0, 5.0, 7.0)
     }
     assert judged == {0.0: [True, True], 5.0: [True, False], 7.0: [True, True]}
+
+
+def test_of_unsound_z_one_without_a_slip_that_falls_least_short_is_taken(
+    sure, encoded, monkeypatch
+):
+    near, far = (f"{ONE} <blobs> star <{x}><200><100><100><0>" for x in (300, 400))
+    fitting = "<blobs> star <200><200><100><100><0>"
+    slip = f"{TWO} {fitting} <;> {fitting.removeprefix('<blobs> ')}"
+    drawn = [slip, far, near, far]
+    monkeypatch.setattr(
+        "pipelines.sample.candidates.draw_rows",
+        lambda prior, rows, *rest: [drawn.pop(0) for _ in rows],
+    )
+    wanted = [Wanted(CAPTION, encoded, 0)]
+    assert are_sound(sure, [encoded], [slip], SETTINGS) == [True]
+    settings = SampleSettings(z_candidates=4)
+    assert draw_sound_z(sure, wanted, KINDS, settings) == [ChosenZ(near, 4)]
 
 
 def test_a_rare_label_among_many_is_no_slip(sure, encoded, monkeypatch):

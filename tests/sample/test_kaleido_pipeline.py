@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 
 import huggingface_hub
 import numpy as np
@@ -53,7 +54,7 @@ def test_images_are_those_of_the_command(invoke, tmp_path):
 
 def test_it_is_a_pipeline_of_diffusers(pipe):
     assert isinstance(pipe, DiffusionPipeline)
-    assert set(pipe.components) == {"prior", "tokenizer", "context", "denoiser"}
+    assert set(pipe.components) == {"prior", "tokenizer", "context", "denoiser", "reader"}
     assert pipe.to("cpu").device == torch.device("cpu")
 
 
@@ -67,6 +68,21 @@ def test_a_saved_pipeline_draws_the_same(bundle, call, tmp_path):
     found = again(CAPTION, 3, num_inference_steps=3, generator=seeded(), output_type="np")
     assert found.z == expected.z
     np.testing.assert_array_equal(found.images, expected.images)
+
+
+def test_a_saved_pipeline_keeps_the_prior_that_reads(bundle, tmp_path):
+    later = deepcopy(bundle.prior)
+    with torch.no_grad():
+        later.model.shared.weight.mul_(1.5)
+    own = Bundle(later, bundle.diffusion, "kaleido", "test", older=bundle.prior)
+    first = KaleidoPipeline.from_bundle(own)
+    first.save_pretrained(tmp_path / "saved")
+    again = KaleidoPipeline.from_pretrained(tmp_path / "saved")
+    asked = {"num_inference_steps": 2, "output_type": "np"}
+    expected, found = (pipe(CAPTION, 2, generator=seeded(), **asked) for pipe in (first, again))
+    assert found.z == expected.z
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert again.to("meta").components["reader"].device.type == "meta"
 
 
 def test_it_is_loaded_from_the_hub_without_code(bundle, tmp_path, monkeypatch):

@@ -23,8 +23,9 @@ from pipelines.latents.vocabulary import encode_z, number_ids
 from pipelines.models.metadata import read_metadata, write_metadata
 from pipelines.models.prior import Prior
 from pipelines.scenes.generate import write_scenes
+from pipelines.scenes.true_stages import KINDS, TrueStage
 from pipelines.train.noise import Noise
-from pipelines.train.prior import PriorTask, train_prior, z_text
+from pipelines.train.prior import PriorTask, Reworded, Usual, train_prior, z_text
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
@@ -81,7 +82,7 @@ def test_labels_and_marks_weigh_more_than_numbers(trained) -> None:
     prior = Prior.load(trained.models("prior"))
     stream = RecordStream(trained, ("palette",), 0)
     plain, weighted = (PriorTask(prior, stream, 0, 0, weight) for weight in (1.0, 3.0))
-    ids, mask, z_ids, z_mask, _ = batch = plain.batch(0, 4)
+    ids, mask, z_ids, z_mask, *_ = batch = plain.batch(0, 4)
     with torch.inference_mode():
         usual = prior.model(ids, mask.long(), labels=z_ids.masked_fill(~z_mask, -100))
         torch.testing.assert_close(plain.loss(batch, Noise(0, "test", range(4))), usual.loss)
@@ -191,6 +192,100 @@ def test_random_subsets_show_every_kind_and_never_none(trained_on) -> None:
     assert set(shares) == {("boxes", "palette"), ("boxes",), ("palette",)}
     assert shares["boxes", "palette"] > 0.5
     assert min(shares.values()) > 0.1
+
+
+def test_usual_rows_show_the_usual_kinds(trained_on) -> None:
+    (record,) = RecordStream(trained_on, ("palette",), 0).batch(0, 1)
+    record = replace(record, latents={"boxes": Boxes((Box("star", 1, 2, 3, 4),)), **record.latents})
+
+    def share(usual: Usual, shown: tuple[str, ...]) -> float:
+        texts = [z_text(record, ("boxes", "palette"), 0, at, usual) for at in range(400)]
+        return [tuple(z_from_text(text)) for text in texts].count(shown) / 400
+
+    assert share(Usual(0.9, ("palette",)), ("palette",)) > 0.9
+    assert 0.0 < share(Usual(0.9, ("palette",)), ("boxes", "palette")) < 0.1
+    assert (
+        share(Usual(1.0), ("boxes", "palette"))
+        == share(Usual(1.0, ("blobs",)), ("boxes", "palette"))
+        == 1.0
+    )
+
+
+def test_scheduled_sampling_reads_what_the_prior_draws_and_asks_for_the_data(trained) -> None:
+    prior = Prior.load(trained.models("prior"))
+    stream = RecordStream(trained, ("palette",), 0)
+    task = PriorTask(prior, stream, 0, replaced=lambda start: start / 8)
+    assert [task.batch(start, 4).replaced for start in (0, 4)] == [0.0, 0.5]
+    batch = task.batch(0, 4)._replace(replaced=0.5)
+    noise = Noise(0, "test", range(4))
+    with torch.inference_mode():
+        caption = prior.encode_ids(batch.caption_ids, batch.caption_mask)
+        read = task._read(caption, batch, Noise(0, "test", range(4)))
+        logits = prior.z_logits(caption, batch.z_ids, read)
+        nll = cross_entropy(logits.transpose(1, 2), batch.z_ids, reduction="none")
+        expected = (nll * batch.z_mask).sum() / batch.z_mask.sum()
+        torch.testing.assert_close(task.loss(batch, noise), expected)
+    changed = (read != batch.z_ids) & batch.z_mask
+    assert 0.2 < changed.float().sum() / batch.z_mask.sum() < 0.5
+    numbers = torch.tensor(number_ids(prior.tokenizer))
+    assert torch.equal(torch.isin(read, numbers), torch.isin(batch.z_ids, numbers))
+    assert (read == batch.z_ids)[~batch.z_mask].all()
+
+
+def test_scheduled_sampling_changes_the_training_and_its_checkpoint(trained) -> None:
+    before = Prior.load(trained.models("prior")).identity
+    sampled = adapt(trained, prior__scheduled_sampling="linear", prior__scheduled_share=1.0)
+    assert "scheduled_sampling" in _refused(sampled)
+    train_prior(sampled, restart=True)
+    assert Prior.load(trained.models("prior")).identity != before
+
+
+def test_captions_are_reworded_in_training_and_not_when_held_out(trained) -> None:
+    prior = Prior.load(trained.models("prior"))
+    stream = RecordStream(trained, ("palette",), 0)
+    reworded = Reworded("shout", lambda record, rng: f"{record.caption} {rng.integers(9)}")
+    task = PriorTask(prior, stream, 0, reworded=reworded)
+    ids, mask = task.batch(0, 4)[:2]
+    texts = [prior.tokenizer.decode(row[keep][:-1]) for row, keep in zip(ids, mask, strict=True)]
+    captions = [record.caption for record in stream.batch(0, 4)]
+    assert [text[:-2].strip() for text in texts] == captions
+    assert len({text[-1] for text in texts}) > 1
+    view, size = task.held_out()
+    ids, mask = view.batch(0, min(size, 2))[:2]
+    kept = view._stream.batch(0, min(size, 2))
+    assert [
+        prior.tokenizer.decode(row[keep][:-1]).strip() for row, keep in zip(ids, mask, strict=True)
+    ] == [record.caption for record in kept]
+    with pytest.raises(KaleidoError) as caught:
+        train_prior(trained, reworded=reworded)
+    assert "reworded" in caught.value.why
+
+
+def test_what_the_data_have_in_common_is_saved_with_the_prior(fresh) -> None:
+    run_stages(fresh, [TrueStage(KINDS, 0)], LocalEngine())
+    kinds = ("description", "boxes", "blobs", "palette")
+    train_prior(adapt(fresh, prior__z_kinds=kinds, prior__steps=1))
+    prior = Prior.load(fresh.models("prior"))
+    assert prior.soundness.colours > 0.5 and prior.soundness.overlaps == {}  # too few of a label
+    folder = fresh.models("prior")
+    found = read_metadata(folder, "", "")
+    for wrong in ({"overlaps": {"star": 2}, "colours": 1.0}, {"overlaps": []}, {"colours": 1.0}):
+        write_metadata(folder, {**found, "soundness": wrong})
+        with pytest.raises(KaleidoError) as caught:
+            Prior.load(folder)
+        assert caught.value.code == "bad-model"
+
+
+def test_a_pretrained_prior_learns_entirely_if_its_encoder_is_trained(trained, tmp_path) -> None:
+    source = tmp_path / "t5"
+    Prior.load(trained.models("prior")).save(source)
+    before = load_file(source / "model.safetensors")
+    changes = {"prior__pretrained": str(source), "prior__encoder": "trained"}
+    train_prior(adapt(trained, **changes), restart=True)
+    after = load_file(trained.models("prior") / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("encoder.block") for name in changed)
+    assert any(name.startswith("decoder.block") for name in changed)
 
 
 def test_a_pretrained_t5_is_taken_with_its_encoder_frozen(trained, tmp_path) -> None:

@@ -5,13 +5,12 @@ A prior writes one kind after the other; what it contradicts later, the denoiser
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipelines.documents.colour_words import MEANT, words_of
+from pipelines.documents.colour_words import colours_said, words_of
 from pipelines.evaluate.adherence.z_text import read_z
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observe import Observed
@@ -84,14 +83,10 @@ def _of_words(z: Mapping[str, Latent]) -> dict[str, Sequence[float]]:
     }
     if isinstance(palette, Palette):
         known = words_of(palette)
-        said = _COLOUR.findall(text.lower().replace("gray", "grey"))
-        values["colours"] = [word in known for word in set(said)]
+        values["colours"] = [word in known for word in sorted(colours_said(text))]
     return values
 
 
 def _labels(latent: Latent | None) -> list[str]:
     known = isinstance(latent, Boxes | Blobs)
     return [item.label for item in latent.items] if known else []  # type: ignore[union-attr]
-
-
-_COLOUR = re.compile(rf"\b({'|'.join(MEANT)})\b")

@@ -1,0 +1,53 @@
+"""What the data's z have in common, and how z are judged by it."""
+
+import pytest
+
+from pipelines.latents.sequence import z_from_text
+from pipelines.models import soundness
+from pipelines.models.soundness import SLACK, Soundness, SoundnessSeen, missing_colours
+
+CIRCLE = "<boxes> circle <100><100><300><300> <blobs> circle <{x}><200><100><100><0>"
+RED = "<description> a red star <palette> <581><746><630><1000>"
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(soundness, "FEWEST", 2)
+
+
+def at(x):
+    """A circle whose blob is moved to the right by x - 200; half of the box is 100."""
+    return z_from_text(CIRCLE.format(x=x))
+
+
+def test_the_overlap_is_learned_by_label(few):
+    seen = SoundnessSeen()
+    for x in [200] * 150 + [300]:  # one in 150, a third of whose union is common
+        seen.add(at(x))
+    seen.add(z_from_text("<boxes> star <1><1><9><9> <blobs> star <5><5><4><4><0>"))
+    assert seen.result() == Soundness({"circle": 1.0}, 0.0)  # a single star teaches nothing
+
+
+def test_an_object_must_reach_what_the_data_do_and_what_is_asked():
+    learned = Soundness({"circle": 0.9 / SLACK})
+    assert learned.shortfall(at(200), 0.5, True) == learned.shortfall(at(204), 0.5, True) == 0.0
+    assert learned.shortfall(at(220), 0.5, True) == pytest.approx(0.9 - 180 / 220)
+    assert Soundness().shortfall(at(220), 0.5, True) == 0.0
+    assert Soundness().shortfall(at(220), 0.95, True) == pytest.approx(0.95 - 180 / 220)
+    assert learned.shortfall(at(900), 0.0, True) == 0.0  # the check is left out
+
+
+def test_described_colours_must_be_in_the_palette_if_the_data_have_them():
+    red, blue = z_from_text(RED), z_from_text(RED.replace("red", "blue"))
+    assert missing_colours(red) == set() and missing_colours(blue) == {"blue"}
+    assert missing_colours(at(200)) is None
+    always, often = Soundness(colours=1.0), Soundness(colours=0.9)
+    assert [always.shortfall(z, 0.5, True) for z in (red, blue)] == [0.0, 1.0]
+    assert often.shortfall(blue, 0.5, True) == always.shortfall(blue, 0.5, False) == 0.0
+
+
+def test_the_share_with_their_colours_is_learned():
+    seen = SoundnessSeen()
+    for word in ("red", "red", "red", "blue"):
+        seen.add(z_from_text(RED.replace("red", word)))
+    assert seen.result() == Soundness({}, 0.75)
