@@ -57,6 +57,10 @@ def draw_with_base(
     as_json: bool,
 ) -> None:
     """Plan the pictures, then load the base and draw: both need memory."""
+    for key in ("sample.sampler", "sample.speed"):
+        if key in changes:
+            flag = f"--{key.removeprefix('sample.')}"
+            raise typer.BadParameter(f"{flag} is for our own models; a base has its scheduler.")
     require_place(workspace, place)
     asked = _captions(workspace, wanted)
     from pipelines.bases.folder import open_folder

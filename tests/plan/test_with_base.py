@@ -117,6 +117,8 @@ def test_a_distilled_base_is_not_guided_unless_asked(draw, base_folder, tmp_path
 
 def test_flags_of_bases_need_a_base(invoke):
     assert "--negative" in invoke("sample", CAPTION, "--negative", "fog", code=2).err
+    for flag in ("--sampler", "--speed"):
+        assert flag in invoke("sample", CAPTION, "--base", "x", flag, "bf16", code=2).err
 
 
 def test_mistakes_show_before_z_is_drawn(invoke, tmp_path, base_folder):
