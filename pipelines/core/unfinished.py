@@ -37,7 +37,9 @@ def unfinished(folder: Path, keep: bool = False) -> Iterator[None]:
         stays = False
     finally:
         held.release()
-        if not stays:
+        if stays:
+            mark.touch()  # as in `is_abandoned`
+        else:
             mark.unlink(missing_ok=True)
 
 
@@ -54,7 +56,9 @@ def is_abandoned(folder: Path) -> bool:
 
     try:
         with FileLock(folder / MARK, timeout=0):
-            return True
+            pass
+        (folder / MARK).touch()  # some versions of filelock remove it on release
+        return True
     except Timeout:
         return False
     except OSError:  # such as a folder that cannot be written to
