@@ -43,6 +43,7 @@ from pipelines.evaluate.report.track import track
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources, real_with_z
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
+from pipelines.sample.candidates import Checks
 from pipelines.sample.choice import Decoding
 from pipelines.sample.engine import drawing
 from pipelines.train.track import require_tracker
@@ -120,9 +121,7 @@ def evaluate(
         settings.steps,
         settings.seeds,
         Decoding.of(sampling),
-        sampling.z_candidates,
-        sampling.z_overlap,
-        sampling.z_surprise,
+        Checks.of(sampling),
         sampling.cfg_begin,
         sampling.cfg_end,
         settings.training,

@@ -26,6 +26,7 @@ from pipelines.evaluate.metrics.variance_explained import TWINS, twins_of
 from pipelines.evaluate.observe import Cell, Observed, PictureSource, join, observe, samples_of
 from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.sample.bundle import Bundle, bundle_hash
+from pipelines.sample.candidates import Checks
 from pipelines.sample.choice import Decoding
 from pipelines.sample.draw import draw_each
 from pipelines.sample.engine import DrawEach
@@ -48,9 +49,7 @@ class Plan:
     steps: int
     seeds: tuple[int, ...]
     decoding: Decoding
-    z_candidates: int
-    z_overlap: float
-    z_surprise: float
+    checks: Checks
     cfg_begin: float
     cfg_end: float
     training: int
@@ -63,9 +62,7 @@ class Plan:
             cfg=scale,
             steps=self.steps,
             **asdict(self.decoding),
-            z_candidates=self.z_candidates,
-            z_overlap=self.z_overlap,
-            z_surprise=self.z_surprise,
+            **asdict(self.checks),
             cfg_begin=begin,
             cfg_end=end,
             batch_size=min(self.n, MOST_AT_ONCE),

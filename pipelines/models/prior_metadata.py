@@ -64,9 +64,10 @@ def _is_shape(value: Any) -> bool:
 
 
 def _soundness(folder: Path, value: dict[str, Any]) -> Soundness:
-    overlaps, colours = value.get("overlaps"), value.get("colours")
+    overlaps = value.get("overlaps")
     known = isinstance(overlaps, dict) and value.keys() == asdict(NOTHING_LEARNED).keys()
-    shares = [*overlaps.values(), colours] if known and isinstance(overlaps, dict) else [None]
+    rest = [share for name, share in value.items() if name != "overlaps"]
+    shares = [*overlaps.values(), *rest] if known and isinstance(overlaps, dict) else [None]
     if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
         raise bad_file(folder / METADATA, f"its 'soundness' is {value!r}")
     return Soundness(**value)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipelines.documents.colour_words import colours_said, words_of
+from pipelines.documents.statements import z_contradictions
 from pipelines.latents.agreement import agreement
 from pipelines.latents.base import Latent
+from pipelines.latents.boxes import Boxes
 from pipelines.latents.description import Description
 from pipelines.latents.palette import Palette
 
@@ -25,8 +27,8 @@ FEWEST = 50
 """Objects of a label from which its overlap is learned."""
 
 ALWAYS = 0.98
-"""Share of the data's z whose palette has all colours that are described, above which a drawn z
-must have them. In photographs a word of colour often means a small thing, or another shade."""
+"""Share of the data's z whose description is true of their palette, or of their boxes, above which
+a drawn z's must be. In photographs a word of colour often means a small thing, or another shade."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,21 @@ class Soundness:
             beyond the box of a star.
         colours: Share of the z with a description and a palette in which the palette has every
             colour that the description says; 0 if there are none.
+        places: Share of the z with a description and boxes in which the boxes are where the
+            description says; 0 if there are none.
     """
 
     overlaps: Mapping[str, float] = field(default_factory=dict)
     colours: float = 0.0
+    places: float = 0.0
 
     def least(self, label: str, usual: float) -> float:
         """Return the least overlap of an object, given the one that holds for every label."""
         return max(usual, SLACK * self.overlaps.get(label, 0.0))
 
-    def shortfall(self, z: Mapping[str, Latent], overlap: float, colours: bool) -> float:
+    def shortfall(
+        self, z: Mapping[str, Latent], overlap: float, colours: bool, places: bool
+    ) -> float:
         """Return how far the kinds of a z are from agreeing; 0 if they agree.
 
         Args:
@@ -57,9 +64,12 @@ class Soundness:
                 out, those by label too.
             colours: Whether to look for the described colours in the palette, if the data's z
                 nearly always have them (`ALWAYS`).
+            places: Whether to compare the described places and sizes with the boxes, if they
+                nearly always agree in the data's z.
 
         Returns:
-            The sum of what overlaps lack, and 1 for each described colour that is missing.
+            The sum of what overlaps lack, and 1 for each described colour that is missing and each
+            statement that the boxes contradict.
         """
         lacking = 0.0
         if overlap and (found := agreement(z)) is not None:
@@ -67,6 +77,8 @@ class Soundness:
                 lacking += max(0.0, self.least(label, overlap) - each)
         if colours and self.colours >= ALWAYS:
             lacking += len(missing_colours(z) or ())
+        if places and self.places >= ALWAYS:
+            lacking += len(z_contradictions(z))
         return lacking
 
 
@@ -88,6 +100,7 @@ class SoundnessSeen:
     def __init__(self) -> None:
         self._overlaps: defaultdict[str, list[float]] = defaultdict(list)
         self._colours: list[bool] = []
+        self._places: list[bool] = []
 
     def add(self, z: Mapping[str, Latent]) -> None:
         """Look at a z."""
@@ -97,6 +110,8 @@ class SoundnessSeen:
                 self._overlaps[label].append(overlap)
         if (missing := missing_colours(z)) is not None:
             self._colours.append(not missing)
+        if Description.kind in z and Boxes.kind in z:
+            self._places.append(not z_contradictions(z))
 
     def result(self) -> Soundness:
         """Return what was learned, in thousandths."""
@@ -105,4 +120,8 @@ class SoundnessSeen:
             for label, values in sorted(self._overlaps.items())
             if len(values) >= FEWEST
         }
-        return Soundness(overlaps, round(float(np.mean(self._colours or [False])), 3))
+        return Soundness(overlaps, _share(self._colours), _share(self._places))
+
+
+def _share(found: Sequence[bool]) -> float:
+    return round(float(np.mean(found or [False])), 3)

@@ -8,6 +8,7 @@ Only where none is sound, the one that agrees with itself best is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import NamedTuple
 
@@ -22,6 +23,30 @@ from pipelines.workspace.settings import SampleSettings
 
 Check = Callable[[Sequence[States], Sequence[str], SampleSettings], list[bool]]
 """(encoder states of each caption, one z each, settings) -> whether each z may be taken."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How a z is chosen among candidates: the settings of the same names.
+
+    Attributes:
+        z_candidates: Most z that are drawn for a picture.
+        z_overlap: Least overlap of a box and its blob.
+        z_colours: ``on`` or ``off``: described colours must be in the palette.
+        z_places: ``on`` or ``off``: boxes must be where the description says.
+        z_surprise: Greatest slip of a label, separator or end, in nats.
+    """
+
+    z_candidates: int
+    z_overlap: float
+    z_colours: str
+    z_places: str
+    z_surprise: float
+
+    @classmethod
+    def of(cls, settings: SampleSettings) -> Checks:
+        """Return the checks that settings ask for."""
+        return cls(**{item.name: getattr(settings, item.name) for item in fields(cls)})
 
 
 class ChosenZ(NamedTuple):
@@ -120,15 +145,15 @@ def are_sound(
 ) -> list[bool]:
     """Judge z by the settings, and by what is true of the data.
 
-    Boxes must fit the blobs, the palette must have the colours that are described, and no label,
-    separator or end may be a slip.
+    Boxes must fit the blobs, palette and boxes must have the colours and places that are described,
+    and no label, separator or end may be a slip.
 
     Args:
         prior: The prior that drew them.
         captions: Encoder states of the caption of each, (1, length, width).
         texts: One z each.
         settings: ``z_overlap`` and ``z_surprise``, of which 0 leaves the check out, and
-            ``z_colours``.
+            ``z_colours`` and ``z_places``.
     """
     agreeing = [_shortfall(prior, text, settings) == 0.0 for text in texts]
     asked = [place for place, agrees in enumerate(agreeing) if agrees]
@@ -146,8 +171,8 @@ def seed_of(settings: SampleSettings, wanted: Wanted, purpose: str, candidate: i
 
 
 def _shortfall(prior: Prior, text: str, settings: SampleSettings) -> float:
-    colours = settings.z_colours == "on"
-    return prior.soundness.shortfall(z_from_text(text), settings.z_overlap, colours)
+    colours, places = settings.z_colours == "on", settings.z_places == "on"
+    return prior.soundness.shortfall(z_from_text(text), settings.z_overlap, colours, places)
 
 
 def _least_wrong(

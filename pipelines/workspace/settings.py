@@ -653,6 +653,12 @@ class SampleSettings:
         "data do; off does not ask.",
         choices=("on", "off"),
     )
+    z_places: str = setting(
+        "on",
+        "A z is sound if its boxes are where its description says, if those of the data are; off "
+        "does not ask.",
+        choices=("on", "off"),
+    )
     z_surprise: float = setting(
         3.0,
         "A z is sound if no label, separator or end is a greater slip, in nats beyond the entropy "

@@ -27,6 +27,7 @@ from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
 from pipelines.models.new_prior import build_prior
+from pipelines.sample.candidates import Checks
 from pipelines.sample.choice import Decoding
 from pipelines.scenes.factors import SHAPES
 from pipelines.scenes.generate import scene_of
@@ -35,7 +36,7 @@ from pipelines.scenes.measure import measure
 from pipelines.scenes.protocol import real_of
 from pipelines.scenes.reference import Asked
 from pipelines.scenes.titles import CURVES, HEADLINES, PARITY_ENTROPIES, TITLES
-from pipelines.workspace.settings import DiffusionSettings, PriorSettings
+from pipelines.workspace.settings import DiffusionSettings, PriorSettings, SampleSettings
 from pipelines.workspace.workspace import Workspace
 
 KINDS = ("boxes",)
@@ -143,9 +144,7 @@ def report(data, reference) -> Report:
             "steps": 30,
             "seeds": (0, 1),
             "decoding": asdict(Decoding(temperature=0.5)),
-            "z_candidates": 8,
-            "z_overlap": 0.5,
-            "z_surprise": 3.0,
+            "checks": asdict(Checks.of(SampleSettings())),
             "cfg_begin": 1.0,
             "cfg_end": 0.5,
             "training": 2048,

@@ -30,11 +30,15 @@ def test_the_overlap_is_learned_by_label(few):
 
 def test_an_object_must_reach_what_the_data_do_and_what_is_asked():
     learned = Soundness({"circle": 0.9 / SLACK})
-    assert learned.shortfall(at(200), 0.5, True) == learned.shortfall(at(204), 0.5, True) == 0.0
-    assert learned.shortfall(at(220), 0.5, True) == pytest.approx(0.9 - 180 / 220)
-    assert Soundness().shortfall(at(220), 0.5, True) == 0.0
-    assert Soundness().shortfall(at(220), 0.95, True) == pytest.approx(0.95 - 180 / 220)
-    assert learned.shortfall(at(900), 0.0, True) == 0.0  # the check is left out
+    assert (
+        learned.shortfall(at(200), 0.5, True, True)
+        == learned.shortfall(at(204), 0.5, True, True)
+        == 0.0
+    )
+    assert learned.shortfall(at(220), 0.5, True, True) == pytest.approx(0.9 - 180 / 220)
+    assert Soundness().shortfall(at(220), 0.5, True, True) == 0.0
+    assert Soundness().shortfall(at(220), 0.95, True, True) == pytest.approx(0.95 - 180 / 220)
+    assert learned.shortfall(at(900), 0.0, True, True) == 0.0  # the check is left out
 
 
 def test_described_colours_must_be_in_the_palette_if_the_data_have_them():
@@ -42,8 +46,8 @@ def test_described_colours_must_be_in_the_palette_if_the_data_have_them():
     assert missing_colours(red) == set() and missing_colours(blue) == {"blue"}
     assert missing_colours(at(200)) is None
     always, often = Soundness(colours=1.0), Soundness(colours=0.9)
-    assert [always.shortfall(z, 0.5, True) for z in (red, blue)] == [0.0, 1.0]
-    assert often.shortfall(blue, 0.5, True) == always.shortfall(blue, 0.5, False) == 0.0
+    assert [always.shortfall(z, 0.5, True, True) for z in (red, blue)] == [0.0, 1.0]
+    assert often.shortfall(blue, 0.5, True, True) == always.shortfall(blue, 0.5, False, True) == 0.0
 
 
 def test_the_share_with_their_colours_is_learned():
@@ -51,3 +55,20 @@ def test_the_share_with_their_colours_is_learned():
     for word in ("red", "red", "red", "blue"):
         seen.add(z_from_text(RED.replace("red", word)))
     assert seen.result() == Soundness({}, 0.75)
+
+
+STAR = "<description> a {size} star in the top left <boxes> star <{x}><50><{end}><250>"
+
+
+def test_described_places_must_be_those_of_the_boxes_if_the_data_have_them():
+    right = z_from_text(STAR.format(size="small", x=50, end=250))
+    wrong = z_from_text(STAR.format(size="small", x=750, end=950))
+    always, often = Soundness(places=1.0), Soundness(places=0.9)
+    assert [always.shortfall(z, 0.5, True, True) for z in (right, wrong)] == [0.0, 1.0]
+    assert often.shortfall(wrong, 0.5, True, True) == 0.0
+    assert always.shortfall(wrong, 0.5, True, False) == 0.0
+    seen = SoundnessSeen()
+    for z in (right, right, right, wrong):
+        seen.add(z)
+    seen.add(at(200))  # nothing is described
+    assert seen.result() == Soundness({}, 0.0, 0.75)

@@ -189,5 +189,5 @@ def _decoding(plan: Mapping[str, float]) -> str:
 
 
 def _candidates(plan: Mapping[str, Any]) -> str:
-    most = plan["z_candidates"]
+    most = plan["checks"]["z_candidates"]
     return "the first z drawn" if most == 1 else f"the first sound one of at most {most}"

@@ -12,7 +12,7 @@ from pipelines.evaluate.metrics.compare import RIVAL, Estimates
 from pipelines.evaluate.metrics.plain_features import SPACES
 from pipelines.evaluate.report.contents import Report
 
-VERSION = 6
+VERSION = 7
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pipelines.core.fingerprint import fingerprint
 from pipelines.documents.document import Document
 from pipelines.models.prior import Prior
 from pipelines.plan.plan import plan
+from pipelines.sample.candidates import Checks
 from pipelines.sample.choice import Decoding
 from pipelines.workspace.settings import SampleSettings
 
@@ -24,8 +25,8 @@ class PriorPlanner:
 
     def __init__(self, prior: Prior, kinds: Sequence[str], settings: SampleSettings) -> None:
         self._prior, self._kinds, self._settings = prior, tuple(kinds), settings
-        checks = [settings.z_candidates, settings.z_overlap, settings.z_surprise]
-        drawing = [asdict(Decoding.of(settings)), settings.z_seed, checks]
+        chosen = [asdict(Decoding.of(settings)), asdict(Checks.of(settings))]
+        drawing = [*chosen, settings.z_seed, asdict(prior.soundness)]
         self.identity = fingerprint([prior.identity, list(kinds), drawing])
 
     def plan(self, caption: str, count: int, seed: int) -> list[Document]:
