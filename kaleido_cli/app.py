@@ -18,7 +18,7 @@ COMMANDS = {
     "init": "Make a workspace.",
     "data": "Bring images and captions into the workspace.",
     "extract": "Compute latents from the images.",
-    "train": "Train tokenizer, prior and denoiser.",
+    "train": "Train models and adapters.",
     "sample": "Draw pictures of captions.",
     "plan": "Draw z alone: layouts and descriptions, without pictures.",
     "base": "Show what a text-to-image model of others is, and what fits on which GPU.",

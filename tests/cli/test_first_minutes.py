@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kaleido_cli import app, captions, train
+from kaleido_cli import app, captions, training
 from kaleido_cli.next_step import next_step
 from pipelines.core.errors import KaleidoError
 from pipelines.extract.run import extract
@@ -204,13 +204,13 @@ def test_mistakes_are_noticed_before_heavy_imports(inside, write_data, records, 
 
 def test_restart_of_a_finished_model_asks(inside, monkeypatch, capsys):
     write_metadata(inside.models("prior"), {})
-    train._confirm(inside, "prior", restart=False, yes=False)
-    train._confirm(inside, "prior", restart=True, yes=True)
-    train._confirm(inside, "diffusion", restart=True, yes=False)
-    monkeypatch.setattr(train.sys, "stdin", SimpleTerminal())
+    training.confirm(inside, "prior", restart=False, yes=False)
+    training.confirm(inside, "prior", restart=True, yes=True)
+    training.confirm(inside, "diffusion", restart=True, yes=False)
+    monkeypatch.setattr(training.sys, "stdin", SimpleTerminal())
     asked = []
-    monkeypatch.setattr(train.typer, "confirm", lambda text, **_: asked.append(text))
-    train._confirm(inside, "prior", restart=True, yes=False)
+    monkeypatch.setattr(training.typer, "confirm", lambda text, **_: asked.append(text))
+    training.confirm(inside, "prior", restart=True, yes=False)
     assert str(inside.models("prior")) in asked[0]
 
 

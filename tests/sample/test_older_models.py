@@ -39,9 +39,14 @@ def unpack(tmp_path):
     return run
 
 
+def _load(folder):
+    prior, diffusion = Prior.load(folder / "prior"), Diffusion.load(folder / "diffusion")
+    return pair(prior, diffusion, "test", folder.joinpath)
+
+
 def test_models_of_the_first_release_draw_what_they_drew(unpack):
     folder, z, expected = unpack("models-0.1.0")
-    bundle = pair(Prior.load(folder / "prior"), Diffusion.load(folder / "diffusion"), "test")
+    bundle = _load(folder)
     [sample] = draw_from_z(bundle, CAPTION, [z], SETTINGS)
     assert sample.z.replace(" ", "") == z.replace(" ", "")
     assert np.abs(sample.pixels.astype(int) - expected).max() <= 1
@@ -53,11 +58,7 @@ def test_a_pipeline_without_a_scheduler_draws_what_it_drew(unpack):
     assert not (folder / "pipeline" / "scheduler").exists()
     pipe = KaleidoPipeline.from_pretrained(folder / "pipeline")
     assert type(pipe.scheduler).__name__ == "FlowMatchEulerDiscreteScheduler"
-    bundle = pair(
-        Prior.load(folder / "pipeline" / "prior"),
-        Diffusion.load(folder / "pipeline" / "diffusion"),
-        "test",
-    )
+    bundle = _load(folder / "pipeline")
     [sample] = draw_from_z(bundle, CAPTION, [z], SETTINGS)
     assert np.abs(sample.pixels.astype(int) - expected).max() <= 1
     images = pipe(CAPTION, num_inference_steps=2, z=[z], output_type="np").images

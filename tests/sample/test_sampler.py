@@ -27,7 +27,7 @@ class _Context:
 class _Affine:
     """A model that predicts its condition's value plus a share of the noisy image."""
 
-    shapes, bounded, denoiser = ((8, 8), (4, 12)), True, None
+    sizes, bounded, denoiser = ((8, 8), (4, 12)), True, None
     context = _Context()
 
     def __init__(self, share: float = 0.0) -> None:
