@@ -155,7 +155,8 @@ def header(kind: bytes, size: int, name=b"x") -> bytes:
         (header(tarfile.GNUTYPE_LONGNAME, 5_000_000), "extended header"),
         (header(tarfile.GNUTYPE_SPARSE, 0)[:512], "sparse"),
         (header(tarfile.XHDTYPE, MAX_EXTENDED) + b"9" * MAX_EXTENDED, ""),
-        (header(tarfile.XHDTYPE, MAX_EXTENDED) + b"5 x=\n" * (MAX_EXTENDED // 5), "read further"),
+        # Python 3.11.0 to 3.11.3 pass over such a header, and miss the end mark.
+        (header(tarfile.XHDTYPE, MAX_EXTENDED) + b"5 x=\n" * (MAX_EXTENDED // 5), "the shard"),
     ],
 )
 def test_hostile_headers_cost_neither_memory_nor_time(workspace, tmp_path, data, reason):
