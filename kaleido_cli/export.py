@@ -26,6 +26,14 @@ def export(
     baseline: Annotated[bool, typer.Option("--baseline", help="Export the model without z.")] = (
         False
     ),
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Export this adapter, such as models/adapter, instead of the workspace's models.",
+            show_default=False,
+        ),
+    ] = None,
     licence: Annotated[
         str,
         typer.Option(
@@ -60,9 +68,12 @@ def export(
 ) -> None:
     """Write the workspace's models, or the embedded ones, as one folder for KaleidoPipeline.
 
-    It holds prior, diffusion model, scheduler and a card with data, kinds of z and licence. The
-    same command again changes nothing, so it also repeats a push that broke off.
+    It holds prior, diffusion model, scheduler and a card with data, kinds of z and licence; or an
+    adapter, for KaleidoAdapter. The same command again changes nothing, so it also repeats a push
+    that broke off.
     """
+    if baseline and adapter is not None:
+        raise typer.BadParameter("give --baseline or --adapter, not both.")
     if private and push_to_hub is None:
         raise typer.BadParameter("--private needs --push-to-hub.")
     require_local(folder)
@@ -70,25 +81,30 @@ def export(
         from pipelines.models.publish import require_token
 
         require_token()
-    opened = open_for_captions(context, workspace, has_captions=True)
-    from pipelines.sample.export import REPLACED, export_models
+    if adapter is not None:
+        from pipelines.bases.adapter_export import REPLACED, export_adapter
 
-    found = export_models(opened, folder, baseline, licence, overwrite)
+        found, replaced = export_adapter(adapter, folder, licence, overwrite), REPLACED
+    else:
+        from pipelines.sample.export import REPLACED as MODELS
+        from pipelines.sample.export import export_models
+
+        opened = open_for_captions(context, workspace, has_captions=True)
+        found, replaced = export_models(opened, folder, baseline, licence, overwrite), MODELS
     if not found.licence:
         console.say("The card states no licence of the weights; --licence does.")
     url = None
     if push_to_hub is not None:
         from pipelines.models.publish import push_folder
 
-        url = push_folder(folder, push_to_hub, private, overwrite, REPLACED)
+        url = push_folder(folder, push_to_hub, private, overwrite, replaced)
     console.show({"exported": found, "url": url}, as_json, _render)
 
 
 def _render(shown: dict[str, Any]) -> None:
     found = shown["exported"]
     done = "is there already" if found.equal else "is written"
-    console.line(
-        f"The {found.source} {found.model} {done}: {found.folder}, {format_bytes(found.bytes)}"
-    )
+    name = "adapter" if found.model == "adapter" else f"{found.source} {found.model}"
+    console.line(f"The {name} {done}: {found.folder}, {format_bytes(found.bytes)}")
     if shown["url"]:
         console.line(f"Pushed: {shown['url']}")

@@ -25,6 +25,7 @@ from pipelines.latents import registry
 from pipelines.workspace.manifest import Manifest, RowOutcome, count_outcomes, write_manifest
 from pipelines.workspace.shards import record_row, write_shard
 from pipelines.workspace.workspace import Workspace
+from tests.stand_in_hub import TOKEN, Hub, serving
 
 if TYPE_CHECKING:
     from pipelines.bases.base import Base
@@ -170,6 +171,22 @@ def write_data(workspace) -> WriteData:
             write_manifest(path, Manifest(stage, 1, mark, counts, info.sha256), outcomes)
 
     return write
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    """Return a stand-in for the Hugging Face hub, which its client asks."""
+    from huggingface_hub import constants
+
+    with serving() as (found, address):
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -116,6 +116,7 @@ of the base's blocks; its own weights and classes stay.{lora}
 - Labels: {labels}.
 
 ```python
+# pip install kaleido-diffusion
 from kaleido_diffusion import KaleidoAdapter
 
 adapter = KaleidoAdapter.from_pretrained("this folder, or its name on the hub").attach(pipe)

@@ -11,7 +11,8 @@ from typing import Any
 from pipelines.core.errors import KaleidoError
 from pipelines.models.hub import first_line
 
-INDEX = "model_index.json"
+INDEXES = ("model_index.json", "config.json")
+"""Files that name the class of what a folder holds, a pipeline or else a network."""
 
 _USUAL = (".gitattributes", "README.md")
 """Files that the hub's own pages make in a new repository."""
@@ -37,7 +38,7 @@ def require_token() -> None:
 def push_folder(
     folder: Path, repo: str, private: bool, overwrite: bool, replaced: Sequence[str]
 ) -> str:
-    """Copy a pipeline's folder to a repository, in one commit; files that are there do not travel.
+    """Copy a model's folder to a repository, in one commit; files that are there do not travel.
 
     Args:
         folder: What ``save_pretrained`` wrote; files with a leading dot stay behind.
@@ -58,7 +59,8 @@ def push_folder(
     with _hub_errors(repo):
         name = api.create_repo(repo, private=private, exist_ok=True).repo_id
         files = [file for file in api.list_repo_files(name) if file not in _USUAL]
-    wanted = json.loads((folder / INDEX).read_text("utf-8"))["_class_name"]
+    index = next(folder / index for index in INDEXES if (folder / index).is_file())
+    wanted = json.loads(index.read_text("utf-8"))["_class_name"]
     if files and not overwrite and _class_there(api, name, files) != wanted:
         raise KaleidoError(
             repo,
@@ -78,11 +80,12 @@ def push_folder(
 
 
 def _class_there(api: Any, name: str, files: Sequence[str]) -> str:
-    """Return the class of the pipeline in a repository; empty if it holds none."""
-    if INDEX not in files:
+    """Return the class of the model in a repository; empty if it holds none."""
+    index = next((index for index in INDEXES if index in files), None)
+    if index is None:
         return ""
     with _hub_errors(name):
-        path = Path(api.hf_hub_download(name, INDEX))
+        path = Path(api.hf_hub_download(name, index))
     try:
         return str(json.loads(path.read_text("utf-8"))["_class_name"])
     except (ValueError, KeyError, TypeError):

@@ -10,8 +10,6 @@ from pipelines.workspace.shards import records_of
 from pipelines.workspace.source import first_manifest
 from pipelines.workspace.workspace import Workspace
 
-CARD = "README.md"
-
 LICENCES_READ = 10_000
 """Records whose licence is read for the card."""
 

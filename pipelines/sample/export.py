@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 
-from pipelines.core.errors import KaleidoError
-from pipelines.core.files import METADATA, atomic_write, replacing_folder
+from pipelines.core.files import atomic_write
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.diffusion import weights_id
-from pipelines.models.metadata import read_metadata, write_metadata
+from pipelines.models.exported import CARD, Exported, write_export
 from pipelines.models.registry import sampling_source
 from pipelines.sample.bundle import Bundle, load_bundle
-from pipelines.sample.card import CARD, Facts, data_facts, model_card
+from pipelines.sample.card import Facts, data_facts, model_card
 from pipelines.sample.kaleido_pipeline import KaleidoPipeline
 from pipelines.workspace.workspace import Workspace
 
-REPLACED = ("prior/*", "diffusion/*", "scheduler/*")
+REPLACED: tuple[str, ...] = ("prior/*", "diffusion/*", "scheduler/*")
 """Files of an older export that a push removes from a repository."""
-
-MADE_BY = "kaleido export"
-"""The value of ``made_by`` in an exported folder's metadata."""
-
-
-@dataclass(frozen=True)
-class ExportedModels:
-    """What lies in the folder.
-
-    Attributes:
-        folder: Where.
-        model: ``kaleido`` or ``baseline``.
-        source: ``workspace`` or ``embedded``.
-        licence: SPDX expression of the weights; empty if nobody has stated one.
-        bytes: Size of all files.
-        equal: The folder held just this already, and was left as it is.
-    """
-
-    folder: Path
-    model: str
-    source: str
-    licence: str
-    bytes: int
-    equal: bool
 
 
 def export_models(
@@ -51,7 +25,7 @@ def export_models(
     baseline: bool = False,
     licence: str = "",
     overwrite: bool = False,
-) -> ExportedModels:
+) -> Exported:
     """Write prior, diffusion model, scheduler and card as one folder.
 
     Args:
@@ -70,15 +44,13 @@ def export_models(
     bundle = load_bundle(workspace, baseline)
     licence = licence or _known_licence(bundle)
     facts = _facts(workspace, bundle, licence)
-    metadata = _metadata(workspace, bundle, facts)
-    equal = _check(folder, metadata, overwrite)
-    if not equal:
-        with replacing_folder(folder) as fresh:
-            KaleidoPipeline.from_bundle(bundle).save_pretrained(fresh)
-            atomic_write(fresh / CARD, model_card(facts).encode())
-            write_metadata(fresh, metadata)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return ExportedModels(folder, bundle.name, bundle.source, licence, size, equal)
+
+    def write(fresh: Path) -> None:
+        KaleidoPipeline.from_bundle(bundle).save_pretrained(fresh)
+        atomic_write(fresh / CARD, model_card(facts).encode())
+
+    size, equal = write_export(folder, _content(workspace, bundle, facts), write, overwrite)
+    return Exported(folder, bundle.name, bundle.source, licence, size, equal)
 
 
 def _known_licence(bundle: Bundle) -> str:
@@ -102,40 +74,8 @@ def _facts(workspace: Workspace, bundle: Bundle, licence: str) -> Facts:
     )
 
 
-def _metadata(workspace: Workspace, bundle: Bundle, facts: Facts) -> dict[str, object]:
-    """Describe what is exported, so that the same again can be told."""
+def _content(workspace: Workspace, bundle: Bundle, facts: Facts) -> str:
+    """Hash what is exported, so that the same again can be told."""
     source = sampling_source(workspace)
     diffusion = source.folder("baseline" if bundle.name == "baseline" else "diffusion")
-    return {
-        "made_by": MADE_BY,
-        "version": version("kaleido-diffusion"),
-        "content": fingerprint([bundle.prior.identity, weights_id(diffusion)], asdict(facts)),
-    }
-
-
-def _check(folder: Path, metadata: dict[str, object], overwrite: bool) -> bool:
-    """Return whether a folder holds the same export.
-
-    Raises:
-        KaleidoError: If it holds another one that may not be replaced.
-    """
-    if not (folder / METADATA).is_file():
-        return False  # `replacing_folder` refuses files of others
-    found = read_metadata(folder, "export", "")
-    if found == metadata:
-        return True
-    if found.get("made_by") != MADE_BY:
-        raise KaleidoError(
-            str(folder),
-            "it is a model of another kind, not an export.",
-            "Choose another folder.",
-            code="would-overwrite",
-        )
-    if not overwrite:
-        raise KaleidoError(
-            str(folder),
-            "it holds an export of other models, or one with another card.",
-            "Give --overwrite to replace it, or choose another folder.",
-            code="would-overwrite",
-        )
-    return False
+    return fingerprint([bundle.prior.identity, weights_id(diffusion)], asdict(facts))

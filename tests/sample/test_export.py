@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -20,105 +17,7 @@ from pipelines.sample.card import data_facts
 from pipelines.scenes.generate import write_scenes
 from pipelines.workspace.settings import Settings
 from pipelines.workspace.workspace import Workspace
-
-TOKEN = "hf_standin0secret"
-
-
-class Hub:
-    """A hub with one repository, in memory."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.created: list[dict] = []
-        self.commits: list[list[dict]] = []
-        self.tokens: set[str | None] = set()
-        self.fails = 0
-
-
-class _Handler(BaseHTTPRequestHandler):
-    hub: Hub
-
-    def log_message(self, *arguments) -> None: ...
-
-    def do_GET(self) -> None:
-        if "/tree/" in self.path:
-            files = [
-                {"type": "file", "path": path, "size": len(data), "oid": "0" * 40}
-                for path, data in self.hub.files.items()
-            ]
-            return self._answer(200, files)
-        if "/resolve/" in self.path:
-            name = self.path.split("/resolve/main/")[1]
-            return self._answer(200, self.hub.files[name])
-        return self._answer(404, {"error": self.path})
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_POST(self) -> None:
-        self.hub.tokens.add(self.headers.get("Authorization"))
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/api/repos/create":
-            self.hub.created.append(json.loads(body))
-            return self._answer(200, {"url": f"{self._here}/me/shapes", "name": "me/shapes"})
-        if self.path == "/api/validate-yaml":
-            return self._answer(200, {"errors": [], "warnings": []})
-        if "/preupload/" in self.path:
-            paths = [each["path"] for each in json.loads(body)["files"]]
-            plain = {"uploadMode": "regular", "shouldIgnore": False}
-            return self._answer(200, {"files": [{"path": path} | plain for path in paths]})
-        if self.hub.fails:
-            self.hub.fails -= 1
-            return self._answer(403, {"error": f"{TOKEN} may not write"})
-        return self._commit([json.loads(line) for line in body.splitlines()])
-
-    def _commit(self, lines: list[dict]) -> None:
-        self.hub.commits.append(lines)
-        for line in lines:
-            value = line["value"]
-            if line["key"] == "file":
-                self.hub.files[value["path"]] = base64.b64decode(value["content"])
-            elif line["key"] == "deletedFile":
-                del self.hub.files[value["path"]]
-        self._answer(
-            200,
-            {"commitUrl": f"{self._here}/me/shapes/commit/{'1' * 40}", "commitOid": "1" * 40}
-            | {"hookOutput": "", "pullRequestUrl": None},
-        )
-
-    @property
-    def _here(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def _answer(self, status: int, value) -> None:
-        data = value if isinstance(value, bytes) else json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("X-Repo-Commit", "1" * 40)
-        self.send_header("ETag", f'"{abs(hash(data))}"')
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    found = Hub()
-    handler = type("Handler", (_Handler,), {"hub": found})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    yield found
-    server.shutdown()
-    server.server_close()
+from tests.stand_in_hub import TOKEN
 
 
 @pytest.fixture(scope="module")
