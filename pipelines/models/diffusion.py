@@ -15,6 +15,7 @@ from pipelines.core.files import replacing_folder, sha256_file
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.conditioning import Conditioner, Conditioning
 from pipelines.models.denoiser.attention import Grid
+from pipelines.models.denoiser.base import Denoiser
 from pipelines.models.denoiser.nested import NestedConditioning, NestedUNet2DModel
 from pipelines.models.denoiser.network import KaleidoTransformer2DModel, PreparedConditioning
 from pipelines.models.hub import read_config
@@ -42,8 +43,6 @@ _METADATA_TYPES: dict[str, type] = {
     "autoencoder": str,
 }
 
-Denoiser = KaleidoTransformer2DModel | NestedUNet2DModel
-
 NESTED = ("outer_channels", "outer_blocks", "inner_channels", "inner_blocks", "inner_attention")
 """Settings of ``[diffusion]`` for the nested U-Net alone."""
 
@@ -58,12 +57,11 @@ def default_noise_shift(image_size: int, space: str = "pixels") -> float:
     section 5.3.2), less for smaller pictures and at least 1: a value of it stands for many pixels,
     over which the noise is averaged already.
 
-    In pixels it doubles
-    @@ to 64 pixels, where 4 was measured to keep layouts best. From there
-    it stays, until at 256 pixels the shift of "simple diffusion" (arXiv 2301.11093, section 3.1),
-    side / 64, overtakes it. More would starve the levels that draw details: with 16 at 256 pixels
-    the last of 30 steps leads from σ = 0.36 to 0 (with 4 from 0.12), and of all training levels
-    2.6 % (10 %) lie below 0.3.
+    In pixels it grows with the side up to 64 pixels, where 4 was measured to keep layouts best.
+    From there it stays, until at 256 pixels the shift of "simple diffusion" (arXiv 2301.11093,
+    section 3.1), side / 64, overtakes it. More would starve the levels that draw details: with
+    16 at 256 pixels the last of 30 steps leads from σ = 0.36 to 0 (with 4 from 0.12), and of
+    all training levels 2.6 % (10 %) lie below 0.3.
     """
     if space == "latents":
         return max(1.0, 3.0 * image_size / 1024)
@@ -193,8 +191,6 @@ class Diffusion(nn.Module):
 
         Those of training, and for a nested U-Net those of the inner one.
         """
-        if isinstance(self.denoiser, KaleidoTransformer2DModel):
-            return self.shapes
         ratio = self.denoiser.ratio
         inner = ((height // ratio, width // ratio) for height, width in self.shapes)
         return tuple(dict.fromkeys([*self.shapes, *inner]))

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbedding, Timesteps
 from torch import nn
 from torch.nn.functional import avg_pool2d, silu
 
 from pipelines.models.conditioning import Conditioning
-from pipelines.models.denoiser.attention import rect_distance, rect_offsets
-from pipelines.models.denoiser.network import PADDING_SCORE, STEEPEST
+from pipelines.models.denoiser.attention import rect_offsets
+from pipelines.models.denoiser.base import Denoiser
 from pipelines.models.denoiser.unet import NORM_GROUPS, Grounds, UNet, places_of
 
 WAVES = 256
@@ -64,7 +63,7 @@ class NestedConditioning:
         return NestedConditioning(tuple(grounds), self.inner)
 
 
-class NestedUNet2DModel(ModelMixin, ConfigMixin):
+class NestedUNet2DModel(Denoiser):
     """A U-Net at a low resolution inside another one that leads up to the full one.
 
     * The outer one has convolutions alone; its innermost features go through an adapter into the
@@ -142,20 +141,15 @@ class NestedUNet2DModel(ModelMixin, ConfigMixin):
     def prepare(
         self, conditioning: Conditioning, shape: tuple[int, int] | None = None
     ) -> NestedConditioning:
-        """Compute everything that does not depend on the noise level.
+        """Compute what no noise level changes.
 
-        Args:
-            conditioning: Tokens of c and z.
-            shape: Height and width of the image in pixels, of about the area of the full
-                resolution or of the inner one; by default a full square.
+        The shape has about the area of the full resolution or of the inner one.
         """
-        rects, side = conditioning.rects, self.config.sample_size
+        side = self.config.sample_size
         height, width = shape or (side, side)
         inner = height * width * self.ratio < side**2
         if not inner:
             height, width = height // self.ratio, width // self.ratio
-        padding = (1 - conditioning.mask.to(rects.dtype))[:, None, None] * PADDING_SCORE
-        slopes = torch.linspace(0.0, STEEPEST, self.config.num_attention_heads, device=rects.device)
         grounds: list[Grounds | None] = []
         for level, project in enumerate(self.tokens):
             layers, grid = self.inner.layers(level), (height >> level, width >> level)
@@ -164,57 +158,24 @@ class NestedUNet2DModel(ModelMixin, ConfigMixin):
                 continue
             tokens = project(conditioning.tokens)
             pairs = tuple(layer.attn2.keys_and_values(tokens) for layer in layers)
-            bias = padding - slopes[:, None, None] * rect_distance(rects, grid)[:, None]
-            grounds.append(Grounds(pairs, bias, rect_offsets(rects, grid)))
+            bias = self._local_bias(conditioning, grid)
+            grounds.append(Grounds(pairs, bias, rect_offsets(conditioning.rects, grid)))
         return NestedConditioning(tuple(grounds), inner)
-
-    def forward(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: NestedConditioning
-    ) -> torch.Tensor:
-        """Predict the clean image.
-
-        Args:
-            noisy: Noisy images x_t, (n, in_channels, height, width), of the prepared shape.
-            timestep: Noise level t of each image, (n,), from 0 (clean) to 1000 (noise).
-            prepared: From `prepare`, n rows.
-
-        Returns:
-            The predicted clean images x̂, as `noisy`.
-        """
-        return self._predict(noisy, timestep, prepared)[0][0]
-
-    def predict_with_words(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: NestedConditioning
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Predict the clean images and word embeddings of each place; only training needs all.
-
-        Args:
-            noisy: As for `forward`.
-            timestep: As for `forward`.
-            prepared: As for `forward`.
-
-        Returns:
-            x̂ of each resolution, the full one first, and embeddings (n, places, context_dim) for
-            `pipelines.models.word_loss`.
-        """
-        clean, states = self._predict(noisy, timestep, prepared)
-        return clean, self.naming(states.flatten(2).transpose(1, 2))
 
     def _predict(
         self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: NestedConditioning
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return x̂ of each resolution, and the innermost features."""
         level = timestep / 1000.0
         if prepared.inner:
             _, clean, states = self._inner(noisy, level, prepared, None)
-            return [clean], states
+            return [clean], _rows(states)
         time = self.outer_time(self.waves(timestep).to(noisy.dtype))
         nowhere = places_of([None] * len(self.config.outer_channels))
         x, skips = self.outer.descend(self.outer_in(noisy), time, nowhere)
         low, below = scaled_noisy(noisy, level, self.ratio), scaled_level(level, self.ratio)
         features, small, states = self._inner(low, below, prepared, self.enter(x))
         x = self.outer.ascend(x + self.leave(features), skips, time, nowhere)
-        return [self.outer_out(x), small], states
+        return [self.outer_out(x), small], _rows(states)
 
     def _inner(
         self,
@@ -245,6 +206,11 @@ class _Head(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         image: torch.Tensor = self.out(silu(self.norm(features)))
         return image
+
+
+def _rows(features: torch.Tensor) -> torch.Tensor:
+    """Return a map (n, width, height, width) as rows (n, places, width)."""
+    return features.flatten(2).transpose(1, 2)
 
 
 def _adapter(before: int, width: int) -> nn.Conv2d:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import PixArtAlphaTextProjection
 from diffusers.models.normalization import AdaLayerNormSingle, RMSNorm
@@ -13,7 +12,8 @@ from torch import nn
 from torch.nn.functional import layer_norm, silu
 
 from pipelines.models.conditioning import Conditioning
-from pipelines.models.denoiser.attention import rect_distance, rect_offsets
+from pipelines.models.denoiser.attention import rect_offsets
+from pipelines.models.denoiser.base import Denoiser
 from pipelines.models.denoiser.blocks import (
     OverlappingPatches,
     TransformerBlock,
@@ -22,14 +22,8 @@ from pipelines.models.denoiser.blocks import (
 from pipelines.models.denoiser.convolutions import PatchBlock, PixelDecoder, PixelEncoder
 from pipelines.models.denoiser.layout import LayoutMap
 
-STEEPEST = 32.0
-"""Decrease of a token's score over the width of the image, in the most local head."""
-
 LAYOUT_CHANNELS = 16
 """Channels of the map on which z's items are drawn."""
-
-PADDING_SCORE = -10000.0
-"""Bias of padding; it underflows to an exact zero in softmax, so padding cannot leak."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class PreparedConditioning:
         )
 
 
-class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
+class KaleidoTransformer2DModel(Denoiser):
     """A transformer over patches between convolutions over pixels, for images in pixel space.
 
     * Residual convolutions at half the resolution surround the transformer, as in U-ViT ("simple
@@ -149,67 +143,26 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
     def prepare(
         self, conditioning: Conditioning, shape: tuple[int, int] | None = None
     ) -> PreparedConditioning:
-        """Compute everything that does not depend on the noise level.
-
-        Args:
-            conditioning: Tokens of c and z.
-            shape: Height and width of the image in pixels, which the patches divide; by default it
-                is a square of `sample_size`.
-        """
+        """Compute what no noise level changes; the patches divide the shape."""
         rects, patch, side = conditioning.rects, self.config.patch_size, self.config.sample_size
         height, width = shape or (side, side)
         grid = height // patch, width // patch
         tokens = self.caption_norm(self.caption_projection(conditioning.tokens))
-        padding = (1 - conditioning.mask.to(rects.dtype))[:, None, None] * PADDING_SCORE
-        slopes = torch.linspace(0.0, STEEPEST, self.config.num_attention_heads, device=rects.device)
         layout = self.layout(
             conditioning.tokens, rects, conditioning.names, (height // 2, width // 2)
         )
         states = self.config.num_attention_heads * self.config.attention_head_dim
         return PreparedConditioning(
             tuple(block.attn2.keys_and_values(tokens) for block in self.transformer_blocks),
-            padding - slopes[:, None, None] * rect_distance(rects, grid)[:, None],
+            self._local_bias(conditioning, grid),
             rect_offsets(rects, grid),
             self.layout_projection(layout),
             patch_positions(states, grid, side // patch, rects.device),
         )
 
-    def forward(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: PreparedConditioning
-    ) -> torch.Tensor:
-        """Predict the clean image.
-
-        Args:
-            noisy: Noisy images x_t, (n, in_channels, height, width), of the prepared shape.
-            timestep: Noise level t of each image, (n,), from 0 (clean) to 1000 (noise).
-            prepared: From `prepare`, n rows.
-
-        Returns:
-            The predicted clean images x̂, as `noisy`.
-        """
-        return self._predict(noisy, timestep, prepared)[0]
-
-    def predict_with_words(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: PreparedConditioning
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Predict the clean image and word embeddings of each patch; only training needs both.
-
-        Args:
-            noisy: As for `forward`.
-            timestep: As for `forward`.
-            prepared: As for `forward`.
-
-        Returns:
-            x̂ of each resolution that is predicted, here one, and embeddings
-            (n, patches, context_dim) for `pipelines.models.word_loss`.
-        """
-        clean, states = self._predict(noisy, timestep, prepared)
-        return [clean], self.naming(states)
-
     def _predict(
         self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: PreparedConditioning
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return x̂ and the patches' states after the last block, (n, patches, width)."""
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
         rows = noisy.shape[2] // self.config.patch_size
         modulation, level = self.time_embed(
             timestep, batch_size=len(timestep), hidden_dtype=noisy.dtype
@@ -225,4 +178,4 @@ class KaleidoTransformer2DModel(ModelMixin, ConfigMixin):
             patches = patch_block(states, level, rows)
         shift, scale = (self.scale_shift_table[None] + level[:, None]).chunk(2, dim=1)
         patches = layer_norm(patches, patches.shape[-1:], eps=1e-6) * (1 + scale) + shift
-        return self.proj_out(patches, features, noisy, level, rows), states
+        return [self.proj_out(patches, features, noisy, level, rows)], states

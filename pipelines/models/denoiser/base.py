@@ -1,0 +1,104 @@
+"""What the networks of p(x|z,c) share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from torch import nn
+
+from pipelines.models.conditioning import Conditioning
+from pipelines.models.denoiser.attention import rect_distance
+
+STEEPEST = 32.0
+"""Decrease of a token's score over the width of the image, in the most local head."""
+
+PADDING_SCORE = -10000.0
+"""Bias of padding; it underflows to an exact zero in softmax, so padding cannot leak."""
+
+
+class Denoiser(ModelMixin, ConfigMixin):
+    """A network that predicts the clean image from a noisy one, c and z.
+
+    A subclass registers ``sample_size``, ``in_channels``, ``num_attention_heads`` and
+    ``context_dim`` in its config.
+
+    Attributes:
+        naming: The head of the word loss, from a place's states to the width of the context.
+    """
+
+    naming: nn.Module
+
+    @property
+    def stride(self) -> int:
+        """Pixels along a side of one place of the innermost map."""
+        raise NotImplementedError
+
+    @property
+    def ratio(self) -> int:
+        """Sides of the full resolution over those of the lowest that it draws; 1 if only one."""
+        return 1
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that hold most of the activations."""
+        raise NotImplementedError
+
+    def prepare(self, conditioning: Conditioning, shape: tuple[int, int] | None = None) -> Any:
+        """Compute everything that does not depend on the noise level.
+
+        Args:
+            conditioning: Tokens of c and z.
+            shape: Height and width of the image in pixels; by default a square of `sample_size`.
+
+        Returns:
+            A value whose ``repeat(times)`` repeats all rows in their order.
+        """
+        raise NotImplementedError
+
+    def forward(self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: Any) -> torch.Tensor:
+        """Predict the clean image.
+
+        Args:
+            noisy: Noisy images x_t, (n, in_channels, height, width), of the prepared shape.
+            timestep: Noise level t of each image, (n,), from 0 (clean) to 1000 (noise).
+            prepared: From `prepare`, n rows.
+
+        Returns:
+            The predicted clean images x̂, as `noisy`.
+        """
+        return self._predict(noisy, timestep, prepared)[0][0]
+
+    def predict_with_words(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: Any
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Predict the clean images and word embeddings of each place; only training needs both.
+
+        Args:
+            noisy: As for `forward`.
+            timestep: As for `forward`.
+            prepared: As for `forward`.
+
+        Returns:
+            x̂ of each resolution that is predicted, the full one first, and embeddings
+            (n, places, context_dim) for `pipelines.models.word_loss`.
+        """
+        clean, states = self._predict(noisy, timestep, prepared)
+        return clean, self.naming(states)
+
+    def _predict(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: Any
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return x̂ of each resolution, and the places' last states, (n, places, width)."""
+        raise NotImplementedError
+
+    def _local_bias(self, conditioning: Conditioning, grid: tuple[int, int]) -> torch.Tensor:
+        """Return what is added to the scores of attention, (n, heads, places, length).
+
+        It is 0 for a token whose rectangle contains the place, and negative elsewhere: more in
+        some heads than in others, as in ALiBi (arXiv 2108.12409).
+        """
+        rects = conditioning.rects
+        padding = (1 - conditioning.mask.to(rects.dtype))[:, None, None] * PADDING_SCORE
+        slopes = torch.linspace(0.0, STEEPEST, self.config.num_attention_heads, device=rects.device)
+        return padding - slopes[:, None, None] * rect_distance(rects, grid)[:, None]
