@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,7 +191,7 @@ COMMON = ("extract.workers", "extract.engine", "extract.address")
 """Settings that every command reads."""
 
 
-def _run_detecting(
+def _run(
     context: typer.Context,
     colours: ColoursOption = False,
     trust_weights: TrustOption = False,
@@ -206,46 +208,22 @@ def _run_detecting(
     _extract(context, kinds, request, workspace, as_json)
 
 
-def _run_loading(
-    context: typer.Context,
-    trust_weights: TrustOption = False,
-    retry_failed: RetryOption = False,
-    dry_run: DryRunOption = False,
-    part: PartOption = None,
-    verify: VerifyOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    request = Request(retry_failed, dry_run, part, verify, preview, trust_weights)
-    _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
+def _with_options_of(command: Extraction) -> Callable[..., None]:
+    """Return `_run` without the options that the command lacks: Typer reads the signature."""
 
+    @wraps(_run)
+    def run(**options: Any) -> None:
+        _run(**options)
 
-def _run(
-    context: typer.Context,
-    retry_failed: RetryOption = False,
-    dry_run: DryRunOption = False,
-    part: PartOption = None,
-    verify: VerifyOption = False,
-    preview: PreviewOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    request = Request(retry_failed, dry_run, part, verify, preview)
-    _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
-
-
-def _run_undrawn(
-    context: typer.Context,
-    retry_failed: RetryOption = False,
-    dry_run: DryRunOption = False,
-    part: PartOption = None,
-    verify: VerifyOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    request = Request(retry_failed, dry_run, part, verify, None)
-    _extract(context, COMMANDS[str(context.command.name)].kinds, request, workspace, as_json)
+    takes = {
+        "colours": command.finds_boxes,
+        "trust_weights": command.loads_weights,
+        "preview": command.drawn,
+    }
+    whole = signature(_run, eval_str=True)
+    kept = [option for name, option in whole.parameters.items() if takes.get(name, True)]
+    run.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
+    return run
 
 
 for _name, _command in COMMANDS.items():
@@ -261,15 +239,7 @@ for _name, _command in COMMANDS.items():
         ),
         help=_command.help,
         epilog=f"Example: kaleido extract {_command.example}",
-    )(
-        _run_detecting
-        if _command.finds_boxes
-        else _run_loading
-        if _command.loads_weights
-        else _run
-        if _command.drawn
-        else _run_undrawn
-    )
+    )(_with_options_of(_command))
 
 
 @app.command(cls=settings_of(*COMMON), epilog="Example: kaleido extract plugin light --preview 8")
