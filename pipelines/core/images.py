@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.colour_spaces import CREATOR, declared_profile
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.image_parts import MAX_SCANS, Parts, exif_of, split_image
+from pipelines.core.picture_formats import FORMATS, damaged, unidentified
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,21 +19,13 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 64_000_000
 
-FORMATS = (
-    *("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF", "JPEG2000", "ICO", "CUR"),
-    *("ICNS", "DIB", "PSD", "QOI", "SGI", "SUN", "PCX", "DDS", "BLP", "MSP", "XBM", "XPM", "TGA"),
-)
-"""Formats that Pillow decodes by itself. Not among them: those that run another program (EPS), that
-only recognise a file (HDF5, GRIB), that unpack without a limit (FITS), or that no magic number
-tells apart (SPIDER)."""
+MAX_SIDE = 65_535
+"""Longest side, that of JPEG: of a line of millions of pixels nothing can be resized or learnt."""
 
 STORED = ("PNG", "JPEG", "WEBP")
 """Formats that a shard may hold."""
 
-_UNMARKED = ("PCX", "CUR", "SGI", "PPM", "TGA", "MSP", "BMP", "DIB")
-"""Formats with a magic number of one or two bytes, which other files may begin with too."""
-
-_UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle|unrecogni[sz]ed", re.I)
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284  # tags of TIFF
 _PLAIN_MODES = ("RGB", "L", "1", "P")
 _TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM") + (
     *("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"),
@@ -125,7 +117,7 @@ def decode(
             "Free memory, or install Pillow again; then run the command again.",
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
-        raise _damaged(name, "picture", error) from error
+        raise damaged(name, "picture", error) from error
     if turn:
         rgb = rgb.transpose(Image.Transpose[turn])
     keepable = plain and not animated and kind in STORED
@@ -148,7 +140,7 @@ def picture_size(data: bytes, name: str = "image") -> tuple[int, int]:
             image.info.update(parts.info)
             turn = _orientation(image, _exif(image))
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises at a damaged header
-        raise _damaged(name, "picture", error) from error
+        raise damaged(name, "picture", error) from error
     width, height = image.size
     swapped = turn.startswith(("ROTATE_90", "ROTATE_270", "TRANS"))
     return (height, width) if swapped else (width, height)
@@ -160,7 +152,7 @@ def _load(parts: Parts, name: str, max_pixels: int, least: int) -> Image.Image:
     try:
         image: Any = Image.open(io.BytesIO(parts.pixels), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise _unidentified(parts.pixels, name) from error
+        raise unidentified(parts.pixels, name) from error
     width, height = image.size
     if width * height > max_pixels:
         raise BadRecord(
@@ -168,39 +160,19 @@ def _load(parts: Parts, name: str, max_pixels: int, least: int) -> Image.Image:
             f"the image has {width} x {height} pixels; the limit is {max_pixels:,}.",
             "Make it smaller.",
         )
+    if max(width, height) > MAX_SIDE:
+        why = f"the image has {width} x {height} pixels; the longest side is {MAX_SIDE:,}."
+        raise BadRecord(name, why, "Cut it.")
     if image.format == "TIFF":
         image.load_end = lambda: None  # it reads EXIF, which must not cost the pixels
+        if image.tag_v2.get(_PLANES) == 2 and 16 in image.tag_v2.get(_BITS, ()):
+            why = "it is a TIFF with 16 bits and apart colours, which Pillow mixes up."
+            raise BadRecord(name, why, "Convert it to PNG.")
     if least and image.format == "JPEG" and image.mode in ("L", "RGB"):
         image.draft(image.mode, (least, least))
     image.load()
     image.info.update(parts.info)
     return image
-
-
-def _unidentified(data: bytes, name: str) -> BadRecord:
-    """Return the error of a file that Pillow does not open, in Pillow's words if it has any."""
-    from PIL import Image
-
-    for kind in _kinds(data):
-        try:
-            Image.OPEN[kind][0](io.BytesIO(data), "")
-        except Exception as error:
-            return _damaged(name, f"{kind} picture", error)
-    return BadRecord(
-        name,
-        "it is not a picture of a known format (PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP and others "
-        "that Pillow reads).",
-        "Convert it to PNG or JPEG.",
-    )
-
-
-def _damaged(name: str, kind: str, error: Exception) -> BadRecord:
-    words = str(error) or type(error).__name__
-    if _UNSUPPORTED.search(words):
-        why, hint = f"Pillow does not read this kind of {kind} ({words}).", "Convert it to PNG."
-    else:
-        why, hint = f"the {kind} is damaged ({words}).", "Replace it."
-    return BadRecord(name, why, hint)
 
 
 def names_place(data: bytes) -> bool:
@@ -211,28 +183,12 @@ def names_place(data: bytes) -> bool:
         return False
     tags = Image.Exif()
     try:
-        tags.load(block)
-        return bool(tags.get_ifd(0x8825))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in `decode`
+            tags.load(block)
+            return bool(tags.get_ifd(0x8825))
     except Exception:  # whatever odd bytes make Pillow raise
         return False
-
-
-def is_image(head: bytes) -> bool:
-    """Whether the first 16 bytes of a file are those of a picture, whatever its name."""
-    return any(kind not in _UNMARKED for kind in _kinds(head[:16]))
-
-
-def _kinds(data: bytes) -> list[str]:
-    head = data[:16].ljust(16, b"\0")
-    return [kind for kind, accept in _accepts().items() if accept(head) is True]
-
-
-@cache
-def _accepts() -> dict[str, Any]:
-    from PIL import Image
-
-    Image.init()
-    return {kind: Image.OPEN[kind][1] for kind in FORMATS if Image.OPEN[kind][1]}
 
 
 def _exif(image: Any) -> Any:
@@ -275,10 +231,10 @@ def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
     from PIL import Image
 
     values = np.asarray(image)
-    if image.format == "TIFF" and image.mode == "I":
-        tags: Any = getattr(image, "tag_v2", {})
-        if tags.get(339, (1,)) in (1, (1,)) and tags.get(258, (32,)) in (32, (32,)):
-            values = values.view(np.uint32)  # unsigned, which Pillow has no mode for
+    tags: Any = getattr(image, "tag_v2", {})
+    is_integer = image.format == "TIFF" and image.mode == "I"
+    if is_integer and tags.get(339, (1,)) in (1, (1,)) and tags.get(_BITS, (32,)) in (32, (32,)):
+        values = values.view(np.uint32)  # unsigned, which Pillow has no mode for
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         low, high = 0.0, 65535.0
     else:
@@ -292,7 +248,13 @@ def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
             )
     values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     scaled = (values / (high - low) - low / (high - low)) * 255.0
-    return Image.fromarray(np.clip(scaled + 0.5, 0, 255).astype(np.uint8))
+    if tags.get(_PHOTOMETRIC) == 0:  # white is 0, which Pillow heeds up to 8 bits
+        scaled = 255.0 - scaled
+    grey = Image.fromarray(np.clip(scaled + 0.5, 0, 255).astype(np.uint8))
+    clear = image.info.get("transparency")  # a level of 16 bits
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:

@@ -10,6 +10,17 @@ from pipelines.core.errors import InputMissing, KaleidoError
 MAX_BYTES = 2**31
 """Largest file that is read whole; annotations of the largest public data sets take a quarter."""
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the file begins that stands for another one where `git lfs pull` was not run."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path that somebody else wrote names anything, however odd it is."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, not allowed to look, or with a NUL
+        return False
+
 
 def require_file(path: Path, hint: str = "") -> None:
     """Check that a path names a regular file, or a link to one.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.core.errors import BadRecord, KaleidoError
+from pipelines.core.inputs import LFS_POINTER
 
 SUFFIXES = (".txt", ".caption")
 """Text files with one caption; an image that has both takes the first."""
@@ -43,11 +44,17 @@ def clean_caption(data: bytes | str, name: str, max_caption: int) -> str:
     Raises:
         BadRecord: If it cannot be decoded, has no letter and no digit, or is too long.
     """
+    if isinstance(data, bytes) and data.startswith(LFS_POINTER):
+        why = "the caption is a git-lfs pointer, not the text itself."
+        raise BadRecord(name, why, "Run `git lfs pull` there.")
     try:
         text = data.decode(encoding_of(data)) if isinstance(data, bytes) else data
         text.encode("utf-8")
     except UnicodeError as error:
-        raise BadRecord(name, "the caption is not UTF-8.", "Save it as UTF-8.") from error
+        kind = (
+            encoding_of(data).upper().removesuffix("-SIG") if isinstance(data, bytes) else "UTF-8"
+        )
+        raise BadRecord(name, f"the caption is not {kind}.", "Save it as UTF-8.") from error
     text = " ".join("".join(map(_blank_control, text)).split())
     if not text:
         raise BadRecord(name, "the caption is empty.", "Write one.")

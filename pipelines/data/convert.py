@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.core.errors import BadRecord
 from pipelines.core.image_parts import without_metadata
 from pipelines.core.images import decode, encode_jpeg, encode_png
+from pipelines.core.inputs import is_there
 from pipelines.core.record import Record
 from pipelines.core.seeds import derive
 from pipelines.data.fit import fit_image, fits, target_size
@@ -28,8 +29,15 @@ MIN_PIXELS = 2
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff") + (
     *(".jfif", ".jpe", ".pjpeg", ".pjp", ".apng", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
     *(".jp2", ".j2k", ".qoi", ".ico", ".tga", ".psd", ".dds", ".pcx", ".sgi", ".rgb", ".ras"),
+    *(".dib", ".pam", ".pfm", ".msp", ".xbm", ".xpm", ".icns", ".cur", ".blp"),
 )
 """Usual suffixes of pictures. Others count as pictures if their first bytes are those of one."""
+
+NAMED = 80
+"""Twice as many characters of a name are printed, at most."""
+
+LONGEST = 255
+"""Longest name of a file, in characters."""
 
 UNREADABLE = (".heic", ".heif", ".jxl", ".svg", ".cr2", ".nef", ".arw", ".dng")
 """Suffixes of pictures that Pillow does not decode: recorded as failed, with this reason."""
@@ -120,7 +128,12 @@ def attempt(key: str, name: str, make: Callable[[], Record]) -> Record | RowOutc
     try:
         return make()
     except BadRecord as error:
-        return RowOutcome(key, "failed", plain(f"{name}: {error.why}"))
+        return RowOutcome(key, "failed", plain(f"{shorten(name)}: {error.why}"))
+
+
+def shorten(name: str) -> str:
+    """Return a name for people; what stands in its place may be a whole picture in base64."""
+    return name if len(name) <= 2 * NAMED else f"{name[:NAMED]}…{name[-NAMED // 2 :]}"
 
 
 def plain(text: str) -> str:
@@ -139,6 +152,13 @@ def hash_file(path: Path) -> str:
         return f"unreadable: {error}"
 
 
+def _missing(path: Path) -> str:
+    longest = max(map(len, path.parts), default=0)
+    if longest <= LONGEST:
+        return "the image does not exist."
+    return f"it is no path, but {longest:,} characters; pictures themselves are read from Parquet."
+
+
 def read_image(path: Path) -> bytes:
     """Read the bytes of an image file.
 
@@ -146,8 +166,8 @@ def read_image(path: Path) -> bytes:
         BadRecord: If it is missing, no plain file, too large, or cannot be read.
     """
     try:
-        if not path.exists():
-            raise BadRecord(path.name, "the image does not exist.")
+        if not is_there(path):
+            raise BadRecord(path.name, _missing(path))
         if not path.is_file():
             raise BadRecord(path.name, "it is not a plain file.")
         if path.stat().st_size > MAX_BYTES:

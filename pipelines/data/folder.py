@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.inputs import is_there
 from pipelines.core.progress import SILENT, Progress
 from pipelines.data import caption_files
 from pipelines.data.caption_table import TABLES, TableRow, read_table
@@ -174,17 +176,17 @@ def _below(root: Path, given: Path, folder: PurePosixPath, name: str) -> str | N
         folder: Where the table lies, relative to `root`.
         name: Relative to the table, or absolute; ``/`` or a backslash separates folders.
     """
-    if not (root / folder / name).exists():
+    if not is_there(root / folder / name):
         name = name.replace("\\", "/")
-    if name.startswith("/") or PureWindowsPath(name).drive:
-        base = next((each for each in (root, given) if Path(name).is_relative_to(each)), None)
-        if base is None:
-            return None
-        path = Path(name).relative_to(base).as_posix()
-    else:
-        path = str(folder / name)
-    path = posixpath.normpath(path)
-    return None if path.startswith("..") else path
+    if PureWindowsPath(name).drive:
+        return None
+    whole = posixpath.normpath(posixpath.join(root, folder, name))
+    ways = (whole, os.path.realpath(whole)) if is_there(Path(whole)) else (whole,)
+    for way in map(PurePosixPath, ways):  # as it is written, or where the links on it lead
+        for base in (root, given):
+            if way.is_relative_to(base):
+                return str(way.relative_to(base))
+    return None
 
 
 def _table_row(

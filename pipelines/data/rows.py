@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.fingerprint import fingerprint
+from pipelines.core.inputs import is_there
 from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.record import Record
@@ -212,7 +213,7 @@ def locate(folder: Path, name: str) -> Path:
     """
     slashed = name.replace("\\", "/")
     forms = (name, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")))
-    found = (folder / form for form in forms if (folder / form).exists())
+    found = (folder / form for form in forms if is_there(folder / form))
     return next(found, folder / name)
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipelines.core.images import is_image
+from pipelines.core.picture_formats import is_image
 from pipelines.data import caption_files
 from pipelines.data.caption_table import TABLES
 from pipelines.data.convert import SUFFIXES, UNREADABLE

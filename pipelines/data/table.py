@@ -65,7 +65,7 @@ def write_table(
         KaleidoError: If the table cannot be read or lacks a column, `data/` holds other data, or
             the network fails.
     """
-    files = _files(path.resolve())
+    files = _files(path.resolve(), progress)
     images = (image_column,) if image_column else (*BYTE_COLUMNS, *FILE_COLUMNS)
     captions = (caption_column,) if caption_column else CAPTION_COLUMNS
     settings = workspace.settings.data
@@ -84,7 +84,7 @@ def write_table(
     is_web = web is not None
     total: int | None = None
     rows: Iterable[RawRow]
-    if files[0].suffix == ".parquet":
+    if files[0].suffix.lower() == ".parquet":
         # All files, before any data are replaced.
         tables = [_read_footer(file, images, captions, digests) for file in files]
         total = sum(table.rows for table in tables)
@@ -107,11 +107,16 @@ def write_table(
     )
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, progress: Progress) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.glob("*.parquet") if file.is_file())
+        found = sorted(path.iterdir())
+        files = [file for file in found if file.suffix.lower() == ".parquet" and file.is_file()]
+        others = [file.name for file in found if file not in files]
+        if files and others:
+            named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+            progress.message(f"passed over: {len(others):,} that are no .parquet ({named})")
     else:
-        files = [path] * (path.is_file() and path.suffix in SUFFIXES)
+        files = [path] * (path.is_file() and path.suffix.lower() in SUFFIXES)
     if not files:
         raise KaleidoError(
             str(path),

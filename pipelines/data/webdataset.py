@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from pipelines.core.errors import BadRecord, KaleidoError
-from pipelines.core.images import is_image
+from pipelines.core.picture_formats import is_image
 from pipelines.core.processes import Workers
 from pipelines.core.progress import SILENT, Progress
 from pipelines.data.caption_files import MAX_BYTES as MAX_TEXT

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.inputs import LFS_POINTER
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """Suffixes of files that may run code as they are read."""
@@ -26,7 +27,6 @@ MAX_LAYERS = 1000
 """Most layers that a configuration may ask for; a network is built before its weights are read."""
 
 _MAX_HEADER = 100 * 2**20  # of safetensors, the limit of the format's own library
-_LFS = b"version https://git-lfs.github.com/spec/"
 _CODE = ("auto_map", "audio_tokenizer", "audio_tokenizer_name_or_path", "base_model_name_or_path")
 """JSON keys that make transformers import a file of the folder or load another model by name."""
 
@@ -140,7 +140,7 @@ def _read_text(path: Path) -> bytes:
 
 
 def _require_no_pointer(path: Path, start: bytes) -> None:
-    if start.startswith(_LFS):
+    if start.startswith(LFS_POINTER):
         raise bad_file(
             path, "it is a git-lfs pointer, not the file itself", "Run `git lfs pull` there."
         )
@@ -151,7 +151,7 @@ def _require_whole(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
-        _require_no_pointer(path, start + file.read(len(_LFS)))
+        _require_no_pointer(path, start + file.read(len(LFS_POINTER)))
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(size - 8, _MAX_HEADER):
             raise bad_file(path, "it is not a safetensors file, or it was cut")

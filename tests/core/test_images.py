@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -16,14 +17,9 @@ from PIL import Image, ImageCms
 from pipelines.core.colour_spaces import declared_profile
 from pipelines.core.errors import BadRecord
 from pipelines.core.image_parts import MAX_SCANS, split_image
-from pipelines.core.images import (
-    FORMATS,
-    STORED,
-    decode,
-    decode_image,
-    is_image,
-    picture_size,
-)
+from pipelines.core.images import MAX_SIDE, STORED, decode, decode_image, names_place, picture_size
+from pipelines.core.inputs import LFS_POINTER
+from pipelines.core.picture_formats import FORMATS, is_image
 
 FUZZ = settings(max_examples=150, deadline=None)
 
@@ -338,6 +334,42 @@ def test_16_bits_keep_their_level():
         ]
 
 
+def test_16_bit_tiffs_with_white_at_zero_are_turned_round():
+    values = np.array([[0, 257 * 7], [257 * 128, 65535]], np.uint16)
+    data = encode(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
+    assert decode_image(data)[..., 0].tolist() == [[255, 248], [127, 0]]
+
+
+def test_16_bit_tiffs_with_their_colours_apart_are_refused():
+    """Pillow reads them without an error, in colours that they do not have."""
+    data = encode(Image.fromarray(np.zeros((4, 4), np.uint16)), "TIFF", tiffinfo={284: 2})
+    with pytest.raises(BadRecord):
+        decode_image(data)
+
+
+def test_a_transparent_level_of_16_bits_is_transparent():
+    values = np.array([[0, 257 * 7], [257 * 128, 65535]], ">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 0, 0, 0, 0))
+    body = chunk(b"tRNS", struct.pack(">H", 257 * 7)) + chunk(b"IDAT", zlib.compress(rows))
+    pixels = decode_image(b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b""))
+    assert pixels[..., 0].tolist() == [[0, 255], [128, 255]]
+
+
+def test_a_line_of_very_many_pixels_is_no_picture():
+    """Pillow has no memory to resize it, which would end a run over thousands of pictures."""
+    with pytest.raises(BadRecord):
+        decode_image(encode(Image.new("1", (MAX_SIDE + 1, 1))))
+    assert decode_image(encode(Image.new("1", (1, MAX_SIDE)))).shape == (MAX_SIDE, 1, 3)
+
+
+def test_odd_metadata_are_not_warned_of():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        names_place(with_segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1\x12\0\3" * 9))
+    assert not told
+
+
 WRITTEN = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG2000", "MSP", "PCX", "PNG", "PPM") + (
     *("QOI", "SGI", "TGA", "TIFF", "WEBP", "JPEG", "DDS", "XBM", "BLP"),
 )
@@ -377,6 +409,7 @@ def test_other_files_are_no_pictures(head):
         (encode(scene(), "GIF")[:30], "damaged"),
         (encode(scene(), "WEBP")[:40], "damaged"),
         (b"no picture at all", "known format"),
+        (LFS_POINTER + b"v1\noid sha256:12\nsize 9\n", "git-lfs"),
         (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\nshowpage", "known format"),
     ],
 )

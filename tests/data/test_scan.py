@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.inputs import LFS_POINTER
 from pipelines.data.folder import write_folder
 from pipelines.data.scan import scan_folder
 from pipelines.workspace.manifest import read_rows
@@ -193,3 +194,37 @@ def test_two_tables_in_one_folder_are_an_error(workspace, root):
     with pytest.raises(KaleidoError) as caught:
         write_folder(workspace, root)
     assert caught.value.code == "bad-data"
+
+
+def test_absolute_names_through_links_and_names_that_leave_and_return(workspace, root, tmp_path):
+    for name in ("a", "b", "c"):
+        add(root / "sub" / f"{name}.png")
+    link = tmp_path / "link"
+    link.symlink_to(root, target_is_directory=True)
+    rows = [
+        (str(link / "sub" / "a.png"), "one"),
+        (f"{root}/../{root.name}/sub/b.png", "two"),
+        (f"../{root.name}/sub/c.png", "three"),
+    ]
+    lines = [json.dumps({"file": name, "caption": text}) for name, text in rows]
+    (root / "captions.jsonl").write_text("\n".join(lines))
+    captions, failed, _ = read(workspace, root)
+    assert not failed
+    assert [captions[f"sub/{name}.png"] for name in "abc"] == [["one"], ["two"], ["three"]]
+
+
+def test_names_that_no_system_can_have_fail_alone(workspace, root):
+    names = ["x" * 300 + ".png", "/".join(["d" * 200] * 30), "nul\0.png", "iVBORw0" * 900]
+    lines = [json.dumps({"file": name, "caption": "words"}) for name in names]
+    (root / "captions.jsonl").write_text("\n".join(lines))
+    captions, failed, _ = read(workspace, root)
+    assert list(captions) == ["plain.png"]
+    assert len(failed) == len(names)
+    assert max(map(len, failed.values())) < 300
+
+
+def test_captions_that_git_lfs_has_not_fetched_and_cut_utf16_are_called_that(workspace, root):
+    add(root / "a.png").with_suffix(".txt").write_bytes(LFS_POINTER + b"v1\noid sha256:1\n")
+    add(root / "b.png").with_suffix(".txt").write_bytes("dog".encode("utf-16")[:-1])
+    _, failed, _ = read(workspace, root)
+    assert "git-lfs" in failed["a"] and "UTF-16" in failed["b"]

@@ -21,6 +21,7 @@ from pipelines.data.table import write_table
 from pipelines.workspace.config import override
 from pipelines.workspace.manifest import read_rows
 from pipelines.workspace.shards import read_records
+from tests.conftest import Told
 
 
 def picture(value=0) -> bytes:
@@ -190,6 +191,33 @@ def test_paths_of_other_systems(workspace, images):
     path = images / "list.csv"
     path.write_text(f"file,caption\npng\\0.png,a\n{unicodedata.normalize('NFC', 'é.png')},b\n")
     assert write_table(workspace, path).ok == 2
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_a_picture_in_text_where_a_path_belongs_fails_alone(workspace, images, suffix):
+    rows = [{"image": name, "caption": "words"} for name in ("png/0.png", "iVBORw0KGgo" * 400)]
+    path = images / f"list{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    assert write_table(workspace, path).ok == 1
+    reason = next(iter(failures(workspace).values()))
+    assert "4,400 characters" in reason and len(reason) < 300
+
+
+def test_names_of_tables_in_capitals(workspace, images):
+    path = images / "LIST.CSV"
+    path.write_text("file,caption\npng/0.png,a\n")
+    assert write_table(workspace, path).ok == 1
+
+
+def test_what_is_no_parquet_in_a_folder_of_it_is_named(workspace, tmp_path):
+    write_parquet(tmp_path / "a.PARQUET", image=[picture()], text=["a"])
+    (tmp_path / "more").mkdir()
+    told = Told()
+    assert write_table(workspace, tmp_path, progress=told).ok == 1
+    assert "more" in "\n".join(told.said)
 
 
 def test_addresses_in_text_tables_are_not_fetched(workspace, images):
