@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from kaleido_cli import console
 from kaleido_cli.options import JsonOption
+from pipelines.core.errors import InputMissing
+from pipelines.core.files import METADATA
 from pipelines.core.sizes import format_bytes
+from pipelines.workspace.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 
@@ -25,6 +30,15 @@ def base(
         str,
         typer.Option(help="Width and height of pictures, such as 1024x768.", show_default=False),
     ] = "",
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Say whether this adapter fits; may be given several times. By default that of "
+            "the workspace.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a text-to-image model of others is, what z can do there, and what fits where.
@@ -32,11 +46,23 @@ def base(
     Only configurations are read, no weights; of a model on the hub nothing else is fetched.
     """
     from pipelines.bases.describe import describe
+    from pipelines.train.adapter_footprint import adapter_outlook
 
-    console.show(describe(name, size), as_json, _render)
+    facts = describe(name, size, _own_adapter() if adapter is None else adapter)
+    outlook = adapter_outlook(name, facts.height, facts.width)
+    shown = asdict(facts) | {"adapter": asdict(outlook)}
+    console.show(shown, as_json, lambda _: _render(facts, outlook))
 
 
-def _render(facts: Any) -> None:
+def _own_adapter() -> list[str]:
+    """Return the adapter of the workspace around the current folder, if there is one."""
+    with suppress(InputMissing):
+        folder = Workspace.find().models("adapter")
+        return [str(folder)] if (folder / METADATA).is_file() else []
+    return []
+
+
+def _render(facts: Any, outlook: Any) -> None:
     console.line(f"{facts.family} ({facts.pipeline}, {facts.scheduler})")
     usual = " is usual for this family; see the model's card" if facts.licence_is_usual else ""
     console.line(f"Licence: {facts.licence}{usual}")
@@ -70,3 +96,19 @@ def _render(facts: Any) -> None:
         for card, flags in facts.cards.items()
     ]
     console.table(cards, ("GPU", "fits with"))
+    console.line("")
+    _render_adapter(facts, outlook)
+
+
+def _render_adapter(facts: Any, outlook: Any) -> None:
+    """Say whether an adapter can be trained, and which of those that are there fit."""
+    if outlook.why_not:
+        console.line(f"Adapter: none can be trained: {outlook.why_not}")
+    else:
+        console.line(
+            f"Adapter: {outlook.parameters:,} parameters in {outlook.blocks} blocks; training it "
+            f"takes {format_bytes(outlook.training)} of a GPU for a picture at a time, "
+            f"{format_bytes(outlook.checkpointed)} with train.gradient_checkpointing = on"
+        )
+    for name, fit in facts.adapters.items():
+        console.line(f"Adapter {name}: {'fits' if fit else 'is for another base'}")

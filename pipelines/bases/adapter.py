@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,7 +24,7 @@ from pipelines.documents.reading import check_document
 from pipelines.latents.grounding import Grounding
 from pipelines.latents.sequence import z_to_text
 from pipelines.models.adapter import ZBranch, ZReader, ZRows
-from pipelines.models.hub import model_folder
+from pipelines.models.hub import model_folder, read_config
 from pipelines.models.safe_folder import require_safe_folder
 from pipelines.models.z_tokens import ZTokens, ground
 
@@ -182,9 +182,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         if is_attached(denoiser) or self._attachment is not None:
             why = "one is attached to it already, or this one to another pipeline."
             raise KaleidoError(name, why, "Call detach on it first.", code="bad-option")
-        found = {block.name: block.width for block in family.blocks(denoiser)}
-        wanted = dict(zip(self.config.block_names, self.config.block_widths, strict=True))
-        if family.name != self.config.family or wanted.items() - found.items():
+        if not fits(self.config, family, denoiser):
             raise KaleidoError(
                 f"the adapter for {self.config.base or self._family.title}",
                 f"this {name} has other blocks.",
@@ -239,6 +237,30 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
             nn.functional.pad(null.mask, (0, length)),
         )
         self._attachment.give(ZRows(rows["z"], rows["z_mask"]), padded)
+
+
+def adapter_config(name: str) -> dict[str, Any]:
+    """Read the configuration of an adapter.
+
+    Args:
+        name: Its folder, or its name on the hub.
+
+    Raises:
+        KaleidoError: If there is none, or it is a model of another kind.
+    """
+    config = read_config(model_folder(name), "an adapter")
+    kind = config.get("_class_name")
+    if kind != KaleidoAdapter.__name__:
+        hint = "Name a folder that `kaleido train adapter` wrote, such as models/adapter."
+        raise KaleidoError(name, f"it is no adapter but a {kind}.", hint, code="bad-option")
+    return config
+
+
+def fits(config: Mapping[str, Any], family: Family, denoiser: Any) -> bool:
+    """Whether the configuration of an adapter is one for a denoiser; it may be on meta."""
+    found = {block.name: block.width for block in family.blocks(denoiser)}
+    wanted = dict(zip(config["block_names"], config["block_widths"], strict=True))
+    return family.name == config["family"] and not wanted.items() - found.items()
 
 
 def z_text_of(z: str | Document, kinds: Sequence[str]) -> str:

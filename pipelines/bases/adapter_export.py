@@ -7,13 +7,13 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from pipelines.bases.adapter import KaleidoAdapter
+from pipelines.bases.adapter import adapter_config
 from pipelines.bases.adapter_lora import LORA_FILE
 from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.fingerprint import fingerprint
 from pipelines.models.exported import CARD, Exported, write_export
-from pipelines.models.hub import FILES, model_folder, model_identity, read_config
+from pipelines.models.hub import FILES, model_folder, model_identity
 from pipelines.models.metadata import read_metadata
 
 REPLACED: tuple[str, ...] = (LORA_FILE, "diffusion_pytorch_model*.safetensors")
@@ -41,6 +41,7 @@ def export_adapter(
     """
     source = model_folder(adapter)
     identity = model_identity(source)
+    adapter_config(adapter)
     card = _card_of(source, adapter)
     if licence:
         card.data.license = licence.lower()
@@ -59,9 +60,6 @@ def export_adapter(
 
 
 def _card_of(source: Path, adapter: str) -> ModelCard:
-    kind = read_config(source, "an adapter").get("_class_name")
-    if kind != KaleidoAdapter.__name__:
-        raise KaleidoError(adapter, f"it is no adapter but a {kind}.", _HINT, code="bad-option")
     if not (source / CARD).is_file():
         raise KaleidoError(adapter, f"it has no card, {CARD}.", _HINT, code="bad-option")
     return ModelCard((source / CARD).read_text("utf-8"))

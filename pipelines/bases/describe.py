@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from pipelines.bases.adapter import adapter_config, fits
 from pipelines.bases.draw import parse_size
 from pipelines.bases.folder import BaseFolder, open_folder
 from pipelines.bases.memory import FOUR_BITS, WEIGHT, activation_bytes, meta_pipeline
@@ -75,6 +77,7 @@ class BaseFacts:
         decoding: Bytes of the activations of the decoder.
         ways: Ways to run it, the preferred ones first.
         cards: GiB of a GPU -> flags of the first way that fits; None if none does.
+        adapters: Adapters that were asked about -> whether they fit this base.
     """
 
     name: str
@@ -97,17 +100,20 @@ class BaseFacts:
     decoding: int
     ways: list[Way]
     cards: dict[int, str | None]
+    adapters: dict[str, bool]
 
 
-def describe(name: str, size: str = "") -> BaseFacts:
+def describe(name: str, size: str = "", adapters: Sequence[str] = ()) -> BaseFacts:
     """Describe a base from its configurations.
 
     Args:
         name: A folder, or a name on the hub; no weights are fetched.
         size: Width and height of pictures; empty for the base's own.
+        adapters: Folders of adapters, or names on the hub, that may fit.
 
     Raises:
-        KaleidoError: If there is no such base, or the size cannot be drawn.
+        KaleidoError: If there is no such base, or the size cannot be drawn; or what is named is no
+            adapter.
     """
     folder = open_folder(name, with_weights=False)
     pipe = meta_pipeline(folder)
@@ -143,6 +149,10 @@ def describe(name: str, size: str = "") -> BaseFacts:
         cards={
             card: next((way.flags for way in ways if way.needs <= card * GIB * FREE), None)
             for card in CARDS
+        },
+        adapters={
+            adapter: fits(adapter_config(adapter), family, getattr(pipe, family.denoiser))
+            for adapter in adapters
         },
     )
 

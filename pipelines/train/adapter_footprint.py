@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,16 +10,18 @@ import torch
 from pipelines.bases.adapter import KaleidoAdapter
 from pipelines.bases.adapter_lora import add_lora
 from pipelines.bases.base import DTYPES, Base
+from pipelines.bases.folder import open_folder
 from pipelines.bases.memory import WEIGHT, FusedAttention, autocast_on_meta, meta_pipeline
 from pipelines.core.progress import SILENT
+from pipelines.latents.registry import KINDS
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.device import compute_device
-from pipelines.train.adapter import Learned, check_widths, open_records, open_trainable
+from pipelines.train.adapter import Learned, check_widths, open_records, open_trainable, untrainable
 from pipelines.train.blocks import prepared_blocks
 from pipelines.train.footprint import Z_TOKENS, Footprint, footprint_of, rows_of, saved_bytes
 from pipelines.train.options import TrainOptions
 from pipelines.workspace.inputs import training_kinds
-from pipelines.workspace.settings import AdapterSettings
+from pipelines.workspace.settings import AdapterSettings, TrainSettings
 from pipelines.workspace.workspace import Workspace
 
 
@@ -40,19 +42,73 @@ def adapter_footprint(workspace: Workspace) -> Footprint:
     stream = open_records(workspace, settings, base.family.multiple, SILENT)
     options = TrainOptions.of(settings, workspace.settings.train)
     rows = rows_of(options, workspace)
+    dtype = workspace.settings.base.dtype
+    return _footprint(base, settings, options, (side, side), rows, stream.size, dtype)
+
+
+@dataclass(frozen=True)
+class AdapterOutlook:
+    """What an adapter for a base would be, with the usual settings.
+
+    Attributes:
+        why_not: Why none can be trained; empty if one can.
+        parameters: Of the adapter.
+        blocks: Blocks of the base that read z.
+        training: Bytes on a GPU while it is trained, a picture at a time, with the base in bf16.
+        checkpointed: The same with gradient checkpointing, which is slower.
+    """
+
+    why_not: str
+    parameters: int = 0
+    blocks: int = 0
+    training: int = 0
+    checkpointed: int = 0
+
+
+def adapter_outlook(name: str, height: int, width: int) -> AdapterOutlook:
+    """Tell whether an adapter can be trained for a base, and what that needs.
+
+    Args:
+        name: A folder, or a name on the hub; no weights are fetched.
+        height: Pixels of a picture.
+        width: Pixels of a picture.
+    """
+    folder = open_folder(name, with_weights=False)
+    if error := untrainable(folder):
+        return AdapterOutlook(error.why)
+    settings = replace(AdapterSettings(), z_kinds=tuple(KINDS))
+    base = Base(folder, meta_pipeline(folder))
+    needed = []
+    for how in ("off", "on"):
+        options = TrainOptions.of(settings, TrainSettings(gradient_checkpointing=how))
+        found = _footprint(base, settings, options, (height, width), 1, 0, "bf16")
+        needed.append(found.memory_needed)
+    blocks = len(base.family.blocks(base.denoiser)[:: settings.every])
+    return AdapterOutlook("", found.parameters, blocks, needed[0], needed[1])
+
+
+def _footprint(
+    base: Base,
+    settings: AdapterSettings,
+    options: TrainOptions,
+    size: tuple[int, int],
+    rows: int,
+    records: int,
+    dtype: str,
+) -> Footprint:
     with torch.device("meta"):
         adapter, lora = _untrained(settings, base)
         base = replace(base, adapter=adapter)
         blocks = [block.module for block in base.family.blocks(base.denoiser)]
         prepared = prepared_blocks(blocks, replace(options, compile="off"))
         with autocast_on_meta(), FusedAttention(), prepared:
-            activations = saved_bytes(lambda: _predict(base, settings, rows))
+            activations = saved_bytes(lambda: _predict(base, settings.width, size, rows))
+        adapter.detach()
     networks = [part for part in base.pipe.components.values() if isinstance(part, torch.nn.Module)]
     count = sum(value.numel() for network in networks for value in network.parameters())
     count -= sum(value.numel() for value in lora)
-    frozen = count * _bytes_of_weight(workspace.settings.base.dtype)
-    learned = Learned(adapter, lora)
-    return footprint_of("adapter", learned, options, rows, stream.size, activations, frozen)
+    learned, frozen = Learned(adapter, lora), count * _bytes_of_weight(dtype)
+    return footprint_of("adapter", learned, options, rows, records, activations, frozen)
 
 
 def _untrained(settings: AdapterSettings, base: Base) -> tuple[KaleidoAdapter, list[Any]]:
@@ -72,12 +128,12 @@ def _untrained(settings: AdapterSettings, base: Base) -> tuple[KaleidoAdapter, l
     return adapter.train().attach(base.pipe), lora
 
 
-def _predict(base: Base, settings: AdapterSettings, rows: int) -> torch.Tensor:
-    family, denoiser, side = base.family, base.denoiser, settings.image_size
+def _predict(base: Base, z_width: int, size: tuple[int, int], rows: int) -> torch.Tensor:
+    family, denoiser = base.family, base.denoiser
     like = torch.empty(0, device=denoiser.device, dtype=denoiser.dtype)
-    noisy = like.new_zeros(rows, *family.latent_shape(base.pipe, side, side))
+    noisy = like.new_zeros(rows, *family.latent_shape(base.pipe, *size))
     condition = family.blank(base.pipe, rows, like)
-    condition["z"] = torch.zeros(rows, Z_TOKENS, settings.width, requires_grad=True)
+    condition["z"] = torch.zeros(rows, Z_TOKENS, z_width, requires_grad=True)
     condition["z_mask"] = torch.ones(rows, Z_TOKENS, dtype=torch.bool)
     time = torch.full((rows,), 0.5)
     return base.predict(noisy, time, condition).float().square().mean()

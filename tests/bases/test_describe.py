@@ -11,7 +11,11 @@ from pipelines.bases.describe import GIB, describe
 from pipelines.bases.folder import open_folder
 from pipelines.bases.memory import PeakMemory, activation_bytes, meta_pipeline
 from pipelines.core.errors import KaleidoError
+from pipelines.models.metadata import write_metadata
+from pipelines.train.adapter_footprint import adapter_outlook
+from pipelines.workspace.workspace import Workspace
 from tests.bases.real_sizes import REAL, real_folder
+from tests.bases.test_adapter import fresh
 from tests.bases.tiny_pipelines import AVAILABLE
 
 DENOISERS = {"sdxl": 2.567, "sd15": 0.860, "sana": 1.604, "flux2-klein": 3.876, "z-image": 6.155}
@@ -109,3 +113,35 @@ def test_weights_in_eight_bits_draw(invoke, base_folder, tmp_path):
     assert wide != narrow
     row = json.loads((tmp_path / "narrow" / "samples.jsonl").read_text("utf-8"))
     assert row["base"]["dtype"] == "float32"  # what it computes in
+
+
+class TestAdapters:
+    """What `kaleido base` says of adapters."""
+
+    def test_one_of_a_published_size_is_tens_of_megabytes(self, base_folder, tmp_path):
+        folder = real_folder("sdxl", base_folder("sdxl"), tmp_path / "sdxl")
+        found = adapter_outlook(str(folder), 1024, 1024)
+        assert found.blocks == 35 and found.parameters == pytest.approx(27.5e6, rel=0.01)
+        facts = describe(str(folder), "1024")
+        frozen = 2 * sum(part.parameters for part in facts.parts)
+        assert frozen < found.checkpointed < 0.6 * found.training
+
+    def test_the_command_names_those_that_fit(
+        self, loaded, base_folder, invoke, tmp_path, monkeypatch
+    ):
+        workspace = Workspace.init(tmp_path / "ws")
+        fresh(loaded("sana")).save_pretrained(workspace.models("adapter"))
+        write_metadata(workspace.models("adapter"), {})
+        monkeypatch.chdir(workspace.root)
+        sana, sdxl = (str(base_folder(name)) for name in ("sana", "sdxl"))
+        said = invoke("base", sana).out
+        assert "Adapter: " in said and "parameters in 1 blocks" in said
+        assert f"Adapter {workspace.models('adapter')}: fits" in said
+        found = json.loads(invoke("base", sdxl, "--adapter", "models/adapter", "--json").out)
+        assert found["adapters"] == {"models/adapter": False}
+        assert found["adapter"]["parameters"] > 1_000_000 and not found["adapter"]["why_not"]
+        assert invoke("base", sdxl, "--adapter", f"{sdxl}/unet", code=1).err.count("no adapter")
+
+    @pytest.mark.parametrize("name", ["ideogram4", "flux1"])
+    def test_none_can_be_trained_for_some(self, name, base_folder, invoke):
+        assert "none can be trained" in invoke("base", str(base_folder(name))).out
