@@ -33,6 +33,15 @@ _RANDOM = SystemRandom()  # no result depends on it, so it needs no seed
 ResultT = TypeVar("ResultT")
 
 
+def _reason(error: Exception) -> Exception:
+    """Return what went wrong: fsspec says of every failure over HTTP that the file is not found."""
+    cause = error.__cause__
+    refused = getattr(cause, "status", 404) != 404  # what a server answered
+    if isinstance(cause, Exception) and (refused or isinstance(cause, OSError)):
+        return cause
+    return error
+
+
 class Store:
     """A folder at a URL such as ``s3://bucket/folder``. It may be used by several threads.
 
@@ -164,11 +173,12 @@ class Store:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call()
-            except FileNotFoundError as error:
-                raise InputMissing(what, "there is no such file.", "Check the URL.") from error
             except KaleidoError:
                 raise
-            except Exception as error:  # each store's client has errors of its own
+            except Exception as raised:  # each store's client has errors of its own
+                error = _reason(raised)
+                if isinstance(error, FileNotFoundError):
+                    raise InputMissing(what, "there is no such file.", "Check the URL.") from error
                 if isinstance(error, OSError) and error.errno in FULL:
                     raise  # of the disk here
                 if attempt == ATTEMPTS or isinstance(error, FINAL):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.inputs import LFS_POINTER
 
 MAX_EXTENDED = 16 * 2**10
 """Largest extended header (PAX, GNU long name), in bytes: paths have at most 4,096."""
@@ -118,6 +119,10 @@ def _open(path: Path) -> tarfile.TarFile:
     except DAMAGE as error:
         with path.open("rb") as file:
             head = file.read(8)
+            head += file.read(len(LFS_POINTER))
+        if head.startswith(LFS_POINTER):
+            why = "it is a git-lfs pointer, not the shard itself."
+            raise KaleidoError(str(path), why, "Run `git lfs pull` there.", "bad-data") from error
         kind = next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), "")
         why = f"it is compressed ({kind})." if kind else f"it is not a readable tar ({error})."
         hint = "Unpack it to a plain .tar first." if kind else "Fetch it again, or remove it."

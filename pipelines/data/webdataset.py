@@ -45,8 +45,8 @@ def write_webdataset(
     The members of a row have one name up to the first dot; they need not be neighbours. A row has
     an image, a caption (``txt``, ``caption``, ``text`` or ``cap``, or ``caption`` or ``text`` in
     the ``json``, a list gives a record for each), and perhaps a licence in the ``json``. Of
-    ``input.jpg`` and the like the last part counts. A shard whose name, size and time of change
-    are as before is skipped.
+    ``input.jpg`` and the like the last part counts, and ``input.txt`` is its caption. A shard whose
+    name, size and time of change are as before is skipped.
 
     Args:
         workspace: Where to write.
@@ -139,7 +139,7 @@ def list_shards(root: Path, workspace: Workspace, progress: Progress = SILENT) -
     """
     if root.is_dir():
         files = [file for file in sorted(root.iterdir()) if not file.name.startswith(".")]
-        shards = [file for file in files if file.suffix == ".tar" and file.is_file()]
+        shards = [file for file in files if file.suffix.lower() == ".tar" and file.is_file()]
         others = [file.name for file in files if file not in shards]
         if others and shards:
             named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
@@ -171,7 +171,8 @@ def _report(indexes: Sequence[Index], progress: Progress) -> None:
     others: Counter[str] = Counter()
     for index in indexes:
         for group in index.groups:
-            others.update(name for name in group.members if not _has_use(name))
+            used = _caption_names(group)
+            others.update(name for name in group.members if not _has_use(name) and name not in used)
     if others:
         named = ", ".join(f"{count:,} .{name[:NAMED]}" for name, count in others.most_common(5))
         progress.message(f"passed over, unless they are pictures by their content: {named}")
@@ -245,9 +246,8 @@ def _read_row(row: RawRow, group: Group, file: BinaryIO) -> list[RawRow]:
     extension = _choose_picture(group, file)
     image = _read(group, extension, MAX_BYTES, file)
     facts = _facts(group, file)
-    captions: list[Any] = [
-        _read(group, name, MAX_TEXT, file) for name in CAPTIONS if name in group.members
-    ]
+    names = [name for name in _caption_names(group) if name in group.members]
+    captions: list[Any] = [_read(group, name, MAX_TEXT, file) for name in names]
     captions += [facts[name] for name in CAPTION_COLUMNS if facts.get(name)]
     if not captions:
         raise BadRecord(group.name, f"it has no caption. {_contents(group)}")
@@ -269,6 +269,13 @@ def _choose_picture(group: Group, file: BinaryIO) -> str:
         why = f"it has {len(found)} images." if found else "it has no image."
         raise BadRecord(group.name, f"{why} {_contents(group)}")
     return found[0]
+
+
+def _caption_names(group: Group) -> list[str]:
+    """Return extensions of captions, also of those whose name has a dot as the picture's has."""
+    stems = {name.rpartition(".")[0] for name in group.members if _is_picture_name(name)}
+    dotted = [f"{stem}.{name}" for stem in sorted(stems - {""}) for name in CAPTIONS]
+    return [*CAPTIONS, *dotted]
 
 
 def _contents(group: Group) -> str:

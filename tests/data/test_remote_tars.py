@@ -3,7 +3,8 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from threading import Event
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Event, Thread
 
 import pytest
 
@@ -137,3 +138,31 @@ def test_a_password_in_an_address_is_not_repeated(workspace):
         write_webdataset(workspace, "https://me:secret@example.org/0.tar")
     assert error.value.code == "bad-option"
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "input-missing"), (403, "store"), (0, "store")])
+def test_only_what_a_server_calls_missing_is_missing(monkeypatch, status, code):
+    """A refused connection and a forbidden file are no missing file; repeating mends neither."""
+    monkeypatch.setattr("pipelines.core.store.ATTEMPTS", 2)
+    monkeypatch.setattr("pipelines.core.store.BACKOFF", 0.01)
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+        def do_HEAD(self):
+            self.send_error(status)
+
+        def log_message(self, *words): ...
+
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        address = f"http://127.0.0.1:{server.server_port}/0.tar"
+        if status:
+            Thread(target=server.serve_forever, daemon=True).start()
+        else:
+            server.server_close()
+        with pytest.raises(KaleidoError) as error:
+            list_remote(address)
+        if status:
+            server.shutdown()
+    assert error.value.code == code

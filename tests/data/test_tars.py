@@ -68,6 +68,15 @@ def test_other_extensions(workspace, tmp_path, image, caption):
     assert "1 .cls" in said
 
 
+def test_dots_in_the_name_of_a_row(workspace, tmp_path):
+    members = [("a.b.c.jpg", picture()), ("a.b.c.txt", b"a star"), ("d.e.jpg", picture())]
+    members += [("d.e.txt", b"a cross"), ("d.txt", b"a moon"), ("d.f.txt", b"another text")]
+    records, failed, said = read(workspace, write_tar(tmp_path / "a.TAR", members))
+    assert [record.caption for record in records] == ["a star", "a moon"]
+    assert failed == {}
+    assert ".f.txt" in said and ".b.c.txt" not in said
+
+
 @pytest.mark.parametrize(
     "members",
     [
@@ -75,6 +84,7 @@ def test_other_extensions(workspace, tmp_path, image, caption):
         [("1.jpg", picture()), ("1.png", picture(1, "PNG")), ("1.txt", b"a star")],
         [("1.emb", b"no picture"), ("1.words", b"a star")],
         [("1.jpg", picture()), ("1.words", b"a star")],
+        [("1.image.jpg", picture()), ("1.edit.txt", b"make it red")],
     ],
 )
 def test_a_row_that_is_not_understood_names_its_members(workspace, tmp_path, members):
