@@ -17,7 +17,7 @@ from pipelines.documents.document import Document
 from pipelines.documents.element import Element
 from pipelines.latents.vocabulary import train_tokenizer
 from tests.bases.real_sizes import REAL, SDXL_UNET
-from tests.bases.test_loop import PROMPTS, SEEDS, ours, stock
+from tests.bases.test_families import PROMPTS, SEEDS, ours, stock
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.bases.clip import CLIP_TOKENS, count_tokens, cut_into_chunks, stack
-from tests.bases.test_loop import PROMPTS, SEEDS, ours
+from tests.bases.test_families import PROMPTS, SEEDS, ours
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

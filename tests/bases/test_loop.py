@@ -1,202 +1,178 @@
+"""The loop that samples every base, against closed forms."""
+
 from __future__ import annotations
 
-import json
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 
-from pipelines.bases.latents import FrameLatents
-from pipelines.bases.loop import Guidance, decode, denoise, noise_of
+from pipelines.bases.loop import Guidance, decode, denoise, encode, noise_of
 from pipelines.core.errors import KaleidoError
-from tests.bases.tiny_pipelines import AVAILABLE
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning"),
-]
-"""Diffusers hands tensors to NumPy, and names an argument of transformers, in older ways."""
-
-PROMPTS = ["a red cat", "two blue dogs run on wet grass"]
-SEEDS = [11, 12]
-
-STOCK: dict[str, Any] = {
-    "sdxl": lambda g: {"guidance_scale": g},
-    "sd15": lambda g: {"guidance_scale": g},
-    "sana": lambda g: {"guidance_scale": g, "use_resolution_binning": False},
-    "flux2-klein": lambda g: {"guidance_scale": g},
-    # Its usual noise levels are not the same in all versions of diffusers.
-    "z-image": lambda g: {"guidance_scale": g - 1, "sigmas": [1.0, 0.75, 0.5, 0.25]},
-    "sd3": lambda g: {"guidance_scale": g},
-    "pixart-sigma": lambda g: {
-        "guidance_scale": g,
-        "use_resolution_binning": False,
-        "clean_caption": False,
-    },
-    "lumina2": lambda g: {"guidance_scale": g},
-    "ideogram4": lambda g: {"guidance_scale": g, "guidance_schedule": None},
-    "fibo": lambda g: {"guidance_scale": g},
-    "fibo2": lambda g: {"guidance_scale": g},
-    "flux1": lambda g: {"true_cfg_scale": g, "negative_prompt": [""] * 2},
-    "qwen-image": lambda g: {"true_cfg_scale": g, "negative_prompt": [" "] * 2},
-}
-"""Arguments with which a pipeline itself guides with the scale g."""
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+"""Schedulers of diffusers hand tensors to NumPy in an older way."""
 
 
-def stock(base, cfg: float, width: int = 64, **more: Any) -> np.ndarray:
-    """Draw with the pipeline's own call, in [0, 1]."""
-    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-    found: np.ndarray = base.pipe(
-        height=64,
-        width=width,
-        num_inference_steps=4,
-        generator=generators,
-        output_type="np",
-        **{"prompt": list(PROMPTS)} | STOCK[base.family.name](cfg) | more,
-    ).images
-    return found.reshape(-1, *found.shape[-3:])  # older pipelines leave the axis of frames
+class Constant:
+    """A base whose denoiser says of each row what its condition holds, and records its calls."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, predicts: str, scheduler: Any, dtype: torch.dtype = torch.float32) -> None:
+        self.denoiser = SimpleNamespace(dtype=dtype)
+        self.pipe = SimpleNamespace(scheduler=scheduler)
+        self.family = SimpleNamespace(
+            predicts=predicts, timesteps=self._timesteps, rescale=lambda guided, plain: guided
+        )
+        self.seen: list[torch.Tensor] = []
+        self.times: list[list[float]] = []
+
+    def _timesteps(self, pipe: Any, steps: int, shape: Any) -> torch.Tensor:
+        pipe.scheduler.set_timesteps(steps)
+        return pipe.scheduler.timesteps
+
+    def predict(self, x: torch.Tensor, time: torch.Tensor, condition: Any) -> torch.Tensor:
+        self.seen.append(x)
+        self.times.append(time.tolist())
+        return condition["says"].expand(x.shape).to(x.dtype)
 
 
-def ours(
-    base, prompts=PROMPTS, seeds=SEEDS, negative=None, width: int = 64, z=None, **guidance: Any
-) -> np.ndarray:
-    """Draw with our loop, in [0, 1]."""
-    family = base.family
-    with torch.no_grad():
-        condition = family.encode(base.pipe, prompts)
-        null = family.null(base.pipe, negative)
-        if z is not None:
-            condition |= base.adapter.read(base.adapter.tokenize(z))
-            null |= base.adapter.null()
-    shape = family.latent_shape(base.pipe, 64, width)
-    noise, generators = noise_of(seeds, shape)
-    if family.name == "ideogram4":  # its own pipeline draws the noise of packed latents
-        packed, generators = noise_of(seeds, (shape[1] * shape[2], shape[0]))
-        noise = packed.transpose(1, 2).unflatten(2, shape[1:])
-    latents = denoise(
-        base, condition, null, noise, Guidance(**{"steps": 4, "cfg": 5.0} | guidance), generators
-    )
-    pixels = decode(base, latents) / 2 + 0.5
-    return pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+def says(*values: float) -> dict[str, torch.Tensor]:
+    return {"says": torch.tensor(values)[:, None, None, None]}
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
-class TestAllFamilies:
-    def test_equals_the_pipeline_with_guidance(self, name, loaded):
-        base = loaded(name)
-        expected = stock(base, 5.0)
-        assert np.ptp(expected) > 0.1
-        assert np.abs(ours(base) - expected).max() < 1e-5
-
-    def test_guidance_changes_the_picture(self, name, loaded):
-        base = loaded(name)
-        plain, guided = ours(base, cfg=1.0), ours(base, cfg=5.0)
-        assert np.abs(plain - guided).max() > 1e-3
-        never = ours(base, cfg=5.0, cfg_begin=0.0)  # no step is at noise level 0
-        np.testing.assert_array_equal(never, plain)
-
-    def test_a_picture_does_not_depend_on_its_batch(self, name, loaded):
-        base = loaded(name)
-        together = ours(base)
-        alone = ours(base, PROMPTS[1:], SEEDS[1:])
-        assert np.abs(together[1:] - alone).max() < 1e-5
-
-    def test_latents_are_those_that_the_autoencoder_decodes(self, name, loaded):
-        base = loaded(name)
-        pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
-        with torch.no_grad():
-            latents = base.family.to_latents(base.pipe, pixels)
-            of_videos = isinstance(base.family, FrameLatents)
-            frames = pixels.unsqueeze(2) if of_videos else pixels
-            encoded = base.pipe.vae.encode(frames)
-            mode = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
-            expected = base.pipe.vae.decode(mode, return_dict=False)[0]
-        expected = expected[:, :, 0] if of_videos else expected
-        assert latents.shape[1:] == base.family.latent_shape(base.pipe, 64, 64)
-        assert (decode(base, latents) - expected).abs().max() < 1e-5
-        assert (latents.flatten()[: mode.numel()] - mode.flatten()).abs().max() > 1e-3
+NOISE = torch.tensor([1.0, -2.0])[:, None, None, None].expand(2, 1, 2, 2)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in AVAILABLE if name not in ("flux2-klein", "ideogram4")]
+    ("cfg", "begin", "end", "guided"),
+    [(1, 1.0, 0.0, []), (3, 1.0, 0.0, [0, 1, 2, 3]), (3, 2 / 3, 1 / 3, [1, 2]), (3, 0.5, 0.1, [2])],
 )
-def test_a_negative_prompt_is_that_of_the_pipeline(name, loaded):
-    base = loaded(name)
-    expected = stock(base, 5.0, negative_prompt=["blurred"] * 2)
-    assert np.abs(ours(base, negative="blurred") - expected).max() < 1e-5
-    assert np.abs(ours(base) - expected).max() > 1e-4
-
-
-@pytest.mark.parametrize("name", AVAILABLE)
-def test_a_wide_picture_keeps_its_size(name, loaded):
-    base = loaded(name)
-    drawn = ours(base, width=128)
-    assert drawn.shape == (2, 64, 128, 3)
-    assert np.abs(drawn - stock(base, 5.0, width=128)).max() < 1e-5
-
-
-def test_several_pictures_of_several_prompts_keep_their_order(loaded):
-    base = loaded("sana")  # the pipeline's own masks are in another order than its texts
-    prompts, seeds = [PROMPTS[0]] * 2 + [PROMPTS[1]] * 2, [11, 12, 11, 12]
-    drawn = ours(base, prompts, seeds)
-    for place in range(4):
-        alone = ours(base, prompts[place : place + 1], seeds[place : place + 1])[0]
-        assert np.abs(drawn[place] - alone).max() < 1e-5
-
-
-@pytest.mark.skipif("ideogram4" not in AVAILABLE, reason="this diffusers does not know it")
-def test_ideogram_has_no_negative_prompts_and_a_limit(loaded):
-    base = loaded("ideogram4")
-    with pytest.raises(KaleidoError) as caught:
-        base.family.null(base.pipe, "blurred")
-    assert caught.value.code == "bad-option"
-    with pytest.raises(KaleidoError) as caught:
-        base.family.encode(base.pipe, ["word " * 500])
-    assert caught.value.code == "bad-data"
-
-
-@pytest.mark.parametrize("name", [name for name in ("fibo", "fibo2") if name in AVAILABLE])
-def test_fibo_reads_its_json_as_the_pipeline_does(name, loaded):
-    base = loaded(name)
-    prompts = [
-        json.dumps({"short_description": text, "objects": [], "context": "", "lighting": {}})
-        for text in PROMPTS
+def test_a_constant_velocity_is_followed_to_its_end(cfg, begin, end, guided):
+    """Its noise levels are 1, ⅔, ⅓ and 0, so each step but the last is a third of the way."""
+    sigmas = dict(shift=1.0, num_train_timesteps=3)
+    base = Constant("velocity", diffusers.FlowMatchEulerDiscreteScheduler(**sigmas))
+    base.pipe.scheduler.sigma_min = 0.0
+    steps: list[tuple[int, float]] = []
+    found = denoise(
+        base,
+        says(6.0, 9.0),
+        says(3.0),
+        NOISE,
+        Guidance(4, cfg, begin + 1e-6, end - 1e-6),
+        on_step=lambda number, x: steps.append((number, float(x[0, 0, 0, 0]))),
+    )
+    path = [1.0]
+    for step in range(4):
+        velocity = 3.0 + cfg * (6.0 - 3.0) if step in guided else 6.0
+        path.append(path[-1] - (velocity / 3 if step < 3 else 0.0))
+    assert [number for number, _ in steps] == [0, 1, 2, 3]
+    assert [x for _, x in steps] == pytest.approx(path[1:], abs=1e-5)
+    shared = sum(1 for step in guided if step < 3) / 3
+    assert found.flatten(1).tolist() == [
+        pytest.approx([path[-1]] * 4, abs=1e-5),
+        pytest.approx([-2.0 - 9.0 - shared * (cfg - 1) * (9.0 - 3.0)] * 4, abs=1e-5),
     ]
-    drawn = ours(base, prompts)
-    assert np.abs(drawn - stock(base, 5.0, prompt=prompts)).max() < 1e-5
-    assert np.abs(drawn - ours(base)).max() > 1e-3
+    levels = [[level / 3] * 2 for level in (3, 2, 1, 0)]
+    asked = [x for step, x in enumerate(levels) for _ in range(1 + (step in guided))]
+    assert base.times == [pytest.approx(each, abs=1e-6) for each in asked]
+
+
+def test_constant_noise_is_removed_and_networks_see_their_precision():
+    scheduler = diffusers.EulerDiscreteScheduler(num_train_timesteps=100)
+    base = Constant("noise", scheduler, torch.bfloat16)
+    found = denoise(base, says(0.5, 0.25), None, NOISE, Guidance(5, 7.0))
+    first, start = float(scheduler.sigmas[0]), float(scheduler.init_noise_sigma)
+    expected = [start * 1.0 - first * 0.5, start * -2.0 - first * 0.25]
+    assert found[:, 0, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert found.dtype == torch.float32 and {x.dtype for x in base.seen} == {torch.bfloat16}
+    assert float(base.seen[0][0, 0, 0, 0]) == pytest.approx(start / (first**2 + 1) ** 0.5, rel=1e-2)
+    assert base.times == [[float(time)] * 2 for time in scheduler.timesteps]
+
+
+class Precise(torch.nn.Module):
+    """An autoencoder that only tells its precision."""
+
+    def __init__(self, dtype: torch.dtype, **config: Any) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, dtype=dtype))
+        self.config, self.device = config, torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+
+@pytest.mark.parametrize(
+    ("dtype", "config", "computed"),
+    [
+        (torch.float16, {"force_upcast": True}, torch.float32),
+        (torch.float16, {"force_upcast": False}, torch.float16),
+        (torch.float16, {}, torch.float16),
+        (torch.bfloat16, {"force_upcast": True}, torch.bfloat16),
+        (torch.float64, {}, torch.float64),
+    ],
+)
+def test_an_autoencoder_that_overflows_is_wider_while_it_computes(dtype, config, computed):
+    vae, seen = Precise(dtype, **config), []
+
+    def convert(pipe: Any, x: torch.Tensor) -> torch.Tensor:
+        seen.append((x.dtype, pipe.vae.dtype))
+        return x
+
+    def fail(pipe: Any, x: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    family = SimpleNamespace(to_pixels=convert, to_latents=convert)
+    base: Any = SimpleNamespace(pipe=SimpleNamespace(vae=vae), family=family)
+    for function in (decode, encode):
+        assert function(base, NOISE).dtype == torch.float32
+        assert seen.pop() == (computed, computed) and vae.dtype == dtype
+    family.to_pixels = fail
+    with pytest.raises(ZeroDivisionError):
+        decode(base, NOISE)
+    assert vae.dtype == dtype
+
+
+def test_guidance_that_ends_before_it_begins_is_refused():
+    base = Constant("velocity", diffusers.FlowMatchEulerDiscreteScheduler())
     with pytest.raises(KaleidoError) as caught:
-        base.family.encode(base.pipe, ["word " * 2000])
-    assert caught.value.code == "bad-data"
+        denoise(base, says(1.0, 1.0), says(0.0), NOISE, Guidance(4, 2.0, 0.2, 0.5))
+    assert (caught.value.code, caught.value.what) == ("bad-setting", "sample.cfg_begin = 0.2")
+    once = denoise(base, says(1.0, 1.0), says(0.0), NOISE, Guidance(4, 2.0, 0.5, 0.5))
+    assert once.shape == NOISE.shape  # a single level is no mistake
 
 
-def test_klein_takes_a_negative_prompt_that_the_pipeline_has_not(loaded):
-    base = loaded("flux2-klein")
-    assert np.abs(ours(base, negative="blurred") - ours(base)).max() > 1e-4
+def test_each_picture_has_the_noise_of_its_seed():
+    noise, generators = noise_of([11, 12], (2, 3))
+    for seed, drawn, generator in zip((11, 12), noise, generators, strict=True):
+        own = torch.Generator().manual_seed(seed)
+        assert torch.equal(drawn, torch.randn(2, 3, generator=own))
+        assert torch.equal(torch.randn(1, generator=generator), torch.randn(1, generator=own))
 
 
-def test_the_callers_prompts_are_not_changed(loaded):
-    prompts = list(PROMPTS)
-    base = loaded("z-image")
-    base.family.encode(base.pipe, prompts)
-    assert prompts == PROMPTS
+class Stirring(diffusers.FlowMatchEulerDiscreteScheduler):
+    """It adds what each picture's generator draws, if it is given them."""
+
+    def step(self, predicted, time, x, return_dict=True, generator=None):
+        if generator is not None:
+            x = x + torch.stack([torch.randn(x.shape[1:], generator=each) for each in generator])
+        return super().step(predicted, time, x, return_dict=return_dict)
 
 
-def test_guidance_that_ends_before_it_begins_is_refused(loaded):
-    with pytest.raises(KaleidoError) as caught:
-        ours(loaded("sana"), cfg_begin=0.2, cfg_end=0.5)
-    assert caught.value.code == "bad-setting"
-
-
-def test_a_sampler_that_adds_noise_takes_each_pictures_generator(loaded):
-    base = loaded("sdxl")
-    before = base.pipe.scheduler
-    base.pipe.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(before.config)
-    try:
-        expected = stock(base, 5.0)
-        assert np.abs(ours(base) - expected).max() < 1e-5
-        assert np.abs(ours(base, PROMPTS[1:], SEEDS[1:])[0] - expected[1]).max() < 1e-5
-    finally:
-        base.pipe.scheduler = before
+def test_samplers_that_add_noise_continue_the_generators():
+    base, still = Constant("velocity", Stirring()), says(0.0, 0.0)
+    noise, generators = noise_of([11, 12], (1, 2, 2))
+    found = denoise(base, still, None, noise, Guidance(2, 1.0), generators)
+    expected = noise.clone()
+    for row, seed in zip(expected, (11, 12), strict=True):
+        own = torch.Generator().manual_seed(seed)
+        draws = [torch.randn(1, 2, 2, generator=own) for _ in range(3)]
+        row += draws[1] + draws[2]
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(denoise(base, still, None, noise, Guidance(2, 1.0)), noise)
+    plain = Constant("velocity", diffusers.HeunDiscreteScheduler())  # its step takes none
+    denoise(plain, still, None, noise, Guidance(2, 1.0), generators)

@@ -10,7 +10,7 @@ from pipelines.bases.base import load_base
 from pipelines.bases.folder import open_folder
 from pipelines.bases.variants import unwanted, variant_of
 from pipelines.core.errors import KaleidoError
-from tests.bases.test_loop import ours
+from tests.bases.test_families import ours
 from tests.bases.tiny_pipelines import build
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

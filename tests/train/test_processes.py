@@ -23,7 +23,6 @@ from pipelines.train.log import LOG_FILE
 from pipelines.train.loop import train
 from pipelines.train.prior import train_prior
 from pipelines.train.processes import MPI_SIZES, UNSUPPORTED
-from pipelines.train.ranks import Ranks, rank_device
 from pipelines.train.tokenizer import train_tokenizer
 from pipelines.workspace.workspace import Workspace
 from tests.train.conftest import adapt
@@ -205,36 +204,6 @@ def test_launchers_that_ask_for_more_are_refused(trained, monkeypatch, variable)
             start(trained, restart=True)
         assert caught.value.code == "many-processes"
     assert {path: path.stat().st_mtime_ns for path in trained.root.rglob("*")} == before
-
-
-def test_a_process_that_lacks_a_gpu_of_its_own_is_refused(monkeypatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr("pipelines.train.ranks.compute_device", lambda: torch.device("cuda", 0))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(KaleidoError) as caught:
-        rank_device()
-    assert caught.value.code == "bad-option"
-    monkeypatch.setattr("pipelines.train.ranks.chosen_device", lambda: "cuda:0")
-    with pytest.raises(KaleidoError) as caught:
-        rank_device()
-    assert caught.value.code == "bad-setting"
-
-
-def test_parts_of_several_processes_are_joined_in_order() -> None:
-    owners = [(0, 1), (1, 2), (0, 2)]
-    whole = torch.arange(10.0).reshape(5, 2)
-
-    def run() -> torch.Tensor:
-        rank = int(os.environ["RANK"])
-        from pipelines.train.ranks import join_ranks
-
-        with join_ranks() as ranks:
-            own = whole[[0, 3, 4]] if rank == 0 else whole[[1, 2]]
-            return ranks.gather(own, owners).tolist()
-
-    assert in_ranks(2, run) == [whole.tolist()] * 2
-    assert Ranks().gather(whole, [(0, 5)]) is whole
 
 
 PROGRAM = """
