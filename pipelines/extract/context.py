@@ -70,7 +70,7 @@ class StageContext:
             )
         if not name and not holds_scenes(self.workspace):
             raise no_detector()
-        if not name or (name == SCENES and not Path(name).exists()):
+        if not name or is_shipped(name):
             return self.shipped_detector
         return self.with_thresholds(
             find_detector(name, self.settings.boxes_find, self.trust_weights)
@@ -85,6 +85,11 @@ class StageContext:
     def with_thresholds(self, ref: DetectorRef) -> Detector:
         """Return a detector with the thresholds of the settings."""
         return Detector(ref, self.settings.boxes_confidence, self.settings.boxes_max)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name is that of the shipped detector, and no folder goes by it."""
+    return name == SCENES and not Path(name).exists()
 
 
 def no_detector() -> KaleidoError:

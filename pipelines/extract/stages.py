@@ -10,7 +10,7 @@ from pipelines.core.plugins import STAGES as PLUGIN_STAGES
 from pipelines.core.plugins import plugin_names
 from pipelines.core.progress import Progress
 from pipelines.core.stage import StageGroup
-from pipelines.extract.context import StageContext
+from pipelines.extract.context import StageContext, is_shipped
 from pipelines.extract.plugins import plugin_stage
 
 
@@ -76,6 +76,8 @@ def _blobs(context: StageContext) -> StageGroup:
     settings = context.settings
     if settings.blobs_masks:
         return MaskBlobsStage(Path(settings.blobs_masks), settings.boxes_max)
+    if is_shipped(settings.blobs_model):
+        return ObjectsStage(context.shipped_detector, ["blobs"])
     ref = find_segmenter(settings.blobs_model, trust_weights=context.trust_weights)
     if ref.family in SAMS.values():
         return SamBlobsStage(ref)

@@ -199,8 +199,8 @@ class ExtractSettings:
     )
     blobs_model: str = setting(
         "",
-        "Model with masks, or a SAM, which is prompted with the boxes: a folder, a .pt file or a "
-        "name on the Hugging Face hub; empty: the model of the boxes.",
+        "Model with masks, or a SAM, which is prompted with the boxes: a folder, a .pt file, a "
+        "name on the Hugging Face hub, or scenes; empty: the model of the boxes.",
     )
     blobs_masks: str = setting(
         "",

@@ -130,10 +130,11 @@ def test_the_detector_of_scenes_is_not_used_for_other_data(workspace, write_data
     assert extract(workspace, ["palette"])[0].ok == 10
 
 
-def test_the_detector_of_scenes_can_be_named(workspace, write_data, records):
+@pytest.mark.parametrize("kind", ["boxes", "blobs"])
+def test_the_detector_of_scenes_can_be_named(workspace, write_data, records, kind):
     write_data(records, 5)
-    named = override(workspace.settings, {"extract.boxes_model": "scenes"})
-    (summary,) = extract(replace(workspace, settings=named), ["boxes"])
+    named = override(workspace.settings, {f"extract.{kind}_model": "scenes"})
+    (summary,) = extract(replace(workspace, settings=named), [kind])
     assert summary.ok + summary.filtered == 10
 
 
