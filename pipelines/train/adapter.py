@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
@@ -33,7 +32,7 @@ from pipelines.train.pictures import arrange, read_pictures
 from pipelines.train.prior import vocabulary_texts, z_text
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
-from pipelines.train.task import Task
+from pipelines.train.stream_task import StreamTask
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import AdapterSettings
 from pipelines.workspace.workspace import Workspace
@@ -63,7 +62,7 @@ class Learned(nn.Module):
         self.adapter, self.lora = adapter, nn.ParameterList(lora)
 
 
-class AdapterTask(Task):
+class AdapterTask(StreamTask):
     """The adapter's task for the training loop: the base's own loss, with z.
 
     The rows of z stay with the adapter until the next batch, as gradient checkpointing computes
@@ -88,9 +87,10 @@ class AdapterTask(Task):
         cache: float = 0.0,
     ) -> None:
         assert base.adapter is not None
+        super().__init__(stream)
         self._base, self._adapter = base, base.adapter
         self.model = Learned(base.adapter, lora)
-        self._stream, self._drop, self._seed = stream, drop_condition, seed
+        self._drop, self._seed = drop_condition, seed
         self._noising, self._encodings = Noising(base), Encodings(base, cache)
 
     def to(self, device: torch.device) -> None:
@@ -101,16 +101,6 @@ class AdapterTask(Task):
     def blocks(self) -> list[nn.Module]:
         """Return the main blocks of the base, with the attention to z in them."""
         return [block.module for block in self._base.family.blocks(self._base.denoiser)]
-
-    def held_out(self) -> tuple[AdapterTask, int]:
-        """Return the task on held-out records, and their number."""
-        view = copy(self)
-        view._stream = self._stream.held_out_view()
-        return view, view._stream.size
-
-    def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of `count` records of the stream from `start` on."""
-        return self._stream.keys(start, count)
 
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +40,7 @@ from pipelines.train.prior import z_text
 from pipelines.train.processes import writing
 from pipelines.train.sharding import shardable
 from pipelines.train.stream import RecordStream
-from pipelines.train.task import Task
+from pipelines.train.stream_task import StreamTask
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import DiffusionSettings
 from pipelines.workspace.workspace import Workspace
@@ -75,7 +74,7 @@ class Batch(NamedTuple):
     states: torch.Tensor | None = None
 
 
-class DiffusionTask(Task):
+class DiffusionTask(StreamTask):
     """The denoiser's task for the training loop: the loss of drawing, and that of words.
 
     Args:
@@ -102,7 +101,8 @@ class DiffusionTask(Task):
         seed: int,
         through_prior: bool = False,
     ) -> None:
-        self.model, self._prior, self._stream = model, prior, stream
+        super().__init__(stream)
+        self.model, self._prior = model, prior
         self._words = prior.model.get_input_embeddings()
         self._drop, self._draws, self._seed = drop_condition, noise_draws, seed
         self._naming_weight, self._through_prior = naming_weight, through_prior
@@ -119,16 +119,6 @@ class DiffusionTask(Task):
     def shards(self) -> list[nn.Module]:
         """Return the parts of the denoiser's blocks that can be divided."""
         return shardable(self.blocks())
-
-    def held_out(self) -> tuple[DiffusionTask, int]:
-        """Return the task on held-out records, and their number."""
-        view = copy(self)
-        view._stream = self._stream.held_out_view()
-        return view, view._stream.size
-
-    def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of `count` records of the stream from `start` on."""
-        return self._stream.keys(start, count)
 
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 
 import numpy as np
 import torch
@@ -17,14 +16,15 @@ from pipelines.models.pixels import to_tensor
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.train.noise import Noise
 from pipelines.train.stream import RecordStream
-from pipelines.train.task import Task
+from pipelines.train.stream_task import StreamTask
 
 
-class ImageTask(Task):
+class ImageTask(StreamTask):
     """The image batches of all phases."""
 
     def __init__(self, tokenizer: Tokenizer, stream: RecordStream) -> None:
-        self._tokenizer, self._stream = tokenizer, stream
+        super().__init__(stream)
+        self._tokenizer = tokenizer
 
     def blocks(self) -> list[nn.Module]:
         """Return the levels of encoder and decoder."""
@@ -36,16 +36,6 @@ class ImageTask(Task):
     def batch(self, start: int, count: int) -> torch.Tensor:
         """Return images in [-1, 1], (n, 3, side, side)."""
         return images_of(self._stream.batch(start, count))
-
-    def held_out(self) -> tuple[Task, int]:
-        """Return the task on held-out records, and their number."""
-        view = copy(self)
-        view._stream = self._stream.held_out_view()
-        return view, view._stream.size
-
-    def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of `count` records of the stream from `start` on."""
-        return self._stream.keys(start, count)
 
 
 class FsqTask(ImageTask):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.processes import writing
 from pipelines.train.schedules import OFF, draw_tokens, replaced_share
 from pipelines.train.stream import RecordStream
-from pipelines.train.task import Task
+from pipelines.train.stream_task import StreamTask
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import PriorSettings
 from pipelines.workspace.workspace import Workspace
@@ -157,7 +156,7 @@ def z_text(
     return z_to_text({kind: record.latents[kind] for kind in shown})
 
 
-class PriorTask(Task):
+class PriorTask(StreamTask):
     """The prior's task for the training loop.
 
     Args:
@@ -184,8 +183,9 @@ class PriorTask(Task):
         replaced: Callable[[int], float] | None = None,
         reworded: Reworded | None = None,
     ) -> None:
+        super().__init__(stream)
         self.prior, self.model = prior, prior.model
-        self._stream, self._seed, self._dropout_records = stream, seed, dropout_records
+        self._seed, self._dropout_records = seed, dropout_records
         self._usual, self._replaced, self._reworded = usual, replaced, reworded
         self._weights = torch.full((prior.model.config.vocab_size,), structure_weight)
         self._is_number = torch.zeros_like(self._weights, dtype=torch.bool)
@@ -205,16 +205,12 @@ class PriorTask(Task):
         """Return the layers that learn."""
         return self.blocks()
 
-    def held_out(self) -> tuple[PriorTask, int]:
+    def held_out(self) -> tuple[Self, int]:
         """Return the task on held-out records as they are, without dropout, and their number."""
-        view = copy(self)
-        view._stream, view._dropout_records = self._stream.held_out_view(), 0
+        view, size = super().held_out()
+        view._dropout_records = 0
         view._replaced = view._reworded = None
-        return view, view._stream.size
-
-    def keys(self, start: int, count: int) -> list[str]:
-        """Return the keys of `count` records of the stream from `start` on."""
-        return self._stream.keys(start, count)
+        return view, size
 
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""
