@@ -13,7 +13,7 @@ from pipelines.bases.registry import family_of
 from pipelines.bases.variants import unwanted, variant_of
 from pipelines.core.errors import KaleidoError
 from pipelines.core.fingerprint import fingerprint
-from pipelines.models.hub import first_line, read_config
+from pipelines.models.hub import download, read_config
 from pipelines.models.safe_folder import model_files, require_safe_folder
 
 INDEX = "model_index.json"
@@ -122,7 +122,7 @@ def open_folder(name: str, with_weights: bool = True) -> BaseFolder:
             why = "it is no folder." if path.exists() else "there is no such folder."
             hint = "Name a folder that a diffusers pipeline was saved to, or a name on the hub."
             raise KaleidoError(name, why, hint, code="bad-option")
-        path = _fetch(name, [INDEX])
+        path = download(name, [INDEX])
     index = read_config(path, "a diffusers pipeline", INDEX)
     family = family_of(str(index.get("_class_name")), name)
     found = BaseFolder(name, path, family, index)
@@ -132,7 +132,7 @@ def open_folder(name: str, with_weights: bool = True) -> BaseFolder:
     else:
         files = _listed(name) or _files_of(path)
         wanted = [INDEX, *_patterns(found.components, with_weights)]
-        _fetch(name, wanted, unwanted(variant_of(name, files, found.components)))
+        download(name, wanted, unwanted(variant_of(name, files, found.components)))
     for component in found.components:
         if not (path / component).is_dir():
             why = f"its component {component} is missing."
@@ -156,24 +156,8 @@ def _listed(name: str) -> list[str]:
 
     try:
         return list(list_repo_files(name))
-    except Exception:  # the hub's client raises errors of many libraries; `_fetch` tells them
+    except Exception:  # the hub's client raises errors of many libraries; `download` tells them
         return []
-
-
-def _fetch(name: str, patterns: Sequence[str], without: Sequence[str] = ()) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(without))
-        )
-    except Exception as error:  # the hub's client raises errors of many libraries
-        raise KaleidoError(
-            name,
-            f"there is no such folder, and the hub does not give it ({first_line(error)}).",
-            "Check the name and the connection.",
-            code="bad-option",
-        ) from error
 
 
 def _require_known_libraries(found: BaseFolder) -> None:

@@ -57,10 +57,29 @@ def model_folder(name: str, suffixes: Sequence[str] = ()) -> Path:
         raise KaleidoError(name, "there is no such file.", _how_to_get(path), code="bad-option")
     if path.is_absolute() or name.startswith(".") or path.exists():
         raise KaleidoError(name, "there is no such folder.", "Check the path.", code="bad-option")
+    return download(name, FILES)
+
+
+def download(name: str, patterns: Sequence[str], without: Sequence[str] = ()) -> Path:
+    """Fetch files of a model on the hub, unless they are there already.
+
+    Args:
+        name: Of the model.
+        patterns: Files to fetch, such as ``*.json``.
+        without: Files among them to leave out.
+
+    Returns:
+        The folder in the hub's cache.
+
+    Raises:
+        KaleidoError: If the hub does not give it.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(
+            snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(without))
+        )
     except Exception as error:  # the hub's client raises errors of many libraries
         raise KaleidoError(
             name,
