@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from pipelines.plan.prompts import BaseRequest
     from pipelines.workspace.workspace import Workspace
 
+_OURS = {
+    "sample.sampler": "a base has its scheduler",
+    "sample.speed": "a base has its own ways",
+    "sample.z_noise": "an adapter reads z as if it had no noise",
+}
+"""Settings without a meaning for a base, and why."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -57,10 +64,10 @@ def draw_with_base(
     as_json: bool,
 ) -> None:
     """Plan the pictures, then load the base and draw: both need memory."""
-    for key in ("sample.sampler", "sample.speed"):
+    for key, why in _OURS.items():
         if key in changes:
-            flag = f"--{key.removeprefix('sample.')}"
-            raise typer.BadParameter(f"{flag} is for our own models; a base has its scheduler.")
+            flag = f"--{key.removeprefix('sample.').replace('_', '-')}"
+            raise typer.BadParameter(f"{flag} is for our own models; {why}.")
     require_place(workspace, place)
     asked = _captions(workspace, wanted)
     from pipelines.bases.folder import open_folder

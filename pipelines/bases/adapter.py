@@ -49,6 +49,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         heads: Attention heads of these layers, and of the blocks' attention to z.
         inner: Width of the attention to z.
         base: Name of the base that it was trained with.
+        z_noise: Whether it is told how much noise z has.
 
     Attributes:
         tokenizer: Writes z as tokens; set by `of_base` and `from_pretrained`.
@@ -71,9 +72,10 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         heads: int = 4,
         inner: int = 256,
         base: str = "",
+        z_noise: bool = False,
     ) -> None:
         super().__init__()
-        self.reader = ZReader(vocab_size, width, layers, heads)
+        self.reader = ZReader(vocab_size, width, layers, heads, z_noise)
         self.branches = nn.ModuleList(
             ZBranch(channels, width, inner, heads) for channels in block_widths
         )

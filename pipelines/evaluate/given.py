@@ -44,12 +44,13 @@ def given_source(
 
     Args:
         bundle: The model.
-        options: How it draws; the seed gives way to each repetition's.
+        options: How it draws; the seed gives way to each repetition's, and z has no noise.
         z: The z of each caption's pictures.
     """
 
     def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        drawn = list(draw_from_z(bundle, caption, z[caption], replace(options, seed=seed)))
+        settings = replace(options, seed=seed, z_noise=0.0)
+        drawn = list(draw_from_z(bundle, caption, z[caption], settings))
         return [item.z for item in drawn], np.stack([item.pixels for item in drawn])
 
     return source

@@ -124,6 +124,7 @@ def evaluate(
         Checks.of(sampling),
         sampling.cfg_begin,
         sampling.cfg_end,
+        sampling.z_noise,
         settings.training,
     )
     folder = workspace.reports(name)

@@ -52,6 +52,7 @@ class Plan:
     checks: Checks
     cfg_begin: float
     cfg_end: float
+    z_noise: float
     training: int
 
     def options(self, source: str, scale: float) -> SampleSettings:
@@ -65,6 +66,7 @@ class Plan:
             **asdict(self.checks),
             cfg_begin=begin,
             cfg_end=end,
+            z_noise=self.z_noise,
             batch_size=min(self.n, MOST_AT_ONCE),
         )
 

@@ -17,6 +17,8 @@ from pipelines.latents.grammar.items import ItemGrammar, Numbers
 from pipelines.latents.text import SEPARATOR, LatentError, check_label, escape, number, unescape
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipelines.latents.grammar.alphabet import Alphabet
 
 ItemT = TypeVar("ItemT")
@@ -118,6 +120,29 @@ class ItemList(Latent, Generic[ItemT]):
         moved = [self.crop_item(item, region) for item in self.items]
         kept = tuple(item for item in moved if item is not None)
         return type(self)(kept) if kept else None
+
+    @classmethod
+    def moved(cls, items: Sequence[ItemT], share: float, rng: np.random.Generator) -> Self:
+        """Return a list of items whose numbers are moved, within their bounds.
+
+        Args:
+            items: The items.
+            share: Standard deviation of a number, as a share of its greatest value.
+            rng: Source of randomness.
+
+        Raises:
+            LatentError: If the items cannot be a list.
+        """
+        before: list[Numbers] = []
+        for item in items:
+            numbers: Numbers = ()
+            for value in cls._numbers_of(item):
+                low, high = cls.bounds(numbers, before)
+                numbers += (min(max(value + round(rng.normal(0.0, share * high)), low), high),)
+            before.append(numbers)
+        labels = [[getattr(item, "label", "")] if cls.labelled else [] for item in items]
+        rows = zip(labels, before, strict=True)
+        return cls(tuple(cls._make_item([*label, *numbers]) for label, numbers in rows))
 
     @classmethod
     def token_rects(cls, symbols: Sequence[Symbol]) -> list[Rect | None]:

@@ -112,6 +112,15 @@ class Palette(ItemList[Colour]):
         return max(1, -(-left // (cls.max_items - len(before)))), min(left, ceiling)
 
     @classmethod
+    def moved(cls, items: Sequence[Colour], share: float, rng: np.random.Generator) -> Self:
+        """Return a palette of moved colours; their weights change by factors (log-normal)."""
+        weights = whole_weights([each.weight * np.exp(rng.normal(0.0, share)) for each in items])
+        old = np.array([(each.lightness, each.a, each.b) for each in items])
+        new = (old + np.rint(rng.normal(0.0, share * GRID, old.shape))).clip(0, GRID).astype(int)
+        rows = zip(new.tolist(), weights, strict=True)
+        return cls.sorted([cls._make_item([*values, weight]) for values, weight in rows])
+
+    @classmethod
     def colour(cls, numbers: Numbers) -> ColourWeight:
         """Return the colour in sRGB, scaled like pixels to [-1, 1], and its weight."""
         colour = cls.item(*numbers)

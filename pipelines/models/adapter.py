@@ -36,13 +36,21 @@ class ZReader(nn.Module):
         width: Width of the tokens.
         layers: Bidirectional layers.
         heads: Their attention heads.
+        z_noise: Whether it is told how much noise z has.
     """
 
-    def __init__(self, vocab_size: int, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self, vocab_size: int, width: int, layers: int, heads: int, z_noise: bool = False
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         self.refiner = Conditioner(
-            caption_dim=None, z_dim=width, context_dim=width, num_layers=layers, num_heads=heads
+            caption_dim=None,
+            z_dim=width,
+            context_dim=width,
+            num_layers=layers,
+            num_heads=heads,
+            z_noise=z_noise,
         )
 
     def forward(self, z: ZTokens, drop: torch.Tensor | None = None) -> ZRows:

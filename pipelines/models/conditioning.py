@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +39,7 @@ class States:
             and its share of the image, all 0 for none; None if no token has one.
         names: bool (n, length), True where a token is a word that names the content of its
             rectangle; None if no token is. Only grounded tokens are.
+        noise: (n,), how much noise z has, see `pipelines.latents.noise`; None for none.
     """
 
     values: torch.Tensor
@@ -47,10 +48,11 @@ class States:
     grounded: torch.Tensor | None = None
     colours: torch.Tensor | None = None
     names: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
 
     def expand(self, index: torch.Tensor) -> States:
         """Select (and so repeat) rows."""
-        parts = (self.values, self.mask, self.rects, self.grounded, self.colours, self.names)
+        parts = (getattr(self, item.name) for item in fields(self))
         return States(*(None if part is None else part[index] for part in parts))
 
 
@@ -93,6 +95,8 @@ class Conditioner(ModelMixin, ConfigMixin):
         context_dim: Width of the resulting tokens.
         num_layers: Refining layers.
         num_heads: Their attention heads.
+        z_noise: Whether it is told how much noise z has: a learned token, zero at first, is added
+            to those of z in proportion.
     """
 
     @register_to_config
@@ -103,6 +107,7 @@ class Conditioner(ModelMixin, ConfigMixin):
         context_dim: int = 128,
         num_layers: int = 2,
         num_heads: int = CONDITIONER_HEADS,
+        z_noise: bool = False,
     ) -> None:
         super().__init__()
         # The names and the order of submodules are those of saved weights and checkpoints.
@@ -114,6 +119,7 @@ class Conditioner(ModelMixin, ConfigMixin):
         self.tint_projection = nn.Linear(4, context_dim, bias=False)
         self.segment = nn.Parameter(0.02 * torch.randn(2, context_dim))
         self.null_token = nn.Parameter(0.02 * torch.randn(context_dim))
+        self.noise_token = nn.Parameter(torch.zeros(context_dim)) if z_noise else None
         self.place_projection = nn.Sequential(
             nn.Linear(8 * RECT_FREQUENCIES, context_dim),
             nn.SiLU(),
@@ -189,6 +195,8 @@ class Conditioner(ModelMixin, ConfigMixin):
             tokens = tokens + self.name_projection(labels)
         if z.colours is not None:
             tokens = tokens + self.tint_projection(z.colours)
+        if z.noise is not None and self.noise_token is not None:
+            tokens = tokens + z.noise[:, None, None] * self.noise_token
         return tokens, named
 
     def null(self, count: int) -> Conditioning:

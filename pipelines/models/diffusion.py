@@ -300,7 +300,9 @@ def build_diffusion(
     """
     width = prior.width
     loaded = space if isinstance(space, LatentSpace) else None
-    conditioner = Conditioner(caption_dim=width, z_dim=2 * width, context_dim=width)
+    conditioner = Conditioner(
+        caption_dim=width, z_dim=2 * width, context_dim=width, z_noise=settings.z_noise > 0
+    )
     denoiser = _build_denoiser(settings, width, space)
     shift = settings.noise_shift or default_noise_shift(
         settings.image_size, "pixels" if space is None else "latents"

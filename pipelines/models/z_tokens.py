@@ -22,6 +22,7 @@ class ZTokens(NamedTuple):
         grounded: bool (n, length), see `States`.
         colours: (n, length, 4), see `States`.
         names: bool (n, length), see `States`.
+        noise: (n,), see `States`.
     """
 
     ids: torch.Tensor
@@ -30,10 +31,11 @@ class ZTokens(NamedTuple):
     grounded: torch.Tensor
     colours: torch.Tensor
     names: torch.Tensor
+    noise: torch.Tensor
 
 
 def ground(ids: torch.Tensor, mask: torch.Tensor, grounding: Grounding) -> ZTokens:
-    """Find the region and the colour that each token refers to.
+    """Find the region and the colour that each token of a z without noise refers to.
 
     Args:
         ids: (n, length), each row ending in the end token, padded.
@@ -46,4 +48,4 @@ def ground(ids: torch.Tensor, mask: torch.Tensor, grounding: Grounding) -> ZToke
     grounded = torch.tensor([[rect is not None for rect in row] for row in found])
     colours = torch.tensor([grounding.colours(row) for row in rows])
     words = torch.tensor([grounding.are_words(row) for row in rows])
-    return ZTokens(ids, mask, rects, grounded, colours, names=words & grounded)
+    return ZTokens(ids, mask, rects, grounded, colours, words & grounded, torch.zeros(len(rows)))

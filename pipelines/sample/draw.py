@@ -244,17 +244,38 @@ def draw_batch(
     Returns:
         uint8 (n, height, width, 3).
     """
-    conditioning = condition_on(bundle, encoded, texts)
+    conditioning = condition_on(bundle, encoded, texts, settings.z_noise)
     model = bundle.diffusion
     return draw_images(model, conditioning, seeds, settings, negative, on_step, scheduler)
 
 
 @torch.inference_mode()
-def condition_on(bundle: Bundle, encoded: States, texts: Sequence[str]) -> Conditioning:
-    """Join a caption and its z, one row per z; all z of a baseline are empty."""
+def condition_on(
+    bundle: Bundle, encoded: States, texts: Sequence[str], z_noise: float = 0.0
+) -> Conditioning:
+    """Join a caption and its z, one row per z; all z of a baseline are empty.
+
+    Args:
+        bundle: The models.
+        encoded: The reader's encoder states of the caption, (1, length, width).
+        texts: One z each.
+        z_noise: How much noise the denoiser is told that z has.
+
+    Raises:
+        KaleidoError: If it is told of noise, and was not trained with any.
+    """
     rows = encoded.expand(torch.zeros(len(texts), dtype=torch.long))
     z = None
     if bundle.z_kinds:
-        z = bundle.reader.z_states(rows, bundle.reader.read_z(texts))
+        if z_noise and bundle.diffusion.context.noise_token is None:
+            raise KaleidoError(
+                f"sample.z_noise = {z_noise:g}",
+                "this denoiser was trained without noise on z, and cannot be told of it.",
+                "Set sample.z_noise to 0, or train with diffusion.z_noise.",
+                code="model-mismatch",
+            )
+        read = bundle.reader.read_z(texts)
+        told = read._replace(noise=torch.full((len(texts),), z_noise))
+        z = bundle.reader.z_states(rows, told)
     conditioning: Conditioning = bundle.diffusion.context(rows, z)
     return conditioning

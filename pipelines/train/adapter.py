@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn
@@ -33,6 +33,7 @@ from pipelines.train.prior import vocabulary_texts, z_text
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.stream_task import StreamTask
+from pipelines.train.z_noise import with_noise
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import AdapterSettings
 from pipelines.workspace.workspace import Workspace
@@ -75,6 +76,7 @@ class AdapterTask(StreamTask):
         drop_condition: Probability that c and z are dropped together.
         seed: The run's seed.
         cache: Bytes of main memory for what the base makes of pictures and captions.
+        z_noise: Largest amount of noise on z, see `with_noise`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class AdapterTask(StreamTask):
         drop_condition: float,
         seed: int,
         cache: float = 0.0,
+        z_noise: float = 0.0,
     ) -> None:
         assert base.adapter is not None
         super().__init__(stream)
@@ -92,6 +95,7 @@ class AdapterTask(StreamTask):
         self.model = Learned(base.adapter, lora)
         self._drop, self._seed = drop_condition, seed
         self._noising, self._encodings = Noising(base), Encodings(base, cache)
+        self._z_noise = z_noise
 
     def to(self, device: torch.device) -> None:
         """Move the base and what learns to a device."""
@@ -102,16 +106,25 @@ class AdapterTask(StreamTask):
         """Return the main blocks of the base, with the attention to z in them."""
         return [block.module for block in self._base.family.blocks(self._base.denoiser)]
 
+    def held_out(self) -> tuple[Self, int]:
+        """Return the task on held-out records with z as they are, and their number."""
+        view, size = super().held_out()
+        view._z_noise = 0.0
+        return view, size
+
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""
         pixels, records = read_pictures(self._stream, self._seed, start, count, centred=True)
+        labels = sorted(self._stream.labels)
+        noisy, noise = with_noise(records, start, self._z_noise, self._seed, labels)
         texts = [
             z_text(record, self._adapter.config.z_kinds, self._seed, start + index)
-            for index, record in enumerate(records)
+            for index, record in enumerate(noisy)
         ]
         names = tuple(sha256(record.image).hexdigest() for record in records)
         captions = tuple(record.caption for record in records)
-        return Batch(names, pixels, captions, self._adapter.tokenize(texts))
+        z = self._adapter.tokenize(texts)._replace(noise=noise)
+        return Batch(names, pixels, captions, z)
 
     def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Compute the mean squared error of what the base predicts."""
@@ -169,8 +182,12 @@ def train_adapter(
         if settings.precision == "auto" and base.denoiser.dtype == torch.float32:
             options = replace(options, precision="fp32")
         del kept["cache"]  # the weights do not depend on it
+        if not settings.z_noise:  # absent from checkpoints of versions without this setting
+            del kept["z_noise"]
         cache = settings.cache * GIGABYTE
-        task = AdapterTask(base, lora, stream, settings.drop_condition, settings.seed, cache)
+        task = AdapterTask(
+            base, lora, stream, settings.drop_condition, settings.seed, cache, settings.z_noise
+        )
         summary = train(task, options, checkpoint, kept, "adapter", progress)
         if ranks.first:
             assert base.adapter is not None
@@ -272,6 +289,7 @@ def new_adapter(
         layers=settings.layers,
         inner=settings.inner,
         base=public_name(base.folder),
+        z_noise=settings.z_noise > 0,
     )
     return adapter.train().attach(base.pipe)
 

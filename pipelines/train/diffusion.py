@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn
@@ -41,6 +41,7 @@ from pipelines.train.processes import writing
 from pipelines.train.sharding import shardable
 from pipelines.train.stream import RecordStream
 from pipelines.train.stream_task import StreamTask
+from pipelines.train.z_noise import with_noise
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import DiffusionSettings
 from pipelines.workspace.workspace import Workspace
@@ -86,6 +87,7 @@ class DiffusionTask(StreamTask):
         naming_weight: Weight of the word loss, see `pipelines.models.word_loss`.
         seed: The run's seed.
         through_prior: Whether gradients reach the prior, which then is not frozen.
+        z_noise: Largest amount of noise on z, see `with_noise`.
     """
 
     terms = 2
@@ -100,12 +102,14 @@ class DiffusionTask(StreamTask):
         naming_weight: float,
         seed: int,
         through_prior: bool = False,
+        z_noise: float = 0.0,
     ) -> None:
         super().__init__(stream)
         self.model, self._prior = model, prior
         self._words = prior.model.get_input_embeddings()
         self._drop, self._draws, self._seed = drop_condition, noise_draws, seed
         self._naming_weight, self._through_prior = naming_weight, through_prior
+        self._z_noise = z_noise
 
     def to(self, device: torch.device) -> None:
         """Move the model and the frozen prior to a device."""
@@ -120,18 +124,26 @@ class DiffusionTask(StreamTask):
         """Return the parts of the denoiser's blocks that can be divided."""
         return shardable(self.blocks())
 
+    def held_out(self) -> tuple[Self, int]:
+        """Return the task on held-out records with z as they are, and their number."""
+        view, size = super().held_out()
+        view._z_noise = 0.0
+        return view, size
+
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""
         encoded = self.model.space is not None
         images, records = read_pictures(self._stream, self._seed, start, count, encoded)
         z = known = None
         if self.model.z_kinds:
+            labels = self._prior.labels
+            noisy, noise = with_noise(records, start, self._z_noise, self._seed, labels)
             z = self._prior.read_z(
                 [
                     z_text(record, self.model.z_kinds, self._seed, start + index)
-                    for index, record in enumerate(records)
+                    for index, record in enumerate(noisy)
                 ]
-            )
+            )._replace(noise=noise)
         if self._naming_weight:
             known = self._prior.read_z([z_to_text(record.latents) for record in records])
         captions = self._prior.tokenize([record.caption for record in records])
@@ -248,6 +260,7 @@ def train_diffusion(
             settings.noise_draws,
             settings.naming_weight,
             settings.seed,
+            z_noise=settings.z_noise,
         )
         kept = weight_settings(settings, workspace.settings.train) | {
             "prior": prior.identity,
@@ -259,6 +272,8 @@ def train_diffusion(
         kept["shapes"] = None if square else [write_shape(shape) for shape in model.shapes]
         kept["autoencoder"] = None if ref is None else ref.identity
         del kept["aspect"], kept["space"]
+        if not settings.z_noise:  # absent from checkpoints of versions without this setting
+            del kept["z_noise"]
         if settings.architecture == "transformer":  # likewise
             for key in ("architecture", *NESTED):
                 del kept[key]
@@ -331,8 +346,15 @@ def fresh_model(
 
 
 def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
-    """Load the weights of a trained model, whose kinds and prior may differ."""
-    if trained.config != model.config:
+    """Load the weights of a trained model, whose kinds and prior may differ.
+
+    One that was not told of noise on z has no weights for that, and begins with those of `model`.
+    """
+    learns_noise = model.context.noise_token is not None and trained.context.noise_token is None
+    found = trained.config
+    if learns_noise:
+        found["context"]["z_noise"] = True
+    if found != model.config:
         raise KaleidoError(
             f"diffusion.pretrained = {name!r}",
             f"the model has other sizes: {trained.config}, where the settings require "
@@ -349,7 +371,8 @@ def _go_on_from(trained: Diffusion, model: Diffusion, name: str) -> None:
             "Set diffusion.space and diffusion.autoencoder to its own.",
             code="model-mismatch",
         )
-    model.load_state_dict(trained.state_dict())
+    missing = {"context.noise_token": model.context.noise_token} if learns_noise else {}
+    model.load_state_dict({**trained.state_dict(), **missing})
     model.images_seen = trained.images_seen
     if model.z_kinds == trained.z_kinds:
         model.drawn_kinds = trained.drawn_kinds

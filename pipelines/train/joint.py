@@ -153,6 +153,7 @@ def train_joint(
         z_kinds=kinds,
         batch_size=joint.batch_size,
         seed=joint.seed,
+        z_noise=0.0,  # the prior learns the z of the same batch
     )
     ref = chosen_autoencoder(sizes) if sizes.space == "latents" else None
     check_width(settings)

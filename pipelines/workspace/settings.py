@@ -440,6 +440,13 @@ class DiffusionSettings:
     drop_condition: float = setting(
         0.1, "Probability of training without c and z, for classifier-free guidance.", low=0, high=1
     )
+    z_noise: float = setting(
+        0.0,
+        "Largest amount of noise on z in training: items moved, labels swapped, items dropped. The "
+        "amount is drawn for each record, and the denoiser is told of it.",
+        low=0,
+        high=1,
+    )
     steps: int = setting(2000, "Training steps.")
     batch_size: int = setting(16, "Records per step.")
     noise_shift: float = setting(
@@ -526,6 +533,13 @@ class AdapterSettings:
     )
     drop_condition: float = setting(
         0.1, "Probability of training without c and z, for classifier-free guidance.", low=0, high=1
+    )
+    z_noise: float = setting(
+        0.0,
+        "Largest amount of noise on z in training, of which the adapter is told, as "
+        "`diffusion.z_noise`; it draws z as if it had none.",
+        low=0,
+        high=1,
     )
     steps: int = setting(2000, "Training steps.")
     batch_size: int = setting(16, "Records per step.")
@@ -664,6 +678,13 @@ class SampleSettings:
         "A z is sound if no label, separator or end is a greater slip, in nats beyond the entropy "
         "where there is little to choose; 0 does not ask.",
         low=0,
+    )
+    z_noise: float = setting(
+        0.0,
+        "How much noise the denoiser is told that z has, if it was trained with noise on z: more, "
+        "and it trusts z less.",
+        low=0,
+        high=1,
     )
     batch_size: int = setting(16, "Images sampled together; the pictures do not depend on it.")
     speed: tuple[str, ...] = setting(

@@ -15,6 +15,7 @@ OTHER = SampleSettings(
     z_colours="off",
     z_places="off",
     z_surprise=2.0,
+    z_noise=0.3,
     cfg_begin=0.9,
     cfg_end=0.1,
     cfg=2.0,
@@ -34,6 +35,7 @@ def test_evaluation_draws_z_by_all_settings_of_the_workspace():
         checks=Checks.of(OTHER),
         cfg_begin=OTHER.cfg_begin,
         cfg_end=OTHER.cfg_end,
+        z_noise=OTHER.z_noise,
         training=0,
     )
     found, usual = asdict(plan.options("kaleido", OTHER.cfg)), asdict(SampleSettings())

@@ -117,7 +117,7 @@ def test_a_distilled_base_is_not_guided_unless_asked(draw, base_folder, tmp_path
 
 def test_flags_of_bases_need_a_base(invoke):
     assert "--negative" in invoke("sample", CAPTION, "--negative", "fog", code=2).err
-    for flag in ("--sampler", "--speed"):
+    for flag in ("--sampler", "--speed", "--z-noise"):
         assert flag in invoke("sample", CAPTION, "--base", "x", flag, "bf16", code=2).err
 
 

@@ -90,7 +90,8 @@ class Trial:
         stream = open_records(workspace, settings, base.family.multiple, SILENT)
         self.adapter = new_adapter(workspace, settings, base, stream)
         self.base = replace(base, adapter=self.adapter)
-        self.task = AdapterTask(self.base, [], stream, settings.drop_condition, 0, cache=1e9)
+        noise, drop = settings.z_noise, settings.drop_condition
+        self.task = AdapterTask(self.base, [], stream, drop, 0, cache=1e9, z_noise=noise)
         self.options = TrainOptions.of(settings, workspace.settings.train)
         plain = encode(base, self.task.batch(0, 8).pixels)
         mean = plain.mean((0, 2, 3), keepdim=True)
@@ -108,6 +109,17 @@ class Trial:
         with torch.no_grad():
             losses = [self.task.loss(batch, Noise(i, "test", range(4))) for i in range(8)]
         return float(torch.stack(losses).mean())
+
+
+def test_the_adapter_is_told_of_noise_on_z(flat, loaded, monkeypatch, tmp_path):
+    trial = Trial(loaded("sana"), flat, monkeypatch, z_noise=0.8)
+    try:
+        noise = trial.task.batch(0, 8).z.noise
+        assert noise.min() < noise.max() <= 0.8
+        trial.train(tmp_path, 3)
+        assert trial.adapter.state_dict()["reader.refiner.noise_token"].abs().sum() > 0.0
+    finally:
+        trial.adapter.detach()
 
 
 @pytest.mark.parametrize("name", NAMES)
