@@ -174,6 +174,16 @@ COMMANDS = {
         reads=("prior.pretrained", "prior.max_caption_tokens"),
         drawn=False,
     ),
+    "base-states": Extraction(
+        ("base-states",),
+        "Encode each caption by the text encoders of a base, so that `kaleido train adapter` "
+        "need not.",
+        "base-states --base models/sdxl",
+        (),
+        "",
+        reads=("adapter.base", "base.dtype"),
+        drawn=False,
+    ),
     "all": Extraction(
         ("boxes", "blobs", "palette"),
         "Compute boxes, blobs and palette in one pass; other kinds are asked for by name.",

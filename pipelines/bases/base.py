@@ -63,7 +63,15 @@ class Base:
         return self.family.predict(self.pipe, x, time, condition)
 
 
-def load_base(name: str, dtype: str = "auto", offload: str = "none", adapter: str = "") -> Base:
+def precision_of(dtype: str) -> torch.dtype:
+    """Return the precision in which a base computes, see `load_base`."""
+    usual = DTYPES["bf16" if compute_device().type == "cuda" else "fp32"]
+    return DTYPES.get(dtype, usual)
+
+
+def load_base(
+    name: str, dtype: str = "auto", offload: str = "none", adapter: str = "", only: str = ""
+) -> Base:
     """Load a base from a folder, or from the hub.
 
     Only classes of diffusers and transformers are made, and only safetensors are read.
@@ -76,6 +84,8 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none", adapter: st
         offload: ``none``; ``model``: each network is on the GPU while it is used; ``layer``: each
             layer is.
         adapter: An adapter to attach: a folder, or a name on the hub; empty for none.
+        only: Load only the networks that read ``text``, or only those that make ``pictures``;
+            empty for all.
 
     Raises:
         KaleidoError: If the base cannot be found, is not of a known family, is damaged or unsafe,
@@ -83,8 +93,10 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none", adapter: st
     """
     folder = open_folder(name)
     device = compute_device()
-    precision = "bf16" if device.type == "cuda" else "fp32"
-    options: dict[str, Any] = {component: None for component in UNUSED if component in folder.index}
+    compute = precision_of(dtype)
+    left_out = [component for component in UNUSED if component in folder.index]
+    left_out += _others(folder, only)
+    options: dict[str, Any] = dict.fromkeys(left_out)
     if "requires_safety_checker" in folder.index:
         options["requires_safety_checker"] = False
     kind = pipeline_class(folder.family, name)
@@ -92,15 +104,14 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none", adapter: st
         with without_network(str(folder.path)), without_bars(), _without_pipeline_bars():
             pipe = kind.from_pretrained(
                 folder.path,
-                torch_dtype=DTYPES.get(dtype, DTYPES[precision]),
+                torch_dtype=compute,
                 use_safetensors=True,
                 variant=folder.variant or None,
                 local_files_only=True,
                 **options,
             )
-        if dtype == "fp8":
+        if dtype == "fp8" and only != "text":
             denoiser = getattr(pipe, folder.family.denoiser)
-            compute = DTYPES[precision]
             denoiser.enable_layerwise_casting(torch.float8_e4m3fn, compute_dtype=compute)
         _place(pipe, device, offload)
     except Exception as error:  # diffusers and transformers raise errors of many libraries
@@ -118,6 +129,12 @@ def load_base(name: str, dtype: str = "auto", offload: str = "none", adapter: st
             component.eval().requires_grad_(False)
     pipe.set_progress_bar_config(disable=True)
     return Base(folder, pipe, _attached(adapter, pipe) if adapter else None)
+
+
+def _others(folder: BaseFolder, only: str) -> list[str]:
+    """Return the networks that are not loaded if only those of texts or of pictures are."""
+    texts = [name for name in folder.text_parts if name.startswith("text_encoder")]
+    return {"": [], "pictures": texts, "text": [folder.family.denoiser, "vae"]}[only]
 
 
 def _attached(name: str, pipe: Any) -> KaleidoAdapter:

@@ -29,6 +29,15 @@ def take(condition: Condition, indices: Sequence[int]) -> Condition:
     }
 
 
+def moved(condition: Condition, device: torch.device) -> Condition:
+    """Move the rows of a condition to a device."""
+
+    def move(value: Any) -> Any:
+        return [each.to(device) for each in value] if isinstance(value, list) else value.to(device)
+
+    return {name: move(value) for name, value in condition.items()}
+
+
 def _joined(values: Sequence[Any]) -> Any:
     if isinstance(values[0], list):
         return [row for value in values for row in value]

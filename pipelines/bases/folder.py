@@ -95,14 +95,16 @@ class BaseFolder:
         """
         if self.path.parent.name == "snapshots" and len(self.path.name) == _REVISION:
             return self.path.name
-        parts = [path for path in model_files(self.path) if path.suffix in (".json", ".txt")]
-        weights = [path for path in model_files(self.path) if path.suffix == ".safetensors"]
-        hashed = [[self._inside(path), fingerprint(path.read_bytes().hex())] for path in parts]
-        hashed += [[self._inside(path), _sampled(path)] for path in weights]
-        return fingerprint(hashed)
+        return _hashed([self.path], self.path)
 
-    def _inside(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
+    @property
+    def text_parts(self) -> list[str]:
+        """Names of the components that read prompts."""
+        return [name for name in self.components if name.startswith(("text_encoder", "tokenizer"))]
+
+    def identity_of(self, components: Sequence[str]) -> str:
+        """Hash the files of some components, as `identity` does where there is no commit."""
+        return _hashed([self.path / name for name in components], self.path)
 
 
 def open_folder(name: str, with_weights: bool = True) -> BaseFolder:
@@ -169,6 +171,18 @@ def _require_known_libraries(found: BaseFolder) -> None:
                 "Only classes of diffusers and transformers are loaded.",
                 code="unsafe-model",
             )
+
+
+def _hashed(places: Sequence[Path], inside: Path) -> str:
+    files = [path for place in places for path in model_files(place)]
+    texts = [path for path in files if path.suffix in (".json", ".txt")]
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    hashed = [
+        [path.relative_to(inside).as_posix(), fingerprint(path.read_bytes().hex())]
+        for path in texts
+    ]
+    hashed += [[path.relative_to(inside).as_posix(), _sampled(path)] for path in weights]
+    return fingerprint(hashed)
 
 
 def _sampled(path: Path) -> str:

@@ -144,6 +144,15 @@ def _caption_states(context: StageContext) -> StageGroup:
     return CaptionStatesStage(chosen_encoder(workspace.settings.prior, workspace.models("prior")))
 
 
+def _base_states(context: StageContext) -> StageGroup:
+    from pipelines.bases.text_states import TextEncoders
+    from pipelines.bases.trainable import open_trainable
+    from pipelines.extract.base_states import BaseStatesStage
+
+    settings = context.workspace.settings
+    return BaseStatesStage(TextEncoders(open_trainable(settings.adapter.base), settings.base.dtype))
+
+
 STAGES: dict[str, Callable[[StageContext], StageGroup]] = {
     "description": _descriptions,
     "blobs": _blobs,
@@ -151,6 +160,7 @@ STAGES: dict[str, Callable[[StageContext], StageGroup]] = {
     "tokens": _tokens,
     "image-latents": _image_latents,
     "caption-states": _caption_states,
+    "base-states": _base_states,
 }
 """Builds the stage of each of Kaleido's own kinds, and of the caches of training; the kinds of one
 detector share an `ObjectsStage`."""

@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.core.errors import nearest
 from pipelines.core.plugins import LATENTS, load_plugin, plugin_error, plugin_names
 from pipelines.latents.base import Latent, Stored
+from pipelines.latents.base_states import BaseStates
 from pipelines.latents.blobs import Blobs
 from pipelines.latents.boxes import Boxes
 from pipelines.latents.caption_states import CaptionStates
@@ -25,7 +26,9 @@ KINDS: dict[str, type[Latent]] = {
 }
 """Kaleido's own kinds, in the order of `text.DEFAULT_ORDER`."""
 
-CACHES: dict[str, type[Stored]] = {cls.kind: cls for cls in (ImageLatents, CaptionStates)}
+CACHES: dict[str, type[Stored]] = {
+    cls.kind: cls for cls in (ImageLatents, CaptionStates, BaseStates)
+}
 """What is computed like latents and is no kind of z."""
 
 # A kind also names a token and a folder, so digits and the special tokens of tokenizers are out.

@@ -14,10 +14,11 @@ from pipelines.bases.adapter import KaleidoAdapter
 from pipelines.bases.adapter_card import AdapterFacts, public_name, save_adapter
 from pipelines.bases.adapter_lora import add_lora, lora_state
 from pipelines.bases.base import Base, load_base
-from pipelines.bases.conditions import join, take
+from pipelines.bases.conditions import join, moved, take
 from pipelines.bases.family import Condition
-from pipelines.bases.folder import BaseFolder, open_folder
 from pipelines.bases.noising import Noising
+from pipelines.bases.text_states import TextEncoders, condition_of, null_of
+from pipelines.bases.trainable import open_trainable
 from pipelines.core.errors import KaleidoError
 from pipelines.core.progress import SILENT, Progress
 from pipelines.core.seeds import derive
@@ -25,6 +26,7 @@ from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.shapes import write_shape
 from pipelines.models.z_tokens import ZTokens
 from pipelines.train.adapter_cache import GIGABYTE, Encodings
+from pipelines.train.captions import all_stored
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
@@ -36,7 +38,13 @@ from pipelines.train.stream_task import StreamTask
 from pipelines.train.z_noise import with_noise
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import AdapterSettings
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import BASE_STATES, Workspace
+
+_READ = "The states of captions are read, and the text encoders are not loaded."
+_UNUSED = (
+    "The stored states of captions are not used: they are of other data, other text encoders or "
+    "another precision. `kaleido extract base-states` computes those of this base."
+)
 
 
 class Batch(NamedTuple):
@@ -46,12 +54,14 @@ class Batch(NamedTuple):
         names: Hashes of the pictures' files.
         pixels: (n, 3, height, width), in [-1, 1]; all of one shape.
         captions: n captions.
+        states: What the base reads of them, on the CPU, if it is stored.
         z: n rows.
     """
 
     names: tuple[str, ...]
     pixels: torch.Tensor
     captions: tuple[str, ...]
+    states: Condition | None
     z: ZTokens
 
 
@@ -77,6 +87,7 @@ class AdapterTask(StreamTask):
         seed: The run's seed.
         cache: Bytes of main memory for what the base makes of pictures and captions.
         z_noise: Largest amount of noise on z, see `with_noise`.
+        null: Its null condition, if its text encoders are not loaded.
     """
 
     def __init__(
@@ -88,14 +99,14 @@ class AdapterTask(StreamTask):
         seed: int,
         cache: float = 0.0,
         z_noise: float = 0.0,
+        null: Condition | None = None,
     ) -> None:
         assert base.adapter is not None
         super().__init__(stream)
         self._base, self._adapter = base, base.adapter
         self.model = Learned(base.adapter, lora)
-        self._drop, self._seed = drop_condition, seed
-        self._noising, self._encodings = Noising(base), Encodings(base, cache)
-        self._z_noise = z_noise
+        self._drop, self._seed, self._z_noise = drop_condition, seed, z_noise
+        self._noising, self._encodings = Noising(base), Encodings(base, cache, null)
 
     def to(self, device: torch.device) -> None:
         """Move the base and what learns to a device."""
@@ -124,13 +135,18 @@ class AdapterTask(StreamTask):
         names = tuple(sha256(record.image).hexdigest() for record in records)
         captions = tuple(record.caption for record in records)
         z = self._adapter.tokenize(texts)._replace(noise=noise)
-        return Batch(names, pixels, captions, z)
+        states = self._stored_states(start, count) if self._stream.has_states else None
+        return Batch(names, pixels, captions, states, z)
+
+    def _stored_states(self, start: int, count: int) -> Condition:
+        rows = [self._stream.stored(start + row, BASE_STATES) for row in range(count)]
+        return join([condition_of(row) for row in rows])
 
     def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Compute the mean squared error of what the base predicts."""
         drop = noise.uniform() < self._drop
         clean = self._encodings.latents(batch.names, batch.pixels)
-        condition = self._condition(batch.captions, drop) | self._adapter.read(batch.z, drop)
+        condition = self._condition(batch, drop) | self._adapter.read(batch.z, drop)
         times = self._noising.times(noise.levels(1).flatten())
         drawn = noise.normal(*clean.shape[1:])
         noisy = self._noising.noisy(clean, drawn, times).to(self._base.denoiser.dtype)
@@ -138,10 +154,14 @@ class AdapterTask(StreamTask):
         target = self._noising.target(clean, drawn, times)
         return (predicted.float() - target).square().mean()
 
-    def _condition(self, captions: Sequence[str], drop: torch.Tensor) -> Condition:
+    def _condition(self, batch: Batch, drop: torch.Tensor) -> Condition:
         """Return the condition of captions, with null in the rows of `drop`."""
-        both = join([self._encodings.condition(captions), self._encodings.null()])
-        null = len(captions)
+        if batch.states is None:
+            found = self._encodings.condition(batch.captions)
+        else:
+            found = moved(batch.states, self._base.device)
+        both = join([found, self._encodings.null()])
+        null = len(batch.captions)
         return take(both, [null if gone else row for row, gone in enumerate(drop.tolist())])
 
 
@@ -166,10 +186,16 @@ def train_adapter(
     checkpoint = workspace.logs / "adapter" / "checkpoint"
     with writing(workspace, "adapter", [checkpoint], restart) as ranks:
         progress = ranks.listener(progress)
-        base = load_base(settings.base, workspace.settings.base.dtype)
+        encoders = TextEncoders(folder, workspace.settings.base.dtype)
+        stored = all_stored(workspace, BASE_STATES, encoders.options)
+        null = null_of(encoders) if stored else None
+        base = load_base(settings.base, encoders.dtype, only="pictures" if stored else "")
         side = settings.image_size or base.family.default_side(base.pipe)
         settings = replace(settings, z_kinds=kinds, image_size=side)
         stream = open_records(workspace, settings, base.family.multiple, progress)
+        stream.has_states = bool(stored)
+        if stored is not None:
+            progress.message(_READ if stored else _UNUSED)
         base = replace(base, adapter=new_adapter(workspace, settings, base, stream))
         rank = settings.lora_rank
         lora = add_lora(base.family, base.denoiser, rank) if rank else []
@@ -185,9 +211,8 @@ def train_adapter(
         if not settings.z_noise:  # absent from checkpoints of versions without this setting
             del kept["z_noise"]
         cache = settings.cache * GIGABYTE
-        task = AdapterTask(
-            base, lora, stream, settings.drop_condition, settings.seed, cache, settings.z_noise
-        )
+        drop, noise = settings.drop_condition, settings.z_noise
+        task = AdapterTask(base, lora, stream, drop, settings.seed, cache, noise, null)
         summary = train(task, options, checkpoint, kept, "adapter", progress)
         if ranks.first:
             assert base.adapter is not None
@@ -196,45 +221,6 @@ def train_adapter(
             facts = AdapterFacts(stream.size, summary.images_seen, labels, stream.shapes)
             save_adapter(workspace.models("adapter"), base, facts)
     return summary
-
-
-def open_trainable(name: str, with_weights: bool = True) -> BaseFolder:
-    """Find a base for which an adapter can be trained.
-
-    Args:
-        name: A folder, or a name on the hub.
-        with_weights: Also fetch the weights.
-
-    Raises:
-        KaleidoError: If there is none, it is distilled, or z is its prompt.
-    """
-    if not name:
-        hint = "Give --base: the folder of a diffusers pipeline, or its name on the hub."
-        raise KaleidoError("adapter.base", "no base is named.", hint, code="bad-setting")
-    folder = open_folder(name, with_weights)
-    if error := untrainable(folder):
-        raise error
-    return folder
-
-
-def untrainable(folder: BaseFolder) -> KaleidoError | None:
-    """Return why no adapter can be trained for a base; None if one can."""
-    if folder.family.dialect != "words":
-        return KaleidoError(
-            folder.name,
-            f"{folder.family.title} reads z as its prompt, so an adapter has no use.",
-            "Draw with `kaleido sample --base`.",
-            code="bad-model",
-        )
-    if folder.distilled:
-        return KaleidoError(
-            folder.name,
-            f"it is distilled ({folder.distilled}): training would undo that, and guidance, which "
-            "makes z count, has no meaning there.",
-            "Train with the base that it was distilled from.",
-            code="bad-model",
-        )
-    return None
 
 
 def open_records(

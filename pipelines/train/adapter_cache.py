@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
 from pipelines.bases.base import Base
-from pipelines.bases.conditions import join
+from pipelines.bases.conditions import join, moved
 from pipelines.bases.family import Condition
 from pipelines.bases.loop import encode
 
@@ -24,10 +23,11 @@ class Encodings:
     Args:
         base: Encodes in the precision of its weights.
         limit: Bytes to keep at most.
+        null: The null condition, if the base has no text encoders.
     """
 
-    def __init__(self, base: Base, limit: float) -> None:
-        self._base, self._limit = base, limit
+    def __init__(self, base: Base, limit: float, null: Condition | None = None) -> None:
+        self._base, self._limit, self._null = base, limit, null
         self._kept: dict[tuple[str, str], Condition] = {}
         self._bytes = 0
 
@@ -57,6 +57,8 @@ class Encodings:
 
     def null(self) -> Condition:
         """Return the null condition, one row."""
+        if self._null is not None:
+            return moved(self._null, self._base.device)
         family, pipe = self._base.family, self._base.pipe
         return self._row(("null", ""), lambda: family.null(pipe, None))
 
@@ -64,13 +66,13 @@ class Encodings:
     def _row(self, name: tuple[str, str], compute: Callable[[], Condition]) -> Condition:
         device = self._base.device
         if name in self._kept:
-            return _moved(self._kept[name], device)
+            return moved(self._kept[name], device)
         # In the precision of the weights, as sampling does, and not in that of the forward pass.
         with torch.autocast(device.type, enabled=False):
             found = compute()
         size = sum(value.nbytes for value in _tensors(found))
         if self._bytes + size <= self._limit:
-            self._kept[name] = _moved(found, torch.device("cpu"))
+            self._kept[name] = moved(found, torch.device("cpu"))
             self._bytes += size
         return found
 
@@ -81,10 +83,3 @@ def _tensors(condition: Condition) -> list[torch.Tensor]:
         for part in condition.values()
         for value in (part if isinstance(part, list) else [part])
     ]
-
-
-def _moved(condition: Condition, device: torch.device) -> Condition:
-    def move(value: Any) -> Any:
-        return [each.to(device) for each in value] if isinstance(value, list) else value.to(device)
-
-    return {name: move(value) for name, value in condition.items()}

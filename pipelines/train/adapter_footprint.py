@@ -12,17 +12,20 @@ from pipelines.bases.adapter_lora import add_lora
 from pipelines.bases.base import DTYPES, Base
 from pipelines.bases.folder import open_folder
 from pipelines.bases.memory import WEIGHT, FusedAttention, autocast_on_meta, meta_pipeline
+from pipelines.bases.text_states import TextEncoders
+from pipelines.bases.trainable import open_trainable, untrainable
 from pipelines.core.progress import SILENT
 from pipelines.latents.registry import KINDS
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.device import compute_device
-from pipelines.train.adapter import Learned, check_widths, open_records, open_trainable, untrainable
+from pipelines.train.adapter import Learned, check_widths, open_records
 from pipelines.train.blocks import prepared_blocks
+from pipelines.train.captions import all_stored
 from pipelines.train.footprint import Z_TOKENS, Footprint, footprint_of, rows_of, saved_bytes
 from pipelines.train.options import TrainOptions
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import AdapterSettings, TrainSettings
-from pipelines.workspace.workspace import Workspace
+from pipelines.workspace.workspace import BASE_STATES, Workspace
 
 
 def adapter_footprint(workspace: Workspace) -> Footprint:
@@ -43,6 +46,9 @@ def adapter_footprint(workspace: Workspace) -> Footprint:
     options = TrainOptions.of(settings, workspace.settings.train)
     rows = rows_of(options, workspace)
     dtype = workspace.settings.base.dtype
+    if all_stored(workspace, BASE_STATES, TextEncoders(folder, dtype).options):
+        for name in folder.text_parts:
+            setattr(base.pipe, name, None)
     return _footprint(base, settings, options, (side, side), rows, stream.size, dtype)
 
 

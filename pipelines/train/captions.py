@@ -46,11 +46,25 @@ def use_stored_states(
 
 def are_stored(workspace: Workspace, prior: Prior) -> bool | None:
     """Whether all shards have the states of captions of a prior's encoder; None if none has any."""
+    wanted = encoder_options(prior.encoder or prior.identity, prior.max_caption_tokens)
+    return all_stored(workspace, CAPTION_STATES, wanted)
+
+
+def all_stored(workspace: Workspace, kind: str, wanted: dict[str, object]) -> bool | None:
+    """Whether all shards have states of captions of some kind.
+
+    Args:
+        workspace: Where they are.
+        kind: ``caption-states`` or ``base-states``.
+        wanted: What they must have been made with.
+
+    Returns:
+        Whether every record of all shards has them; None if no shard has any.
+    """
     shards = workspace.data_shards()
-    made = [read_manifest(workspace.latents(CAPTION_STATES) / path.name) for path in shards]
+    made = [read_manifest(workspace.latents(kind) / path.name) for path in shards]
     if not any(made):
         return None
-    wanted = encoder_options(prior.encoder or prior.identity, prior.max_caption_tokens)
     return all(_serves(found, at, wanted) for at, found in zip(shards, made, strict=True))
 
 

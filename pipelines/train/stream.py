@@ -68,7 +68,7 @@ class RecordStream:
         token_shapes: All shapes of the grids of visual tokens: one per tokenizer.
         codebook: Hash of the visual tokenizer that wrote them; empty without tokens.
         identity: Hash of the shards of data and latents: a run resumes only on the same ones.
-        has_states: Whether every record has caption states, see `pipelines.train.captions`.
+        has_states: Whether every record has states of its caption, of a prior or of a base.
 
     Raises:
         InputMissing: If there are no data, or a kind was not extracted.
@@ -245,10 +245,15 @@ class RecordStream:
 
     def caption_states(self, position: int) -> np.ndarray:
         """Read the states of the caption at a position: float32 (tokens, width)."""
-        path, row = self._order.place(position)
-        found = self._latent(path, self._index(path).keys[row], CAPTION_STATES)
-        assert isinstance(found, CaptionStates)  # every record has them
+        found: CaptionStates = self.stored(position, CAPTION_STATES)
         return found.values
+
+    def stored(self, position: int, kind: str) -> Any:
+        """Read what a shard keeps of the record at a position beside z; every record has it."""
+        path, row = self._order.place(position)
+        found = self._latent(path, self._index(path).keys[row], kind)
+        assert found is not None
+        return found
 
     def held_out(self, limit: int) -> list[Record]:
         """Read the first records of the held-out split, at most `limit`, without latents."""

@@ -22,6 +22,7 @@ IMAGE_LATENTS = "image-latents"
 """Pictures as an autoencoder encodes them: kept beside the latents, but no kind of z."""
 
 CAPTION_STATES = "caption-states"
+BASE_STATES = "base-states"
 """Captions as a frozen encoder reads them: likewise."""
 
 LAYOUTS = "layouts"

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from pipelines.bases.adapter import KaleidoAdapter
 from pipelines.bases.base import Base
+from pipelines.bases.families.sana import Sana
 from pipelines.bases.loop import encode
 from pipelines.bases.noising import Noising
 from pipelines.bases.registry import FAMILIES
@@ -38,6 +39,7 @@ from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
 from pipelines.workspace.settings import AdapterSettings
 from pipelines.workspace.workspace import Workspace
+from tests.conftest import Told
 from tests.train.conftest import adapt
 from tests.train.stopper import Stopper
 
@@ -231,6 +233,27 @@ class TestCommand:
         assert all(torch.equal(one[name], two[name]) for name in one)
         lines = (small.logs / "adapter" / LOG_FILE).read_text("utf-8").splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+    def test_stored_states_of_captions_change_no_bit(self, small, tmp_path, monkeypatch):
+        computed = replace(small, root=tmp_path / "computed")
+        shutil.copytree(small.root, computed.root)
+        train_adapter(computed)
+        whole = adapter_footprint(small).memory["weights"]
+        extract(small, ("base-states",))
+        assert adapter_footprint(small).memory["weights"] < whole
+        told = Told()
+        monkeypatch.setattr(Sana, "encode", None)  # nothing is to be encoded
+        train_adapter(small, progress=told)
+        assert any("text encoders are not loaded" in each for each in told.said)
+        file = "diffusion_pytorch_model.safetensors"
+        one, two = (load_file(w.models("adapter") / file) for w in (small, computed))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+    def test_states_of_other_encoders_are_not_used(self, small, base_folder):
+        extract(small, ("base-states",))
+        told, other = Told(), str(base_folder("pixart-sigma"))
+        train_adapter(adapt(small, adapter__base=other, adapter__steps=1), progress=told)
+        assert any("are not used" in each for each in told.said)
 
     def test_what_is_saved_says_what_it_is_and_draws_in_a_stock_pipeline(self, small, base_folder):
         train_adapter(adapt(small, adapter__lora_rank=2))
