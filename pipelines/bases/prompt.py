@@ -9,6 +9,7 @@ from pipelines.bases.folder import open_folder
 from pipelines.bases.memory import meta_pipeline
 from pipelines.documents.dialects.registry import writable
 from pipelines.documents.document import Document
+from pipelines.documents.shorten import shortened
 from pipelines.documents.words import sentences, with_words
 
 
@@ -46,14 +47,15 @@ def write_prompt(base: Base, document: Document) -> Prompt:
     """Write a document as a prompt that the base reads to its end.
 
     In words, the caption stands first, and sentences that do not fit are left out whole; a caption
-    that is too long by itself stays, and its end is not read.
+    that is too long by itself stays, and its end is not read. JSON is never cut: the parts of a
+    document that is too long are left out in the order of `shortened`, until it fits.
 
     Args:
         base: The base, whose tokenizer counts.
         document: z, with the caption.
     """
     if base.family.dialect != "words":
-        return read_by(base, *json_prompt(document, base.family.dialect))
+        return _json_that_fits(base, document)
     parts = sentences(document)
     text, unsaid = "", []
     for part in parts:
@@ -63,6 +65,19 @@ def write_prompt(base: Base, document: Document) -> Prompt:
         else:
             text = longer
     return read_by(base, text, tuple(unsaid))
+
+
+def _json_that_fits(base: Base, document: Document) -> Prompt:
+    text, unsaid = json_prompt(document, base.family.dialect)
+    if not _excess(base, text):
+        return read_by(base, text, unsaid)
+    left_out = []
+    for path, shorter in shortened(document):
+        left_out.append(f"{path}: It does not fit.")
+        text, unsaid = json_prompt(shorter, base.family.dialect)
+        if not _excess(base, text):
+            break
+    return read_by(base, text, (*unsaid, *left_out))
 
 
 def read_by(base: Base, text: str, unsaid: tuple[str, ...] = ()) -> Prompt:

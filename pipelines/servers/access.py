@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.core.errors import KaleidoError
 from pipelines.servers.address import is_local, parse_address
 from pipelines.servers.client import Client
-from pipelines.servers.reply import Reply
 from pipelines.workspace.settings import ServerSettings
 from pipelines.workspace.workspace import Workspace
 
@@ -30,16 +28,13 @@ class Access:
     settings: ServerSettings
     cache: Path
 
-    def connect(self, keeps: Callable[[Reply], bool] = lambda reply: True) -> Client:
+    def connect(self) -> Client:
         """Return a client.
-
-        Args:
-            keeps: Which answers are kept in the cache.
 
         Raises:
             KaleidoError: If the key cannot be used.
         """
-        return Client(self.address, self.model, self.settings, self.cache, keeps=keeps)
+        return Client(self.address, self.model, self.settings, self.cache)
 
     def notice(self, what: str) -> str:
         """Say where data travel, for the user.

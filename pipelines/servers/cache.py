@@ -1,8 +1,8 @@
 """Answers on disk, so that none is asked for, and paid, twice, also after a kill.
 
 Every process appends to a file of its own, so machines that share a workspace need no lock. A line
-is the question's key, a space, and the answer as JSON; a line that a kill has cut has no end and
-does not count.
+is the question's key, a space, and the answer as JSON, or null, which forgets an earlier one; a
+line that a kill has cut has no end and does not count.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipelines.servers.reply import Reply
 
 SUFFIX = ".answers.jsonl"
 _KEY_BYTES = 64
+_FORGOTTEN = "null"
 _MAX_LINE = 2**20
 
 
@@ -34,9 +35,9 @@ class AnswerCache:
         self._places: dict[bytes, tuple[Path, int]] = {}
         self._file: BinaryIO | None = None
         self._path = folder / f"{process_name()}{SUFFIX}"
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if path.is_file() and not path.is_symlink():
-                self._index(path)
+        files = [p for p in folder.glob(f"*{SUFFIX}") if p.is_file() and not p.is_symlink()]
+        for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+            self._index(path)  # that of the last run last, as it may forget earlier answers
 
     def get(self, key: str) -> Reply | None:
         """Return the answer to a question, or None if it has none yet.
@@ -59,13 +60,26 @@ class AnswerCache:
             KaleidoError: If the disk is full (``no-space``).
         """
         line = f"{key} {json.dumps(vars(reply), separators=(',', ':'))}\n".encode()
+        self._places[bytes.fromhex(key)] = (self._path, self._append(line))
+
+    def forget(self, key: str) -> None:
+        """Let a question have no answer, in later runs neither.
+
+        Raises:
+            KaleidoError: If the disk is full (``no-space``).
+        """
+        if self._places.pop(bytes.fromhex(key), None) is not None:
+            self._append(f"{key} {_FORGOTTEN}\n".encode())
+
+    def _append(self, line: bytes) -> int:
+        """Write a line and return where it starts."""
         with no_space_errors(self._path):
             if self._file is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._file = self._path.open("ab", buffering=0)
             start = self._file.tell()
             self._file.write(line)
-        self._places[bytes.fromhex(key)] = (self._path, start)
+        return start
 
     def close(self) -> None:
         """Let the answers outlive the machine as well; a later `put` opens the file again."""
@@ -85,7 +99,10 @@ class AnswerCache:
             while line := file.readline(_MAX_LINE):
                 if line.endswith(b"\n") and line[_KEY_BYTES : _KEY_BYTES + 1] == b" ":
                     with contextlib.suppress(ValueError):  # a line that is not ours
-                        self._places[bytes.fromhex(line[:_KEY_BYTES].decode("ascii"))] = path, start
+                        key = bytes.fromhex(line[:_KEY_BYTES].decode("ascii"))
+                        self._places[key] = path, start
+                        if line[_KEY_BYTES + 1 : -1].decode() == _FORGOTTEN:
+                            del self._places[key]
                 start += len(line)
 
 

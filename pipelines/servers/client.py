@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +64,6 @@ class Client:
         settings: Time limits, concurrency and budget.
         cache: Folder of the answers, see `AnswerCache`.
         backoff: Longest pause before the first repetition, in seconds.
-        keeps: Which answers are kept in the cache; by default all, as all are paid for.
 
     Attributes:
         spending: What was spent so far.
@@ -80,14 +79,12 @@ class Client:
         settings: ServerSettings,
         cache: Path,
         backoff: float = 1.0,
-        keeps: Callable[[Reply], bool] = lambda reply: True,
     ) -> None:
         self.address, self.model = parse_address(address), model
         self.spending = Spending(settings)
         self._settings, self._backoff = settings, backoff
         self._key = read_key(self.address, settings.key_variable)
         self._cache = AnswerCache(cache)
-        self._keeps = keeps
         self._without: frozenset[str] = frozenset()  # what the server does not take
         self._failures = 0
         self._stop: KaleidoError | None = None
@@ -104,7 +101,7 @@ class Client:
                 (``server``). The answers until then are in the cache.
         """
         keys = [fingerprint(self.model, question.identity) for question in questions]
-        known = {key: self._known(key) for key in keys}
+        known = {key: self._cache.get(key) for key in keys}
         asked = {key: q for key, q in zip(keys, questions, strict=True) if known[key] is None}
         self.spending.cached += len(known) - len(asked)
         found: dict[str, Reply | Unanswered] = {}
@@ -123,10 +120,11 @@ class Client:
         refused = ", ".join(sorted(self._without))
         return self.spending.note() + (f"; the server takes no {refused}" if refused else "")
 
-    def _known(self, key: str) -> Reply | None:
-        """Return a kept answer; older versions kept some that are not to be kept."""
-        reply = self._cache.get(key)
-        return reply if reply is not None and self._keeps(reply) else None
+    def forget(self, questions: Sequence[Question]) -> None:
+        """Let the cache forget the answers to questions: asked again, they may get better ones."""
+        for question in questions:
+            self._cache.forget(fingerprint(self.model, question.identity))
+        self._cache.close()
 
     async def _ask_all(self, asked: dict[str, Question]) -> dict[str, Reply | Unanswered]:
         import httpx
@@ -206,8 +204,7 @@ class Client:
             if isinstance(read, Unanswered):
                 return _Failure(read)
             reply = read
-            if self._keeps(reply):
-                self._cache.put(key, reply)
+            self._cache.put(key, reply)
             return reply
         finally:
             self.spending.settle(ticket, reply, charged)

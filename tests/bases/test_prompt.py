@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -65,6 +66,36 @@ def test_json_is_the_language_of_some(loaded):
     elements = caption["compositional_deconstruction"]["elements"]
     assert elements[0] == {"type": "obj", "bbox": [700, 0, 950, 200], "desc": "fox"}
     assert not prompt.is_cut
+
+
+@pytest.mark.parametrize("name", [name for name in ("ideogram4", "fibo") if name in AVAILABLE])
+def test_json_that_does_not_fit_is_shortened_and_never_cut(name, loaded, monkeypatch):
+    base = loaded(name)
+    style = Style(medium="photograph", lighting="evening " * 10)
+    long = FOX.model_copy(
+        update={
+            "description": "In snow.",
+            "background": "hills " * 10,
+            "style": style,
+            "palette": (Swatch(hex="#9CC9F5"),),
+        }
+    )
+    whole = write_prompt(base, long)
+    length = base.family.length(base.pipe, whole.text)
+    left_out: list[list[str]] = []
+    for limit in range(length - 1, length // 2, -100):
+        monkeypatch.setattr(type(base.family), "text_limit", limit)
+        prompt = write_prompt(base, long)
+        assert not prompt.is_cut and base.family.length(base.pipe, prompt.text) <= limit
+        assert "a fox" in json.dumps(json.loads(prompt.text))
+        parts = [part.split(":")[0] for part in prompt.unsaid if part.endswith("does not fit.")]
+        left_out.append(parts)
+    assert all(one == more[: len(one)] for one, more in pairwise(left_out))
+    assert left_out[0] == ["palette"] and left_out[-1][:4] == [
+        *("palette", "style", "background", "elements[2]")
+    ]
+    monkeypatch.setattr(type(base.family), "text_limit", 10)
+    assert write_prompt(base, long).is_cut, "what is left is too long by itself"
 
 
 def test_colours_and_ellipses_are_words_for_fibo():

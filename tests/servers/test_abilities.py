@@ -90,17 +90,3 @@ def test_thoughts_count_in_the_budget(server, tmp_path):
     with pytest.raises(KaleidoError) as caught:  # 50 tokens would fit
         Client(server.url, MODEL, prices, tmp_path, backoff=0.01).ask(questions(1))
     assert caught.value.code == "budget"
-
-
-def test_some_answers_are_not_kept(server, tmp_path):
-    def client(**options):
-        return Client(server.url, MODEL, FAST, tmp_path, backoff=0.01, **options)
-
-    server.behaviour = lambda e: e.answer("no")
-    assert client(keeps=lambda reply: reply.text != "no").ask(questions(1))[0].text == "no"
-    server.behaviour = lambda e: e.answer("yes")
-    picky = client(keeps=lambda reply: reply.text != "no")
-    assert picky.ask(questions(1))[0].text == "yes"
-    assert client().ask(questions(1))[0].text == "yes" and len(server.requests) == 2
-    assert client(keeps=lambda reply: reply.text != "yes").ask(questions(1))[0].text == "yes"
-    assert len(server.requests) == 3, "what an older version kept is asked for again"

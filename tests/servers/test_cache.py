@@ -39,6 +39,20 @@ def test_answers_come_back_in_this_process_and_the_next(tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == 2, "each writer has a file of its own"
 
 
+def test_what_is_forgotten_stays_forgotten_until_it_is_answered_again(tmp_path):
+    filled(tmp_path).close()
+    other = AnswerCache(tmp_path)
+    other.forget(key(1))
+    other.forget(key(7))  # never known
+    assert other.get(key(1)) is None and len(other) == 2
+    other.close()
+    last = AnswerCache(tmp_path)
+    assert [last.get(key(n)) is not None for n in range(3)] == [True, False, True]
+    last.put(key(1), REPLY)
+    last.close()
+    assert AnswerCache(tmp_path).get(key(1)) == REPLY
+
+
 @pytest.mark.parametrize("cut", range(1, 40, 7))
 def test_a_line_that_a_kill_has_cut_does_not_count(tmp_path, cut):
     filled(tmp_path).close()

@@ -16,7 +16,7 @@ from pipelines.models.device import compute_device
 from pipelines.models.hub import GGUF, model_identity
 from pipelines.models.prior import Prior
 from pipelines.plan.planners.base import Planner
-from pipelines.plan.planners.language import LanguagePlanner, is_refusal
+from pipelines.plan.planners.language import LanguagePlanner
 from pipelines.plan.planners.local import LocalWriter
 from pipelines.plan.planners.prior import PriorPlanner
 from pipelines.servers.access import access_to
@@ -83,7 +83,7 @@ def find_planner(
         address, _, model = name.partition("#")
         access = access_to(workspace, address, model)
         tell(access.notice("Captions"))
-        client = access.connect(keeps=lambda reply: not is_refusal(reply))
+        client = access.connect()
         identity = fingerprint("server", model)
         planner = LanguagePlanner(model, client, identity, temperature=temperature)
         return FoundPlanner(planner, client.note)

@@ -56,6 +56,10 @@ class Writer(Protocol):
         """Return one result for each question, in order."""
         ...
 
+    def forget(self, questions: Sequence[Question]) -> None:
+        """Keep no answers to these questions, which would be given again in later runs."""
+        ...
+
 
 class LanguagePlanner:
     """Plans by a language model, see `Planner`.
@@ -89,6 +93,9 @@ class LanguagePlanner:
     def plan(self, caption: str, count: int, seed: int) -> list[Document]:
         """Draw plans that all differ, see `Planner.plan`.
 
+        Answers without a plan that can be used are not kept, and where there are too few plans, no
+        faulty ones either: asked again, the model may do better.
+
         Raises:
             KaleidoError: If the model has not written as many usable plans after `TRIES` rounds
                 (``bad-answers``); the error counts what was wrong.
@@ -97,6 +104,7 @@ class LanguagePlanner:
         kept: dict[str, Document] = {}
         faults: Counter[str] = Counter()
         complaints: list[str] = []
+        faulty: list[Question] = []
         for attempt in range(TRIES):
             missing = count - len(kept)
             if not missing:
@@ -107,8 +115,11 @@ class LanguagePlanner:
             ]
             self.questions += len(questions)
             complaints = []
-            for reply in self._writer.ask(questions):
+            replies = self._writer.ask(questions)
+            useless: list[Question] = []
+            for question, reply in zip(questions, replies, strict=True):
                 reading = _read(reply, caption, facts)
+                before = faults.total()
                 faults.update(reading.faults)
                 complaints += reading.complaints
                 for document in reading.documents:
@@ -116,8 +127,14 @@ class LanguagePlanner:
                         kept[signature(document)] = document
                     elif len(kept) < count:
                         faults["repeat"] += 1
+                if faults.total() > before:
+                    faulty.append(question)
+                if not reading.documents:
+                    useless.append(question)
+            self._writer.forget(useless)
         self.faults += faults
         if len(kept) < count:
+            self._writer.forget(faulty)
             raise self._too_few(caption, len(kept), count, faults)
         return [
             document.model_copy(update={"key": f"plan-{number:04d}"})
@@ -190,15 +207,10 @@ def summary(document: Document) -> str:
     return f"{labels} ({document.background})"[:200] if document.background else labels[:200]
 
 
-def is_refusal(reply: Reply) -> bool:
-    """Whether a model refuses to plan; asked again in a later run it may not, so none is kept."""
-    return reply.refused or refuses(reply.text)
-
-
 def _read(reply: Reply | Unanswered, caption: str, facts: Sequence[Named]) -> Reading:
     if isinstance(reply, Unanswered):
         return Reading((), ("no answer",))
-    if is_refusal(reply):
+    if reply.refused or refuses(reply.text):
         return Reading((), ("refusal",))
     return read_plans(reply.text, reply.cut, caption, facts)
 

@@ -59,6 +59,9 @@ class LocalWriter:
                     found[number] = Reply(answer.text, answer.cut)
         return [found[number] for number in range(len(questions))]
 
+    def forget(self, questions: Sequence[Question]) -> None:
+        """Do nothing: answers are not kept."""
+
     def _encode(self, question: Question) -> list[int]:
         """Write the turns as one message; not every chat template knows the role of a system."""
         marks = self._model.tokenizer.all_special_tokens

@@ -235,11 +235,30 @@ def test_what_cannot_plan_is_named(invoke, tmp_path, monkeypatch, server):
     assert MODEL in said.err and not (tmp_path / "p").exists()
 
 
-def test_a_refusal_is_no_answer_to_keep(server, invoke, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_answer_is_no_answer_to_keep(fault, server, invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     invoke("init", ".")
     command = ("plan", CAPTION, "--n", "3", "--planner", f"{server.url}#{MODEL}", "--name", "a")
-    server.behaviour = BAD["refusal"]
-    assert "refusals" in invoke(*command, code=1).err
+    server.behaviour = BAD[fault]
+    assert "can be used" in invoke(*command, code=1).err
     server.behaviour = write_plans
+    before = len(server.requests)
     assert "3 plans" in invoke(*command).out
+    assert len(server.requests) == before + 2, "the run that failed is not replayed"
+
+
+def test_good_answers_are_kept_beside_bad_ones(server, invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    invoke("init", ".")
+
+    def one_of_two(exchange) -> None:
+        (BAD["prose"] if exchange.number == 1 else write_plans)(exchange)
+
+    command = ("plan", CAPTION, "--n", "6", "--planner", f"{server.url}#{MODEL}", "--name")
+    server.behaviour = one_of_two
+    invoke(*command, "a")
+    first = len(server.requests)
+    server.behaviour = write_plans
+    invoke(*command, "b")
+    assert 0 < len(server.requests) - first < first

@@ -42,6 +42,8 @@ class Chance:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._tokens = from_tokenizer(self._tokenizer)
 
+    def forget(self, questions: list[Question]) -> None: ...
+
     def ask(self, questions: list[Question]) -> list[Reply]:
         return [self._write(question) for question in questions]
 
