@@ -72,9 +72,10 @@ def draw_with_base(
     asked = _captions(workspace, wanted)
     from pipelines.bases.folder import open_folder
 
-    open_folder(base)  # a mistake in its name shows before anything takes time
-    from pipelines.plan.with_base import sample_with_base
+    open_folder(base)  # a mistake in a name shows before anything takes time
+    from pipelines.plan.with_base import find_adapter, sample_with_base
 
+    find_adapter(workspace)
     requests, planner = _requests(workspace, wanted, asked)
     progress = console.ConsoleProgress()
     summary = sample_with_base(workspace, base, requests, changes, place, planner, progress)

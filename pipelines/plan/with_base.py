@@ -24,6 +24,7 @@ from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.document import Document, Image
 from pipelines.documents.projection import z_of
 from pipelines.latents.text import SHIPPED_KINDS
+from pipelines.models.hub import model_folder
 from pipelines.plan.plan import plan, require_pool
 from pipelines.plan.planners.find import find_planner
 from pipelines.plan.planners.prior import PriorPlanner
@@ -115,6 +116,21 @@ def plain_requests(captions: Sequence[str], count: int) -> list[BaseRequest]:
     return [BaseRequest(caption, index) for caption in captions for index in range(count)]
 
 
+def find_adapter(workspace: Workspace) -> str:
+    """Return the folder of the adapter that the settings name; empty if they name none.
+
+    A relative path is looked up in the current folder, then in the workspace, then on the hub.
+
+    Raises:
+        KaleidoError: If there is none.
+    """
+    name = workspace.settings.base.adapter
+    if not name:
+        return ""
+    own = workspace.root / name
+    return str(own if own.is_dir() and not Path(name).is_dir() else model_folder(name))
+
+
 def sample_with_base(
     workspace: Workspace,
     base: Base | str,
@@ -143,7 +159,7 @@ def sample_with_base(
     """
     settings = workspace.settings.base
     if isinstance(base, str):
-        base = load_base(base, settings.dtype, settings.offload, settings.adapter)
+        base = load_base(base, settings.dtype, settings.offload, find_adapter(workspace))
     height, width = parse_size(base.family, base.pipe, changes.get("sample.size", ""))
     guidance = choose_guidance(base, changes, progress)
     batch = changes.get("sample.batch_size", 1)

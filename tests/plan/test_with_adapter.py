@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.images import decode_image
+from pipelines.workspace.workspace import Workspace
 from tests.bases.test_adapter import fresh, opened
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -55,3 +56,14 @@ def test_an_adapter_that_does_not_fit_is_refused(invoke, loaded, base_folder, tm
     )
     invoke(*asked, "--adapter", str(tmp_path / "adapter"), code=2)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_of_the_workspace_is_found_from_elsewhere(invoke, loaded, base_folder, tmp_path):
+    workspace = Workspace.init(tmp_path / "workspace")
+    fresh(loaded("sana")).save_pretrained(workspace.models("adapter"))
+    flags = ("--base", str(base_folder("sana")), "--workspace", str(workspace.root))
+    asked = ("sample", CAPTION, *flags, "--n", "1", "--steps", "1", "--size", "64")
+    invoke(*asked, "--name", "drawn", "--adapter", "models/adapter")
+    assert (workspace.samples("drawn") / "samples.jsonl").is_file()
+    missing = invoke(*asked, "--name", "none", "--adapter", "./models/adapter.old", code=1)
+    assert "no such folder" in missing.err and "plans" not in missing.err

@@ -10,7 +10,12 @@ from pipelines.bases.base import load_base
 from pipelines.bases.folder import open_folder
 from pipelines.core.progress import SILENT, Progress
 from pipelines.evaluate.folders.run import FoldersSummary, compare_folders
-from pipelines.plan.with_base import plain_requests, plan_requests, sample_with_base
+from pipelines.plan.with_base import (
+    find_adapter,
+    plain_requests,
+    plan_requests,
+    sample_with_base,
+)
 from pipelines.workspace.workspace import Workspace
 
 
@@ -47,12 +52,13 @@ def evaluate_base(
     Raises:
         KaleidoError: As these functions.
     """
-    open_folder(base_name)  # a mistake in its name shows before anything takes time
+    open_folder(base_name)  # a mistake in a name shows before anything takes time
+    adapter = find_adapter(workspace)
     settings, count = workspace.settings, workspace.settings.evaluate.n
     sized = replace(workspace, settings=replace(settings, sample=replace(settings.sample, n=count)))
     planned, identity = plan_requests(sized, captions, z_kinds, None, progress, planner)
     of_base = settings.base
-    base = load_base(base_name, of_base.dtype, of_base.offload, of_base.adapter)
+    base = load_base(base_name, of_base.dtype, of_base.offload, adapter)
     plainly, of_z = drawn_folders(name)
     plain = plain_requests(captions, count)
     sample_with_base(sized, base, plain, changes, plainly, None, progress)
