@@ -150,6 +150,12 @@ def table(
             help="Also ask servers of this machine and of private networks.",
         ),
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Fetch failed rows of finished shards again, and only those."
+        ),
+    ] = False,
     workers: WorkersOption = 1,
     overwrite: OverwriteOption = False,
     workspace: WorkspaceOption = None,
@@ -164,8 +170,10 @@ def table(
     from pipelines.data.table import write_table
     from pipelines.data.web import Web
 
-    if not fetch and (digest_column or private_addresses):
-        raise typer.BadParameter("--digest-column and --private-addresses need --fetch.")
+    if not fetch and (digest_column or private_addresses or retry_failed):
+        raise typer.BadParameter(
+            "--digest-column, --private-addresses and --retry-failed need --fetch."
+        )
     require_local(path)
     opened = open_workspace(context, workspace)
     with closing(Web(private_addresses)) if fetch else nullcontext() as web:
@@ -179,6 +187,7 @@ def table(
             progress=console.ConsoleProgress(),
             web=web,
             digest_column=digest_column,
+            retry_failed=retry_failed,
         )
     _show_written(opened, summary, as_json)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -132,6 +132,7 @@ def write_rows(
     overwrite: bool = False,
     progress: Progress = SILENT,
     web: Web | None = None,
+    retry_failed: bool = False,
 ) -> DataSummary:
     """Write a stream of rows as data shards.
 
@@ -149,6 +150,7 @@ def write_rows(
         overwrite: Replace data of another source.
         progress: Receives the progress.
         web: Fetches pictures at addresses; needed if there are any.
+        retry_failed: Make the failed rows of shards that are up to date anew; all others stay.
 
     Raises:
         KaleidoError: If ``data/`` holds other data and `overwrite` is false, a worker dies, or the
@@ -160,6 +162,9 @@ def write_rows(
             ShardPlan(
                 [_hash(row) for row in part],
                 partial(convert_rows, pool, part, kind, settings, web),
+                again=partial(_convert_some, pool, part, kind, settings, web)
+                if retry_failed
+                else None,
             )
             for part in _in_parts(rows, shard_size or settings.shard_size, SHARD_BYTES)
         )
@@ -179,6 +184,20 @@ def convert_rows(
     tasks = ((part, kind, settings) for part in _in_parts(rows, TASK_ROWS, TASK_BYTES))
     for part in pool.in_order(_convert, tasks):
         yield from part
+
+
+def _convert_some(
+    pool: Workers,
+    rows: Iterable[RawRow],
+    kind: str,
+    settings: DataSettings,
+    web: Web | None,
+    keys: Collection[str],
+) -> Iterator[Row]:
+    """Convert the rows that have one of some keys."""
+    wanted = set(keys)
+    chosen = [row for row in rows if row.key in wanted]
+    return convert_rows(pool, chosen, kind, settings, web)
 
 
 def _fetched(rows: Iterable[RawRow], web: Web) -> Iterator[RawRow]:

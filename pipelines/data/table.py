@@ -39,6 +39,7 @@ def write_table(
     progress: Progress = SILENT,
     web: Web | None = None,
     digest_column: str | None = None,
+    retry_failed: bool = False,
 ) -> DataSummary:
     """Write a table's rows as data shards.
 
@@ -60,6 +61,7 @@ def write_table(
         progress: Receives the progress.
         web: Fetches images at addresses; None fails their rows.
         digest_column: Column of the digests of what is at the addresses, see `WebFile`.
+        retry_failed: Fetch the failed rows of finished shards again, and only those.
 
     Raises:
         KaleidoError: If the table cannot be read or lacks a column, `data/` holds other data, or
@@ -104,6 +106,7 @@ def write_table(
         overwrite=overwrite,
         progress=progress,
         web=web,
+        retry_failed=retry_failed,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipelines.workspace.manifest import (
     read_rows,
     write_manifest,
 )
-from pipelines.workspace.shards import record_row, write_shard
+from pipelines.workspace.shards import read_records, record_row, write_shard
 from pipelines.workspace.statistics import data_statistics
 from pipelines.workspace.workspace import SHARD_NAME, Workspace
 
@@ -48,11 +48,14 @@ class ShardPlan:
         inputs: JSON value of everything the rows depend on besides the source's options.
         rows: Returns the rows in order; called only if the shard has to be written.
         begin: Begins to fetch them; called, if at all, while the shard before is written.
+        again: Returns the rows of some keys, in order, to make the failed ones of a shard that is
+            up to date anew; None leaves them failed.
     """
 
     inputs: Any
     rows: Callable[[], Iterable[Row]]
     begin: Callable[[], None] | None = None
+    again: Callable[[Collection[str]], Iterable[Row]] | None = None
 
 
 @dataclass
@@ -174,19 +177,25 @@ class _Writer:
     def write(self, path: Path, plan: ShardPlan) -> None:
         """Write a shard, unless it is there with the same inputs."""
         source, mark, manifest = self._source, self._mark(plan), self._manifest(path)
-        if manifest is not None and manifest.fingerprint == mark:
+        made = read_rows(path) if manifest is not None else []
+        failed = [row.key for row in made if row.outcome == "failed"]
+        is_current = manifest is not None and manifest.fingerprint == mark
+        if is_current and not (failed and plan.again):
             self.summary.skipped += 1
-            outcomes = read_rows(path)
-            self._advance(len(outcomes), "already there")
-            self.summary.add(outcomes)
+            self._advance(len(made), "already there")
+            self.summary.add(made)
             return
         if manifest is not None and self._sound is not None:
-            self._sound.update(row.key for row in read_rows(path) if row.outcome == "ok")
+            self._sound.update(row.key for row in made if row.outcome == "ok")
+        if is_current and plan.again is not None:
+            rows: Iterable[Row] = _retried(path, made, plan.again(failed))
+        else:
+            rows = plan.rows()
         self._journal.begin([path])
-        outcomes = []
+        outcomes: list[RowOutcome] = []
         heldout: list[int] = []
         sizes: list[tuple[int, int]] = []
-        info = write_shard(path, self._fields(path, plan.rows(), outcomes, heldout, sizes))
+        info = write_shard(path, self._fields(path, rows, outcomes, heldout, sizes))
         manifest = Manifest(
             source.name,
             source.version,
@@ -254,6 +263,17 @@ class _Writer:
                 "Check the source, or replace the records with --overwrite.",
                 "would-overwrite",
             )
+
+
+def _retried(path: Path, made: Iterable[RowOutcome], again: Iterable[Row]) -> Iterator[Row]:
+    """Yield the rows of a shard: failed ones as they are made anew, the others as they are."""
+    kept, anew = read_records(path), iter(again)
+    for row in made:
+        if row.outcome == "failed":
+            yield next(anew)
+        else:
+            yield next(kept) if row.outcome == "ok" else row
+    next(kept, None)  # closes the file, which is about to be replaced
 
 
 def _make_room(folder: Path, journal: Journal, source: Source, overwrite: bool) -> None:

@@ -289,6 +289,38 @@ def test_a_table_of_addresses_gives_the_records_of_one_of_files(
     assert site.asked.total() == before, "shards that are there are not fetched again"
 
 
+def test_only_failed_addresses_are_asked_again(invoke, workspace, site, tmp_path, records) -> None:
+    names = [f"/{number}.png" for number in range(10)]
+    content = {name: encode_png(record.pixels) for name, record in zip(names, records, strict=True)}
+    site.files = {name: data for name, data in content.items() if name not in names[3:5]}
+    rows = [{"image": f"{site.url}{name}", "caption": f"caption {name}"} for name in names]
+    path = table(tmp_path / "a.jsonl", rows)
+    place = ("--workspace", str(workspace.root), "--set", "data.shard_size=5", "--json")
+    asking = ("data", "table", path, *place, "--fetch", "--private-addresses")
+    assert json.loads(invoke(*asking).out)["failed"] == 2
+    sound = pictures(workspace)
+    (second,) = (shard.read_bytes() for shard in workspace.data_shards()[1:])
+
+    site.files = {names[3]: content[names[3]]}  # one is there now, and the sound ones are gone
+    site.asked.clear()
+    found = json.loads(invoke(*asking, "--retry-failed").out)
+    assert (found["ok"], found["failed"], found["skipped"]) == (9, 1, 1)
+    assert site.asked == {names[3]: 1, names[4]: 1}
+    assert sound.items() <= pictures(workspace).items()
+    assert workspace.data_shards()[1].read_bytes() == second
+
+    site.files = content
+    found = json.loads(invoke(*asking, "--retry-failed").out)
+    assert (found["ok"], found["failed"]) == (10, 0)
+    retried = [shard.read_bytes() for shard in workspace.data_shards()]
+    site.asked.clear()
+    assert json.loads(invoke(*asking, "--retry-failed").out)["skipped"] == 2 and not site.asked
+    for file in workspace.data.iterdir():
+        file.unlink()
+    invoke(*asking)
+    assert [shard.read_bytes() for shard in workspace.data_shards()] == retried
+
+
 def pictures(workspace) -> dict[str, tuple[bytes, str]]:
     records = (record for shard in workspace.data_shards() for record in read_records(shard))
     return {record.key: (record.image, record.caption) for record in records}
