@@ -8,7 +8,7 @@ core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, PictureSource, join, observe
+from pipelines.evaluate.observe import Eye, Observed, PictureSource, join, observe
 from pipelines.scenes.heldout import fresh_captions
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.measure import measure
@@ -39,7 +39,7 @@ def main() -> None:
     asked = [Asked.by(caption) for caption in captions]
 
     def seen(source: PictureSource) -> Observed:
-        return join([observe(source, judge.inspect, captions, seed) for seed in SEEDS])
+        return join([observe(source, Eye(judge.inspect).run(), captions, seed) for seed in SEEDS])
 
     reference = seen(real_of(N, "reference", SIDE))
     real = real_of(N, "data", SIDE)
@@ -48,7 +48,7 @@ def main() -> None:
     )
     sound = score(seen(real))
     columns = {name: score(seen(spoilt(real, fault))) for name, fault in FAULTS.items()}
-    columns["captions shuffled"] = score(seen(lambda c, s: real(following(captions, c), s)))
+    columns["captions shuffled"] = score(seen(lambda each, seed: real(following(each), seed)))
     print(f"| metric | untouched | {' | '.join(columns)} |\n|---|---|{'---:|' * len(columns)}")
     for name in SHOWN:
         print(f"| `{name}` | {' | '.join(row(name, sound, columns))} |")
@@ -67,16 +67,16 @@ def row(name: str, sound: Mapping[str, Estimate], columns: Mapping[str, Mapping[
 def spoilt(source: PictureSource, fault: Fault) -> PictureSource:
     """Return a source whose pictures have a fault."""
 
-    def spoiling(caption: str, seed: int) -> tuple[list[str], Images]:
-        z, images = source(caption, seed)
-        return z, fault(images, np.random.default_rng([seed, len(caption)]))
+    def spoiling(captions: Sequence[str], seed: int) -> Iterator[tuple[list[str], Images]]:
+        for caption, (z, images) in zip(captions, source(captions, seed), strict=True):
+            yield z, fault(images, np.random.default_rng([seed, len(caption)]))
 
     return spoiling
 
 
-def following(captions: list[str], caption: str) -> str:
-    """Return the next caption."""
-    return captions[(captions.index(caption) + 1) % len(captions)]
+def following(captions: Sequence[str]) -> list[str]:
+    """Return the next caption of each."""
+    return [*captions[1:], captions[0]]
 
 
 def blur(images: Images, rng: np.random.Generator) -> Images:

@@ -23,7 +23,7 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.measure import feature_distances, feature_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
-from pipelines.evaluate.observe import Inspect, Observed, PictureSource, join, observe
+from pipelines.evaluate.observe import Eye, Inspect, Observed, PictureSource, join, observe
 from pipelines.scenes.heldout import fresh_captions
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.measure import measure
@@ -94,12 +94,12 @@ def beside_a_usual_network(captions: list[str], pictures: dict[str, np.ndarray])
 
 def given(pictures: dict[str, np.ndarray]) -> PictureSource:
     """Return a source of existing pictures, without z."""
-    return lambda caption, seed: ([""] * N, pictures[caption])
+    return lambda captions, seed: (([""] * N, pictures[caption]) for caption in captions)
 
 
 def seen(source: PictureSource, inspect: Inspect, captions: list[str]) -> Observed:
     """Observe all captions under one seed."""
-    return join([observe(source, inspect, captions, 0)])
+    return join([observe(source, Eye(inspect).run(), captions, 0)])
 
 
 def peak_memory() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,12 +146,11 @@ def sample(
         }
     )
     asked_of_z = Asked.of(require, forbid, given)
-    elsewhere = {"--base": base, "--from-z": from_z, "--diverse": diverse, "--verify": verify}
     opened = open_for_captions(
         context, workspace, has_captions=bool(caption or captions or from_z or given)
     )
-    _require_local(opened, [flag for flag, value in elsewhere.items() if value is not None])
     if base is not None:
+        _require_local(opened)
         wanted = Wanted(caption, captions, from_z, split_names(z), diverse, baseline, planner)
         draw_with_base(opened, base, wanted, changes_of(context), out or name, as_json)
         return
@@ -203,11 +202,11 @@ def _refuse_combinations(given: Mapping[str, bool]) -> None:
         raise typer.BadParameter("--planner needs --base.")
 
 
-def _require_local(workspace: Workspace, flags: Sequence[str]) -> None:
-    if flags and workspace.settings.drawing.engine != "local":
+def _require_local(workspace: Workspace) -> None:
+    if workspace.settings.drawing.engine != "local":
         raise KaleidoError(
             "--engine ray",
-            f"pictures of {', '.join(flags)} are drawn on this machine.",
+            "pictures of --base are drawn on this machine.",
             "Add --engine local.",
             code="bad-option",
         )

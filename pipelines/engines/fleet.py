@@ -7,9 +7,11 @@ and then computes one task at a time.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import starmap
 from time import monotonic
 from typing import Any, Protocol
 
@@ -21,6 +23,9 @@ ATTEMPTS = 3
 PATIENCE = 300.0
 """Seconds without any process at work, after which a run ends. An autoscaler has this long to
 start a node."""
+
+AHEAD = 3
+"""Tasks for each process that are given out before the first of them is taken back."""
 
 _ASK = 1.0
 """Seconds between two looks at a cluster in which nothing has happened."""
@@ -40,6 +45,28 @@ class Process(Protocol):
     def compute(self, task: Any) -> Any:
         """Compute a task; what it returns travels to the driver."""
         ...
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A task that a fleet was given.
+
+    Attributes:
+        number: Tasks are begun in the order of these numbers.
+        name: What to call it in errors.
+        task: What a process computes; pickled.
+        result: What the process returned, once `is_done`.
+        is_done: Whether it is computed.
+    """
+
+    number: int
+    name: str
+    task: Any
+    result: Any = None
+    is_done: bool = False
+
+    def __lt__(self, other: _Ticket) -> bool:
+        return self.number < other.number
 
 
 @dataclass
@@ -69,67 +96,105 @@ class Fleet:
     address: str = ""
     patience: float = PATIENCE
     _starting: dict[Any, Any] = field(default_factory=dict)
-    _busy: dict[Any, tuple[Any, int]] = field(default_factory=dict)
+    _busy: dict[Any, tuple[Any, _Ticket]] = field(default_factory=dict)
     _idle: list[Any] = field(default_factory=list)
+    _waiting: list[_Ticket] = field(default_factory=list)
+    _losses: Counter[str] = field(default_factory=Counter)
+    _given: int = 0
 
-    def run(self, tasks: Sequence[Any], names: Sequence[str]) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: Iterable[tuple[str, Any]]) -> Iterator[tuple[int, Any]]:
         """Compute tasks, in any order.
 
         Args:
-            tasks: What the processes compute; pickled.
-            names: What to call each of them in errors.
+            tasks: Name and task of each; all of them are read at once.
 
         Yields:
             The number of a task that is done, and what it returned.
 
         Raises:
+            KaleidoError: As `in_order`.
+        """
+        numbers = {ticket: n for n, ticket in enumerate(starmap(self._submit, tasks))}
+        while numbers:
+            for ticket in self._step():
+                yield numbers.pop(ticket), ticket.result
+
+    def in_order(self, tasks: Iterable[tuple[str, Any]]) -> Iterator[Any]:
+        """Compute tasks, and yield what they return in their order.
+
+        At most `AHEAD` tasks a process are read and not yielded, so that a slow one keeps few
+        results of later ones in memory. Several such iterators may share the fleet, and one may
+        read its tasks from another.
+
+        Args:
+            tasks: Name and task of each.
+
+        Raises:
             KaleidoError: If a task loses its process `ATTEMPTS` times (``worker-died``), the
                 cluster has no room for any process (``cluster``), or as a process raises it.
         """
-        waiting, losses = deque(range(len(tasks))), Counter[str]()
-        for _ in range(min(self.workers, len(tasks)) - len(self._starting) - len(self._idle)):
+        given = deque[_Ticket]()
+        for name, task in tasks:
+            given.append(self._submit(name, task))
+            if len(given) >= AHEAD * self.workers:
+                yield self._result_of(given.popleft())
+        while given:
+            yield self._result_of(given.popleft())
+
+    def _submit(self, name: str, task: Any) -> _Ticket:
+        ticket = _Ticket(self._given, name, task)
+        self._given += 1
+        heappush(self._waiting, ticket)
+        started = len(self._starting) + len(self._idle) + len(self._busy)
+        if started < min(self.workers, len(self._waiting) + len(self._busy)):
             self._start()
+        self._hand_out()
+        return ticket
+
+    def _result_of(self, ticket: _Ticket) -> Any:
+        while not ticket.is_done:
+            self._step()
+        return ticket.result
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._idle:
+            ticket, actor = heappop(self._waiting), self._idle.pop()
+            self._busy[actor.compute.remote(ticket.task)] = actor, ticket
+
+    def _step(self) -> list[_Ticket]:
+        """Wait until something has happened, and return the tasks that are done."""
+        done: list[_Ticket] = []
         heard = monotonic()
-        while waiting or self._busy:
-            while waiting and self._idle:
-                number = waiting.popleft()
-                actor = self._idle.pop()
-                self._busy[actor.compute.remote(tasks[number])] = actor, number
-            ready, _ = self.ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_ASK)
+        while not done:
+            refs = [*self._starting, *self._busy]
+            ready, _ = self.ray.wait(refs, num_returns=1, timeout=_ASK)
             for ref in ready:
-                is_alive, result = self._result(ref)
-                if ref in self._starting:
-                    actor, number = self._starting.pop(ref), -1
-                    name = "a process that was starting"
-                else:
-                    actor, number = self._busy.pop(ref)
-                    name = names[number]
-                if is_alive:
-                    self._idle.append(actor)
-                    if number >= 0:
-                        yield number, result
-                    continue
-                self._lose(name, losses)
-                if number >= 0:
-                    waiting.appendleft(number)
-                self._start()
+                done += self._settle(ref)
+            self._hand_out()
             if ready or self._busy:
                 heard = monotonic()
             elif monotonic() - heard > self.patience:
                 raise self._no_room()
+        return done
 
-    def in_order(self, tasks: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
-        """Compute tasks as `run` does, and yield what they return in the order of the tasks.
-
-        Results that come early wait in memory.
-        """
-        early: dict[int, Any] = {}
-        wanted = 0
-        for number, result in self.run(tasks, names):
-            early[number] = result
-            while wanted in early:
-                yield early.pop(wanted)
-                wanted += 1
+    def _settle(self, ref: Any) -> list[_Ticket]:
+        """Take the result of a call, or replace its process; return the task that is done."""
+        is_alive, result = self._result(ref)
+        if ref in self._starting:
+            actor, ticket = self._starting.pop(ref), None
+        else:
+            actor, ticket = self._busy.pop(ref)
+        if is_alive:
+            self._idle.append(actor)
+            if ticket is None:
+                return []
+            ticket.result, ticket.is_done = result, True
+            return [ticket]
+        self._lose("a process that was starting" if ticket is None else ticket.name)
+        if ticket is not None:
+            heappush(self._waiting, ticket)
+        self._start()
+        return []
 
     def _start(self) -> None:
         gpus = min(self.gpus, self.ray.cluster_resources().get("GPU", 0))
@@ -153,9 +218,9 @@ class Fleet:
         except self.ray.exceptions.RayError:
             return False, None
 
-    def _lose(self, name: str, losses: Counter[str]) -> None:
-        losses[name] += 1
-        if losses[name] < ATTEMPTS:
+    def _lose(self, name: str) -> None:
+        self._losses[name] += 1
+        if self._losses[name] < ATTEMPTS:
             return
         raise KaleidoError(
             self.what,

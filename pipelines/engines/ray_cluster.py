@@ -82,7 +82,7 @@ class RayEngine:
                 self.address,
                 self.patience,
             )
-            for number, _ in fleet.run(tasks, [task.data_shard.name for task in tasks]):
+            for number, _ in fleet.run((task.data_shard.name, task) for task in tasks):
                 advance(tasks[number].records)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
 
-from pipelines.evaluate.observe import Observed, PictureSource
-from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import draw_from_z
+from pipelines.core.batches import in_batches
+from pipelines.evaluate.observe import Observed, Pictures, PictureSource
+from pipelines.sample.engine import Run
+from pipelines.sample.jobs import DrawGiven
 from pipelines.workspace.settings import SampleSettings
 
 
@@ -38,20 +39,25 @@ def z_of_data(
 
 
 def given_source(
-    bundle: Bundle, options: SampleSettings, z: Mapping[str, Sequence[str]]
+    model: str, options: SampleSettings, z: Mapping[str, Sequence[str]], run: Run
 ) -> PictureSource:
     """Draw pictures of given z, with the noise of the same model's own.
 
     Args:
-        bundle: The model.
+        model: Name of the bundle.
         options: How it draws; the seed gives way to each repetition's, and z has no noise.
-        z: The z of each caption's pictures.
+        z: The z of each caption's pictures, ``options.n`` of them.
+        run: Draws; the bundle is one of its tools.
     """
 
-    def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
+    def source(captions: Sequence[str], seed: int) -> Iterator[Pictures]:
         settings = replace(options, seed=seed, z_noise=0.0)
-        drawn = list(draw_from_z(bundle, caption, z[caption], settings))
-        return [item.z for item in drawn], np.stack([item.pixels for item in drawn])
+        numbers = tuple(range(options.n))
+        drawn = run(
+            DrawGiven(model, caption, tuple(z[caption]), settings, numbers) for caption in captions
+        )
+        for samples in in_batches(drawn, options.n):
+            yield [item.z for item in samples], np.stack([item.pixels for item in samples])
 
     return source
 

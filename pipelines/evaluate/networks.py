@@ -24,6 +24,7 @@ class PretrainedFeatures:
         name: Its folder, or its name on the Hugging Face hub.
 
     Attributes:
+        given: The folder, absolute, or the name on the hub.
         name: The folder's name, ``@``, and the first 8 hexadecimal digits of a hash of weights and
             configuration; it stands in the name of every metric on these features.
         reads_text: Whether captions have features in the same space, as CLIP's do.
@@ -34,6 +35,7 @@ class PretrainedFeatures:
 
     def __init__(self, name: str) -> None:
         folder = model_folder(name)
+        self.given = str(folder.resolve()) if Path(name).is_dir() else name
         with_text = (folder / "tokenizer_config.json").is_file()
         self.name = f"{_short(name)}@{model_identity(folder)[:8]}"
         self._model = load_model(

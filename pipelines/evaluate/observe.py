@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from pipelines.core.progress import Advance
+from pipelines.core.batches import in_batches
+from pipelines.core.progress import SILENT, Advance
 from pipelines.evaluate.adherence.colours import colour_fits
 from pipelines.evaluate.adherence.palettes import palette_fits
-from pipelines.evaluate.adherence.tokens import Retokenizer
+from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer, shipped_retokenizer
 from pipelines.evaluate.metrics.edges import edge_energy
 from pipelines.evaluate.metrics.feature_set import FeatureSet
 from pipelines.evaluate.metrics.plain_features import plain_features
@@ -20,17 +22,23 @@ from pipelines.evaluate.observations import Verdict
 from pipelines.latents.base import Latent
 from pipelines.latents.text import marker
 from pipelines.latents.tokens import Tokens
-from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import Sample
-from pipelines.sample.engine import DrawEach
+from pipelines.sample.engine import Loadable, Run, require_same, run_here
+from pipelines.sample.jobs import jobs_of, name_of
 from pipelines.workspace.settings import SampleSettings
+from pipelines.workspace.workspace import Workspace
 
-PictureSource = Callable[[str, int], tuple[list[str], np.ndarray]]
-"""(caption, seed) -> the z of each picture as text ("" for none), uint8 (n, side, side, 3)."""
+Pictures = tuple[list[str], np.ndarray]
+"""The z of each picture of a caption as text ("" for none), and uint8 (n, side, side, 3)."""
+
+PictureSource = Callable[[Sequence[str], int], Iterator[Pictures]]
+"""(captions, seed) -> the pictures of each caption."""
 
 Inspect = Callable[[np.ndarray, Sequence[str]], tuple[np.ndarray, list[Verdict]]]
 """uint8 (n, height, width, 3) and the z of each picture -> features, float32 (n, d), and verdicts;
 no verdicts where nothing judges."""
+
+EYE = "eye"
+"""Name of the tool that looks at pictures."""
 
 SHOWN = (6, 8)
 """Captions in the report's grids, and pictures of each."""
@@ -125,46 +133,126 @@ class Observed:
         return Estimate.mean_of(np.array(table), counts)
 
 
+@dataclass(frozen=True)
+class Eye:
+    """What pictures are looked at with.
+
+    Attributes:
+        inspect: Computes their features and verdicts.
+        tokenizer: Reads the tokens of pictures whose z has some.
+    """
+
+    inspect: Inspect
+    tokenizer: Retokenizer | None = None
+
+    def run(self) -> Run:
+        """Return what runs jobs of `Look` in this process."""
+        return run_here({EYE: self})
+
+
+@dataclass(frozen=True)
+class SameEye:
+    """Loads an eye on another machine.
+
+    Attributes:
+        inspect: Loads what inspects.
+        tokenizer: Name of the driver's tokenizer; empty if there is none.
+        is_shipped: Whether that is the embedded one.
+    """
+
+    inspect: Loadable
+    tokenizer: str
+    is_shipped: bool
+
+    def load(self, workspace: Workspace) -> Eye:
+        """Load it.
+
+        Raises:
+            KaleidoError: If something is missing, or another one than the driver's.
+        """
+        if not self.tokenizer:
+            return Eye(self.inspect.load(workspace))
+        found = shipped_retokenizer() if self.is_shipped else retokenizer(workspace, SILENT)
+        require_same("tokenizers", found and found.name, self.tokenizer)
+        return Eye(self.inspect.load(workspace), found)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A `pipelines.sample.engine.Job` that looks at the pictures of a caption.
+
+    Attributes:
+        caption: The caption.
+        z: The z of each picture.
+        images: The pictures.
+        before: The z of another caption, which pictures should fit less well.
+    """
+
+    caption: str
+    z: list[str]
+    images: np.ndarray
+    before: list[str]
+
+    @property
+    def name(self) -> str:
+        """The caption."""
+        return name_of(self.caption)
+
+    def run(self, tools: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield what is seen, once: values of a caption by the names of fields of `Cell`."""
+        eye: Eye = tools[EYE]
+        z, images = self.z, self.images
+        ids = np.zeros((len(images), 2, 0), np.int32)
+        if eye.tokenizer and _has(z, Tokens):
+            ids = eye.tokenizer.read(images, z)
+        features, verdicts = eye.inspect(images, z)
+        yield {
+            "features": features,
+            "verdicts": verdicts,
+            "z": z,
+            "edges": edge_energy(images),
+            "colours": palette_fits(z, images, self.before),
+            "ids": ids,
+            "plain": plain_features(images),
+            "tints": colour_fits(z, images, self.before),
+        }
+
+
 def observe(
     source: PictureSource,
-    inspect: Inspect,
+    run: Run,
     captions: Sequence[str],
     seed: int,
     advance: Advance = lambda n=1, note="": None,
-    tokenizer: Retokenizer | None = None,
 ) -> Cell:
     """Draw and see every caption; pictures are dropped once seen, but for those to show.
 
     Args:
         source: Gives the pictures.
-        inspect: Computes their features and verdicts.
+        run: Looks at them; one of its tools is an `Eye`.
         captions: What to draw.
         seed: Of the pictures.
         advance: Told of each finished caption.
-        tokenizer: Reads the tokens of pictures whose z has some.
     """
-    features, verdicts, edges, colours, tints, ids, plain = [], [], [], [], [], [], []
-    texts: list[list[str]] = []
     shown: list[np.ndarray] = []
-    for caption in captions:
-        z, images = source(caption, seed)
-        rows, judged = inspect(images, z)
-        features.append(rows)
-        verdicts.append(judged)
-        edges.append(edge_energy(images))
-        plain.append(plain_features(images))
-        colours.append(palette_fits(z, images, texts[-1] if texts else ()))
-        tints.append(colour_fits(z, images, texts[-1] if texts else ()))
-        if tokenizer and _has(z, Tokens):
-            ids.append(tokenizer.read(images, z))
-        else:
-            ids.append(np.zeros((len(images), 2, 0), np.int32))
-        texts.append(z)
-        if len(shown) < SHOWN[0]:
-            shown.append(images[: SHOWN[1]].copy())
+
+    def jobs() -> Iterator[Look]:
+        before: list[str] = []
+        for caption, (z, images) in zip(captions, source(captions, seed), strict=True):
+            if len(shown) < SHOWN[0]:
+                shown.append(images[: SHOWN[1]].copy())
+            yield Look(caption, z, images, before)
+            before = z
+
+    seen: dict[str, list[Any]] = {each.name: [] for each in fields(Cell)}
+    for found in run(jobs()):
+        for name, value in found.items():
+            seen[name].append(value)
         advance(1)
-    arrays = (np.array(values) for values in (edges, colours, ids, shown, plain, tints))
-    return Cell(np.array(features), verdicts, texts, *arrays)
+    seen["shown"] = shown
+    lists = ("verdicts", "z")
+    values: dict[str, Any] = {n: each if n in lists else np.array(each) for n, each in seen.items()}
+    return Cell(**values)
 
 
 def _has(texts: Sequence[str], kind: type[Latent]) -> bool:
@@ -186,24 +274,18 @@ def join(cells: Sequence[Cell]) -> Observed:
     )
 
 
-def samples_of(
-    bundle: Bundle, options: SampleSettings, captions: Sequence[str], draw: DrawEach
-) -> PictureSource:
+def samples_of(model: str, options: SampleSettings, run: Run) -> PictureSource:
     """Samples of a model; the seed of `options` gives way to each repetition's.
 
     Args:
-        bundle: The model.
+        model: Name of the bundle.
         options: How it draws.
-        captions: What will be asked for under each seed, in this order: they are drawn ahead.
-        draw: Draws them.
+        run: Draws; the bundle is one of its tools.
     """
-    drawn: dict[int, Iterator[Iterator[Sample]]] = {}
 
-    def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        if seed not in drawn:
-            drawn[seed] = draw(bundle, captions, replace(options, seed=seed))
-        samples = list(next(drawn[seed]))
-        assert samples[0].caption == caption, "captions are asked for in order"
-        return [item.z for item in samples], np.stack([item.pixels for item in samples])
+    def source(captions: Sequence[str], seed: int) -> Iterator[Pictures]:
+        drawn = run(jobs_of(model, captions, replace(options, seed=seed)))
+        for samples in in_batches(drawn, options.n):
+            yield [item.z for item in samples], np.stack([item.pixels for item in samples])
 
     return source

@@ -25,13 +25,14 @@ from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.metrics.z_texts import text_metrics
 from pipelines.evaluate.networks import PretrainedFeatures
 from pipelines.evaluate.observations import Verdict
-from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.evaluate.observe import Inspect, Observed, Pictures, PictureSource
 from pipelines.evaluate.protocol import Compared, ProtocolNotes
 from pipelines.latents.base import Latent
 from pipelines.latents.crop import crop_z
 from pipelines.models.hub import model_folder
 from pipelines.models.pixels import pixels_of, to_box
 from pipelines.models.shapes import Shape, crop_region
+from pipelines.sample.engine import Loadable, require_same
 from pipelines.workspace.reader import latent_manifest, read_joined
 from pipelines.workspace.workspace import Workspace
 
@@ -77,6 +78,29 @@ class OwnData:
         )
 
 
+@dataclass(frozen=True)
+class SameFeatures:
+    """Loads a feature network on another machine.
+
+    Attributes:
+        given: Its folder, or its name on the Hugging Face hub.
+        name: Of the driver's, which holds a hash of it.
+    """
+
+    given: str
+    name: str
+
+    def load(self, workspace: Workspace) -> Inspect:
+        """Load it.
+
+        Raises:
+            KaleidoError: If it is missing, or another one than the driver's.
+        """
+        network = PretrainedFeatures(self.given)
+        require_same(f"feature networks {self.given}", network.name, self.name)
+        return lambda images, texts: (network(images), [])
+
+
 class DataProtocol:
     """An `EvaluationProtocol` for the captions and pictures of a workspace.
 
@@ -109,6 +133,7 @@ class DataProtocol:
         progress: Progress,
     ) -> None:
         self._network, self.name, self.truth = network, network.name, truth
+        self.elsewhere: Loadable = SameFeatures(network.given, network.name)
         kinds = _joined_kinds(workspace, truth.kinds, progress)
         chosen, others, marks = _pictures(workspace, kinds, wanted, n)
         if not chosen:
@@ -155,11 +180,12 @@ class DataProtocol:
         """The held-out pictures, the same under each seed and whatever n is."""
 
         def of(records: dict[str, list[Record]]) -> PictureSource:
-            def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-                chosen = records[caption]
-                parts = [_cropped(record, shape) for record in chosen]
-                z = [self.truth.of_pixels(image, found) for image, found in parts]
-                return z, np.stack([pixels_of(record, shape) for record in chosen])
+            def source(captions: Sequence[str], seed: int) -> Iterator[Pictures]:
+                for caption in captions:
+                    chosen = records[caption]
+                    parts = [_cropped(record, shape) for record in chosen]
+                    z = [self.truth.of_pixels(image, found) for image, found in parts]
+                    yield z, np.stack([pixels_of(record, shape) for record in chosen])
 
             return source
 

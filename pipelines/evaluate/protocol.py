@@ -16,6 +16,7 @@ from pipelines.evaluate.observations import Verdict
 from pipelines.evaluate.observe import Observed, PictureSource
 from pipelines.models.shapes import Shape
 from pipelines.sample.bundle import Bundle
+from pipelines.sample.engine import Loadable
 from pipelines.workspace.workspace import Workspace
 
 
@@ -64,6 +65,7 @@ class EvaluationProtocol(Protocol):
         training: Pictures that the models were trained on.
         truth: Writes the z of real pictures.
         notes: For the report.
+        elsewhere: Loads `inspect` on another machine.
     """
 
     name: str
@@ -74,6 +76,7 @@ class EvaluationProtocol(Protocol):
     training: TrainingPictures
     truth: TrueZ
     notes: ProtocolNotes
+    elsewhere: Loadable
 
     def real(self, n: int, shape: Shape) -> dict[str, PictureSource]:
         """Real pictures of a height and width.

@@ -12,8 +12,7 @@ from typing import Any
 from pipelines.core.errors import KaleidoError, nearest
 from pipelines.core.files import atomic_write, remove_leftovers
 from pipelines.core.progress import SILENT, Progress
-from pipelines.embedded.paths import embedded_path
-from pipelines.evaluate.adherence.tokens import Retokenizer, retokenizer
+from pipelines.evaluate.adherence.tokens import retokenizer, shipped_retokenizer
 from pipelines.evaluate.adherence.truth import TrueZ
 from pipelines.evaluate.cache import CellStore
 from pipelines.evaluate.given import DIVERSITY, unlike_diversity
@@ -33,7 +32,7 @@ from pipelines.evaluate.metrics.memorization import copies
 from pipelines.evaluate.metrics.perplexity import perplexity
 from pipelines.evaluate.metrics.statistics import Estimate, clustered
 from pipelines.evaluate.metrics.variance_explained import explained
-from pipelines.evaluate.observe import SHOWN, Observed
+from pipelines.evaluate.observe import EYE, SHOWN, Eye, Observed, SameEye
 from pipelines.evaluate.protocol import Compared, EvaluationProtocol, ProtocolChoice
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.evaluate.report.markdown import markdown
@@ -41,11 +40,10 @@ from pipelines.evaluate.report.page import render
 from pipelines.evaluate.report.rows import report_json, rows_of
 from pipelines.evaluate.report.track import track
 from pipelines.evaluate.sweep import Key, Plan, Seen, Sweep, drawn_sources, real_with_z
-from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.candidates import Checks
 from pipelines.sample.choice import Decoding
-from pipelines.sample.engine import drawing
+from pipelines.sample.engine import Loadable, bundles_of, running
 from pipelines.train.track import require_tracker
 from pipelines.workspace.settings import ExtractSettings
 from pipelines.workspace.workspace import Workspace
@@ -137,8 +135,8 @@ def evaluate(
             "protocol": protocol.metadata,
         }
         store = CellStore(workspace.logs / "evaluate" / name, common, progress)
-        with drawing(workspace, list(bundles.values())) as draw:
-            seen = Sweep(plan, bundles, protocol, store, progress, draw).run()
+        with running(workspace, *_tools(bundles, protocol)) as run:
+            seen = Sweep(plan, bundles, protocol, store, progress, run).run()
         report = _compare(plan, bundles, protocol, seen, _command(workspace, plan, bundles, name))
         rows = rows_of(report)
         remove_leftovers(folder)
@@ -156,6 +154,18 @@ def evaluate(
         store.reused,
         rows,
     )
+
+
+def _tools(
+    bundles: Mapping[str, Bundle], protocol: EvaluationProtocol
+) -> tuple[dict[str, Any], dict[str, Loadable]]:
+    """Return what draws and looks, here and as another machine loads it."""
+    here, elsewhere = bundles_of(list(bundles.values()))
+    tokenizer = protocol.truth.tokenizer
+    name = tokenizer.name if tokenizer else ""
+    here[EYE] = Eye(protocol.inspect, tokenizer)
+    elsewhere[EYE] = SameEye(protocol.elsewhere, name, _any(bundles).source == "embedded")
+    return here, elsewhere
 
 
 def _load(
@@ -204,10 +214,8 @@ def _truth(workspace: Workspace, bundles: Mapping[str, Bundle], progress: Progre
     embedded = _any(bundles).source == "embedded"
     extracted = ExtractSettings() if embedded else workspace.settings.extract
     tokenizer = None
-    if "tokens" in kinds and embedded:
-        tokenizer = Retokenizer(Tokenizer.load(embedded_path("tokenizer")))
-    elif "tokens" in kinds:
-        tokenizer = retokenizer(workspace, progress)
+    if "tokens" in kinds:
+        tokenizer = shipped_retokenizer() if embedded else retokenizer(workspace, progress)
     return TrueZ(kinds, extracted.palette_colours, tokenizer)
 
 

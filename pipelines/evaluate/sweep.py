@@ -28,8 +28,7 @@ from pipelines.evaluate.protocol import EvaluationProtocol
 from pipelines.sample.bundle import Bundle, bundle_hash
 from pipelines.sample.candidates import Checks
 from pipelines.sample.choice import Decoding
-from pipelines.sample.draw import draw_each
-from pipelines.sample.engine import DrawEach
+from pipelines.sample.engine import Run
 from pipelines.workspace.settings import SampleSettings
 
 MOST_AT_ONCE = 64
@@ -95,7 +94,7 @@ class Sweep:
         protocol: Inspects pictures, and provides the real ones.
         store: Keeps finished cells.
         progress: Listener.
-        draw: Draws samples of captions.
+        run: Draws and looks: its tools are the bundles and an `Eye`.
     """
 
     def __init__(
@@ -105,10 +104,10 @@ class Sweep:
         protocol: EvaluationProtocol,
         store: CellStore,
         progress: Progress,
-        draw: DrawEach = draw_each,
+        run: Run,
     ) -> None:
         self._plan, self._bundles, self._protocol = plan, bundles, protocol
-        self._store, self._progress, self._draw = store, progress, draw
+        self._store, self._progress, self._run = store, progress, run
         self._shape = next(iter(bundles.values())).diffusion.shapes[0]
 
     def run(self) -> Seen:
@@ -146,7 +145,7 @@ class Sweep:
         cells, total = [], len(plan.seeds) * len(plan.captions)
         with self._progress.task("z of the data", total, "caption") as advance:
             for texts, seed in zip(z, plan.seeds, strict=True):
-                source = given_source(bundle, options, texts or {})
+                source = given_source(bundle.name, options, texts or {}, self._run)
                 metadata = self._metadata(bundle, options) | {"given": fingerprint(texts)}
                 cells.append(self._cell(f"{label} seed {seed}", source, metadata, seed, advance))
         return {(GIVEN, scale): join(cells)}
@@ -159,9 +158,8 @@ class Sweep:
         seed: int,
         advance: Advance,
     ) -> Cell:
-        captions, protocol = self._plan.captions, self._protocol
-        tokenizer = protocol.truth.tokenizer
-        make = partial(observe, source, protocol.inspect, captions, seed, advance, tokenizer)
+        captions = self._plan.captions
+        make = partial(observe, source, self._run, captions, seed, advance)
         file = name.replace(" ", "-").lower()
         cell, there = self._store.get(file, {**metadata, "seed": seed}, make)
         if there:
@@ -176,7 +174,7 @@ class Sweep:
         }
         for (name, scale), model in drawn_sources(self._plan, self._bundles).items():
             options = self._plan.options(name, scale)
-            source = samples_of(self._bundles[model], options, self._plan.captions, self._draw)
+            source = samples_of(model, options, self._run)
             sources[name, scale] = source, self._metadata(self._bundles[model], options)
         return sources
 
@@ -200,18 +198,18 @@ class Sweep:
                 z = {text: drawn[index][0] for index, text in enumerate(plan.captions)}
                 bundle, label = self._bundles[model], f"{model} CFG {scale:g}"
                 options = plan.options(model, scale)
-                source = twins_of(bundle, options, z)
+                source = twins_of(model, options, z, self._run)
                 metadata = self._metadata(bundle, options) | {"twins": TWINS}
                 noted = _noting(advance, label)
                 twins[model, scale] = self._cell(f"{label} twins", source, metadata, seed, noted)
         return twins
 
     def _training(self) -> np.ndarray | None:
-        shown, inspect = self._protocol.training, self._protocol.inspect
+        shown = self._protocol.training
 
         def make() -> Cell:
             with self._progress.task("training pictures", len(shown.groups), "group") as advance:
-                return observe(shown.source(self._shape), inspect, shown.groups, 0, advance)
+                return observe(shown.source(self._shape), self._run, shown.groups, 0, advance)
 
         if not shown.metadata:
             return None

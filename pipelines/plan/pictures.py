@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipelines.core.batches import in_batches
 from pipelines.core.progress import SILENT, Progress
-from pipelines.plan.plan import Gain, plan_each, require_pool
+from pipelines.plan.plan import Gain, Plan, plan_each, require_pool
+from pipelines.sample.bundle import Bundle
 from pipelines.sample.control import UNCONTROLLED, Control
+from pipelines.sample.draw import captions_together
+from pipelines.sample.engine import bundles_of, running
+from pipelines.sample.jobs import name_of
 from pipelines.sample.requests import ZRequest
 from pipelines.sample.run import SampleSummary, captions_to_draw, open_controlled, sample_requests
+from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 
 
@@ -73,12 +80,48 @@ def sample_diverse(
     bundle, control = open_controlled(workspace, False, z_kinds, control, progress)
     requests: list[ZRequest] = []
     choices: list[Choice] = []
-    with progress.task("plans", len(asked), "caption") as advance:
-        planned = plan_each(bundle.prior, asked, bundle.z_kinds, settings, pool, control)
-        for caption, (plans, gain) in zip(asked, planned, strict=True):
-            assert gain is not None  # a pool was given
-            requests += [ZRequest(caption, each.z, each.index) for each in plans]
-            choices.append(Choice(caption, [each.index for each in plans], gain))
-            advance(1)
-    drawn = sample_requests(workspace, bundle, requests, settings, name, asked[0], progress)
+    with running(workspace, *bundles_of([bundle])) as run:
+        jobs = (
+            PlanCaptions(bundle.name, tuple(group), settings, pool, control)
+            for group in in_batches(asked, captions_together(pool))
+        )
+        with progress.task("plans", len(asked), "caption") as advance:
+            for caption, (plans, gain) in zip(asked, run(jobs), strict=True):
+                requests += [ZRequest(caption, each.z, each.index) for each in plans]
+                choices.append(Choice(caption, [each.index for each in plans], gain))
+                advance(1)
+        drawn = sample_requests(
+            workspace, bundle, requests, settings, name, asked[0], run, progress
+        )
     return DiverseSummary(**vars(drawn), choices=choices)
+
+
+@dataclass(frozen=True)
+class PlanCaptions:
+    """A `pipelines.sample.engine.Job` that draws and chooses z.
+
+    Attributes:
+        model: Name of the bundle.
+        captions: As many as fill a group of z.
+        settings: How, and how many.
+        pool: How many to choose from.
+        control: What z must hold.
+    """
+
+    model: str
+    captions: tuple[str, ...]
+    settings: SampleSettings
+    pool: int
+    control: Control
+
+    @property
+    def name(self) -> str:
+        """The first caption."""
+        return name_of(self.captions[0])
+
+    def run(self, tools: Mapping[str, Any]) -> Iterator[tuple[list[Plan], Gain | None]]:
+        """Yield the plans of each caption, see `plan_each`."""
+        bundle: Bundle = tools[self.model]
+        yield from plan_each(
+            bundle.prior, self.captions, bundle.z_kinds, self.settings, self.pool, self.control
+        )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipelines.core.errors import KaleidoError
 from pipelines.core.images import encode_png
@@ -20,9 +20,10 @@ from pipelines.extract.detectors.base import Detections
 from pipelines.extract.palette import find_palette
 from pipelines.latents.base import Latent
 from pipelines.latents.grammar.required import Required
-from pipelines.sample.bundle import Bundle
 from pipelines.sample.control import Control
 from pipelines.sample.draw import Sample, draw_some
+from pipelines.sample.engine import bundles_of, require_same, running
+from pipelines.sample.jobs import name_of
 from pipelines.sample.requirements import Requirements, broken
 from pipelines.sample.run import (
     SampleGroup,
@@ -33,6 +34,9 @@ from pipelines.sample.run import (
 )
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
+
+FINDER = "finder"
+"""Name of the tool that looks at pictures."""
 
 COLOURS = 6
 """Colours of a picture among which a barred one is looked for."""
@@ -92,17 +96,16 @@ def sample_verified(
         )
     settings, asked = workspace.settings.sample, captions_to_draw(workspace, captions, progress)
     bundle, control = open_controlled(workspace, False, z_kinds, control, progress)
-    finder = _Finder(_detector(workspace, bundle), control.wanted)
+    detector = _detector(workspace, bundle.source)
+    here, elsewhere = bundles_of([bundle])
+    here[FINDER] = _Finder(detector, control.wanted)
+    elsewhere[FINDER] = SameFinder(bundle.source, control.wanted, detector.options)
+    jobs = (DrawVerified(bundle.name, each, settings, control, redraws) for each in asked)
     tried: list[tuple[int, bool]] = []
-    groups = [
-        SampleGroup(
-            caption,
-            settings.n,
-            partial(_verified, bundle, caption, settings, control, redraws, finder, tried),
-        )
-        for caption in asked
-    ]
-    drawn = write_groups(workspace, bundle, groups, settings, name, asked[0], progress)
+    with running(workspace, here, elsewhere) as run:
+        shown = _noting(run(jobs), tried)
+        groups = [SampleGroup(caption, settings.n, shown) for caption in asked]
+        drawn = write_groups(workspace, bundle, groups, settings, name, asked[0], progress)
     return VerifiedSummary(
         **vars(drawn),
         at_once=sum(found and number == 0 for number, found in tried),
@@ -138,37 +141,83 @@ class _Finder:
         return not broken(self._wanted, seen)
 
 
-def _verified(
-    bundle: Bundle,
-    caption: str,
-    settings: SampleSettings,
-    control: Control,
-    redraws: int,
-    finder: _Finder,
-    tried: list[tuple[int, bool]],
+@dataclass(frozen=True)
+class SameFinder:
+    """Loads a finder on another machine.
+
+    Attributes:
+        source: Of the models that draw.
+        wanted: What is required.
+        options: Of the driver's detector.
+    """
+
+    source: str
+    wanted: Requirements
+    options: Mapping[str, Any]
+
+    def load(self, workspace: Workspace) -> _Finder:
+        """Load it.
+
+        Raises:
+            KaleidoError: If there is no detector, or another one than the driver's.
+        """
+        detector = _detector(workspace, self.source)
+        require_same("detectors", detector.options, self.options)
+        return _Finder(detector, self.wanted)
+
+
+@dataclass(frozen=True)
+class DrawVerified:
+    """Draws a caption's samples; those that do not show all are drawn again, together.
+
+    Attributes:
+        model: Name of the bundle.
+        caption: The caption.
+        settings: How to draw.
+        control: What z and picture must hold.
+        redraws: How often a picture may be drawn again.
+    """
+
+    model: str
+    caption: str
+    settings: SampleSettings
+    control: Control
+    redraws: int
+
+    @property
+    def name(self) -> str:
+        """The caption."""
+        return name_of(self.caption)
+
+    def run(self, tools: Mapping[str, Any]) -> Iterator[tuple[Sample, bool]]:
+        """Yield ``settings.n`` samples, and whether the finder found all in them."""
+        settings, done = self.settings, dict[int, tuple[Sample, bool]]()
+        left = list(range(settings.n))
+        for turn in range(self.redraws + 1):
+            seeds = replace(
+                settings, z_seed=settings.z_seed + turn, noise_seed=settings.noise_seed + turn
+            )
+            drawn = list(draw_some(tools[self.model], self.caption, seeds, left, self.control))
+            for sample, found in zip(drawn, tools[FINDER](drawn), strict=True):
+                done[sample.index] = replace(sample, redrawn=turn), found
+            left = [number for number in left if not done[number][1]]
+            if not left:
+                break
+        yield from (done[number] for number in range(settings.n))
+
+
+def _noting(
+    drawn: Iterator[tuple[Sample, bool]], tried: list[tuple[int, bool]]
 ) -> Iterator[Sample]:
-    """Draw a caption's samples; those that do not show all are drawn again, together."""
-    done: dict[int, tuple[Sample, bool]] = {}
-    left = list(range(settings.n))
-    for turn in range(redraws + 1):
-        seeds = replace(
-            settings, z_seed=settings.z_seed + turn, noise_seed=settings.noise_seed + turn
-        )
-        drawn = list(draw_some(bundle, caption, seeds, left, control))
-        for sample, found in zip(drawn, finder(drawn), strict=True):
-            done[sample.index] = replace(sample, redrawn=turn), found
-        left = [number for number in left if not done[number][1]]
-        if not left:
-            break
-    for number in range(settings.n):
-        sample, found = done[number]
+    """Yield samples, and note how often each was redrawn and whether all was found in it."""
+    for sample, found in drawn:
         tried.append((sample.redrawn, found))
         yield sample
 
 
-def _detector(workspace: Workspace, bundle: Bundle) -> Detector:
+def _detector(workspace: Workspace, source: str) -> Detector:
     """Return the workspace's detector; pictures of the embedded models need none to be named."""
     context = StageContext(workspace)
-    if bundle.source != "embedded" or workspace.settings.extract.boxes_model:
+    if source != "embedded" or workspace.settings.extract.boxes_model:
         return context.detector
     return context.shipped_detector

@@ -95,7 +95,7 @@ def draw_z_each(
     Yields:
         A caption and its z; empty ones without kinds.
     """
-    for group in in_batches(captions, ROWS // gcd(count, ROWS)):
+    for group in in_batches(captions, captions_together(count)):
         chosen = [ChosenZ("")] * (len(group) * count)
         if kinds:
             encoded = [encode_caption(prior, caption) for caption in group]
@@ -106,6 +106,11 @@ def draw_z_each(
             ]
             chosen = draw_controlled_z(prior, wanted, kinds, settings, control)
         yield from zip(group, in_batches(chosen, count), strict=True)
+
+
+def captions_together(count: int) -> int:
+    """Return of how many captions z are drawn together, `count` of each: they fill groups."""
+    return ROWS // gcd(count, ROWS)
 
 
 def draw_some(

@@ -1,91 +1,101 @@
-"""Where pictures of many captions are drawn: in this process, or on the nodes of a Ray cluster.
+"""Where many pictures are drawn and looked at: in this process, or on the nodes of a Ray cluster.
 
-A task is as many captions as fill a group of z. What is drawn follows from seed, caption and
-number, so every engine gives the same pictures, in the order of the captions, on like machines.
+What is to be done is cut into jobs. A job's results follow from the job and from models alone, and
+come in the order of the jobs, so every engine gives the same on like machines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from math import gcd
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-
-from pipelines.core.batches import in_batches
 from pipelines.core.compute import choose_device
 from pipelines.core.errors import KaleidoError
 from pipelines.core.extras import import_extra
 from pipelines.engines.fleet import Fleet, connected
 from pipelines.sample.bundle import Bundle, bundle_hash, load_bundle
-from pipelines.sample.control import UNCONTROLLED, Control
-from pipelines.sample.decode import ROWS
-from pipelines.sample.draw import Sample, draw_each
-from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 
 
-class DrawEach(Protocol):
-    """Draws samples of each caption, as `pipelines.sample.draw.draw_each`."""
+class Job(Protocol):
+    """A part of the work that one process does at once; it is pickled."""
 
-    def __call__(
-        self,
-        bundle: Bundle,
-        captions: Sequence[str],
-        settings: SampleSettings,
-        control: Control = UNCONTROLLED,
-    ) -> Iterator[Iterator[Sample]]:
-        """Yield the samples of each caption, in order."""
+    @property
+    def name(self) -> str:
+        """What to call it in errors."""
+        ...
+
+    def run(self, tools: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the results, as they are computed.
+
+        Args:
+            tools: What is loaded once, by name, for example models.
+        """
         ...
 
 
+Run = Callable[[Iterable[Job]], Iterator[Any]]
+"""Runs jobs, and yields the results of all of them, in order."""
+
+
+class Loadable(Protocol):
+    """Loads a tool on another machine; it is pickled."""
+
+    def load(self, workspace: Workspace) -> Any:
+        """Load it.
+
+        Raises:
+            KaleidoError: If it is missing there, or another one than the driver's.
+        """
+        ...
+
+
+def run_here(tools: Mapping[str, Any]) -> Run:
+    """Return what runs jobs in this process, each when its results are asked for."""
+
+    def run(jobs: Iterable[Job]) -> Iterator[Any]:
+        for job in jobs:
+            yield from job.run(tools)
+
+    return run
+
+
 @contextmanager
-def drawing(workspace: Workspace, bundles: Sequence[Bundle]) -> Iterator[DrawEach]:
-    """Yield what draws pictures, by the ``[drawing]`` settings.
+def running(
+    workspace: Workspace, tools: Mapping[str, Any], elsewhere: Mapping[str, Loadable]
+) -> Iterator[Run]:
+    """Yield what runs jobs, by the ``[drawing]`` settings.
 
     Args:
-        workspace: Its folder need not be seen by the nodes if the embedded models draw.
-        bundles: The models that will draw; their names differ.
+        workspace: Its folder need not be seen by nodes that load nothing from it.
+        tools: What the jobs need, loaded here.
+        elsewhere: How a node loads each of them.
 
     Raises:
-        KaleidoError: If a cluster cannot be used; while drawing also if a node has other models
-            (``model-mismatch``) or tasks lose their processes (``worker-died``).
+        KaleidoError: If a cluster cannot be used; while jobs run also if a node has other models
+            (``model-mismatch``) or jobs lose their processes (``worker-died``).
     """
     settings = workspace.settings.drawing
     if settings.engine == "local":
-        yield draw_each
+        yield run_here(tools)
         return
+    import torch
+
     ray = import_extra("ray", "ray")
-    models = {
-        bundle.name: _Model(bundle.source, bundle.chosen_kinds, bundle_hash(bundle))
-        for bundle in bundles
-    }
-    order = _Order(workspace, models, torch.get_num_threads())
+    order = _Order(workspace, elsewhere, torch.get_num_threads())
     with connected(ray, settings.address):
-        has_gpus = bool(ray.cluster_resources().get("GPU"))
-        cpus = 1 if has_gpus else order.threads
-        process: Callable[[], DrawProcess] = partial(DrawProcess, order)
-        yield _OnCluster(
-            Fleet(ray, process, "drawing", settings.workers, cpus, 1, settings.address)
-        )
+        cpus = 1 if ray.cluster_resources().get("GPU") else order.threads
+        process: Callable[[], JobProcess] = partial(JobProcess, order)
+        fleet = Fleet(ray, process, "drawing", settings.workers, cpus, 1, settings.address)
 
+        def run(jobs: Iterable[Job]) -> Iterator[Any]:
+            for results in fleet.in_order((job.name, job) for job in jobs):
+                yield from results
 
-@dataclass(frozen=True)
-class _Model:
-    """What a node must load.
-
-    Attributes:
-        source: ``workspace`` or ``embedded``.
-        chosen_kinds: As in `Bundle`.
-        hash: Of the models as the driver has them.
-    """
-
-    source: str
-    chosen_kinds: tuple[str, ...] | None
-    hash: str
+        yield run
 
 
 @dataclass(frozen=True)
@@ -94,27 +104,17 @@ class _Order:
 
     Attributes:
         workspace: Its folder has the same path on all nodes.
-        models: By name.
+        tools: By name.
         threads: With which each computes: sums in another order are other sums.
     """
 
     workspace: Workspace
-    models: Mapping[str, _Model]
+    tools: Mapping[str, Loadable]
     threads: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Captions to draw, and how."""
-
-    model: str
-    captions: tuple[str, ...]
-    settings: SampleSettings
-    control: Control
-
-
-class DrawProcess:
-    """A `pipelines.engines.fleet.Process` that draws; it loads each model once.
+class JobProcess:
+    """A `pipelines.engines.fleet.Process` that runs jobs; it loads each tool once.
 
     Args:
         order: What the process is told.
@@ -122,54 +122,72 @@ class DrawProcess:
 
     def __init__(self, order: _Order) -> None:
         self._order = order
-        self._bundles: dict[str, Bundle] = {}
+        self._tools: dict[str, Any] = {}
 
     def prepare(self) -> None:
-        """Load the models as they are on this node.
+        """Load the tools as they are on this node.
 
         Raises:
             KaleidoError: If they are missing or others than the driver's.
         """
+        import torch
+
         choose_device(self._order.workspace.settings.compute.device)
         torch.set_num_threads(self._order.threads)
-        for name, model in self._order.models.items():
-            is_embedded = model.source == "embedded"
-            found = load_bundle(self._order.workspace, name == "baseline", is_embedded)
-            found = replace(found, chosen_kinds=model.chosen_kinds)
-            if bundle_hash(found) != model.hash:
-                raise KaleidoError(
-                    f"{model.source} models",
-                    "a node of the cluster has others than this machine.",
-                    "Keep the workspace on a disk that all nodes share under one path, and install "
-                    "the same version of Kaleido on all nodes.",
-                    code="model-mismatch",
-                )
-            self._bundles[name] = found
+        for name, tool in self._order.tools.items():
+            self._tools[name] = tool.load(self._order.workspace)
 
-    def compute(self, task: _Task) -> list[list[Sample]]:
-        """Draw the samples of some captions."""
-        bundle = self._bundles[task.model]
-        drawn = draw_each(bundle, task.captions, task.settings, task.control)
-        return [list(samples) for samples in drawn]
+    def compute(self, task: Job) -> list[Any]:
+        """Run a job."""
+        return list(task.run(self._tools))
 
 
 @dataclass(frozen=True)
-class _OnCluster:
-    """Draws with a fleet, see `DrawEach`."""
+class SameBundle:
+    """Loads a bundle on another machine.
 
-    fleet: Fleet
+    Attributes:
+        name: Its name.
+        source: ``workspace`` or ``embedded``.
+        chosen_kinds: As in `Bundle`.
+        hash: Of the models as the driver has them.
+    """
 
-    def __call__(
-        self,
-        bundle: Bundle,
-        captions: Sequence[str],
-        settings: SampleSettings,
-        control: Control = UNCONTROLLED,
-    ) -> Iterator[Iterator[Sample]]:
-        tasks = [
-            _Task(bundle.name, tuple(group), settings, control)
-            for group in in_batches(captions, ROWS // gcd(settings.n, ROWS))
-        ]
-        names = [f"caption {task.captions[0][:40]!r}" for task in tasks]
-        for groups in self.fleet.in_order(tasks, names):
-            yield from map(iter, groups)
+    name: str
+    source: str
+    chosen_kinds: tuple[str, ...] | None
+    hash: str
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> SameBundle:
+        """Describe a bundle that is loaded."""
+        return cls(bundle.name, bundle.source, bundle.chosen_kinds, bundle_hash(bundle))
+
+    def load(self, workspace: Workspace) -> Bundle:
+        """Load it.
+
+        Raises:
+            KaleidoError: If the models are missing or others than the driver's.
+        """
+        found = load_bundle(workspace, self.name == "baseline", self.source == "embedded")
+        found = replace(found, chosen_kinds=self.chosen_kinds)
+        require_same(f"{self.source} models", bundle_hash(found), self.hash)
+        return found
+
+
+def require_same(what: str, found: object, wanted: object) -> None:
+    """Raise KaleidoError (``model-mismatch``) if a node has another tool than the driver."""
+    if found != wanted:
+        raise KaleidoError(
+            what,
+            "a node of the cluster has others than this machine.",
+            "Keep the workspace on a disk that all nodes share under one path, and install "
+            "the same version of Kaleido and the same models on all nodes.",
+            code="model-mismatch",
+        )
+
+
+def bundles_of(bundles: Sequence[Bundle]) -> tuple[dict[str, Any], dict[str, Loadable]]:
+    """Return bundles as tools by name, loaded here and as another machine loads them."""
+    named = {bundle.name: bundle for bundle in bundles}
+    return dict(named), {name: SameBundle.of(bundle) for name, bundle in named.items()}

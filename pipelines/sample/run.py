@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
 from textwrap import shorten
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.batches import in_batches
 from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.files import atomic_write
@@ -23,9 +23,10 @@ from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
 from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, require_control
-from pipelines.sample.draw import Sample, draw_from_z
-from pipelines.sample.engine import drawing
+from pipelines.sample.draw import Sample
+from pipelines.sample.engine import Run, bundles_of, running
 from pipelines.sample.folder import new_folder
+from pipelines.sample.jobs import DrawGiven, jobs_of
 from pipelines.sample.requests import ZRequest, name_of, read_requests
 from pipelines.sample.sampler import require_sampler
 from pipelines.workspace.settings import SampleSettings
@@ -77,12 +78,12 @@ class SampleGroup:
     Attributes:
         caption: The caption.
         count: How many samples.
-        draw: Draws them, one after the other; called once, after that of the group before.
+        drawn: Draws them, one after the other, and after those of the group before.
     """
 
     caption: str
     count: int
-    draw: Callable[[], Iterator[Sample]]
+    drawn: Iterator[Sample]
 
 
 def sample(
@@ -120,9 +121,9 @@ def sample(
     require_sampler(settings.sampler)
     asked = captions_to_draw(workspace, captions, progress)
     bundle, control = open_controlled(workspace, baseline, z_kinds, control, progress)
-    with drawing(workspace, [bundle]) as draw:
-        drawn = draw(bundle, asked, settings, control)
-        groups = [SampleGroup(caption, settings.n, partial(next, drawn)) for caption in asked]
+    with running(workspace, *bundles_of([bundle])) as run:
+        drawn = run(jobs_of(bundle.name, asked, settings, control))
+        groups = [SampleGroup(caption, settings.n, drawn) for caption in asked]
         return write_groups(workspace, bundle, groups, settings, name, asked[0], progress)
 
 
@@ -220,9 +221,10 @@ def sample_from_z(
         progress.message(f"Picture {number}: {loss.path} is left out of z. {loss.why}")
     if (rest := len(requests.lost) - SHOWN_LOSSES) > 0:
         progress.message(f"{rest:,} more values are left out of z.")
-    return sample_requests(
-        workspace, bundle, requests.items, settings, name, name_of(source), progress
-    )
+    with running(workspace, *bundles_of([bundle])) as run:
+        return sample_requests(
+            workspace, bundle, requests.items, settings, name, name_of(source), run, progress
+        )
 
 
 def sample_requests(
@@ -232,6 +234,7 @@ def sample_requests(
     settings: SampleSettings,
     name: str | Path | None,
     default_name: str,
+    run: Run,
     progress: Progress = SILENT,
 ) -> SampleSummary:
     """Draw given z into ``samples/NAME``, each with the noise of its number.
@@ -243,14 +246,22 @@ def sample_requests(
         settings: How to draw; ``n`` and the decoding have no effect.
         name: As for `sample`.
         default_name: What the folder's name is made from if `name` is None.
+        run: Draws; the bundle is one of its tools.
         progress: Receives messages and progress.
     """
-    groups = []
-    for asked, items in groupby(requests, key=attrgetter("caption")):
-        chosen = list(items)
-        texts, indices = [item.z for item in chosen], [item.index for item in chosen]
-        again = partial(draw_from_z, bundle, asked, texts, settings, indices)
-        groups.append(SampleGroup(asked, len(chosen), again))
+    together = [(c, list(items)) for c, items in groupby(requests, attrgetter("caption"))]
+    drawn = run(
+        DrawGiven(
+            bundle.name,
+            caption,
+            tuple(item.z for item in chunk),
+            settings,
+            tuple(item.index for item in chunk),
+        )
+        for caption, items in together
+        for chunk in in_batches(items, settings.batch_size)  # as they are drawn in one process
+    )
+    groups = [SampleGroup(caption, len(items), drawn) for caption, items in together]
     return write_groups(workspace, bundle, groups, settings, name, default_name, progress)
 
 
@@ -308,7 +319,7 @@ def _write_samples(
     ):
         for number, group in enumerate(groups):
             pictures: list[np.ndarray] = []
-            for place, item in enumerate(group.draw()):
+            for place, item in enumerate(islice(group.drawn, group.count)):
                 file = f"{number:04d}-{place:04d}.png"
                 atomic_write(folder / file, encode_png(item.pixels))
                 lines.write(sample_line(file, item, settings, bundle))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ from pipelines.evaluate.metrics.manifolds import NEIGHBOURS
 from pipelines.evaluate.metrics.memorization import TrainingPictures, training_pictures
 from pipelines.evaluate.metrics.statistics import Estimate
 from pipelines.evaluate.observations import Verdict
-from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.evaluate.observe import Inspect, Observed, Pictures, PictureSource
 from pipelines.evaluate.protocol import Compared, ProtocolNotes
 from pipelines.models.shapes import Shape
+from pipelines.sample.engine import Loadable, require_same
 from pipelines.scenes.heldout import captions_of, fresh_captions, require_scenes
 from pipelines.scenes.judge import Judge
 from pipelines.scenes.measure import measure
@@ -71,6 +72,27 @@ class Scenes:
         return _of_data(compared.workspace, wanted, compared.progress)
 
 
+@dataclass(frozen=True)
+class SameJudge:
+    """Loads the judge on another machine.
+
+    Attributes:
+        name: Of the driver's, which holds a hash of it.
+    """
+
+    name: str
+
+    def load(self, workspace: Workspace) -> Inspect:
+        """Load it.
+
+        Raises:
+            KaleidoError: If it is another one than the driver's.
+        """
+        judge = Judge.load(embedded_path("judge"))
+        require_same("judges", judge.name, self.name)
+        return judge.inspect
+
+
 class ScenesProtocol:
     """A `pipelines.evaluate.protocol.EvaluationProtocol` for captions of scenes.
 
@@ -106,6 +128,7 @@ class ScenesProtocol:
         self._asked = [Asked.by(caption) for caption in self.captions]
         self.groups = tuple(map(_combination, self._asked))
         self._judge, self.name = judge, judge.name
+        self.elsewhere: Loadable = SameJudge(judge.name)
         self.metadata = {"judge": [judge.name, asdict(judge.config)]}
         self.notes = ProtocolNotes(
             "the same number of real renders, drawn from the data's distribution given each "
@@ -152,10 +175,11 @@ def real_of(n: int, purpose: str, side: int = 64, truth: TrueZ = WITHOUT) -> Pic
         truth: Writes their z.
     """
 
-    def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        scenes = reference_scenes(caption, n, seed, purpose)
-        z = [z_of_scene(truth, scene, caption) for scene in scenes]
-        return z, scene_images(scenes, side)
+    def source(captions: Sequence[str], seed: int) -> Iterator[Pictures]:
+        for caption in captions:
+            scenes = reference_scenes(caption, n, seed, purpose)
+            z = [z_of_scene(truth, scene, caption) for scene in scenes]
+            yield z, scene_images(scenes, side)
 
     return source
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core.errors import KaleidoError
 from pipelines.engines import fleet as module
-from pipelines.engines.fleet import ATTEMPTS, Fleet, connected
+from pipelines.engines.fleet import AHEAD, ATTEMPTS, Fleet, connected
 
 
 class RayError(Exception):
@@ -54,7 +54,7 @@ class Cluster:
     def _handle(self, actor: Any, starts: bool) -> Any:
         def call(name: str) -> Any:
             return SimpleNamespace(
-                remote=lambda *given: Call(name, lambda: getattr(actor, name)(*given), starts)
+                remote=lambda *given: Call(name, given, getattr(actor, name), starts)
             )
 
         return SimpleNamespace(prepare=call("prepare"), compute=call("compute"))
@@ -69,14 +69,14 @@ class Cluster:
 
     def get(self, call: Call) -> Any:
         try:
-            return call.work()
+            return call.work(*call.given)
         except (Lost, KaleidoError) as error:
             raise (RayError() if isinstance(error, Lost) else RayTaskError(error)) from None
 
 
 class Call:
-    def __init__(self, name: str, work: Callable[[], Any], starts: bool) -> None:
-        self.name, self.work, self.starts = name, work, starts
+    def __init__(self, name: str, given: Any, work: Callable[..., Any], starts: bool) -> None:
+        self.name, self.given, self.work, self.starts = name, given, work, starts
 
 
 class Lost(Exception):
@@ -114,8 +114,12 @@ def fleet(ray: Cluster, losses: dict[Any, int] | None = None, **options: Any) ->
     return Fleet(ray, lambda: Squares(lost), **{"what": "squares", "workers": 2} | options)
 
 
+def named(tasks: Iterable[int]) -> Iterator[tuple[str, int]]:
+    return ((f"task {task}", task) for task in tasks)
+
+
 def squares(fleet: Fleet, *tasks: int) -> dict[int, int]:
-    return dict(fleet.run(tasks, [f"task {task}" for task in tasks]))
+    return dict(fleet.run(named(tasks)))
 
 
 def test_each_task_is_computed_once_by_no_more_processes_than_allowed() -> None:
@@ -141,11 +145,37 @@ def test_a_small_cluster_is_only_slower() -> None:
 
 def test_results_are_told_in_the_order_of_their_tasks() -> None:
     numbers = list(range(1, 8))
-    names = list(map(str, numbers))
     ours = fleet(Cluster(newest=True), workers=7)
-    assert [number for number, _ in ours.run(numbers, names)] == list(range(7))[::-1]
+    assert [number for number, _ in ours.run(named(numbers))] == list(range(7))[::-1]
     again = fleet(Cluster(newest=True), workers=7)
-    assert list(again.in_order(numbers, names)) == [number**2 for number in numbers]
+    assert list(again.in_order(named(numbers))) == [number**2 for number in numbers]
+
+
+class FirstIsSlow(Cluster):
+    """Computes the task 0 when nothing else is left to be done."""
+
+    def wait(self, calls: list[Call], num_returns: int, timeout: float) -> Any:
+        return super().wait(sorted(calls, key=lambda call: call.given == (0,)), 1, timeout)
+
+
+def test_a_slow_task_holds_back_few_results_of_later_ones() -> None:
+    taken, given = [], []
+
+    def asked() -> Iterator[tuple[str, int]]:
+        for number in range(100):
+            taken.append(number)
+            yield f"task {number}", number
+
+    for result in fleet(FirstIsSlow(), workers=3).in_order(asked()):
+        given.append(result)
+        assert len(taken) - len(given) < AHEAD * 3
+    assert given == [number**2 for number in range(100)]
+
+
+def test_tasks_may_be_results_of_the_same_fleet() -> None:
+    ours = fleet(FirstIsSlow(), workers=3)
+    found = ours.in_order(named(ours.in_order(named(range(30)))))
+    assert list(found) == [number**4 for number in range(30)]
 
 
 def test_processes_take_the_gpus_that_there_are() -> None:
@@ -158,7 +188,7 @@ def test_processes_take_the_gpus_that_there_are() -> None:
 def test_a_lost_task_is_tried_by_another_process() -> None:
     ray = Cluster()
     ours = fleet(ray, {3: ATTEMPTS - 1, 2: 1}, workers=1)
-    assert list(ours.run((2, 3, 4), "abc")) == [(0, 4), (1, 9), (2, 16)]
+    assert list(ours.run(named((2, 3, 4)))) == [(0, 4), (1, 9), (2, 16)]
     assert len(ray.started) == 1 + (ATTEMPTS - 1) + 1
 
 

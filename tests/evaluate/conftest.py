@@ -21,7 +21,7 @@ from transformers import (
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.metrics.compare import aims, changes, gaps, parity
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, PictureSource, join, observe
+from pipelines.evaluate.observe import Eye, Observed, PictureSource, join, observe
 from pipelines.evaluate.protocol import ProtocolNotes
 from pipelines.evaluate.report.contents import Grid, Report
 from pipelines.latents.vocabulary import train_tokenizer
@@ -46,7 +46,7 @@ CAPTIONS = ("a circle", "two hearts", "a star and a square", "three ovals")
 
 def look(source: PictureSource, judge: Judge) -> Observed:
     """Observe the captions under two seeds."""
-    return join([observe(source, judge.inspect, CAPTIONS, seed) for seed in (0, 1)])
+    return join([observe(source, Eye(judge.inspect).run(), CAPTIONS, seed) for seed in (0, 1)])
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import numpy as np
 from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate import cache
 from pipelines.evaluate.adherence.tokens import Retokenizer
-from pipelines.evaluate.observe import observe, samples_of
+from pipelines.evaluate.observe import EYE, Eye, observe, samples_of
 from pipelines.models.tokenizer import Tokenizer
 from pipelines.sample.bundle import load_bundle
-from pipelines.sample.draw import draw_each
+from pipelines.sample.engine import run_here
 from pipelines.scenes.judge import Judge
 from pipelines.workspace.settings import SampleSettings
 
@@ -35,9 +35,8 @@ def summary():
     bundle = load_bundle(None).drawing(KINDS)
     judge = Judge.load(embedded_path("judge"))
     reader = Retokenizer(Tokenizer.load(embedded_path("tokenizer")))
-    captions = ["a star and a square"]
-    source = samples_of(bundle, OPTIONS, captions, draw_each)
-    cell = observe(source, judge.inspect, captions, 0, tokenizer=reader)
+    run = run_here({"kaleido": bundle, EYE: Eye(judge.inspect, reader)})
+    cell = observe(samples_of("kaleido", OPTIONS, run), run, ["a star and a square"], 0)
     cell = cache.decode_cell(cache.encode_cell(cell))
     found = list(chain.from_iterable(v.objects for v in cell.verdicts[0]))
     blocks = cell.shown[0].reshape(2, 4, 16, 4, 16, 3).mean((2, 4))

@@ -91,8 +91,8 @@ def test_captions_with_many_pictures_are_compared_with_as_many(trained, dinov2):
         record.caption: [r for r in records(trained) if r.caption == record.caption]
         for record in records(trained)
     }
-    for caption in stick.captions:
-        z, images = reals["reference"](caption, 5)
+    seen = reals["reference"](stick.captions, 5)
+    for caption, (z, images) in zip(stick.captions, seen, strict=True):
         assert z == [""] * 3
         np.testing.assert_array_equal(images, [record.pixels for record in held[caption][:3]])
 
@@ -119,8 +119,9 @@ def test_the_data_are_read_once(own, dinov2, monkeypatch):
 
 
 def test_pictures_are_reduced_to_the_models_size(own, dinov2):
-    caption = protocol(own, dinov2).captions[0]
-    assert protocol(own, dinov2).real(2, (8, 8))["reference"](caption, 0)[1].shape == (1, 8, 8, 3)
+    stick = protocol(own, dinov2)
+    _, images = next(stick.real(2, (8, 8))["reference"](stick.captions, 0))
+    assert images.shape == (1, 8, 8, 3)
 
 
 def test_too_few_pictures_for_the_features_are_warned_of(own, dinov2):
@@ -197,8 +198,8 @@ def test_an_image_with_several_captions_counts_once(trained, dinov2):
     pictures = [
         image.tobytes()
         for source in stick.real(2, (16, 16)).values()
-        for caption in stick.captions
-        for image in source(caption, 0)[1]
+        for _, images in source(stick.captions, 0)
+        for image in images
     ]
     assert len(set(pictures)) == len(pictures) <= len(heldout)
 

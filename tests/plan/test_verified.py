@@ -13,7 +13,7 @@ from pipelines.extract.detectors.base import Detections
 from pipelines.latents.vocabulary import train_tokenizer
 from pipelines.models.diffusion import build_diffusion
 from pipelines.models.new_prior import build_prior
-from pipelines.plan.verified import _Finder, _verified, sample_verified
+from pipelines.plan.verified import FINDER, DrawVerified, _Finder, sample_verified
 from pipelines.sample.bundle import Bundle
 from pipelines.sample.control import Control
 from pipelines.sample.draw import Sample
@@ -38,21 +38,24 @@ def bundle():
 
 
 def test_only_pictures_that_lack_something_are_drawn_again(bundle):
-    asked, tried = [], []
+    asked = []
     verdicts = iter([[True, False, False], [True, False], [False]])
 
     def finder(samples):
         asked.append([each.index for each in samples])
         return next(verdicts)
 
-    found = list(_verified(bundle, CAPTION, SETTINGS, CONTROL, 2, finder, tried))
+    job = DrawVerified("kaleido", CAPTION, SETTINGS, CONTROL, 2)
+    tried = list(job.run({"kaleido": bundle, FINDER: finder}))
+    found = [each for each, _ in tried]
     assert asked == [[0, 1, 2], [1, 2], [2]]
     assert [(each.index, each.redrawn) for each in found] == [(0, 0), (1, 1), (2, 2)]
-    assert tried == [(0, True), (1, True), (2, False)]
+    assert [is_found for _, is_found in tried] == [True, True, False]
     # The seeds that a redrawn sample is listed with draw it at once.
     again = replace(SETTINGS, z_seed=1, noise_seed=1)
-    alone = list(_verified(bundle, CAPTION, again, CONTROL, 0, lambda s: [True] * len(s), []))
-    assert alone[1].z == found[1].z and (alone[1].pixels == found[1].pixels).all()
+    tools = {"kaleido": bundle, FINDER: lambda samples: [True] * len(samples)}
+    alone = list(DrawVerified("kaleido", CAPTION, again, CONTROL, 0).run(tools))
+    assert alone[1][0].z == found[1].z and (alone[1][0].pixels == found[1].pixels).all()
 
 
 class Finds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +15,9 @@ import torch
 
 from pipelines.core.errors import KaleidoError
 from pipelines.sample.bundle import bundle_hash, load_bundle
-from pipelines.sample.control import UNCONTROLLED
 from pipelines.sample.draw import draw_each
-from pipelines.sample.engine import DrawProcess, _Model, _Order, _Task, drawing
+from pipelines.sample.engine import JobProcess, SameBundle, _Order, bundles_of, running
+from pipelines.sample.jobs import DrawAgain, DrawCaptions, DrawGiven, jobs_of
 from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import Workspace
 from tests.engines.namespaces import RAY, has_namespaces
@@ -36,47 +37,59 @@ def place(tmp_path) -> Workspace:
     return Workspace(tmp_path, Settings())
 
 
-def order(place: Workspace, **changes) -> _Order:
-    models = {"kaleido": _Model("embedded", ("palette",), **changes)}
-    return _Order(place, models, torch.get_num_threads())
+def order(place: Workspace, wanted: str) -> _Order:
+    tools = {"kaleido": SameBundle("kaleido", "embedded", ("palette",), wanted)}
+    return _Order(place, tools, torch.get_num_threads())
 
 
 def test_a_process_draws_what_the_driver_would(bundle, place) -> None:
-    process = DrawProcess(order(place, hash=bundle_hash(bundle)))
+    process = JobProcess(pickle.loads(pickle.dumps(order(place, bundle_hash(bundle)))))
     process.prepare()
     captions = ("a red star", "two blue squares")
-    found = process.compute(_Task("kaleido", captions, QUICK, UNCONTROLLED))
-    expected = [list(samples) for samples in draw_each(bundle, captions, QUICK)]
-    assert [[s.z for s in group] for group in found] == [[s.z for s in g] for g in expected]
-    for group, others in zip(found, expected, strict=True):
-        for sample, other in zip(group, others, strict=True):
-            assert np.array_equal(sample.pixels, other.pixels)
+    found = process.compute(DrawCaptions("kaleido", captions, QUICK))
+    expected = [each for samples in draw_each(bundle, captions, QUICK) for each in samples]
+    assert [each.z for each in found] == [each.z for each in expected]
+    for sample, other in zip(found, expected, strict=True):
+        assert np.array_equal(sample.pixels, other.pixels)
+    z = found[1].z
+    (given,) = process.compute(DrawGiven("kaleido", captions[0], (z,), QUICK, (1,)))
+    assert np.array_equal(given.pixels, found[1].pixels)
+    (again,) = process.compute(DrawAgain("kaleido", captions[0], (z,), QUICK))
+    assert again.shape == given.pixels.shape
 
 
 def test_a_node_with_other_models_is_refused(bundle, place) -> None:
     other = replace(bundle, chosen_kinds=("boxes",))
     with pytest.raises(KaleidoError) as caught:
-        DrawProcess(order(place, hash=bundle_hash(other))).prepare()
+        JobProcess(order(place, bundle_hash(other))).prepare()
     assert caught.value.code == "model-mismatch"
 
 
-def test_without_a_cluster_this_process_draws(bundle, place) -> None:
-    with drawing(place, [bundle]) as draw:
-        assert draw is draw_each
+def test_without_a_cluster_this_process_draws_when_it_is_asked(bundle, place) -> None:
+    asked = []
+
+    def captions():
+        for job in jobs_of("kaleido", ["a star", "a heart"], replace(QUICK, n=16)):
+            asked.append(job.captions)
+            yield job
+
+    with running(place, *bundles_of([bundle])) as run:
+        assert next(run(captions())).caption == "a star"
+    assert asked == [("a star",)]
 
 
-def test_what_is_drawn_here_refuses_a_cluster(invoke, tmp_path) -> None:
-    said = invoke("sample", "a star", "--engine", "ray", "--diverse", "2", code=1)
-    assert "--diverse are drawn on this machine" in said.err
+def test_a_base_refuses_a_cluster(invoke) -> None:
+    said = invoke("sample", "a star", "--engine", "ray", "--base", "somewhere", code=1)
+    assert "--base are drawn on this machine" in said.err
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
     not has_namespaces(), reason="needs network namespaces, which root has on Linux"
 )
-def test_two_nodes_draw_the_bytes_of_one_process_though_one_dies(tmp_path, monkeypatch) -> None:
+def test_two_nodes_draw_and_measure_what_one_process_does_though_one_dies(tmp_path) -> None:
     pytest.importorskip("ray")
-    from tests.sample.draw_nodes import draw
+    from tests.sample.draw_nodes import draw, measure, place
 
     there = tmp_path / "there"
     there.mkdir()
@@ -91,9 +104,21 @@ def test_two_nodes_draw_the_bytes_of_one_process_though_one_dies(tmp_path, monke
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        draw(tmp_path / "here")
+        draw(place(tmp_path / "here"))
+        measure(place(tmp_path / "here"))
     finally:
         torch.set_num_threads(threads)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "here").rglob("*.*")}
-    assert len([name for name in files if name.startswith("000")]) == 80
-    assert {path.name: path.read_bytes() for path in there.rglob("*.*")} == files
+    files = written(tmp_path / "here")
+    assert written(there) == files
+    assert len([name for name in files if name.startswith("samples/plain/000")]) == 80
+    assert len([name for name in files if name.endswith(".npz")]) == 7
+    assert files["reports/evaluation/report.json"]
+
+
+def written(root: Path) -> dict[str, bytes]:
+    """Return the files of a workspace by their paths in it."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.relative_to(root).parts[0].startswith(".")
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
             yield lambda n=1, note="": listed.append(len(_rows(tmp_path)))
 
     groups = [
-        SampleGroup(caption, 2, partial(draw, bundle, caption, options))
+        SampleGroup(caption, 2, draw(bundle, caption, options))
         for caption in ("a star", "two circles")
     ]
     _write_samples(tmp_path, bundle, groups, options, Watching())

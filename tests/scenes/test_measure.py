@@ -15,9 +15,9 @@ ASKED = [Asked.by(caption) for caption in CAPTIONS]
 def changed(change):
     source = real_of(12, "data")
 
-    def spoiled(caption, seed):
-        z, images = source(caption, seed)
-        return z, change(images)
+    def spoiled(captions, seed):
+        for z, images in source(captions, seed):
+            yield z, change(images)
 
     return spoiled
 

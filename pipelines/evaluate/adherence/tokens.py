@@ -9,6 +9,7 @@ import torch
 
 from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
+from pipelines.embedded.paths import embedded_path
 from pipelines.evaluate.adherence.z_text import latent_of
 from pipelines.latents.tokens import Tokens
 from pipelines.models.device import compute_device
@@ -61,6 +62,11 @@ class Retokenizer:
     def _ids(self, images: np.ndarray) -> np.ndarray:
         pixels = to_square_tensor(images, self._tokenizer.image_size)
         return self._tokenizer.encode(pixels).cpu().numpy().astype(np.int32)
+
+
+def shipped_retokenizer() -> Retokenizer:
+    """Load the embedded tokenizer."""
+    return Retokenizer(Tokenizer.load(embedded_path("tokenizer")))
 
 
 def retokenizer(workspace: Workspace, progress: Progress) -> Retokenizer | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from pipelines.core.record import Record
 from pipelines.evaluate.metrics.diversity import unit
 from pipelines.evaluate.metrics.manifolds import BLOCK
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Observed, PictureSource
+from pipelines.evaluate.observe import Observed, Pictures, PictureSource
 from pipelines.models.pixels import pixels_of
 from pipelines.models.shapes import Shape
 from pipelines.workspace.manifest import read_manifest
@@ -68,9 +68,10 @@ class TrainingPictures:
     def source(self, shape: Shape) -> PictureSource:
         """Return a source of the groups' pictures at a height and width, equal for every seed."""
 
-        def source(group: str, seed: int) -> tuple[list[str], np.ndarray]:
-            pixels = [pixels_of(record, shape) for record in self._groups[group]]
-            return [""] * len(pixels), np.stack(pixels)
+        def source(groups: Sequence[str], seed: int) -> Iterator[Pictures]:
+            for group in groups:
+                pixels = [pixels_of(record, shape) for record in self._groups[group]]
+                yield [""] * len(pixels), np.stack(pixels)
 
         return source
 

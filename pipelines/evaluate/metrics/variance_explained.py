@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from pipelines.evaluate.metrics.statistics import Estimate
-from pipelines.evaluate.observe import Cell, Observed, PictureSource
-from pipelines.sample.bundle import Bundle
-from pipelines.sample.draw import draw_again
+from pipelines.evaluate.observe import Cell, Observed, Pictures, PictureSource
+from pipelines.sample.engine import Run
+from pipelines.sample.jobs import DrawAgain
 from pipelines.workspace.settings import SampleSettings
 
 TWINS = 4
 """Number of z per caption that are drawn a second time: the first ones under the first seed."""
 
 
-def twins_of(bundle: Bundle, options: SampleSettings, z: Mapping[str, list[str]]) -> PictureSource:
+def twins_of(
+    model: str, options: SampleSettings, z: Mapping[str, list[str]], run: Run
+) -> PictureSource:
     """Draw second pictures of the same z from different noise.
 
     Args:
-        bundle: The model that drew the first pictures.
+        model: Name of the bundle that drew the first pictures.
         options: The options that it drew them with.
-        z: z by caption, in the order of the pictures.
+        z: z by caption, in the order of the pictures; as many of each.
+        run: Draws; the bundle is one of its tools.
     """
 
-    def source(caption: str, seed: int) -> tuple[list[str], np.ndarray]:
-        texts = z[caption][:TWINS]
-        return texts, draw_again(bundle, caption, texts, replace(options, seed=seed))
+    def source(captions: Sequence[str], seed: int) -> Iterator[Pictures]:
+        texts = [z[caption][:TWINS] for caption in captions]
+        settings = replace(options, seed=seed)
+        drawn = run(
+            DrawAgain(model, caption, tuple(each), settings)
+            for caption, each in zip(captions, texts, strict=True)
+        )
+        for each in texts:
+            yield each, np.stack(list(islice(drawn, len(each))))
 
     return source
 

@@ -10,7 +10,7 @@ from pipelines.evaluate.metrics.memorization import (
     nearest,
     training_records,
 )
-from pipelines.evaluate.observe import Observed, observe
+from pipelines.evaluate.observe import Eye, Observed, observe
 from pipelines.models.pixels import pixels_of
 from pipelines.scenes.generate import make_record
 from pipelines.workspace.shards import records_of
@@ -60,7 +60,7 @@ def test_all_pictures_are_seen_in_groups_of_one_size_and_known_by_their_bytes(ju
     records = [make_record(0, index, 16) for index in range(GROUP + 3)]
     pictures = TrainingPictures(records)
     assert pictures.groups == ("training 0", "training 1")
-    cell = observe(pictures.source((8, 8)), judge.inspect, pictures.groups, 0)
+    cell = observe(pictures.source((8, 8)), Eye(judge.inspect).run(), pictures.groups, 0)
     assert cell.features.shape[:2] == (2, GROUP) and cell.shown.shape[2:4] == (8, 8)
     alone = judge.features(np.stack([pixels_of(record, (8, 8)) for record in records]))
     np.testing.assert_allclose(cell.features[1], alone[-GROUP:], atol=1e-4)

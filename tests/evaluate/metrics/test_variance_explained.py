@@ -9,6 +9,7 @@ from pipelines.evaluate.metrics.variance_explained import explained, twins_of
 from pipelines.evaluate.observe import Cell, Observed
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import draw
+from pipelines.sample.engine import run_here
 from pipelines.workspace.settings import SampleSettings
 
 NOTHING = np.zeros(0)
@@ -56,10 +57,12 @@ def test_twins_have_the_same_z_and_other_noise(trained):
         bundle.diffusion.denoiser.proj_out.out.weight += 0.01
     first = list(draw(bundle, "a star", options))
     z = {"a star": [sample.z for sample in first]}
-    texts, images = twins_of(bundle, options, z)("a star", 3)
+    run = run_here({"kaleido": bundle})
+    ((texts, images),) = twins_of("kaleido", options, z, run)(["a star"], 3)
     assert texts == z["a star"][:4] and images.shape == (4, 16, 16, 3)
     assert all((one.pixels != other).any() for one, other in zip(first, images, strict=False))
-    again = twins_of(bundle, options, {"a star": z["a star"][:2]})("a star", 3)[1]
+    fewer = {"a star": z["a star"][:2]}
+    ((_, again),) = twins_of("kaleido", options, fewer, run)(["a star"], 3)
     np.testing.assert_array_equal(again, images[:2])
 
 
