@@ -26,11 +26,15 @@ MAX_TEXT = 100 * 2**20
 MAX_LAYERS = 1000
 """Most layers that a configuration may ask for; a network is built before its weights are read."""
 
+MAX_COUNT = 1_000_000
+"""Most labels, heads, queries and so on: for each label, transformers makes a text."""
+
 _MAX_HEADER = 100 * 2**20  # of safetensors, the limit of the format's own library
 _CODE = ("auto_map", "audio_tokenizer", "audio_tokenizer_name_or_path", "base_model_name_or_path")
 """JSON keys that make transformers import a file of the folder or load another model by name."""
 
 _INDEX = re.compile(r"\.index(\.\w+)?\.json$")  # that of a variant: .index.fp16.json
+_COUNT = re.compile(r"_?(num|n)_(?!.*param)\w+")
 _LAYERS = re.compile(r"(num|n)_(\w+_)?(layers?|blocks)|(\w+_)?(layers|depths?|block_count)")
 
 
@@ -56,7 +60,7 @@ def require_safe_folder(folder: Path) -> None:
             content = read_json(path)
             if path.name.endswith("config.json"):
                 _require_no_code(path, content)
-                _require_few_layers(path, content)
+                _require_few(path, content)
             elif path.name not in ("tokenizer.json", "vocab.json"):  # their keys are words
                 _require_no_code(path, content)
             if _INDEX.search(path.name):
@@ -184,13 +188,13 @@ def _require_no_code(path: Path, content: Any) -> None:
             )
 
 
-def _require_few_layers(path: Path, content: Any) -> None:
+def _require_few(path: Path, content: Any) -> None:
     for key, value in _pairs(content):
         numbers = value if isinstance(value, list) else [value]
-        if _LAYERS.fullmatch(key) and any(
-            isinstance(number, int) and number > MAX_LAYERS for number in numbers
-        ):
-            raise bad_file(path, f"{key!r} asks for more than {MAX_LAYERS} layers")
+        largest = max((each for each in numbers if isinstance(each, int | float)), default=0)
+        for names, most, what in ((_LAYERS, MAX_LAYERS, "layers"), (_COUNT, MAX_COUNT, "parts")):
+            if names.fullmatch(key) and largest > most:
+                raise bad_file(path, f"{key!r} asks for more than {most:,} {what}")
 
 
 def _pairs(content: Any) -> Iterator[tuple[str, Any]]:

@@ -77,6 +77,8 @@ def test_a_subfolder_is_looked_into_too(folder):
         ("config.json", "[" * 100_000),
         ("config.json", json.dumps({"num_hidden_layers": MAX_LAYERS + 1})),
         ("config.json", json.dumps({"vision_config": {"depths": [2, 10**9]}})),
+        ("config.json", json.dumps({"num_labels": 300_000_000})),
+        ("config.json", json.dumps({"text_config": {"num_experts": 1e9}})),
         ("tokenizer.model", POINTER),
         ("model.safetensors", ""),
         ("model.safetensors", POINTER),
