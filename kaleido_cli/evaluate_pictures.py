@@ -14,6 +14,7 @@ from kaleido_cli.captions import captions_of, open_for_captions, warn_of_unknown
 from kaleido_cli.flags import changes_of
 from kaleido_cli.numbers import ends, number
 from kaleido_cli.options import require_place, split_names
+from pipelines.core.unfinished import LIST
 
 OF_PICTURES = ("evaluate.features", "evaluate.n")
 OF_BASES = (*OF_PICTURES, "evaluate.cfg", "evaluate.steps")
@@ -81,7 +82,8 @@ def compare_with_base(
     from pipelines.evaluate.folders.with_base import drawn_folders, evaluate_base
 
     for folder in drawn_folders(wanted.name):
-        require_place(opened, folder)
+        if not (opened.samples(folder) / LIST).is_file():  # pictures of an earlier run are used
+            require_place(opened, folder)
     drawn = {key: value for key, value in changes.items() if key.startswith("sample.")}
     drawn |= {"sample.cfg": scales[0]} if scales else {}
     if "evaluate.steps" in changes:

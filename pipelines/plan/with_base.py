@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipelines.bases.adapter import z_text_of
 from pipelines.bases.base import Base, load_base
-from pipelines.bases.draw import Picture, draw, parse_size
+from pipelines.bases.draw import Picture, parse_size
 from pipelines.bases.loop import Guidance
-from pipelines.bases.prompt import Prompt
 from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
-from pipelines.documents.document import Document, Image
+from pipelines.documents.document import Document
 from pipelines.documents.projection import z_of
 from pipelines.latents.text import SHIPPED_KINDS
 from pipelines.models.hub import model_folder
+from pipelines.plan.base_pictures import Asked, row_of, write_pictures
+from pipelines.plan.drawn import Drawn, earlier_folders, is_drawn
 from pipelines.plan.plan import plan, require_pool
 from pipelines.plan.planners.find import find_planner
 from pipelines.plan.planners.prior import PriorPlanner
 from pipelines.plan.prompts import BaseRequest, prompt_of, tell_unsaid
 from pipelines.plan.run import open_prior, plan_sets
 from pipelines.sample.folder import new_folder
-from pipelines.sample.run import SHEET_CAPTIONS, SHEET_SAMPLES
-from pipelines.sample.seeds import seeds_of
 from pipelines.workspace.workspace import Workspace
+
+SHEET = "sheet.png"
 
 
 @dataclass(frozen=True)
@@ -139,6 +134,7 @@ def sample_with_base(
     name: str | Path | None = None,
     planner: str | None = None,
     progress: Progress = SILENT,
+    resume: bool = False,
 ) -> BaseSummary:
     """Draw pictures with a base into ``samples/NAME``.
 
@@ -153,6 +149,8 @@ def sample_with_base(
         name: A name for the folder, or its path; None makes a name from the first caption.
         planner: Identity of what planned the requests, for the list.
         progress: Receives messages and progress.
+        resume: Take pictures from earlier runs of this name that had the same settings; if one has
+            drawn all, nothing is done.
 
     Raises:
         KaleidoError: If the base cannot be loaded or cannot draw the size, or `name` is taken.
@@ -168,10 +166,23 @@ def sample_with_base(
     tell_unsaid(base, prompts, progress)
     _tell_unread(base, requests, progress)
     facts = _facts(workspace, base, picture, planner)
-    with new_folder(workspace.samples, name, requests[0].caption, progress) as folder:
-        shown = _write(folder, workspace, base, requests, prompts, picture, facts, progress)
-        sheet = folder / "sheet.png"
-        atomic_write(sheet, encode_png(contact_sheet(shown)))
+    asked = [
+        Asked(request, prompt, row_of(request, prompt, picture, facts))
+        for request, prompt in zip(requests, prompts, strict=True)
+    ]
+    rows = [each.row for each in asked]
+    earlier = workspace.samples(name) if resume and isinstance(name, str) else None
+    if earlier is not None and is_drawn(earlier, rows):
+        progress.message(f"The pictures in {earlier} are drawn already.")
+        folder = earlier
+    else:
+        with new_folder(workspace.samples, name, requests[0].caption, progress) as folder:
+            drawn = Drawn(earlier_folders(folder) if earlier is not None else ())
+            if count := sum(row in drawn for row in rows):
+                progress.message(f"{count:,} of its pictures are not drawn again.")
+            shown = write_pictures(folder, workspace, base, asked, picture, drawn, progress)
+            atomic_write(folder / SHEET, encode_png(contact_sheet(shown)))
+    sheet = folder / SHEET
     planned = any(request.document is not None for request in requests)
     captions = len({request.caption for request in requests})
     title = base.family.title
@@ -223,44 +234,6 @@ def _facts(
     }
 
 
-def _write(
-    folder: Path,
-    workspace: Workspace,
-    base: Base,
-    requests: Sequence[BaseRequest],
-    prompts: Sequence[Prompt],
-    picture: Picture,
-    facts: Mapping[str, Any],
-    progress: Progress,
-) -> list[tuple[str, list[np.ndarray]]]:
-    """Draw pictures into a folder and list them; return those that the contact sheet shows."""
-    shown: list[tuple[str, list[np.ndarray]]] = []
-    pairs = iter(zip(requests, prompts, strict=True))
-    with (
-        (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
-        progress.task("samples", len(requests), "image") as advance,
-    ):
-        for number, (caption, members) in enumerate(groupby(requests, attrgetter("caption"))):
-            group = [next(pairs) for _ in members]
-            seeds = seeds_of(
-                workspace.settings.sample, "noise", caption, [each.index for each, _ in group]
-            )
-            texts = [prompt.text for _, prompt in group]
-            pictures: list[np.ndarray] = []
-            z = _z_of(base, [request for request, _ in group])
-            for place, pixels in enumerate(draw(base, texts, seeds, picture, z)):
-                file = f"{number:04d}-{place:04d}.png"
-                atomic_write(folder / file, encode_png(pixels))
-                lines.write(_line(file, *group[place], picture, facts))
-                lines.flush()  # a large picture takes a while, and a stopped run lists it
-                if len(pictures) < SHEET_SAMPLES:
-                    pictures.append(pixels)
-                advance(1)
-            if number < SHEET_CAPTIONS:
-                shown.append((caption, pictures))
-    return shown
-
-
 def _tell_unread(base: Base, requests: Sequence[BaseRequest], progress: Progress) -> None:
     """Say which kinds of the z that are drawn an adapter was not trained on."""
     if base.adapter is None:
@@ -272,34 +245,3 @@ def _tell_unread(base: Base, requests: Sequence[BaseRequest], progress: Progress
         progress.message(
             f"The adapter reads {', '.join(known)}; {', '.join(unread)} of z do not reach the base."
         )
-
-
-def _z_of(base: Base, requests: Sequence[BaseRequest]) -> list[str] | None:
-    """Write what an adapter reads; None if there is no adapter, or captions alone are drawn."""
-    documents = [request.document for request in requests if request.document is not None]
-    if base.adapter is None or not documents:
-        return None
-    return [z_text_of(document, base.adapter.config.z_kinds) for document in documents]
-
-
-def _line(
-    file: str,
-    request: BaseRequest,
-    prompt: Prompt,
-    picture: Picture,
-    facts: Mapping[str, Any],
-) -> str:
-    row: dict[str, Any] = {
-        "file": file,
-        "caption": request.caption,
-        "prompt": prompt.text,
-        "index": request.index,
-        **facts,
-    }
-    if prompt.unsaid:
-        row["unsaid"] = prompt.unsaid
-    if request.document is not None:
-        size = Image(width=picture.width, height=picture.height)
-        placed = request.document.model_copy(update={"image": size})
-        row["document"] = json.loads(placed.to_json())
-    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -13,7 +13,7 @@ from pipelines.bases.adapter_card import AdapterFacts, save_adapter
 from pipelines.bases.adapter_lora import LORA_FILE
 from pipelines.models.metadata import read_metadata
 from tests.bases.test_adapter import Z, opened
-from tests.bases.test_loop import stock
+from tests.bases.test_families import stock
 from tests.stand_in_hub import TOKEN
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -37,6 +37,8 @@ def evaluate_base(
 ) -> FoldersSummary:
     """Draw captions with a base without z and with it, from the same noise, and compare both.
 
+    Pictures of a run that was stopped are not drawn again.
+
     Args:
         workspace: As for `sample_with_base` and `compare_folders`; ``evaluate.n`` is the number of
             pictures of a caption.
@@ -61,7 +63,7 @@ def evaluate_base(
     base = load_base(base_name, of_base.dtype, of_base.offload, adapter)
     plainly, of_z = drawn_folders(name)
     plain = plain_requests(captions, count)
-    sample_with_base(sized, base, plain, changes, plainly, None, progress)
-    sample_with_base(sized, base, planned, changes, of_z, identity, progress)
+    sample_with_base(sized, base, plain, changes, plainly, None, progress, resume=True)
+    sample_with_base(sized, base, planned, changes, of_z, identity, progress, resume=True)
     del base  # a feature network needs the memory
     return compare_folders(workspace, [plainly, of_z], name, None, progress, detects)

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from pipelines.bases.draw import draw
+from pipelines.plan import base_pictures
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 CAPTION = "two circles and a star"
@@ -40,3 +43,33 @@ def test_mistakes_show_first(invoke, base_folder, tmp_path, monkeypatch):
     (tmp_path / "samples" / "evaluation-plain").mkdir(parents=True)
     (tmp_path / "samples" / "evaluation-plain" / "file").write_text("x")
     invoke("evaluate", CAPTION, *base, code=1)
+
+
+def test_a_killed_run_goes_on_without_drawing_again(
+    invoke, base_folder, dinov2, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ("evaluate", CAPTION, "--base", str(base_folder("sana")), "--features", str(dinov2))
+    drawn: list[int] = []
+
+    def counted(base, prompts, *rest):
+        for pixels in draw(base, prompts, *rest):
+            drawn.append(len(drawn))
+            yield pixels
+            if len(drawn) == 5:  # of three plain ones and three of z
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(base_pictures, "draw", counted)
+    invoke(*command, *QUICK, code=130)
+    stopped = tmp_path / "samples" / "try-planned-stopped"
+    before = {path.name: path.read_bytes() for path in stopped.glob("*-*.png")}
+    assert len(before) == 2 and len(drawn) == 5
+    said = invoke(*command, *QUICK)
+    assert "drawn already" in said.err and "2 of its pictures are not drawn again" in said.err
+    assert len(drawn) == 6
+    again = {path.name: path.read_bytes() for path in (stopped.parent / "try-planned").glob("*-*")}
+    assert len(again) == 3 and before.items() < again.items()
+    invoke(*command, *QUICK)
+    assert len(drawn) == 6, "a finished run is not drawn again either"
+    other = invoke(*command, *QUICK, "--set", "sample.seed=3", code=1)
+    assert "exists already" in other.err and len(drawn) == 6
