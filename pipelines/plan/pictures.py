@@ -11,12 +11,13 @@ from pipelines.core.batches import in_batches
 from pipelines.core.progress import SILENT, Progress
 from pipelines.plan.plan import Gain, Plan, plan_each, require_pool
 from pipelines.sample.bundle import Bundle
+from pipelines.sample.captions import captions_to_draw
 from pipelines.sample.control import UNCONTROLLED, Control
 from pipelines.sample.draw import captions_together
 from pipelines.sample.engine import bundles_of, running
 from pipelines.sample.jobs import name_of
 from pipelines.sample.requests import ZRequest
-from pipelines.sample.run import SampleSummary, captions_to_draw, open_controlled, sample_requests
+from pipelines.sample.run import SampleSummary, open_controlled, sample_requests
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 

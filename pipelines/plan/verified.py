@@ -20,6 +20,7 @@ from pipelines.extract.detectors.base import Detections
 from pipelines.extract.palette import find_palette
 from pipelines.latents.base import Latent
 from pipelines.latents.grammar.required import Required
+from pipelines.sample.captions import captions_to_draw
 from pipelines.sample.control import Control
 from pipelines.sample.draw import Sample, draw_some
 from pipelines.sample.engine import bundles_of, require_same, running
@@ -28,7 +29,6 @@ from pipelines.sample.requirements import Requirements, broken
 from pipelines.sample.run import (
     SampleGroup,
     SampleSummary,
-    captions_to_draw,
     open_controlled,
     write_groups,
 )

@@ -15,13 +15,14 @@ import numpy as np
 
 from pipelines.core.batches import in_batches
 from pipelines.core.contact_sheet import contact_sheet
-from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.errors import KaleidoError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.projection import document_of
 from pipelines.latents.sequence import z_from_text
 from pipelines.sample.bundle import Bundle, load_bundle
+from pipelines.sample.captions import captions_to_draw
 from pipelines.sample.control import UNCONTROLLED, Control, controlled_kinds, require_control
 from pipelines.sample.draw import Sample
 from pipelines.sample.engine import Run, bundles_of, running
@@ -30,7 +31,6 @@ from pipelines.sample.jobs import DrawGiven, jobs_of
 from pipelines.sample.requests import ZRequest, name_of, read_requests
 from pipelines.sample.sampler import require_sampler
 from pipelines.workspace.settings import SampleSettings
-from pipelines.workspace.shards import records_of
 from pipelines.workspace.workspace import Workspace
 
 SHEET_CAPTIONS = 24
@@ -156,21 +156,6 @@ def open_controlled(
     bundle = bundle.drawing(controlled_kinds(control, bundle.z_kinds, z_kinds))
     require_control(bundle.prior, bundle.z_kinds, control)
     return bundle, control
-
-
-def captions_to_draw(
-    workspace: Workspace, captions: Sequence[str] | None, progress: Progress = SILENT
-) -> list[str]:
-    """Return the captions, or if None some held-out ones of the workspace's data.
-
-    Raises:
-        InputMissing: If no caption is given and the workspace has none.
-        KaleidoError: If a caption is empty.
-    """
-    asked = list(captions) if captions is not None else _some_captions(workspace, progress)
-    if any(not caption.strip() for caption in asked):
-        raise KaleidoError("caption", "it is empty.", "Write what the picture should show.")
-    return asked
 
 
 def open_bundle(
@@ -341,47 +326,6 @@ def _warn_of_long_captions(bundle: Bundle, captions: Sequence[str], progress: Pr
             f"The prior reads at most {bundle.prior.max_caption_tokens} tokens of a caption. Not "
             f"read: {shorten(unread[0], SHOWN_CHARACTERS, placeholder=' …')!r}.{more}"
         )
-
-
-def heldout_captions(workspace: Workspace, count: int = 16) -> list[str]:
-    """Return the first distinct captions of the held-out split, in data order.
-
-    Raises:
-        InputMissing: If there are none.
-    """
-    found = _first_captions(workspace, "heldout", count)
-    if not found:
-        raise InputMissing(
-            "captions",
-            "none is given, and the workspace has no held-out records.",
-            'Give one: `kaleido sample "two circles and a star"`.',
-        )
-    return found
-
-
-def _some_captions(workspace: Workspace, progress: Progress) -> list[str]:
-    """Return held-out captions, or those of training records if a small data set has none."""
-    if _first_captions(workspace, "heldout", 1) or not (
-        seen := _first_captions(workspace, "train", 16)
-    ):
-        found = heldout_captions(workspace)
-        progress.message(f"No caption is given: drawing {len(found)} held-out captions.")
-        return found
-    progress.message(
-        f"No caption is given, and no record is held out: drawing {len(seen)} captions that were "
-        "trained on."
-    )
-    return seen
-
-
-def _first_captions(workspace: Workspace, split: str, count: int) -> list[str]:
-    captions: dict[str, None] = {}
-    for record in records_of(workspace.data_shards()):
-        if record.split == split:
-            captions[record.caption] = None
-        if len(captions) == count:
-            break
-    return list(captions)
 
 
 def _as_drawn(item: Sample, settings: SampleSettings) -> SampleSettings:

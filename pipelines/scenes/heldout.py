@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.seeds import derive
-from pipelines.sample.run import heldout_captions
+from pipelines.sample.captions import heldout_captions
 from pipelines.scenes.generate import scene_of
 from pipelines.workspace.manifest import read_manifest
 from pipelines.workspace.workspace import Workspace

@@ -1,4 +1,4 @@
-"""`sample` without captions takes what the workspace holds."""
+"""`sample` writes pictures, their list and a contact sheet."""
 
 from __future__ import annotations
 
@@ -7,45 +7,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
-from pipelines.core.errors import InputMissing
 from pipelines.core.progress import Progress
 from pipelines.sample.draw import draw
 from pipelines.sample.run import (
     SampleGroup,
-    _some_captions,
     _write_samples,
-    heldout_captions,
     sample,
 )
 from pipelines.workspace.settings import SampleSettings
 from tests.conftest import Told
-
-
-def test_held_out_captions_come_first_and_once(workspace, records, write_data) -> None:
-    held = [replace(item, meta={**item.meta, "split": "heldout"}) for item in records[5:8]]
-    twice = replace(held[0], key="again")
-    write_data([*records[:5], *held, twice], 4)
-    told = Told()
-    assert _some_captions(workspace, told) == [item.caption for item in held]
-    assert "3 held-out captions" in told.said[0]
-    assert heldout_captions(workspace, 2) == [item.caption for item in held[:2]]
-
-
-def test_training_captions_serve_where_nothing_is_held_out(workspace, records, write_data) -> None:
-    write_data(records, 5)
-    told = Told()
-    assert _some_captions(workspace, told) == [item.caption for item in records]
-    assert "trained on" in told.said[0]
-    with pytest.raises(InputMissing):
-        heldout_captions(workspace)
-
-
-def test_an_empty_workspace_asks_for_a_caption(workspace) -> None:
-    with pytest.raises(InputMissing):
-        _some_captions(workspace, Told())
 
 
 def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
