@@ -104,14 +104,16 @@ def mutate(session: nox.Session) -> None:
     """Change the code at many places and list the changes that no test notices.
 
     `nox -s mutate -- pipelines/sample/sampler.py` takes that module in place of `MUTATED`; a number
-    takes so many changes of each module, drawn at random. All take hours. cosmic-ray makes the
-    changes, and `tests/mutants/run.py` tries them in forks: cosmic-ray itself starts the tests
-    anew for each, and mutmut leaves out decorated functions, the sampler above all.
+    takes so many changes of each module, drawn at random, and files of tests take the place of
+    those that the module has by its name. All take hours. cosmic-ray makes the changes, and
+    `tests/mutants/run.py` tries them in forks: cosmic-ray itself starts the tests anew for each,
+    and mutmut leaves out decorated functions, the sampler above all.
     """
     session.install("cosmic-ray>=8.4")
     python = heavy_python(session)
-    most = [word for word in session.posargs if word.isdigit()]
-    modules = [word for word in session.posargs if word not in most] or sorted(
+    number = next((word for word in session.posargs if word.isdigit()), "")
+    own = [word for word in session.posargs if word.startswith("tests/")]
+    modules = [word for word in session.posargs if word not in (number, *own)] or sorted(
         path.relative_to(ROOT).as_posix() for name in MUTATED for path in ROOT.glob(name)
     )
     with TemporaryDirectory() as folder:  # the modules are changed in place
@@ -122,7 +124,7 @@ def mutate(session: nox.Session) -> None:
         with session.chdir(copy):
             with Path("mutants.jsonl").open("w") as file:
                 session.run("python", "tests/mutants/write.py", *modules, stdout=file)
-            command = (python, "tests/mutants/run.py", "mutants.jsonl", *most)
+            command = (python, "tests/mutants/run.py", "mutants.jsonl", number, *own)
             session.run(*command, env=environment, external=True)
 
 

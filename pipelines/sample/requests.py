@@ -68,10 +68,10 @@ def read_requests(
             kinds.
     """
     found = Requests()
-    whole, _ = check_document(data)
-    lines = [data] if whole is not None else [line for line in data.splitlines() if line.strip()]
+    is_one = parse(data)[0] is not None  # its errors are not those of its first line
+    lines = [data] if is_one else [line for line in data.splitlines() if line.strip()]
     for number, line in enumerate(lines):
-        where = name if whole is not None else f"{name}, line {number + 1}"
+        where = name if is_one else f"{name}, line {number + 1}"
         row = _sample_row(line, where)
         if row is not None:
             found.items.append(ZRequest(caption or row[0], row[1], row[2]))

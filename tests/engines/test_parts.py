@@ -50,22 +50,6 @@ def test_two_processes_at_once_write_the_bytes_of_one_run(workspace, write_data,
     assert out.count("(5 were up to date)") == 3
 
 
-def test_parts_have_each_shard_once():
-    shards = [Path(f"{number:06d}.tar") for number in range(10)]
-    for count in (1, 2, 3, 12):
-        parts = [Part(number, count) for number in range(1, count + 1)]
-        assert all(sum(part.has(shard) for part in parts) == 1 for shard in shards)
-    assert not Part(1, 1).has(Path("notes.tmp"))
-
-
-@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.5/2"])
-def test_other_texts_are_no_part(text):
-    with pytest.raises(KaleidoError) as caught:
-        Part.parse(text)
-    assert (caught.value.code, caught.value.what) == ("bad-option", "--part")
-    assert Part.parse("2/3") == Part(2, 3)
-
-
 def test_a_part_computes_and_counts_its_own_shards(workspace, write_data, records):
     write_data(records, 2)
     first = run_stage(workspace, MeanColour(), part=Part(2, 2))
@@ -111,6 +95,17 @@ def test_a_part_leaves_unfinished_files_of_other_parts(workspace, write_data, re
         path.touch()
     run_stage(workspace, MeanColour(), part=Part(1, 2))
     assert (ours.exists(), theirs.exists()) == (False, True)
+
+
+def test_a_run_over_all_shards_ends_the_journals_of_killed_parts(workspace, write_data, records):
+    write_data(records, 2)
+    left = workspace.latents_journal("palette", "2-of-3")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text('["000001"]')
+    run_stage(workspace, MeanColour(), part=Part(1, 3))
+    assert left.is_file() and not workspace.latents_journal("palette", "1-of-3").exists()
+    run_stage(workspace, MeanColour())
+    assert not left.exists()
 
 
 def test_a_part_without_shards_is_no_error(workspace, write_data, invoke):

@@ -15,7 +15,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.stage import Ok, StageSpec
 from pipelines.engines.tasks import passes
 from pipelines.latents.boxes import Box, Boxes
-from pipelines.workspace.manifest import read_rows
+from pipelines.workspace.manifest import read_manifest, read_rows
 from pipelines.workspace.shards import read_shard
 from pipelines.workspace.workspace import Workspace
 
@@ -103,6 +103,16 @@ def test_a_kind_that_is_done_is_not_computed_again(workspace, write_data, record
     assert len(palette.calls) == 6
 
 
+def test_training_is_told_of_the_rows_it_sees(workspace, write_data, records):
+    """Which rows have a latent, and the labels of those that are not held out."""
+    heldout = replace(records[1], meta=records[1].meta | {"split": "heldout"})
+    broken = replace(records[2], image=records[2].image[:60])
+    write_data([records[0], heldout, broken, records[3]], 4)
+    run_stage(workspace, WholeBox())
+    manifest = read_manifest(workspace.latents("boxes") / "000000.tar")
+    assert manifest.statistics == {"rows": "0-1 3", "labels": ["r000", "r003"]}
+
+
 class NeverReady(WholeBox):
     def setup(self) -> None:
         raise AssertionError("it has nothing to do")
@@ -131,6 +141,10 @@ def test_stages_that_differ_in_batches_or_inputs_get_passes_of_their_own(
 ):
     stages = [MeanColour(), WholeBox(batch_size=4), PaletteAgain()]
     assert passes(stages) == [[stage] for stage in stages]
+    one, alike, two = MeanColour(), WholeBox(), WholeBox()
+    alike.spec = replace(alike.spec, resources={"threads": 1})  # as many as without a word of it
+    two.spec = replace(two.spec, resources={"threads": 2})
+    assert passes([one, alike, two]) == [[one, alike], [two]]
     write_data(records, 5)
     assert [each.kind for each in run_stages(workspace, stages)] == ["palette", "boxes", "blobs"]
 

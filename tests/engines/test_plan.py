@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from colour_stage import MeanColour, PaletteAgain, run_stages
 from kaleido_cli.__main__ import main
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.engines.pace import read_pace
-from pipelines.engines.plan import plan_stages
+from pipelines.engines.plan import _differences, plan_stages
 from pipelines.extract.run import extract, plan
 from pipelines.scenes.generate import make_records
 from pipelines.workspace.config import override
@@ -49,9 +50,11 @@ def test_a_plan_is_what_a_run_then_does(filled):
 def test_time_is_estimated_from_the_last_run(filled, write_data):
     (item,) = plan(filled, ["palette"])
     assert item.seconds is None
+    begun = time.monotonic()
     extract(filled, ["palette"])
     pace = read_pace(filled, ["palette"])
-    assert (pace.records, pace.workers) == (6, 1) and pace.seconds > 0
+    assert (pace.records, pace.workers) == (6, 1)
+    assert 0 < pace.seconds < time.monotonic() - begun
     write_data(list(make_records(9, seed=4)), 3)
     (item,) = plan(filled, ["palette"])
     assert item.records == 9
@@ -59,6 +62,12 @@ def test_time_is_estimated_from_the_last_run(filled, write_data):
     two = replace(filled, settings=override(filled.settings, {"extract.workers": 2}))
     (item,) = plan(two, ["palette"])
     assert item.seconds == pytest.approx(0.75 * pace.seconds)
+    extract(filled, ["palette"])
+    last = read_pace(filled, ["palette"])
+    for file in filled.latents("palette").glob("000001.*"):
+        file.unlink()
+    (item,) = plan(two, ["palette"])  # its one shard is computed by one process
+    assert item.seconds == pytest.approx(last.seconds / 3)
 
 
 def test_the_pace_of_an_older_version_is_read(filled):
@@ -78,7 +87,8 @@ def test_a_run_that_had_nothing_to_do_leaves_no_pace(filled):
 
 def test_a_pace_that_cannot_be_read_is_no_pace(filled):
     extract(filled, ["palette"])
-    for text in ("", "[]", '{"records": 0, "seconds": 1, "workers": 1}'):
+    pace = '{"records": %d, "seconds": 1, "workers": %d}'
+    for text in ("", "[]", *(pace % numbers for numbers in ((0, 1), (-1, 1), (1, 0), (1, -1)))):
         (filled.logs / "extract/palette.json").write_text(text)
         assert read_pace(filled, ["palette"]) is None
 
@@ -87,9 +97,8 @@ def test_every_reason_is_told(filled, write_data):
     extract(filled, ["palette"])
     colours = filled.settings.extract.palette_colours
     changed = override(filled.settings, {"extract.palette_colours": colours - 1})
-    (reason,) = reasons(replace(filled, settings=changed))
-    assert reason.startswith("options changed: ")
-    assert f" {colours} -> {colours - 1}" in reason
+    changed = replace(filled, settings=changed)
+    assert list(reasons(changed)) == [f"options changed: colours {colours} -> {colours - 1}"]
 
     first, second = (filled.latents("palette") / path.name for path in filled.data_shards())
     first.with_suffix(".parquet").unlink()
@@ -97,8 +106,25 @@ def test_every_reason_is_told(filled, write_data):
     text = json.loads(second.with_suffix(".json").read_text())
     second.with_suffix(".json").write_text(json.dumps(text | {"fingerprint": "0" * 64}))
     assert reasons(filled)["another version of Kaleido made it"] == 1
+    second.with_suffix(".json").write_text(json.dumps(text | {"fingerprint": "f" * 64}))
+    assert reasons(filled)["another version of Kaleido made it"] == 1
+    for other in ("a", "zz"):
+        changes = {"stage": other, "fingerprint": "0" * 64}
+        second.with_suffix(".json").write_text(json.dumps(text | changes))
+        made = f"made by {other}, now {text['stage']}"
+        assert reasons(filled) == {made: 1, "its files are damaged or missing": 1}
     write_data(list(make_records(6, seed=4)), 3)
     assert reasons(filled) == {"data changed": 2}
+
+
+def test_options_are_told_by_name_and_long_ones_are_cut():
+    old, new = {"a": 1, "b": [1, 2], "gone": "x" * 16}, {"a": 2, "b": (1, 2), "come": "y" * 17}
+    assert _differences(old, new) == [
+        "a 1 -> 2",
+        f"come None -> {'y' * 15}…",
+        f"gone {'x' * 16} -> None",
+    ]
+    assert _differences(new, old | {"a": 3})[0] == "a 2 -> 3"
 
 
 def test_a_plan_counts_with_what_the_same_run_makes_first(workspace, write_data, records):

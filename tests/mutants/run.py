@@ -1,4 +1,4 @@
-"""Run the tests of modules for each of their mutants: ``python tests/mutants/run.py FILE``.
+"""Run the tests of modules for each of their mutants: ``run.py FILE [MOST [TEST...]]``.
 
 Importing torch and its company takes seconds, a test milliseconds. So this process imports them
 once, and forks for every mutant. The fork runs the tests that reach the changed lines, the fastest
@@ -61,12 +61,14 @@ class Runner:
     Args:
         module: Path of the module that is changed, relative to the current folder.
         scratch: A folder for the files of the forks.
+        tests: What pytest runs; by default the module's own file of tests, or the folder where
+            that would be.
     """
 
-    def __init__(self, module: Path, scratch: Path) -> None:
+    def __init__(self, module: Path, scratch: Path, tests: Sequence[str] = ()) -> None:
         folder = Path("tests", *module.parts[1:]).parent
         own = folder / f"test_{module.name}"
-        self.tests = [str(own if own.is_file() else folder)]
+        self.tests = list(tests) or [str(own if own.is_file() else folder)]
         self.module, self._said, self._scratch = module, scratch / "said.json", scratch
         self.reached: dict[int, set[str]] = {}
         self.seconds: dict[str, float] = {}
@@ -146,13 +148,13 @@ def _guarded(work: Callable[[], int], cpu: float, log: Path) -> int:
 
 
 def survivors(
-    module: Path, mutants: Sequence[dict[str, Any]], scratch: Path
+    module: Path, mutants: Sequence[dict[str, Any]], scratch: Path, tests: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """Yield the mutants of a module that no test notices."""
     source = module.read_text("utf-8")
     for cached in module.parent.glob(f"__pycache__/{module.stem}.*.pyc"):
         cached.unlink()  # the changes of one second would look alike
-    runner = Runner(module, scratch)
+    runner = Runner(module, scratch, tests)
     try:
         for mutant in mutants:
             module.write_text(mutant["code"], "utf-8")
@@ -162,7 +164,7 @@ def survivors(
         module.write_text(source, "utf-8")
 
 
-def main(file: str, most: str = "") -> None:
+def main(file: str, most: str = "", *tests: str) -> None:
     """Try the mutants of a file, of each module all or `most` at random, and list survivors."""
     sys.path.insert(0, str(Path.cwd()))
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -175,7 +177,7 @@ def main(file: str, most: str = "") -> None:
         chosen = random.Random(0).sample(mutants, min(int(most or len(mutants)), len(mutants)))
         survived = 0
         with tempfile.TemporaryDirectory() as scratch:
-            for mutant in survivors(Path(module), chosen, Path(scratch)):
+            for mutant in survivors(Path(module), chosen, Path(scratch), tests):
                 survived += 1
                 print(f"{module}:{mutant['lines'][0]}\n{mutant['diff']}", flush=True)
         noticed = len(chosen) - survived

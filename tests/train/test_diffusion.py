@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from copy import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.stage import Filtered, Stage, StageSpec
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.run import run_stages
-from pipelines.models.diffusion import Diffusion
+from pipelines.models.denoiser.nested import scaled_level
+from pipelines.models.diffusion import NESTED, Diffusion
 from pipelines.models.metadata import read_metadata, write_metadata
 from pipelines.models.prior import Prior
 from pipelines.sample.bundle import load_bundle
 from pipelines.sample.draw import draw
-from pipelines.train.diffusion import MIN_SIGMA, DiffusionTask, train_diffusion
+from pipelines.train.diffusion import (
+    MIN_SIGMA,
+    DiffusionTask,
+    _check_codebook,
+    _go_on_from,
+    _known_kinds,
+    _shown_captions,
+    drawing_error,
+    train_diffusion,
+)
 from pipelines.train.noise import Noise
 from pipelines.train.prior import train_prior
 from pipelines.train.stream import RecordStream
@@ -167,6 +181,24 @@ def test_a_prior_trained_again_does_not_serve_an_older_diffusion_model(trained) 
     assert load_bundle(trained).source == "workspace"
 
 
+def test_checkpoints_say_what_the_weights_depend_on_and_no_more(trained) -> None:
+    """What older versions did not know is left out where it is as it was then."""
+
+    def kept(**changes: object) -> dict[str, object]:
+        train_diffusion(adapt(trained, **changes, diffusion__steps=1), restart=True)
+        state = trained.logs / "diffusion" / "checkpoint" / "state.json"
+        found: dict[str, object] = json.loads(state.read_text())["settings"]
+        return found
+
+    usual = kept()
+    assert (usual["shapes"], usual["autoencoder"]) == (None, None)
+    assert usual["prior"] == Prior.load(trained.models("prior")).identity
+    assert usual["image_size"] == 16
+    later = {"aspect", "space", "noise_shift", "architecture", *NESTED}
+    assert not later & set(usual)
+    assert set(kept(diffusion__noise_shift=2.0)) == {*usual, "noise_shift"}
+
+
 def test_a_model_knows_how_many_images_it_saw(trained) -> None:
     assert Diffusion.load(trained.models("diffusion")).images_seen == 12 * 8
 
@@ -275,3 +307,90 @@ def test_images_are_mixed_with_noise_by_the_formula(trained, monkeypatch) -> Non
             assert sigma[4 * number + row] == level
             wanted = image + level * (drawn[row, number] - image)
             torch.testing.assert_close(noisy[4 * number + row], wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_the_error_of_each_resolution_by_hand() -> None:
+    """Off by a, and off by b from the means of 2 x 2 pixels, each weighed at its own level."""
+    images = torch.arange(64.0).reshape(2, 1, 4, 8)
+    means = torch.stack([image.unfold(1, 2, 2).unfold(2, 2, 2).mean((3, 4)) for image in images])
+    sigma = torch.tensor([0.5, 0.01])
+    alone = drawing_error([images + 0.2], images, sigma)
+    weights = [0.5**0.5 / 0.5, 0.99**0.5 / MIN_SIGMA]
+    assert alone.item() == pytest.approx(0.04 * sum(weights) / 2, rel=1e-4)
+    both = drawing_error([images + 0.2, means - 0.5], images, sigma)
+    levels = scaled_level(sigma, 2).tolist()
+    lower = [(1 - level) ** 0.5 / max(level, MIN_SIGMA) for level in levels]
+    assert both.item() == pytest.approx(alone.item() + 0.25 * sum(lower) / 2, rel=1e-4)
+
+
+def test_captions_that_are_shown_are_of_held_out_records(trained) -> None:
+    stream = RecordStream(trained, ("palette",), 0)
+    view = stream.held_out_view()
+    first = [record.caption for record in view.batch(0, min(view.size, 16))]
+    shown = _shown_captions(stream)
+    assert shown == list(dict.fromkeys(first))[:4] and len(set(shown)) == len(shown)
+    nothing = copy(stream)
+    nothing.held_out_view = lambda: SimpleNamespace(size=0)
+    own = [record.caption for record in stream.batch(0, 16)]
+    assert _shown_captions(nothing) == list(dict.fromkeys(own))[:4]
+
+
+def test_tokens_of_another_visual_tokenizer_are_refused() -> None:
+    for ours, theirs in (("a", "a"), ("", "b"), ("a", "")):
+        _check_codebook(SimpleNamespace(codebook=ours), SimpleNamespace(codebook=theirs))
+    with pytest.raises(KaleidoError) as caught:
+        _check_codebook(SimpleNamespace(codebook="a"), SimpleNamespace(codebook="b"))
+    assert (caught.value.code, caught.value.what) == ("model-mismatch", "tokens")
+
+
+def test_kinds_are_those_of_the_prior_in_its_order() -> None:
+    prior = SimpleNamespace(z_kinds=("boxes", "palette"), absent_kinds=("blobs",))
+    assert _known_kinds(["palette", "blobs", "boxes"], prior) == ("boxes", "palette")
+    assert _known_kinds(["palette"], prior) == ("palette",)
+    with pytest.raises(KaleidoError) as caught:
+        _known_kinds(["tokens", "palette"], prior)
+    assert (caught.value.what, caught.value.code) == ("tokens", "model-mismatch")
+
+
+class Trained(nn.Module):
+    """What `_go_on_from` looks at."""
+
+    def __init__(self, space: str | None, **other: object) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2))
+        self.config, self.images_seen, self.drawn_kinds = {"layers": 1}, 0, ("own",)
+        self.space = space and SimpleNamespace(identity=space)
+        self.z_kinds: tuple[str, ...] = ("palette",)
+        vars(self).update(other)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "fits"),
+    [
+        (None, None, True),
+        ("a", "a", True),
+        ("a", "b", False),
+        ("b", "a", False),
+        ("a", None, False),
+        (None, "a", False),
+    ],
+)
+def test_training_goes_on_in_the_space_of_the_trained_model(theirs, ours, fits) -> None:
+    trained, model = Trained(theirs, images_seen=7, drawn_kinds=("theirs",)), Trained(ours)
+    if fits:
+        _go_on_from(trained, model, "here")
+        assert torch.equal(model.weight, trained.weight)
+        assert (model.images_seen, model.drawn_kinds) == (7, ("theirs",))
+        _go_on_from(trained, other := Trained(ours, z_kinds=()), "here")
+        assert (other.images_seen, other.drawn_kinds) == (7, ("own",))
+        _go_on_from(Trained(theirs, z_kinds=(), images_seen=2), model, "here")
+        assert (model.images_seen, model.drawn_kinds) == (2, ("theirs",))
+        return
+    before = model.weight.detach().clone()
+    with pytest.raises(KaleidoError) as caught:
+        _go_on_from(trained, model, "here")
+    assert (caught.value.code, caught.value.what) == (
+        "model-mismatch",
+        "diffusion.pretrained = 'here'",
+    )
+    assert torch.equal(model.weight, before)

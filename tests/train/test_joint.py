@@ -84,6 +84,9 @@ def test_both_models_are_saved_and_fit_each_other(joint, tmp_path, monkeypatch) 
     again = replace(joint, root=tmp_path / "again")
     shutil.copytree(joint.root, again.root, ignore=shutil.ignore_patterns("models"))
     train_joint(joint)
+    state = json.loads((joint.logs / "joint" / "checkpoint" / "state.json").read_text())
+    assert state["settings"]["autoencoder"] is None and state["settings"]["prior.d_model"] == 32
+    assert not [name for name in state["settings"] if "architecture" in name]
     bundle = load_bundle(joint)
     pictures = list(draw(bundle, "a star", SampleSettings(n=2, cfg=2.0, steps=2)))
     assert [each.pixels.shape for each in pictures] == [(16, 16, 3)] * 2
@@ -106,8 +109,12 @@ def test_staged_models_go_on_together(joint) -> None:
     with torch.no_grad():
         batch = both.batch(0, 8)
         first = both.loss(batch, Noise(0, "train joint", range(8))).sum()
+    before = load_file(joint.models("prior") / "model.safetensors")
     train_joint(staged)
     assert _losses(staged)[0] == pytest.approx(first.item(), rel=1e-4)
+    after = load_file(joint.models("prior") / "model.safetensors")
+    learned = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert {"encoder", "decoder"} <= learned
     other = Prior.load(joint.models("prior"))
     with torch.no_grad():
         other.model.shared.weight[0] += 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.train.order import BucketOrder, Order
+from pipelines.train.order import WINDOW_SHARDS, BucketOrder, Order
 
 SHARDS = [Path(f"{number:06d}.tar") for number in range(3)]
 
@@ -64,3 +64,20 @@ def test_buckets_are_mixed_over_the_epoch():
 def test_a_single_bucket_keeps_the_plain_order():
     plain, one = Order(3, split(17)), BucketOrder(3, [split(17)], 5)
     assert [one.place(at) for at in range(60)] == [plain.place(at) for at in range(60)]
+
+
+def test_an_epoch_goes_through_windows_of_shards():
+    rows = {Path(f"{number:06d}.tar"): range(5, 8) for number in range(2 * WINDOW_SHARDS + 4)}
+    order = Order(5, rows)
+    assert order.size == 60
+    first, second = ([order.place(60 * epoch + at) for at in range(60)] for epoch in (0, 1))
+    assert first != second
+    for epoch in (first, second):
+        assert sorted(epoch) == [(path, row) for path in rows for row in rows[path]]
+        windows = [epoch[at : at + 24] for at in (0, 24, 48)]
+        assert [len({path for path, _ in window}) for window in windows] == [8, 8, 4]
+        assert len({path for path, _ in windows[0][:8]}) > 4  # mixed, not one after the other
+    assert {path for path, _ in first[:24]} != {path for path, _ in second[:24]}
+    assert Order(6, rows).place(0) != order.place(0)
+    backwards = Order(5, rows)
+    assert [backwards.place(at) for at in reversed(range(120))] == (first + second)[::-1]

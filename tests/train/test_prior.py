@@ -19,13 +19,20 @@ from pipelines.extract.run import extract
 from pipelines.latents.boxes import Box, Boxes
 from pipelines.latents.description import Description
 from pipelines.latents.sequence import z_from_text, z_to_text
-from pipelines.latents.vocabulary import encode_z, number_ids
+from pipelines.latents.vocabulary import encode_label, encode_z, number_ids
 from pipelines.models.metadata import read_metadata, write_metadata
 from pipelines.models.prior import Prior
 from pipelines.scenes.generate import write_scenes
 from pipelines.scenes.true_stages import KINDS, TrueStage
 from pipelines.train.noise import Noise
-from pipelines.train.prior import PriorTask, Reworded, Usual, train_prior, z_text
+from pipelines.train.prior import (
+    PriorTask,
+    Reworded,
+    Usual,
+    _most_tokens,
+    train_prior,
+    z_text,
+)
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
@@ -216,6 +223,7 @@ def test_scheduled_sampling_reads_what_the_prior_draws_and_asks_for_the_data(tra
     stream = RecordStream(trained, ("palette",), 0)
     task = PriorTask(prior, stream, 0, replaced=lambda start: start / 8)
     assert [task.batch(start, 4).replaced for start in (0, 4)] == [0.0, 0.5]
+    assert PriorTask(prior, stream, 0).batch(4, 4).replaced == 0.0
     batch = task.batch(0, 4)._replace(replaced=0.5)
     noise = Noise(0, "test", range(4))
     with torch.inference_mode():
@@ -355,6 +363,14 @@ def test_long_labels_and_descriptions_can_be_drawn(fresh, monkeypatch) -> None:
     for record in RecordStream(fresh, kinds, 0).batch(0, 4):
         ids = encode_z(prior.tokenizer, z_to_text(record.latents))
         prior.grammar(kinds).walk([*ids, prior.tokenizer.eos_token_id])
+
+
+def test_tokens_of_a_text_are_counted_without_its_marker(trained) -> None:
+    prior = Prior.load(trained.models("prior"))
+    texts = ["<;> star", "<;> a circle of stars", "<;> circle"]
+    longest = encode_label(prior.tokenizer, "a circle of stars")
+    assert _most_tokens(prior, texts) == len(longest) > 2
+    assert _most_tokens(prior, []) == 0
 
 
 def test_the_vocabulary_learns_words_not_numbers_of_z(trained) -> None:

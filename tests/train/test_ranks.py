@@ -46,7 +46,7 @@ def test_sums_and_largest_are_over_all_ranks() -> None:
             assert total is values
             return ranks, ranks.largest([ranks.rank, 5 - ranks.rank, -1]), total.tolist()
 
-    assert in_ranks(3, told) == [(Ranks(rank, 3), [2, 5, -1], [6, 30]) for rank in range(3)]
+    assert in_ranks(2, told) == [(Ranks(rank, 2), [1, 5, -1], [3, 20]) for rank in range(2)]
 
 
 @pytest.mark.parametrize("bucket", [1, 4, 2**24])
@@ -98,6 +98,14 @@ def test_processes_that_do_not_meet_are_told(monkeypatch) -> None:
     with pytest.raises(KaleidoError) as caught, join_ranks():
         raise AssertionError("nobody is there")
     assert caught.value.code == "worker-died" and "2 processes" in caught.value.why
+
+    def refuse(backend: str, timeout: object) -> None:
+        raise ValueError("no rank\nand a trace")
+
+    monkeypatch.setattr(distributed, "init_process_group", refuse)
+    with pytest.raises(KaleidoError) as caught, join_ranks():
+        raise AssertionError("nobody is there")
+    assert "(no rank)" in caught.value.why
 
 
 def test_a_rank_that_ended_is_told_to_the_others() -> None:

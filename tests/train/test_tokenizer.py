@@ -6,18 +6,28 @@ import json
 import shutil
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from pipelines.core.errors import InputMissing, KaleidoError
+from pipelines.core.record import Record
 from pipelines.extract.run import extract
 from pipelines.models.tokenizer import FsqTokenizer, Tokenizer, build_tokenizer
 from pipelines.train.codebook import DECAY, TokenizerTask, Trainee
+from pipelines.train.log import LOG_FILE
 from pipelines.train.noise import Noise
 from pipelines.train.picture_task import DecoderTask, images_of, reconstruction_error
 from pipelines.train.stream import RecordStream
-from pipelines.train.tokenizer import measure, train_tokenizer
+from pipelines.train.tokenizer import (
+    DECODER,
+    WHOLE,
+    _boxes_mask,
+    _psnr,
+    measure,
+    train_tokenizer,
+)
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import TokenizerSettings
 from pipelines.workspace.workspace import Workspace
@@ -163,6 +173,28 @@ def test_without_held_out_records_it_is_measured_on_trained_ones(
     summary = train_tokenizer(workspace)
     assert summary.measured_on == "train"
     assert summary.psnr_objects is None
+    assert summary.psnr == pytest.approx(measure(_tokenizer(workspace), records)["psnr"])
+    rates = [
+        json.loads((workspace.logs / name / LOG_FILE).read_text().splitlines()[0])["learning_rate"]
+        for name in (WHOLE, DECODER)
+    ]
+    rate = workspace.settings.tokenizer.learning_rate
+    assert rates == [pytest.approx(rate / 2), pytest.approx(0.5 * rate / 2)]  # of 2 to warm up
+
+
+def test_the_noise_of_a_copy_by_hand() -> None:
+    """PSNR of errors in [0, 1]: 20 dB for a tenth; a perfect copy has a quarter of a step."""
+    assert _psnr(np.full(4, 0.01)) == pytest.approx(20.0)
+    assert _psnr(np.array([0.0, 0.02])) == pytest.approx(20.0)
+    assert _psnr(np.zeros(4)) == pytest.approx(10 * np.log10(4 * 255**2), abs=1e-6)
+
+
+def test_true_boxes_are_masks() -> None:
+    boxes = [[0.25, 0.5, 0.75, 1.0], None, [0.0, 0.0, 0.25, 0.25]]
+    truth = {"truth": {"objects": [{"box": box} for box in boxes]}}
+    mask = _boxes_mask(Record("a", b"", "", truth), 4)
+    assert mask.astype(int).tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
+    assert not _boxes_mask(Record("a", b"", "", {}), 4).any()
 
 
 @pytest.fixture
