@@ -25,3 +25,5 @@ def test_an_untrained_prior_parses_but_does_not_agree() -> None:
     assert found["agree"] < 0.5
     assert found["tokens"] > 5
     assert measure(prior, seed=0, draws=32) == found
+    sound = measure(prior, 0, 32, ("boxes",), sound=True)
+    assert sound["parse"] == 1.0 and 0.0 <= sound["loops"] < 0.5
