@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -215,25 +215,13 @@ class Prior:
                 parameter.requires_grad_(False)
         self.learn_new_rows(shared)
 
-    def freeze_decoder(self, known: Iterable[int]) -> None:
-        """Let the encoder alone learn, so that z of a state stays what it is.
-
-        Args:
-            known: Tokens whose embeddings stay as well, since encoder and decoder share them.
-        """
-        shared = self.model.shared.weight
-        for parameter in (*self.model.decoder.parameters(), *self.model.lm_head.parameters()):
-            if parameter is not shared:
-                parameter.requires_grad_(False)
-        learned = torch.ones(len(shared), 1, dtype=torch.bool)
-        learned[list(known)] = False
-        _learn_rows(shared, learned)
-
     def learn_new_rows(self, table: torch.nn.Parameter) -> None:
         """Let only the rows of z's tokens learn, of the embeddings or the head."""
         learned = torch.zeros(len(table), 1, dtype=torch.bool)
         learned[self.tokenizer.convert_tokens_to_ids(list(special_tokens(self.z_kinds)))] = True
-        _learn_rows(table, learned)
+        table.register_hook(
+            lambda gradient: torch.where(learned.to(gradient.device), gradient, 0.0)
+        )
 
     def z_logits(
         self, caption: States, z_ids: torch.Tensor, read: torch.Tensor | None = None
@@ -278,8 +266,3 @@ class Prior:
         ).last_hidden_state[:, 1:]
         embedded = self.model.get_input_embeddings()(ids)
         return States(torch.cat([hidden, embedded], dim=-1), mask, *grounding)
-
-
-def _learn_rows(table: torch.nn.Parameter, learned: torch.Tensor) -> None:
-    """Let only some rows of a table learn; `learned` is bool (rows, 1)."""
-    table.register_hook(lambda gradient: torch.where(learned.to(gradient.device), gradient, 0.0))

@@ -12,14 +12,11 @@ from pipelines.latents.items import first_mention
 from pipelines.scenes.captions import NUMBERS, P_COLOUR_STATED, WORDINGS
 from pipelines.scenes.factors import P_SHAPE, SHAPES
 
-NAME = "scenes 2"
+NAME = "scenes 1"
 """Raised when the same record is worded otherwise."""
 
-P_PLAIN = 0.3
+P_PLAIN = 0.4
 """Share of the captions that stay as they are."""
-
-P_ABSENT = 0.4
-"""Probability that a caption in free words says what is not there: negations are learned last."""
 
 P_FORM = 0.25
 """Probability that a group of shapes is written in a form of its own, and not in the caption's."""
@@ -146,7 +143,7 @@ def write_freely(groups: Sequence[Group], rng: np.random.Generator) -> str:
         listed = " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
     if rng.random() < 0.15:
         listed += " " + str(rng.choice(PLACES))
-    if rng.random() < P_ABSENT:
+    if rng.random() < 0.25:
         present = {group.shape for group in groups}
         absent = str(rng.choice([shape for shape in USUAL if shape not in present]))
         name = str(rng.choice([absent, absent, *SYNONYMS[absent]]))
@@ -232,4 +229,4 @@ def _name(group: Group, rng: np.random.Generator) -> str:
 
 
 _FORMS = (_plain, _synonym, _numeral, _quantity, _ordered, _adorned, _misspelt)
-_P_FORMS = (0.1, 0.2, 0.1, 0.1, 0.15, 0.15, 0.2)
+_P_FORMS = (0.1, 0.2, 0.1, 0.15, 0.15, 0.15, 0.15)

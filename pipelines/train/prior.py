@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -26,7 +25,6 @@ from pipelines.latents.vocabulary import (
     encode_z,
     number_ids,
     plain_caption,
-    special_tokens,
     train_tokenizer,
 )
 from pipelines.models.caption_encoder import restore_encoder
@@ -389,8 +387,6 @@ def new_prior(
     else:
         tokenizer = train_tokenizer(texts, settings.vocab_size, present)
         prior = build_prior(settings, tokenizer, labels)
-    if settings.pretrained and settings.encoder == "alone":
-        prior.freeze_decoder(_known_tokens(prior, texts))
     if settings.lora_rank:
         add_adapters(prior, settings.lora_rank)
     prior.absent_kinds = absent
@@ -411,8 +407,6 @@ def shaped_prior(settings: PriorSettings) -> Prior:
     """
     if settings.pretrained:
         prior = load_pretrained(settings, (), weights=False)
-        if settings.encoder == "alone":
-            prior.freeze_decoder(())
     else:
         tokenizer = train_tokenizer([""], settings.vocab_size, settings.z_kinds)
         prior = build_prior(settings, tokenizer, ())
@@ -452,14 +446,6 @@ def _widen_grammar(prior: Prior, stream: RecordStream) -> None:
     if most > prior.max_description_tokens:
         # The text with the most characters need not be the one with the most tokens.
         prior.max_description_tokens = math.ceil(1.25 * most)
-
-
-def _known_tokens(prior: Prior, texts: Iterable[str]) -> set[int]:
-    """Return the tokens of z, and those of captions and labels of the data."""
-    special = prior.tokenizer.convert_tokens_to_ids(list(special_tokens(prior.z_kinds)))
-    plain = map(plain_caption, texts)
-    encoded = (prior.tokenizer(batch).input_ids for batch in in_batches(plain, TOKENIZED))
-    return {*special, *chain.from_iterable(chain.from_iterable(encoded))}
 
 
 def _most_tokens(prior: Prior, texts: Iterable[str]) -> int:

@@ -333,9 +333,9 @@ class PriorSettings:
     )
     encoder: str = setting(
         "frozen",
-        "Whether the encoder of a pretrained T5 is frozen, trained too, or trained alone, which "
-        "teaches other words for the same z. One from scratch always learns.",
-        choices=("frozen", "trained", "alone"),
+        "Whether the encoder of a pretrained T5 is frozen or trained too. One from scratch always "
+        "is.",
+        choices=("frozen", "trained"),
     )
     z_kinds: tuple[str, ...] = setting((), _Z_KINDS + "all that were extracted.", alias="--z")
     usual_z: tuple[str, ...] = setting(

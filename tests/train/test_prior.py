@@ -296,23 +296,6 @@ def test_a_pretrained_prior_learns_entirely_if_its_encoder_is_trained(trained, t
     assert any(name.startswith("decoder.block") for name in changed)
 
 
-def test_an_encoder_that_learns_alone_leaves_decoder_and_known_words(trained, tmp_path) -> None:
-    source = tmp_path / "t5"
-    prior = Prior.load(trained.models("prior"))
-    prior.save(source)
-    before = load_file(source / "model.safetensors")
-    other = Reworded("others", lambda record, rng: f"qq {record.caption}")
-    settings = adapt(trained, prior__pretrained=str(source), prior__encoder="alone")
-    train_prior(settings, restart=True, reworded=other)
-    after = load_file(trained.models("prior") / "model.safetensors")
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert any(name.startswith("encoder.block") for name in changed)
-    assert not any(name.startswith("decoder.block") for name in changed)
-    rows = (before["shared.weight"] != after["shared.weight"]).any(1).nonzero().flatten().tolist()
-    assert set(rows) & set(prior.tokenizer("qq").input_ids)
-    assert not set(rows) & set(prior.tokenizer("<boxes> circle <5>").input_ids)
-
-
 def test_a_pretrained_t5_is_taken_with_its_encoder_frozen(trained, tmp_path) -> None:
     source = tmp_path / "t5"
     Prior.load(trained.models("prior")).save(source)
