@@ -100,7 +100,7 @@ def surprises(prior: Prior, captions: Sequence[States], texts: Sequence[str]) ->
             grammar = prior.grammar(tuple(z_from_text(text)))
             nats, entropies = _nats_and_entropies(grammar, ids, scores)
             checked = is_structure(ids) & (entropies < FEW_CHOICES)
-            found.append(max(0.0, float(np.max(nats - entropies, initial=0.0, where=checked))))
+            found.append(float(np.max(nats - entropies, initial=0.0, where=checked)))
     return found
 
 

@@ -11,6 +11,7 @@ from colour_stage import MeanColour, PaletteAgain, Unreadable, run_stage
 from pipelines.core.errors import InputMissing, KaleidoError
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Stage, StageSpec
+from pipelines.engines.local import LocalEngine
 from pipelines.workspace.manifest import read_manifest, read_rows
 from pipelines.workspace.shards import read_shard
 from pipelines.workspace.status import status
@@ -274,6 +275,27 @@ def test_a_worker_that_cannot_start_does_not_want_memory(workspace, write_data, 
         run_stage(workspace, Unreadable(), workers=2)
     assert caught.value.code == "worker-died" and "could not start" in caught.value.why
     assert "no_such_module" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("resources", "threads"), [({}, 1), ({"threads": 3}, 3)])
+def test_processes_have_the_threads_of_the_stages(
+    workspace, write_data, records, monkeypatch, resources, threads
+):
+    asked = []
+
+    def start(count, what, threads, *initial):
+        asked.append((count, what, threads))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.engines.local.Workers", start)
+    write_data(records, 4)
+    stage = MeanColour()
+    stage.spec = replace(stage.spec, resources=resources)
+    for workers, count in ((2, 2), (9, 3)):  # no more than shards
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(workspace, stage, workers)
+        assert asked.pop() == (count, "extract palette", threads)
+    assert LocalEngine().workers == 1
 
 
 def test_too_few_workers(workspace):

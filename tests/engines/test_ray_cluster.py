@@ -13,8 +13,10 @@ from colour_stage import MeanColour, run_stage
 from namespaces import RAY, has_namespaces
 
 from pipelines.core.errors import KaleidoError
-from pipelines.engines.ray_cluster import RayEngine
-from pipelines.workspace.workspace import Workspace
+from pipelines.core.stage import StageSpec
+from pipelines.engines.ray_cluster import RayEngine, ShardProcess, _Order, _probe, _require_equal
+from pipelines.engines.tasks import specs_of
+from pipelines.workspace.workspace import LOCKS, SETTINGS_FILE, Workspace
 
 NODES = Path(__file__).with_name("ray_nodes.py")
 ROOT = Path(__file__).parents[2]
@@ -30,6 +32,53 @@ def test_a_count_below_one_is_refused():
     with pytest.raises(KaleidoError) as error:
         RayEngine(lambda workspace, kinds: [], workers=0)
     assert error.value.code == "bad-option"
+
+
+def test_a_node_must_see_the_workspace_of_the_driver(workspace):
+    """Its settings, and the file that the driver has just written."""
+    stages = [MeanColour()]
+    order = _Order(workspace, lambda workspace, kinds: stages, specs_of(stages), "cluster-0")
+
+    def refused(order: _Order) -> bool:
+        try:
+            ShardProcess(order).prepare()
+        except KaleidoError as error:
+            assert (error.code, error.what) == ("cluster", str(workspace.root))
+            return True
+        return False
+
+    (workspace.root / LOCKS).mkdir()
+    assert refused(order)
+    with _probe(workspace) as probe:
+        assert not refused(replace(order, probe=probe))
+        (workspace.root / SETTINGS_FILE).rename(workspace.root / "other")
+        assert refused(replace(order, probe=probe))
+        (workspace.root / "other").rename(workspace.root / SETTINGS_FILE)
+        (workspace.root / LOCKS / probe).unlink()  # by someone who cleans up: it is no error
+    with pytest.raises(ZeroDivisionError), _probe(workspace) as probe:
+        raise ZeroDivisionError
+    assert not list((workspace.root / LOCKS).glob("cluster-*"))
+
+
+def test_a_node_must_have_the_stages_of_the_driver(workspace):
+    spec = StageSpec("mean-colour", 1, "palette", options={"a": 1, "b": 2, "c": 3})
+    _require_equal(spec, replace(spec))
+    for changes, named in (
+        ({"options": {"a": 0, "b": 2, "c": 4, "d": 5}}, "another a, c, d."),
+        ({"version": 0}, "another version of Kaleido."),
+        ({"version": 2}, "another version of Kaleido."),
+    ):
+        with pytest.raises(KaleidoError) as caught:
+            _require_equal(replace(spec, **changes), spec)
+        assert (caught.value.code, caught.value.what) == ("model-mismatch", "extract palette")
+        assert caught.value.why.endswith(named)
+    stages = [MeanColour(version=2)]
+    (workspace.root / LOCKS).mkdir()
+    with _probe(workspace) as probe:
+        order = _Order(workspace, lambda *_: stages, specs_of([MeanColour()]), probe)
+        with pytest.raises(KaleidoError) as caught:
+            ShardProcess(order).prepare()
+    assert caught.value.code == "model-mismatch"
 
 
 @pytest.mark.skipif(

@@ -96,6 +96,10 @@ def test_what_the_data_have_in_common_is_asked_of_a_z(prior, encoded, monkeypatc
     assert are_sound(prior, [encoded] * 3, texts, SETTINGS) == [False, True, False]
     assert are_sound(prior, [encoded] * 3, texts, off) == [False, True, True]
     assert are_sound(prior, [encoded] * 3, texts, replace(off, z_overlap=0.0)) == [True] * 3
+    wrong = "<description> a small star in the top left <boxes> star <750><50><950><250>"
+    monkeypatch.setattr(prior, "soundness", Soundness({}, 0.0, 1.0))
+    assert are_sound(prior, [encoded], [wrong], SETTINGS) == [False]
+    assert are_sound(prior, [encoded], [wrong], replace(SETTINGS, z_places="off")) == [True]
 
 
 def test_the_choice_does_not_depend_on_what_is_drawn_together(prior, encoded, single):

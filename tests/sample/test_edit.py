@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines.core.errors import KaleidoError
 from pipelines.documents import edit as edits
-from pipelines.sample.edit import edit_sample, find_sample, settings_of
+from pipelines.sample.edit import DrawnSample, edit_sample, find_sample, settings_of
 from pipelines.workspace.settings import SampleSettings
 
 FILE = "0000-0000.png"
@@ -93,3 +95,40 @@ def test_a_document_that_breaks_a_rule_is_not_drawn(workspace, list_lines):
         with pytest.raises(KaleidoError) as caught:
             edit_sample(workspace, found, [lambda d, text=text: edits.describe(d, text)])
         assert caught.value.code == "bad-data"
+
+
+def test_the_colour_of_an_element_is_that_of_the_middle_of_its_box(workspace, tmp_path):
+    """A third of the box in either direction, around its middle: here 8 x 4 pixels of 48 x 24."""
+    pixels = np.full((24, 48, 3), 255, np.uint8)
+    pixels[10:15, 20:29] = (200, 30, 10)
+    row = ROW | {"z": "<boxes> star <250><250><750><750> <;> circle <0><0><20><1000>"}
+    drawn = DrawnSample(tmp_path / FILE, row, pixels)
+    assert [drawn.colour_of(name) for name in ("star", "circle")] == ["#C81E0A", "#FFFFFF"]
+    for edge in ((9, 21), (15, 21), (11, 19), (11, 29)):  # what is around it does not count
+        assert tuple(pixels[edge]) == (255, 255, 255)
+    pixels[10:15, 20:24] = (0, 0, 0)  # 20 of 45 pixels
+    assert drawn.colour_of("star") == "#C81E0A"
+    pixels[10:13, 24] = (0, 0, 0)  # 23 of them
+    assert drawn.colour_of("star") == "#000000"
+
+
+def test_a_sample_that_is_not_there_is_told_from_one_without_a_list(workspace, list_lines):
+    with pytest.raises(KaleidoError) as caught:
+        find_sample(workspace, "a/0001")
+    assert caught.value.code == "input-missing" and "no such sample" in caught.value.why
+    alone = list_lines(ROW)
+    Path(alone).with_name("samples.jsonl").unlink()
+    with pytest.raises(KaleidoError) as caught:
+        find_sample(workspace, alone)
+    assert caught.value.code == "input-missing" and "samples.jsonl" in caught.value.why
+
+
+@pytest.mark.parametrize(("model", "refused"), [("base", True), ("kaleido", False)])
+def test_what_a_model_of_others_drew_is_not_edited(workspace, list_lines, model, refused):
+    name = list_lines(ROW | {"model": model})
+    if not refused:
+        assert find_sample(workspace, name).row["model"] == model
+        return
+    with pytest.raises(KaleidoError) as caught:
+        find_sample(workspace, name)
+    assert caught.value.code == "model-mismatch"

@@ -25,6 +25,9 @@ def test_names_come_from_the_caption_and_are_numbered(workspace):
         with new_folder(workspace.samples, None, "Two Circles & é!", SILENT) as folder:
             names.append(folder.name)
     assert names == ["two-circles", "two-circles-2", "two-circles-3"]
+    for caption, name in (("ab" * 40, "ab" * 20), ("é", "samples"), ("(9) stars", "9-stars")):
+        with new_folder(workspace.samples, None, caption, SILENT) as folder:
+            assert folder.name == name
 
 
 def test_a_folder_with_content_is_refused(workspace):

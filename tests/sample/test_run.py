@@ -22,19 +22,20 @@ from tests.conftest import Told
 
 def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
     options = SampleSettings(n=2, cfg=1.0, steps=1)
-    listed: list[int] = []
+    listed: list[tuple[int, int]] = []
 
     class Watching(Progress):
         @contextmanager
         def task(self, description, total, unit="it", done=0):
-            yield lambda n=1, note="": listed.append(len(_rows(tmp_path)))
+            assert (total, unit) == (4, "image")
+            yield lambda n=1, note="": listed.append((n, len(_rows(tmp_path))))
 
     groups = [
         SampleGroup(caption, 2, draw(bundle, caption, options))
         for caption in ("a star", "two circles")
     ]
     _write_samples(tmp_path, bundle, groups, options, Watching())
-    assert listed == [0, 0, 2, 2]
+    assert listed == [(1, 0), (1, 0), (1, 2), (1, 2)]
     rows = _rows(tmp_path)
     assert [row["caption"] for row in rows] == ["a star"] * 2 + ["two circles"] * 2
     assert {row["file"] for row in rows} == {path.name for path in tmp_path.glob("*.png")}
