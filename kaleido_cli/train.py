@@ -96,12 +96,14 @@ def prior(
 
         return show_footprint(prior_footprint(opened), as_json)
     begin(opened, "prior", restart, yes)
+    from pipelines.sample.decode import draw_own
     from pipelines.train.footprint import prior_footprint
     from pipelines.train.prior import train_prior
 
     warn(prior_footprint(opened, roughly=True))
 
-    summary = train_prior(opened, restart=restart, progress=console.ConsoleProgress())
+    progress = console.ConsoleProgress()
+    summary = train_prior(opened, restart=restart, progress=progress, draw=draw_own)
     finish(opened, summary, as_json, lambda result: render("prior", result))
 
 

@@ -68,17 +68,36 @@ class Soundness:
                 nearly always agree in the data's z.
 
         Returns:
-            The sum of what overlaps lack, and 1 for each described colour that is missing and each
-            statement that the boxes contradict.
+            The sum of `shortfalls`.
         """
-        lacking = 0.0
+        return sum(self.shortfalls(z, overlap, colours, places).values())
+
+    def shortfalls(
+        self, z: Mapping[str, Latent], overlap: float, colours: bool, places: bool
+    ) -> dict[str, float]:
+        """Return how far each kind is from agreeing with those before it.
+
+        Args:
+            z: See `shortfall`.
+            overlap: See `shortfall`.
+            colours: See `shortfall`.
+            places: See `shortfall`.
+
+        Returns:
+            By the kinds that were looked at: of blobs the sum of what overlaps lack, of the palette
+            1 for each described colour that is missing, of boxes 1 for each statement that they
+            contradict.
+        """
+        lacking: dict[str, float] = {}
         if overlap and (found := agreement(z)) is not None:
-            for label, each in zip(found.labels, found.overlaps, strict=True):
-                lacking += max(0.0, self.least(label, overlap) - each)
+            lacking["blobs"] = sum(
+                max(0.0, self.least(label, overlap) - each)
+                for label, each in zip(found.labels, found.overlaps, strict=True)
+            )
         if colours and self.colours >= ALWAYS:
-            lacking += len(missing_colours(z) or ())
+            lacking["palette"] = len(missing_colours(z) or ())
         if places and self.places >= ALWAYS:
-            lacking += len(z_contradictions(z))
+            lacking["boxes"] = len(z_contradictions(z))
         return lacking
 
 

@@ -52,6 +52,12 @@ def draw_z(
     return draw_rows(prior, [Row(caption, seed) for seed in seeds], kinds, decoding)
 
 
+def draw_own(prior: Prior, captions: Sequence[States], seeds: Sequence[int]) -> list[str]:
+    """Sample a z of all kinds for each caption, see `draw_rows`."""
+    rows = [Row(caption, seed) for caption, seed in zip(captions, seeds, strict=True)]
+    return draw_rows(prior, rows, prior.z_kinds)
+
+
 @torch.inference_mode()
 def draw_rows(
     prior: Prior,

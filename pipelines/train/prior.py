@@ -39,6 +39,7 @@ from pipelines.train.finished import finished_run, note_finished
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
+from pipelines.train.preference import DRAWS, Draw, Preference
 from pipelines.train.processes import writing
 from pipelines.train.schedules import OFF, draw_tokens, replaced_share
 from pipelines.train.stream import RecordStream
@@ -68,6 +69,7 @@ LATER_SETTINGS = (
     "usual_share",
     "scheduled_sampling",
     "scheduled_share",
+    "preference",
 )
 """Settings that older checkpoints lack, where they have their defaults."""
 
@@ -84,6 +86,7 @@ class Batch(NamedTuple):
         states: Of the captions, (n, length, width); None if they are to be computed.
         replaced: Probability with which a token that is read is one of the prior's own, see
             `replaced_share`.
+        preferred: Rows for whose captions the prior draws z itself, see `Preference`.
     """
 
     caption_ids: torch.Tensor
@@ -93,6 +96,7 @@ class Batch(NamedTuple):
     dropout: bool
     states: torch.Tensor | None = None
     replaced: float = 0.0
+    preferred: tuple[int, ...] = ()
 
 
 class Reworded(NamedTuple):
@@ -168,6 +172,7 @@ class PriorTask(StreamTask):
         replaced: (share of the records seen) -> probability with which a token that is read is one
             of the prior's own.
         reworded: Writes the captions; None takes the data's.
+        preference: Judges z of the prior's own; None draws none.
     """
 
     def __init__(
@@ -180,11 +185,14 @@ class PriorTask(StreamTask):
         usual: Usual = EVERY_KIND,
         replaced: Callable[[int], float] | None = None,
         reworded: Reworded | None = None,
+        preference: Preference | None = None,
     ) -> None:
         super().__init__(stream)
         self.prior, self.model = prior, prior.model
         self._seed, self._dropout_records = seed, dropout_records
         self._usual, self._replaced, self._reworded = usual, replaced, reworded
+        self._preference = preference
+        self.terms = 1 if preference is None else 2
         self._weights = torch.full((prior.model.config.vocab_size,), structure_weight)
         self._is_number = torch.zeros_like(self._weights, dtype=torch.bool)
         self._is_number[number_ids(prior.tokenizer)] = True
@@ -207,7 +215,7 @@ class PriorTask(StreamTask):
         """Return the task on held-out records as they are, without dropout, and their number."""
         view, size = super().held_out()
         view._dropout_records = 0
-        view._replaced = view._reworded = None
+        view._replaced = view._reworded = view._preference = None
         return view, size
 
     def batch(self, start: int, count: int) -> Batch:
@@ -223,7 +231,9 @@ class PriorTask(StreamTask):
         replaced = 0.0 if self._replaced is None else self._replaced(start)
         states = read_states(self._stream, start, captions[1]) if self._reworded is None else None
         dropout = self.has_dropout(start)
-        return Batch(*captions, *self.prior.tokenize_z(texts), dropout, states, replaced)
+        preferred = self._preference.rows(start, count) if self._preference is not None else ()
+        z = self.prior.tokenize_z(texts)
+        return Batch(*captions, *z, dropout, states, replaced, preferred)
 
     def _caption(self, record: Record, position: int) -> str:
         if self._reworded is None:
@@ -235,11 +245,14 @@ class PriorTask(StreamTask):
         return start < self._dropout_records
 
     def weigh(self, batch: Batch, count: int) -> tuple[float, ...]:
-        """Return the weight of a batch's tokens, over which the loss is a mean."""
-        return (float((self._weights.cpu()[batch.z_ids] * batch.z_mask).sum()),)
+        """Return the weights of the batch's tokens, and of the captions that z are drawn for."""
+        tokens = float((self._weights.cpu()[batch.z_ids] * batch.z_mask).sum())
+        return (tokens, float(len(batch.preferred)))[: self.terms]
 
     def loss(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Compute the weighted mean cross-entropy of the tokens of z, in nats.
+
+        With a preference, its loss is a second term.
 
         Numbers are about 70 % of the tokens and carry most of the entropy, while the other tokens
         decide which objects there are and how many. The grammar determines from the prefix whether
@@ -258,7 +271,13 @@ class PriorTask(StreamTask):
             losses = cross_entropy(logits.transpose(1, 2), ids, reduction="none")
             weights = self._weights[ids] * batch.z_mask[shown]
             total, weight = total + (weights * losses).sum(), weight + weights.sum()
-        return total / weight
+        if self.terms == 1:
+            return total / weight
+        preferring = torch.zeros_like(total)
+        if self._preference is not None and batch.preferred:
+            chances = noise.uniform(DRAWS)
+            preferring = self._preference.loss(caption, batch.preferred, chances, batch.dropout)
+        return torch.stack([total / weight, preferring])
 
     @torch.no_grad()
     def _read(self, caption: States, batch: Batch, noise: Noise) -> torch.Tensor:
@@ -280,6 +299,7 @@ def train_prior(
     restart: bool = False,
     progress: Progress = SILENT,
     reworded: Reworded | None = None,
+    draw: Draw | None = None,
 ) -> TrainSummary:
     """Train ``models/prior`` with the settings of ``[prior]``.
 
@@ -288,6 +308,7 @@ def train_prior(
         restart: Discard an unfinished run instead of resuming it.
         progress: Receives progress and messages.
         reworded: Writes the captions in other words; None takes the data's.
+        draw: Draws z of the prior as it is; needed for ``prior.preference``.
 
     Raises:
         InputMissing: If data or latents are missing.
@@ -328,6 +349,7 @@ def train_prior(
             Usual(settings.usual_share, settings.usual_z),
             partial(_replaced_at, settings) if settings.scheduled_sampling != OFF else None,
             reworded,
+            _preference(workspace, prior, draw),
         )
         summary = train(task, options, checkpoint, kept, "prior", progress)
         if ranks.first:
@@ -338,6 +360,22 @@ def train_prior(
             prior.save(folder)
             note_finished(checkpoint, folder, summary)
     return summary
+
+
+def _preference(workspace: Workspace, prior: Prior, draw: Draw | None) -> Preference | None:
+    weight = workspace.settings.prior.preference
+    if not weight:
+        return None
+    if workspace.settings.train.fsdp == "on":
+        raise KaleidoError(
+            f"prior.preference = {weight:g}",
+            "z cannot be drawn while the weights are divided among processes.",
+            "Set prior.preference to 0, or train.fsdp to off.",
+            code="bad-setting",
+        )
+    if draw is None:
+        raise ValueError("prior.preference needs something that draws z")
+    return Preference(prior, weight, draw)
 
 
 def learning_blocks(prior: Prior) -> list[nn.Module]:

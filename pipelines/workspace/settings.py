@@ -349,6 +349,12 @@ class PriorSettings:
         choices=("off", "linear", "exponential", "inverse-sigmoid"),
     )
     scheduled_share: float = setting(0.25, "That share at the end of training.", low=0, high=1)
+    preference: float = setting(
+        0.0,
+        "Weight in the loss of z that the prior draws itself and that contradict themselves, which "
+        "become less likely; 0 draws none.",
+        low=0,
+    )
     d_model: int = setting(128, "Width of the transformer.")
     d_ff: int = setting(256, "Width of its feed-forward layers.")
     layers: int = setting(4, "Layers of the encoder, and of the decoder.")
