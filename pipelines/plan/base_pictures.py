@@ -1,4 +1,4 @@
-"""The pictures of a base in a folder of samples, and the list of them."""
+"""The pictures of a base, drawn by captions, and what is listed of each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipelines.bases.adapter import z_text_of
 from pipelines.bases.base import Base
 from pipelines.bases.draw import Picture, draw
 from pipelines.bases.prompt import Prompt
-from pipelines.core.files import atomic_write
-from pipelines.core.images import decode_image, encode_png
-from pipelines.core.progress import Progress
-from pipelines.core.unfinished import LIST
+from pipelines.core.images import encode_png
 from pipelines.documents.document import Image
-from pipelines.plan.drawn import Drawn, Row
+from pipelines.plan.drawn import Drawn
 from pipelines.plan.prompts import BaseRequest
-from pipelines.sample.run import SHEET_CAPTIONS, SHEET_SAMPLES
 from pipelines.sample.seeds import seeds_of
+from pipelines.sample.writer import PictureGroup, Row
 from pipelines.workspace.workspace import Workspace
 
 
@@ -68,50 +62,35 @@ def row_of(
     return row
 
 
-def write_pictures(
-    folder: Path,
+def pictures_of(
     workspace: Workspace,
     base: Base,
     asked: Sequence[Asked],
     picture: Picture,
     drawn: Drawn,
-    progress: Progress,
-) -> list[tuple[str, list[np.ndarray]]]:
-    """Draw pictures into a folder and list them.
+) -> list[PictureGroup]:
+    """Group pictures by their captions; they are drawn when they are read.
 
     Args:
-        folder: A new one.
         workspace: Its ``sample`` settings are the seed of noise.
         base: The base.
         asked: The pictures; neighbours with one caption are drawn together.
         picture: Their size and manner.
         drawn: Those of earlier runs, which are not drawn again.
-        progress: Receives progress.
-
-    Returns:
-        Captions and pictures that the contact sheet shows.
     """
-    shown: list[tuple[str, list[np.ndarray]]] = []
-    with (
-        (folder / LIST).open("w", encoding="utf-8", newline="\n") as lines,
-        progress.task("samples", len(asked), "image") as advance,
-    ):
-        groups = groupby(asked, lambda each: each.request.caption)
-        for number, (caption, members) in enumerate(groups):
-            group = list(members)
-            pictures: list[np.ndarray] = []
-            for place, png in enumerate(_pngs(workspace, base, group, picture, drawn)):
-                file = f"{number:04d}-{place:04d}.png"
-                atomic_write(folder / file, png)
-                row = {"file": file, **group[place].row}
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-                lines.flush()  # a large picture takes a while, and a stopped run lists it
-                if number < SHEET_CAPTIONS and len(pictures) < SHEET_SAMPLES:
-                    pictures.append(decode_image(png, file))
-                advance(1)
-            if number < SHEET_CAPTIONS:
-                shown.append((caption, pictures))
-    return shown
+    groups = [(c, list(items)) for c, items in groupby(asked, lambda each: each.request.caption)]
+    return [
+        PictureGroup(
+            caption,
+            len(group),
+            zip(
+                _pngs(workspace, base, group, picture, drawn),
+                [each.row for each in group],
+                strict=True,
+            ),
+        )
+        for caption, group in groups
+    ]
 
 
 def _pngs(

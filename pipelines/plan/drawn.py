@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.core.fingerprint import fingerprint
 from pipelines.core.unfinished import LIST, is_unfinished
 from pipelines.documents.strict_json import parse
-
-Row = Mapping[str, Any]
-"""A line of a list of samples, without the name of the picture's file."""
+from pipelines.sample.writer import Row
 
 
 class Drawn:

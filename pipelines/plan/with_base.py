@@ -10,15 +10,12 @@ from typing import Any
 from pipelines.bases.base import Base, load_base
 from pipelines.bases.draw import Picture, parse_size
 from pipelines.bases.loop import Guidance
-from pipelines.core.contact_sheet import contact_sheet
-from pipelines.core.files import atomic_write
-from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.document import Document
 from pipelines.documents.projection import z_of
 from pipelines.latents.text import SHIPPED_KINDS
 from pipelines.models.hub import model_folder
-from pipelines.plan.base_pictures import Asked, row_of, write_pictures
+from pipelines.plan.base_pictures import Asked, pictures_of, row_of
 from pipelines.plan.drawn import Drawn, earlier_folders, is_drawn
 from pipelines.plan.plan import plan, require_pool
 from pipelines.plan.planners.find import find_planner
@@ -26,9 +23,8 @@ from pipelines.plan.planners.prior import PriorPlanner
 from pipelines.plan.prompts import BaseRequest, prompt_of, tell_unsaid
 from pipelines.plan.run import open_prior, plan_sets
 from pipelines.sample.folder import new_folder
+from pipelines.sample.writer import SHEET, write_pictures
 from pipelines.workspace.workspace import Workspace
-
-SHEET = "sheet.png"
 
 
 @dataclass(frozen=True)
@@ -180,8 +176,7 @@ def sample_with_base(
             drawn = Drawn(earlier_folders(folder) if earlier is not None else ())
             if count := sum(row in drawn for row in rows):
                 progress.message(f"{count:,} of its pictures are not drawn again.")
-            shown = write_pictures(folder, workspace, base, asked, picture, drawn, progress)
-            atomic_write(folder / SHEET, encode_png(contact_sheet(shown)))
+            write_pictures(folder, pictures_of(workspace, base, asked, picture, drawn), progress)
     sheet = folder / SHEET
     planned = any(request.document is not None for request in requests)
     captions = len({request.caption for request in requests})

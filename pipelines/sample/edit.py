@@ -180,7 +180,8 @@ def edit_sample(
     # Imported here because they need torch: a mistake in a name or a change is told at once.
     from pipelines.sample.bundle import load_bundle
     from pipelines.sample.draw import draw_from_z
-    from pipelines.sample.run import sample_line
+    from pipelines.sample.run import sample_row
+    from pipelines.sample.writer import SHEET, line_of
 
     source = sample.row["source"]
     bundle = load_bundle(workspace, embedded=source == "embedded")
@@ -197,13 +198,13 @@ def edit_sample(
         (after,) = draw_from_z(bundle, caption, [z_to_text(z)], settings, [index])
         atomic_write(folder / "before.png", encode_png(sample.pixels))
         atomic_write(folder / "after.png", encode_png(after.pixels))
-        line = sample_line("after.png", after, settings, bundle)
+        line = line_of("after.png", sample_row(after, settings, bundle))
         atomic_write(folder / LIST, line.encode())
         atomic_write(folder / "after.z.json", f"{document.to_json()}\n".encode())
         sheet = contact_sheet([("before, after", [sample.pixels, after.pixels])])
-        atomic_write(folder / "sheet.png", encode_png(sheet))
+        atomic_write(folder / SHEET, encode_png(sheet))
     lost = [f"{loss.path}: {loss.why}" for loss in losses]
-    return EditSummary(folder, folder / "sheet.png", folder / "after.z.json", lost)
+    return EditSummary(folder, folder / SHEET, folder / "after.z.json", lost)
 
 
 def settings_of(row: Mapping[str, Any], where: str) -> SampleSettings:

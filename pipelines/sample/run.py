@@ -11,12 +11,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import numpy as np
-
 from pipelines.core.batches import in_batches
-from pipelines.core.contact_sheet import contact_sheet
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import atomic_write
 from pipelines.core.images import encode_png
 from pipelines.core.progress import SILENT, Progress
 from pipelines.documents.projection import document_of
@@ -30,17 +26,12 @@ from pipelines.sample.folder import new_folder
 from pipelines.sample.jobs import DrawGiven, jobs_of
 from pipelines.sample.requests import ZRequest, name_of, read_requests
 from pipelines.sample.sampler import require_sampler
+from pipelines.sample.writer import PictureGroup, Row, write_pictures
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 
-SHEET_CAPTIONS = 24
-"""Captions that the contact sheet shows, at most."""
-
 SHOWN_LOSSES = 5
 """Values left out of z that are named; the rest is counted."""
-
-SHEET_SAMPLES = 64
-"""Samples of each caption that the contact sheet shows, at most."""
 
 SHOWN_CHARACTERS = 80
 """Characters shown of the part of a caption that is not read."""
@@ -261,61 +252,27 @@ def write_groups(
 ) -> SampleSummary:
     """Draw groups of samples into a new folder, with their list and contact sheet."""
     _warn_of_long_captions(bundle, [group.caption for group in groups], progress)
+    rejected: list[int] = []
+    written = [
+        PictureGroup(group.caption, group.count, _pictures(group, bundle, settings, rejected))
+        for group in groups
+    ]
     with new_folder(workspace.samples, name, default_name, progress) as folder:
-        shown, rejected = _write_samples(folder, bundle, groups, settings, progress)
-        sheet = folder / "sheet.png"
-        atomic_write(sheet, encode_png(contact_sheet(shown)))
-    if len(groups) > SHEET_CAPTIONS or max(group.count for group in groups) > SHEET_SAMPLES:
-        progress.message(
-            f"The contact sheet shows the first {SHEET_CAPTIONS} captions and the first "
-            f"{SHEET_SAMPLES} samples of each, at most."
-        )
-    samples = sum(group.count for group in groups)
+        sheet = write_pictures(folder, written, progress)
+    samples, captions = sum(group.count for group in groups), len(groups)
     unsound = sum(number == settings.z_candidates for number in rejected)
     return SampleSummary(
-        folder,
-        bundle.name,
-        bundle.source,
-        len(groups),
-        samples,
-        sheet,
-        sum(rejected),
-        unsound,
+        folder, bundle.name, bundle.source, captions, samples, sheet, sum(rejected), unsound
     )
 
 
-def _write_samples(
-    folder: Path,
-    bundle: Bundle,
-    groups: Sequence[SampleGroup],
-    settings: SampleSettings,
-    progress: Progress,
-) -> tuple[list[tuple[str, list[np.ndarray]]], list[int]]:
-    """Draw samples into a folder and list them.
-
-    Returns:
-        Those that the contact sheet shows, and the number of z rejected for each sample.
-    """
-    shown: list[tuple[str, list[np.ndarray]]] = []
-    rejected: list[int] = []
-    with (
-        (folder / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as lines,
-        progress.task("samples", sum(group.count for group in groups), "image") as advance,
-    ):
-        for number, group in enumerate(groups):
-            pictures: list[np.ndarray] = []
-            for place, item in enumerate(islice(group.drawn, group.count)):
-                file = f"{number:04d}-{place:04d}.png"
-                atomic_write(folder / file, encode_png(item.pixels))
-                lines.write(sample_line(file, item, settings, bundle))
-                rejected.append(item.rejected)
-                if len(pictures) < SHEET_SAMPLES:
-                    pictures.append(item.pixels)
-                advance(1)
-            if number < SHEET_CAPTIONS:
-                shown.append((group.caption, pictures))
-            lines.flush()  # so that a stopped run has listed its samples
-    return shown, rejected
+def _pictures(
+    group: SampleGroup, bundle: Bundle, settings: SampleSettings, rejected: list[int]
+) -> Iterator[tuple[bytes, Row]]:
+    """Draw a group; also count in `rejected` the z that were not taken for each picture."""
+    for item in islice(group.drawn, group.count):
+        rejected.append(item.rejected)
+        yield encode_png(item.pixels), sample_row(item, settings, bundle)
 
 
 def _warn_of_long_captions(bundle: Bundle, captions: Sequence[str], progress: Progress) -> None:
@@ -337,10 +294,9 @@ def _as_drawn(item: Sample, settings: SampleSettings) -> SampleSettings:
     )
 
 
-def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundle) -> str:
-    """Return a sample's line of ``samples.jsonl``."""
+def sample_row(item: Sample, settings: SampleSettings, bundle: Bundle) -> Row:
+    """Return a sample's row of ``samples.jsonl``."""
     row: dict[str, Any] = {
-        "file": file,
         "caption": item.caption,
         "z": item.z,
         "index": item.index,
@@ -353,4 +309,4 @@ def sample_line(file: str, item: Sample, settings: SampleSettings, bundle: Bundl
     if item.z:
         document = document_of(z_from_text(item.z), item.caption, item.pixels.shape[:2])
         row["document"] = json.loads(document.to_json())
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return row

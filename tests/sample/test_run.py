@@ -1,60 +1,35 @@
-"""`sample` writes pictures, their list and a contact sheet."""
+"""`sample` draws pictures of captions into a folder."""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pipelines.core.progress import Progress
+from pipelines.core.images import decode_image
 from pipelines.sample.draw import draw
-from pipelines.sample.run import (
-    SampleGroup,
-    _write_samples,
-    sample,
-)
+from pipelines.sample.run import sample
 from pipelines.workspace.settings import SampleSettings
 from tests.conftest import Told
 
 
-def test_samples_are_listed_as_they_are_drawn(bundle, tmp_path) -> None:
-    options = SampleSettings(n=2, cfg=1.0, steps=1)
-    listed: list[tuple[int, int]] = []
-
-    class Watching(Progress):
-        @contextmanager
-        def task(self, description, total, unit="it", done=0):
-            assert (total, unit) == (4, "image")
-            yield lambda n=1, note="": listed.append((n, len(_rows(tmp_path))))
-
-    groups = [
-        SampleGroup(caption, 2, draw(bundle, caption, options))
-        for caption in ("a star", "two circles")
-    ]
-    _write_samples(tmp_path, bundle, groups, options, Watching())
-    assert listed == [(1, 0), (1, 0), (1, 2), (1, 2)]
-    rows = _rows(tmp_path)
-    assert [row["caption"] for row in rows] == ["a star"] * 2 + ["two circles"] * 2
-    assert {row["file"] for row in rows} == {path.name for path in tmp_path.glob("*.png")}
-
-
-def test_the_contact_sheet_is_bounded_and_says_so(workspace, bundle, monkeypatch) -> None:
+def test_samples_have_a_picture_and_a_row(workspace, bundle, monkeypatch) -> None:
     monkeypatch.setattr("pipelines.sample.run.load_bundle", lambda *_: bundle)
-    monkeypatch.setattr("pipelines.sample.run.SHEET_SAMPLES", 1)
-    told, options = Told(), SampleSettings(n=2, cfg=1.0, steps=1)
-    summary = sample(workspace, ["a star"], options, progress=told)
-    assert summary.samples == len(_rows(summary.folder)) == 2
-    assert "first 1 samples" in told.said[-1]
-    one = sample(workspace, ["a star"], replace(options, n=1), progress=told)
-    assert summary.sheet.read_bytes() == one.sheet.read_bytes()
-    assert len(told.said) == 1
+    options = SampleSettings(n=2, cfg=1.0, steps=1)
+    summary = sample(workspace, ["a star", "two circles"], options)
+    lines = (summary.folder / "samples.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["caption"] for row in rows] == ["a star"] * 2 + ["two circles"] * 2
+    assert summary.samples == len(rows) and summary.sheet.is_file()
+    drawn = [item for row in rows[::2] for item in draw(bundle, row["caption"], options)]
+    for row, item in zip(rows, drawn, strict=True):
+        assert row["z"] == item.z
+        assert _pixels(summary.folder / row["file"]) == item.pixels.tobytes()
 
 
-def _rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+def _pixels(path: Path) -> bytes:
+    return decode_image(path.read_bytes()).tobytes()
 
 
 def test_the_part_of_a_caption_that_is_not_read_is_named(workspace, bundle, monkeypatch) -> None:
