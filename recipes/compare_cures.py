@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,85 +45,70 @@ from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import SETTINGS_FILE, Workspace
 
 KINDS = ("boxes", "blobs")
-SCENES = 500
-FIRST = {"z_candidates": 1}
 SHARED = {"z_kinds": KINDS, "learning_rate": 3e-4, "warmup": 10}
-PRIOR: Mapping[str, Any] = SHARED | {
-    "pretrained": str(ROOT / "prior"),
-    "encoder": "trained",
-    "usual_share": 1.0,
-    "dropout_steps": 0,
-    "batch_size": 32,
-    "steps": 80,
-}
-DENOISER: Mapping[str, Any] = SHARED | {
-    "pretrained": str(ROOT / "diffusion"),
-    "image_size": 64,
-    "patch_size": 8,
-    "batch_size": 4,
-    "steps": 40,
-}
-ARMS: Mapping[str, tuple[str, Mapping[str, Any], tuple[Mapping[str, Any], ...]]] = {
+PRIOR = SHARED | {"pretrained": str(ROOT / "prior"), "encoder": "trained", "batch_size": 32}
+PRIOR |= {"usual_share": 1.0, "dropout_steps": 0}
+DENOISER = SHARED | {"pretrained": str(ROOT / "diffusion"), "batch_size": 8}
+DENOISER |= {"image_size": 64, "patch_size": 8}
+FIRST = {"z_candidates": 1}
+ARMS: Mapping[str, tuple[str, Mapping[str, Any], Sequence[Mapping[str, Any]]]] = {
     "start": ("", {}, (FIRST, {})),
     "prior, more steps": ("prior", {}, (FIRST,)),
     "prior, scheduled sampling": ("prior", {"scheduled_sampling": "linear"}, (FIRST,)),
     "prior, preference": ("prior", {"preference": 1.0}, (FIRST,)),
     "denoiser, more steps": ("diffusion", {}, (FIRST,)),
-    "denoiser, noise on z": (
-        "diffusion",
-        {"z_noise": 0.5},
-        (FIRST, FIRST | {"z_noise": 0.25}),
-    ),
+    "denoiser, noise on z": ("diffusion", {"z_noise": 0.5}, (FIRST, FIRST | {"z_noise": 0.25})),
 }
 """Name -> what is trained, its settings, and the ways to draw."""
 
 
 def main() -> None:
-    """Train and measure what was not yet, and print the table."""
+    """Train and measure what was not yet, and print all of it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path, nargs="?", default=Path("runs/cures"))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--captions", type=int, default=16)
-    parser.add_argument("-n", type=int, default=16, help="z of each caption")
-    parser.add_argument("--pictures", type=int, default=2, help="of each caption")
+    parser.add_argument("--scenes", type=int, default=2_000)
+    parser.add_argument("--steps", type=int, default=200, help="further steps of each arm")
+    parser.add_argument("-n", type=int, default=16, help="z of each of 16 captions")
+    parser.add_argument("--pictures", type=int, default=4, help="of each caption")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    workspace = prepare(options.workspace)
-    file = workspace.root / "cures.json"
+    workspace = prepare(options.workspace, options.scenes)
+    file, judge = workspace.root / "cures.json", Judge.load(embedded_path("judge"))
     found = json.loads(file.read_text()) if file.exists() else {}
-    captions, judge = fresh_captions(options.captions), Judge.load(embedded_path("judge"))
-    for arm in options.arms:
-        for seed in options.seeds:
-            part, changes, draws = ARMS[arm]
-            keys = [f"{arm} {json.dumps(draw)} {seed}" for draw in draws]
-            if set(keys) <= set(found):
-                continue
-            bundle = train(workspace, part, changes, seed)
-            for key, draw in zip(keys, draws, strict=True):
-                settings = SampleSettings(n=options.n, seed=seed, steps=8, **draw)
-                shown = options.pictures if part != "prior" else 0
-                found[key] = measure(bundle, captions, settings, judge, shown)
-                atomic_write(file, json.dumps(found, indent=1).encode())
-                print(key, found[key], flush=True)
+    size = f"{options.scenes} scenes, {options.steps} steps, n {options.n}, {options.pictures}"
+    for arm, seed in product(options.arms, options.seeds):
+        part, changes, draws = ARMS[arm]
+        keys = [f"{arm}, {json.dumps(draw)}, {size}, seed {seed}" for draw in draws]
+        if set(keys) <= set(found):
+            continue
+        bundle = train(workspace, part, {**changes, "steps": options.steps, "seed": seed})
+        for key, draw in zip(keys, draws, strict=True):
+            settings = SampleSettings(n=options.n, seed=seed, steps=8, **draw)
+            found[key] = measure(
+                bundle, settings, judge, 0 if part == "prior" else options.pictures
+            )
+            atomic_write(file, json.dumps(found, indent=1).encode())
+    print(json.dumps(found, indent=1))
 
 
-def prepare(folder: Path) -> Workspace:
+def prepare(folder: Path, scenes: int) -> Workspace:
     """Draw the scenes, and take their true boxes and blobs."""
     exists = (folder / SETTINGS_FILE).exists()
     workspace = Workspace.find(explicit=folder) if exists else Workspace.init(folder)
-    write_scenes(workspace, SCENES, seed=23)
+    write_scenes(workspace, scenes, seed=23)
     run_stages(workspace, [TrueStage(KINDS, 23)], LocalEngine())
     return workspace
 
 
-def train(workspace: Workspace, part: str, changes: Mapping[str, Any], seed: int) -> Bundle:
+def train(workspace: Workspace, part: str, changes: Mapping[str, Any]) -> Bundle:
     """Go on training a shipped model, and put it beside the other one."""
     shipped = load_bundle(embedded=True).drawing(KINDS)
     if not part:
         return shipped
     usual = PRIOR if part == "prior" else DENOISER
-    chosen = {f"{part}.{key}": value for key, value in {**usual, **changes, "seed": seed}.items()}
+    chosen = {f"{part}.{key}": value for key, value in {**usual, **changes}.items()}
     given = replace(workspace, settings=override(Settings(), chosen))
     if part == "prior":
         train_prior(given, restart=True, progress=LineProgress(), draw=draw_own)
@@ -135,27 +121,24 @@ def train(workspace: Workspace, part: str, changes: Mapping[str, Any], seed: int
 
 
 def measure(
-    bundle: Bundle, captions: list[str], settings: SampleSettings, judge: Judge, pictures: int
+    bundle: Bundle, settings: SampleSettings, judge: Judge, pictures: int
 ) -> dict[str, float]:
     """Return means over z, and over the pictures of the first z of each caption."""
+    captions = fresh_captions(16)
     drawn = draw_z_each(bundle.prior, captions, KINDS, settings, settings.n)
     texts = [(caption, z.text) for caption, group in drawn for z in group]
     fits = [agreement(z_from_text(text)) for _, text in texts]
     overlaps = [fit.overlaps for fit in fits if fit is not None]
-    found = {
-        "iou": float(np.mean(np.concatenate(overlaps))),
-        "refused": float(np.mean([min(each) < 0.5 for each in overlaps])),
-        "agrees": float(np.mean([agrees(z, Asked.by(caption).shapes) for caption, z in texts])),
+    found: dict[str, list[float]] = {
+        "iou": np.concatenate(overlaps).tolist(),
+        "below a half": [min(each) < 0.5 for each in overlaps],
+        "agrees": [agrees(z, Asked.by(caption).shapes) for caption, z in texts],
     }
-    if pictures:
-        kept = []
-        for caption, samples in zip(
-            captions, draw_each(bundle, captions, replace(settings, n=pictures)), strict=True
-        ):
-            _, verdicts = judge.inspect(np.stack([sample.pixels for sample in samples]))
-            kept += [matches(verdict, Asked.by(caption)) for verdict in verdicts]
-        found["kept"] = float(np.mean(kept))
-    return {name: round(value, 4) for name, value in found.items()}
+    groups = draw_each(bundle, captions if pictures else (), replace(settings, n=pictures))
+    for caption, samples in zip(captions, groups, strict=False):
+        verdicts = judge.inspect(np.stack([sample.pixels for sample in samples]))[1]
+        found["kept"] = [*found.get("kept", ()), *(matches(v, Asked.by(caption)) for v in verdicts)]
+    return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
 
 
 if __name__ == "__main__":
