@@ -355,13 +355,32 @@ def test_kinds_are_those_of_the_prior_in_its_order() -> None:
 class Trained(nn.Module):
     """What `_go_on_from` looks at."""
 
-    def __init__(self, space: str | None, **other: object) -> None:
+    def __init__(self, space: str | None, token: bool = False, **other: object) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(2))
-        self.config, self.images_seen, self.drawn_kinds = {"layers": 1}, 0, ("own",)
+        self.context = nn.Module()
+        self.context.noise_token = nn.Parameter(torch.randn(2)) if token else None
+        self.images_seen, self.drawn_kinds = 0, ("own",)
         self.space = space and SimpleNamespace(identity=space)
         self.z_kinds: tuple[str, ...] = ("palette",)
         vars(self).update(other)
+
+    @property
+    def config(self) -> dict[str, dict[str, bool]]:
+        return {"context": {"z_noise": True} if self.context.noise_token is not None else {}}
+
+
+def test_a_model_that_was_not_told_of_noise_on_z_learns_of_it() -> None:
+    trained, model = Trained(None), Trained(None, token=True)
+    token = model.context.noise_token.detach().clone()
+    _go_on_from(trained, model, "here")
+    assert torch.equal(model.weight, trained.weight)
+    assert torch.equal(model.context.noise_token, token)
+    knowing = Trained(None, token=True)
+    _go_on_from(knowing, model, "here")
+    assert torch.equal(model.context.noise_token, knowing.context.noise_token)
+    with pytest.raises(KaleidoError):
+        _go_on_from(knowing, trained, "here")
 
 
 @pytest.mark.parametrize(
