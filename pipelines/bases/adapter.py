@@ -181,6 +181,10 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
         name = type(pipe).__name__
         family = family_of(name, name)
         denoiser = getattr(pipe, family.denoiser)
+        if getattr(denoiser, "is_cache_enabled", False):
+            why = "a cache that skips blocks is enabled, and would skip z with them."
+            hint = "Call disable_cache, attach the adapter, then enable_cache."
+            raise KaleidoError("the adapter", why, hint, code="bad-option")
         if is_attached(denoiser) or self._attachment is not None:
             why = "one is attached to it already, or this one to another pipeline."
             raise KaleidoError(name, why, "Call detach on it first.", code="bad-option")

@@ -151,11 +151,18 @@ class _Call(ModelHook):
 
 
 class _Add(ModelHook):
-    """Adds to what a block returns."""
+    """Adds to what a block returns; it belongs to one denoiser, and is not copied with it."""
 
     def __init__(self, add: Any) -> None:
         super().__init__()
         self._add = add
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise KaleidoError(
+            "the adapter",
+            "a copy of a denoiser that it is attached to would call the original's blocks.",
+            "Call adapter.detach() first.",
+        )
 
     def post_forward(self, module: Any, output: Any) -> Any:
         return self._add(output)

@@ -73,9 +73,9 @@ def insert_lora(family: Family, denoiser: Any, state: Mapping[str, torch.Tensor]
     own = {name.removeprefix(f"{family.denoiser}."): value for name, value in state.items()}
     targets = [name.removesuffix(_A) for name in own if name.endswith(_A)]
     rank = next(len(value) for name, value in own.items() if name.endswith(_A))
-    with torch.no_grad():
-        for name, parameter in _inject(denoiser, targets, rank).items():
-            parameter.copy_(own[name])
+    for name, parameter in _inject(denoiser, targets, rank).items():
+        # Not in the precision of the weights beside it, which may have 8 bits and widen themselves.
+        parameter.data = own[name].to(parameter.device, denoiser.dtype)
 
 
 def remove_lora(denoiser: Any) -> None:

@@ -113,6 +113,8 @@ def load_base(
         if dtype == "fp8" and only != "text":
             denoiser = getattr(pipe, folder.family.denoiser)
             denoiser.enable_layerwise_casting(torch.float8_e4m3fn, compute_dtype=compute)
+        # Before it is placed: offloading finds the layers of LoRA only if they are there.
+        attached = _attached(adapter, pipe) if adapter else None
         _place(pipe, device, offload)
     except Exception as error:  # diffusers and transformers raise errors of many libraries
         if is_out_of_memory(error):
@@ -128,7 +130,9 @@ def load_base(
         if isinstance(component, torch.nn.Module):
             component.eval().requires_grad_(False)
     pipe.set_progress_bar_config(disable=True)
-    return Base(folder, pipe, _attached(adapter, pipe) if adapter else None)
+    if attached is not None:
+        attached.to(pipe._execution_device)
+    return Base(folder, pipe, attached)
 
 
 def _others(folder: BaseFolder, only: str) -> list[str]:
