@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import SystemRandom
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from pipelines.core.backoff import jitter
+from pipelines.core.backoff import jitter, retry_after
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.store import Store
 
@@ -52,7 +52,15 @@ _HASHES = {32: "md5", 40: "sha1", 64: "sha256"}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _RANDOM = SystemRandom()  # no result depends on it, so it needs no seed
 
+_ENDS = local()
+"""``at``: when the request of a thread has taken too long. Limits of silence alone would let a
+server send headers for ever, a byte now and then."""
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class _TooLong(Exception):
+    """A request has taken over `TOTAL` seconds."""
 
 
 class _Transient(Exception):
@@ -161,7 +169,10 @@ class Web:
             found = self._ask(address, shown)
             if isinstance(found, bytes):
                 return found
-            address = urljoin(address, found)
+            try:
+                address = urljoin(address, found)
+            except ValueError as error:
+                raise BadRecord(shown, f"it redirects to no address ({error}).") from error
         raise BadRecord(shown, f"it redirects more than {REDIRECTS} times.")
 
     def _ask(self, address: str, shown: str) -> bytes | str:
@@ -170,11 +181,14 @@ class Web:
 
         limits = {"connect": CONNECT, "read": SILENCE, "write": SILENCE, "pool": TOTAL}
         headers = [("Accept-Encoding", "identity"), ("User-Agent", "kaleido-diffusion")]
+        _ENDS.at = time.monotonic() + TOTAL
         try:
             with self._pool.stream(
                 "GET", _ascii(address), headers=headers, extensions={"timeout": limits}
             ) as response:
                 return _read(response, shown)
+        except _TooLong as error:
+            raise BadRecord(shown, f"it takes over {TOTAL:.0f} seconds.") from error
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise _Transient(str(error) or type(error).__name__) from error
         except (UnicodeError, ValueError, httpcore.UnsupportedProtocol) as error:
@@ -185,29 +199,24 @@ def _read(response: Any, shown: str) -> bytes | str:
     headers = {key.decode("latin-1").lower(): value for key, value in response.headers}
     status = int(response.status)
     if status in BUSY:
-        raise _Transient(f"status {status}", _wait(headers.get("retry-after", b"")))
+        wait = retry_after(headers.get("retry-after", b"").decode("latin-1"), MAX_WAIT)
+        raise _Transient(f"status {status}", wait or 0.0)
     if 300 <= status < 400 and "location" in headers:
         return str(headers["location"].decode("latin-1"))
     if status != 200:
         raise BadRecord(shown, f"the server answers with status {status}.")
-    if headers.get("content-encoding", b"identity") != b"identity":
+    if headers.get("content-encoding", b"").lower() not in (b"", b"identity"):
         raise BadRecord(shown, "the server compresses it, though that was not asked for.")
-    end, parts, size = time.monotonic() + TOTAL, [], 0
+    parts, size = [], 0
     for part in response.iter_stream():
         size += len(part)
         if size > MAX_BYTES:
             raise BadRecord(shown, f"it is over {MAX_BYTES:,} bytes.")
-        if time.monotonic() > end:
-            raise BadRecord(shown, f"it takes over {TOTAL:.0f} seconds.")
         parts.append(part)
     stated = headers.get("content-length", b"").decode("latin-1")
     if stated.isdigit() and int(stated) != size:
         raise _Transient("the file was cut off")
     return b"".join(parts)
-
-
-def _wait(text: bytes) -> float:
-    return min(float(text), MAX_WAIT) if text.isdigit() and len(text) < 9 else 0.0
 
 
 def _bounded(store: Store, name: str, shown: str) -> bytes:
@@ -265,6 +274,34 @@ def _guarded(private: bool) -> Any:
     """Return a backend of httpcore that connects to checked addresses alone."""
     import httpcore
 
+    class Limited(httpcore.NetworkStream):
+        """A connection that is read until the request's time is over."""
+
+        def __init__(self, stream: httpcore.NetworkStream) -> None:
+            self._stream = stream
+
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            if time.monotonic() > _ENDS.at:
+                raise _TooLong
+            return self._stream.read(max_bytes, timeout)
+
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            self._stream.write(buffer, timeout)
+
+        def close(self) -> None:
+            self._stream.close()
+
+        def start_tls(
+            self,
+            ssl_context: ssl.SSLContext,
+            server_hostname: str | None = None,
+            timeout: float | None = None,
+        ) -> httpcore.NetworkStream:
+            return Limited(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+        def get_extra_info(self, info: str) -> Any:
+            return self._stream.get_extra_info(info)
+
     class Guarded(httpcore.SyncBackend):
         """Resolves a host once, and connects to what was checked."""
 
@@ -288,6 +325,8 @@ def _guarded(private: bool) -> Any:
                         f"{host} is {inside[0]}, in a private network; --private-addresses asks it "
                         "nevertheless.",
                     )
-            return super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+            return Limited(
+                super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+            )
 
     return Guarded()

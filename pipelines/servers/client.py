@@ -231,7 +231,7 @@ class Client:
         refusal = self._refusal(came)
         if came.status in BUSY and b"insufficient_quota" not in came.body:
             self.spending.waits += 1
-            wait = 0.0 if came.wait is None else came.wait
+            wait = min(came.wait or 0.0, self._settings.patience)
             self._ready = max(self._ready, asyncio.get_running_loop().time() + wait)  # for all
             return _Failure(refusal, True, wait)
         if part := disliked(came, sent):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pipelines.core.backoff import retry_after
 
 if TYPE_CHECKING:
     import httpx
@@ -82,26 +82,12 @@ async def exchange(
 
 
 async def _read(response: httpx.Response) -> Response | Broken:
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    if (response.headers.get("content-encoding") or "identity").lower() != "identity":
         return Broken("the response is compressed, which was not asked for", again=False)
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > MAX_BODY:
             return Broken(f"the response is longer than {MAX_BODY // 2**20} MB", again=False)
-    return Response(response.status_code, bytes(body), wait_of(response.headers.get("retry-after")))
-
-
-def wait_of(header: str | None) -> float | None:
-    """Read a ``Retry-After`` header: seconds, or a date. None if it is absent or neither."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            date = email.utils.parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        seconds = date.timestamp() - time.time()
-    return min(max(seconds, 0.0), MAX_WAIT) if seconds == seconds else None
+    wait = retry_after(response.headers.get("retry-after"), MAX_WAIT)
+    return Response(response.status_code, bytes(body), wait)

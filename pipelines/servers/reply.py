@@ -57,6 +57,8 @@ def read_reply(body: bytes, model: str) -> Reply | Unanswered:
     value, problems = parse(body)
     if problems or not isinstance(value, dict):
         return Unanswered("the server's response is not JSON of the protocol.", server=True)
+    if value.get("error") and not value.get("choices"):  # some proxies answer so with status 200
+        return Unanswered(f"the server answers with an error: {message_of(body)}", server=True)
     answered = value.get("model")
     if not isinstance(answered, str) or not is_model(answered, model):
         shown = ascii(answered)[:80]
@@ -66,7 +68,7 @@ def read_reply(body: bytes, model: str) -> Reply | Unanswered:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return Unanswered("the server's response holds no answer.", server=True)
-    text, refusal = message.get("content"), message.get("refusal")
+    text, refusal = _joined(message.get("content")), message.get("refusal")
     if not isinstance(text, str | None) or not isinstance(refusal, str | None):
         return Unanswered("the server's response holds no text.", server=True)
     end = choice.get("finish_reason")
@@ -78,6 +80,14 @@ def read_reply(body: bytes, model: str) -> Reply | Unanswered:
         _count(used, "prompt_tokens"),
         _count(used, "completion_tokens"),
     )
+
+
+def _joined(content: Any) -> Any:
+    """Return the text of a message that some servers divide into parts; anything else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, dict) else None for part in content]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
 
 
 def is_model(answered: str, asked: str) -> bool:

@@ -163,6 +163,47 @@ def test_a_slow_or_endless_server_is_given_up(site, web, monkeypatch) -> None:
     site.before = trickle
     assert "seconds" in why(web, f"{site.url}/trickle")
 
+    def headers(handler, number) -> bool:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(100):
+            handler.wfile.write(b"x: y\r\n")
+            time.sleep(0.02)
+        return True
+
+    site.before = headers
+    assert "seconds" in why(web, f"{site.url}/headers")
+
+
+def test_what_a_server_says_falsely_costs_its_row_alone(site, web, monkeypatch) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    monkeypatch.setattr(module, "MAX_WAIT", 0.01)
+    later = "Fri, 31 Dec 9999 23:59:59 GMT"
+    for response in (
+        b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ncontent\r\n",
+        b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ncontent\r\n0\r\n\r\n",
+        b"200 OK\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\nab",
+        b"200 OK\r\nContent-Length: -1\r\n\r\nab",
+        b"200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
+        b"206 Partial Content\r\nContent-Length: 2\r\n\r\nab",
+        b"302 Found\r\nContent-Length: 0\r\nLocation: /loop\r\n\r\n",
+        b"302 Found\r\nContent-Length: 0\r\nLocation: \r\n\r\n",
+        b"302 Found\r\nContent-Length: 0\r\nLocation: //[::1\r\n\r\n",
+        f"503 Busy\r\nContent-Length: 0\r\nRetry-After: {later}\r\n\r\n".encode(),
+        b"503 Busy\r\nContent-Length: 0\r\nRetry-After: " + b"9" * 5000 + b"\r\n\r\n",
+        b"200 OK\r\nx: " + b"y" * 200_000 + b"\r\n\r\n",
+    ):
+
+        def answer(handler, number, response=response) -> bool:
+            handler.wfile.write(b"HTTP/1.1 " + response)
+            handler.close_connection = True
+            return True
+
+        site.before = answer
+        assert why(web, f"{site.url}/loop"), response
+    site.before = lambda handler, number: False
+    site.files["/a"] = b"content"
+    assert web.fetch(WebFile(f"{site.url}/a")) == b"content"
+
 
 @pytest.mark.parametrize("name", ["md5", "sha1", "sha256"])
 def test_digests_are_checked(site, web, name) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import gzip
 import json
 import threading
 import time
@@ -145,6 +146,37 @@ def short_length(exchange) -> None:
     exchange.handler.close_connection = True
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def chunked(size: int | str, end: bytes = b""):
+    """Answer in chunks, of which the first says to be of a size."""
+
+    def answer(exchange) -> None:
+        body = json.dumps(completion("words")).encode()
+        start = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+        first = (size if isinstance(size, str) else f"{len(body) + size:x}").encode()
+        exchange.handler.wfile.write(start + first + b"\r\n" + body + b"\r\n" + end)
+        exchange.handler.close_connection = True
+
+    return answer
+
+
+def raw(response: bytes):
+    """Answer with bytes, and hang up."""
+
+    def answer(exchange) -> None:
+        exchange.handler.wfile.write(response)
+        exchange.handler.close_connection = True
+
+    return answer
+
+
+def body(change=lambda text: text):
+    """Answer with a changed body."""
+    return lambda e: e.send(200, change(json.dumps(completion("words")).encode()))
+
+
 BAD = {
     "slow": (slow, True),
     "headers without end": (drip_headers, True),
@@ -163,6 +195,27 @@ BAD = {
     "another model": (lambda e: e.answer("words", model="cheap-model"), False),
     "a smaller model": (lambda e: e.answer("words", model=f"{MODEL}-mini"), False),
     "no model": (lambda e: e.answer("words", model=None), False),
+    "chunks without end": (chunked(0), True),
+    "chunks that lie": (chunked(-20, b"0\r\n\r\n"), True),
+    "a chunk of any size": (chunked("f" * 40), True),
+    "two lengths": (
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\n"),
+        True,
+    ),
+    "a negative length": (raw(OK + b"Content-Length: -2\r\n\r\n{}"), True),
+    "a huge header": (raw(OK + b"x: " + b"y" * 200_000 + b"\r\n\r\n"), True),
+    "no status": (raw(b"HTTP/1.1 000 OK\r\n\r\n"), True),
+    "interim responses": (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), True),
+    "nothing": (lambda e: e.send(204, b""), False),
+    "two answers": (body(lambda text: text * 2), False),
+    "two models": (body(lambda text: text[:-1] + b', "model": "other"}'), False),
+    "a stream": (body(lambda text: b"data: " + text + b"\n\ndata: [DONE]\n\n"), False),
+    "UTF-16": (body(lambda text: text.decode().encode("utf-16")), False),
+    "half a character": (body(lambda text: text.replace(b"words", b"\\ud800")), False),
+    "a number without end": (body(lambda text: text.replace(b"100", b"1" * 5000)), False),
+    "compressed, unsaid": (body(gzip.compress), False),
+    "not compressed, as it says": (lambda e: e.send(200, b"{}", Content_Encoding="gzip"), False),
+    "an error with status 200": (lambda e: e.send(200, b'{"error": {"message": "no"}}'), False),
     "gzip bomb": (lambda e: e.send(200, BOMB, Content_Encoding="gzip"), False),
 }
 
@@ -190,6 +243,39 @@ def test_what_concerns_every_question_ends_the_run_at_once(server, client, statu
         client.ask(questions(40))
     assert caught.value.code == "server" and "unknown key or model" in caught.value.why
     assert len(server.requests) <= FAST.concurrency
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        body(lambda text: b"\xef\xbb\xbf" + text),
+        body(lambda text: b"\n\n " + text + b"\n"),
+        lambda e: e.send(200, json.dumps(completion("words")).encode(), Content_Encoding=""),
+        lambda e: e.answer([{"type": "text", "text": "wo"}, {"type": "text", "text": "rds"}]),
+    ],
+    ids=["byte order mark", "white space", "an empty encoding", "in parts"],
+)
+def test_an_answer_that_is_odd_but_clear_is_taken(server, client, answer):
+    server.behaviour = answer
+    (reply,) = client.ask(questions(1))
+    assert isinstance(reply, Reply) and reply.text == "words"
+
+
+def test_an_error_with_status_200_is_told(server, client):
+    server.behaviour = lambda e: e.send(200, b'{"error": {"message": "overloaded"}}')
+    (found,) = client.ask(questions(1))
+    assert found.why == "the server answers with an error: overloaded"
+
+
+def test_nobody_waits_longer_than_the_patience_for_one_busy_answer(server, client):
+    server.behaviour = lambda e: (
+        e.fail(429, Retry_After="9999") if "caption 1" in e.text else echo(e)
+    )
+    client._settings = dataclasses.replace(FAST, patience=0.3, concurrency=1)
+    start = time.monotonic()
+    replies = client.ask(questions(4))
+    assert [type(reply) for reply in replies] == [Reply, Unanswered, Reply, Reply]
+    assert time.monotonic() - start < 5
 
 
 def test_redirects_are_refused(server, client):
