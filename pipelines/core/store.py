@@ -42,6 +42,12 @@ def _reason(error: Exception) -> Exception:
     return error
 
 
+def _require_whole(came: int, size: int | None) -> None:
+    """Raise ConnectionError, after which a request is repeated, if some bytes have not come."""
+    if size and came != size:
+        raise ConnectionError(f"{came:,} of {size:,} bytes came")
+
+
 class Store:
     """A folder at a URL such as ``s3://bucket/folder``. It may be used by several threads.
 
@@ -116,10 +122,12 @@ class Store:
         """
 
         def read() -> bytes:
-            if self._files.size(self._path(path)) > MAX_TEXT:
+            size = self._files.size(self._path(path))
+            if size > MAX_TEXT:
                 why = f"it has over {MAX_TEXT:,} bytes."
                 raise KaleidoError(f"{self.url}/{path}", why, "Look at the file.", "bad-data")
             content: bytes = self._files.cat_file(self._path(path))
+            _require_whole(len(content), size)
             return content
 
         return self._patiently(path, read)
@@ -147,9 +155,20 @@ class Store:
 
         self._patiently(path, send)
 
-    def fetch(self, path: str, file: Path) -> None:
-        """Download a file."""
-        self._patiently(path, lambda: self._files.get_file(self._path(path), str(file)))
+    def fetch(self, path: str, file: Path, size: int = 0) -> None:
+        """Download a file.
+
+        Args:
+            path: In the store.
+            file: Where to.
+            size: Bytes that it must have; 0 if that is unknown.
+        """
+
+        def fetch() -> None:
+            self._files.get_file(self._path(path), str(file))
+            _require_whole(file.stat().st_size, size)
+
+        self._patiently(path, fetch)
 
     def remove(self, path: str) -> None:
         """Remove a file; nothing happens if there is none."""
@@ -183,7 +202,7 @@ class Store:
                     raise  # of the disk here
                 if attempt == ATTEMPTS or isinstance(error, FINAL):
                     why = f"the store refused or failed ({type(error).__name__}: {error})."
-                    hint = "Check credentials and connection, and run again: what is done stays."
+                    hint = "Check credentials, clock and connection, and run again."
                     raise KaleidoError(what, why, hint, code="store") from error
                 time.sleep(jitter(attempt - 1, self._backoff, _RANDOM.random()))
         raise AssertionError("the last attempt returns or raises")

@@ -80,7 +80,8 @@ class Fetching:
 
     def _fetch(self) -> None:
         try:
-            self._tar.store.fetch(self._tar.name, self._folder / self._tar.name)
+            tar = self._tar
+            tar.store.fetch(tar.name, self._folder / tar.name, tar.state[0])
         except BaseException as error:  # raised again by whoever waits
             self._error = error
 

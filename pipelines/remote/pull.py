@@ -99,8 +99,8 @@ def pull(
     unfinished = []
     for place in remote_places(there, only or USUAL):
         if place.is_sharded:
-            shards = _Shards(workspace, store, place, part)
-            done, whole, count = shards.fetch(there, progress)
+            shards = _Shards(workspace, store, place, part, there)
+            done, whole, count = shards.fetch(progress)
             fetched, equal, size = fetched + done, equal + whole, size + count
         elif (received := _fetch_folder(workspace, store, place)) is None:
             unfinished.append(place.name)
@@ -116,13 +116,21 @@ def pull(
 class _Shards:
     """The shards of one folder."""
 
-    def __init__(self, workspace: Workspace, store: Store, place: Place, part: Part) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        store: Store,
+        place: Place,
+        part: Part,
+        there: Mapping[str, int],
+    ) -> None:
         self._workspace, self._store, self._place, self._part = workspace, store, place, part
+        self._there = there
         self._folder = place.folder(workspace)
 
-    def fetch(self, there: Mapping[str, int], progress: Progress) -> tuple[int, int, int]:
+    def fetch(self, progress: Progress) -> tuple[int, int, int]:
         """Fetch what differs; return how many were fetched, how many were equal, and bytes."""
-        names = [name for name in there if self._is_seal(name)]
+        names = [name for name in self._there if self._is_seal(name)]
         manifests = dict(in_threads(lambda name: (name, self._store.read(name)), names))
         due = {name: data for name, data in sorted(manifests.items()) if not self._has(name, data)}
         size = 0
@@ -172,7 +180,8 @@ class _Shards:
             size = tar.stat().st_size
             shard.with_suffix(".json").unlink(missing_ok=True)
         with replacing(shard.with_suffix(".parquet")) as rows:
-            self._store.fetch(seal.removesuffix("json") + "parquet", rows)
+            name = seal.removesuffix("json") + "parquet"
+            self._store.fetch(name, rows, self._there.get(name, 0))
             size += rows.stat().st_size
         atomic_write(shard.with_suffix(".json"), data)
         manifest = read_manifest(shard)

@@ -66,7 +66,8 @@ def push(
         progress: Told of every shard and folder.
 
     Raises:
-        KaleidoError: If the store cannot be used, or a shard changes meanwhile.
+        KaleidoError: If the store cannot be used, a shard changes meanwhile, or what was sent is
+            not there in the end.
     """
     check_places(only)
     store = Store(url)
@@ -87,6 +88,8 @@ def push(
             else:
                 sent, size = sent + 1, size + done
             advance(1)
+    if sender.sent:
+        _require_there(store, sender.sent)
     extra = _extra(shards, there)
     if remove_extra:
         for name in extra:
@@ -94,6 +97,19 @@ def push(
             for suffix in SHARD_SUFFIXES:
                 store.remove(name + suffix)
     return PushSummary(url, sent, equal, size, len(extra), len(extra) if remove_extra else 0)
+
+
+def _require_there(store: Store, sent: Mapping[str, int]) -> None:
+    """Look whether files are there: a proxy that wants a login answers all requests with a page."""
+    there = store.sizes("")
+    if lost := sorted(name for name, size in sent.items() if there.get(name) != size):
+        raise KaleidoError(
+            f"{store.url}/{lost[0]}",
+            f"it was sent, as {len(lost):,} files in all, but is not there with its size.",
+            "Look whether the URL answers as a store, and whether another machine pushes otherwise "
+            "data there; then push again.",
+            code="store",
+        )
 
 
 def _extra(shards: Mapping[Place, Sequence[Path]], there: Iterable[str]) -> list[str]:
@@ -113,6 +129,7 @@ def _extra(shards: Mapping[Place, Sequence[Path]], there: Iterable[str]) -> list
 class _Sender:
     def __init__(self, workspace: Workspace, store: Store, there: dict[str, int]) -> None:
         self._workspace, self._store, self._there = workspace, store, there
+        self.sent: dict[str, int] = {}
 
     def send(self, task: tuple[Place, Path | None]) -> int | None:
         """Send a shard or a folder; return how many bytes were sent, None if it was there."""
@@ -128,9 +145,7 @@ class _Sender:
             self._store.remove(seal)
         size = len(manifest)
         for suffix in SHARD_SUFFIXES:
-            file = shard.with_suffix(suffix)
-            self._store.send(file, f"{place.name}/{file.name}")
-            size += file.stat().st_size
+            size += self._send(shard.with_suffix(suffix), f"{place.name}/{shard.stem}{suffix}")
         try:
             unchanged = shard.with_suffix(".json").read_bytes() == manifest
         except FileNotFoundError:
@@ -139,7 +154,14 @@ class _Sender:
             why = "it was written again while it was sent."
             raise KaleidoError(str(shard), why, "Push again when that run has ended.", "locked")
         self._store.write(seal, manifest)
+        self.sent[seal] = len(manifest)
         return size
+
+    def _send(self, file: Path, path: str) -> int:
+        """Send a file, and return its size."""
+        self._store.send(file, path)
+        self.sent[path] = file.stat().st_size
+        return self.sent[path]
 
     def _folder(self, place: Place) -> int | None:
         mine = contents(place, self._workspace)
@@ -155,9 +177,8 @@ class _Sender:
         for name in sorted(mine.keys() - there.keys()):
             # What is about to change is not in the receipt, and what has been sent is.
             self._store.write(seal, Receipt(there, complete=False).to_bytes())
-            self._store.send(place.folder(self._workspace) / name, f"{place.name}/{name}")
+            size += self._send(place.folder(self._workspace) / name, f"{place.name}/{name}")
             there[name] = mine[name]
-            size += mine[name].bytes
         self._store.write(seal, Receipt(mine, complete=True).to_bytes())
         for name in sorted(theirs.files.keys() - mine.keys()):
             self._store.remove(f"{place.name}/{name}")

@@ -17,13 +17,18 @@ class Faulty:
     Attributes:
         every: n; 0 never refuses.
         slow: Every so many requests one is answered late; 0 for none.
+        cut: Every so many downloads one has half of its bytes: now as a connection that breaks,
+            now with a length that lies; 0 for none.
+        page: Whether every request is answered with a page of a proxy that wants a login.
         puts: Path -> uploads that were accepted.
         refused: Number of refused requests.
         gate: Called before each upload, in the server's thread.
     """
 
     def __init__(self, app: Any) -> None:
-        self._app, self.every, self.slow, self.refused = app, 0, 0, 0
+        self._app, self.every, self.slow, self.cut, self.refused = app, 0, 0, 0, 0
+        self.page = False
+        self.downloads = 0
         self.puts = Counter[str]()
         self.gate: Callable[[], None] = lambda: None
         self._count, self._lock = 0, threading.Lock()
@@ -40,6 +45,13 @@ class Faulty:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response("503 Slow Down", [("Content-Type", "text/plain")])
             return [b"slow down"]
+        if self.page:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            page = b"<html>Please log in.</html>"
+            start_response("200 OK", [("Content-Length", str(len(page)))])
+            return [page] if environ["REQUEST_METHOD"] != "HEAD" else []
+        if environ["REQUEST_METHOD"] == "GET" and not environ["QUERY_STRING"]:
+            return self._download(environ, start_response)
         if environ["REQUEST_METHOD"] == "PUT":
             self.gate()
 
@@ -50,6 +62,24 @@ class Faulty:
             return start_response(status, *rest)
 
         return self._app(environ, start)
+
+    def _download(self, environ: dict[str, Any], start_response: Any) -> Any:
+        answered: list[Any] = []
+        body = b"".join(self._app(environ, lambda *given: answered.extend(given)))
+        status, headers = answered[:2]
+        with self._lock:
+            self.downloads += 1
+            number = self.downloads if self.cut else 0
+        if number and number % self.cut == 0 and status.startswith("20"):
+            names = {"x-amz-checksum-crc32", "x-amz-checksum-type"}  # other stores send none
+            headers = [each for each in headers if each[0].lower() not in names]
+            half = body[: len(body) // 2]
+            if number // self.cut % 2:
+                headers = [each for each in headers if each[0].lower() != "content-length"]
+                headers.append(("Content-Length", str(len(half))))
+            body = half
+        start_response(status, headers)
+        return [body]
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +108,8 @@ def faulty(server, monkeypatch) -> Faulty:
     import s3fs
 
     app, address = server
-    app.every, app.slow, app.refused, app.gate = 0, 0, 0, lambda: None
+    app.every, app.slow, app.cut, app.refused, app.gate = 0, 0, 0, 0, lambda: None
+    app.page, app.downloads = False, 0
     names = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": address}
     for name, value in (names | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
         monkeypatch.setenv(name, value)

@@ -17,7 +17,7 @@ def test_shards_of_a_bucket_are_read_in_spite_of_faults(faulty, workspace, tmp_p
     files.put(f"{folder}/", "birds/tars/", recursive=True)
     here = Workspace.init(tmp_path / "here")
     write_webdataset(here, folder)
-    faulty.every, faulty.slow = 7, 5
+    faulty.every, faulty.slow, faulty.cut = 7, 5, 3
     summary = write_webdataset(workspace, "s3://birds/tars/{00000..00009}.tar")
     assert (summary.ok, summary.failed) == (10, 0)
     assert faulty.refused >= 3

@@ -99,6 +99,68 @@ def test_refused_requests_are_repeated_and_nothing_is_sent_twice(faulty, filled,
     assert files(there.root) == files(filled.root)
 
 
+def test_downloads_that_are_cut_are_repeated(faulty, filled, tmp_path):
+    push(filled, URL)
+    faulty.cut = 4
+    there = pulled(tmp_path / "there")
+    assert faulty.downloads > 20
+    assert files(there.root) == files(filled.root)
+    store = Store(URL, backoff=0.01)
+    faulty.cut = 1
+    for call in (
+        lambda: store.read("kaleido.toml"),
+        lambda: store.fetch("data/000000.tar", tmp_path / "x", store.state("data/000000.tar")[0]),
+    ):
+        with pytest.raises(KaleidoError) as error:
+            call()
+        assert error.value.code == "store"
+
+
+def test_a_proxy_that_wants_a_login_is_no_store(faulty, filled, tmp_path):
+    push(filled, URL)
+    faulty.page = True
+    with pytest.raises(KaleidoError) as error:
+        push(filled, URL, only=["data"])
+    assert error.value.code == "store"
+    there = open_or_make(filled.root, URL)
+    with pytest.raises(InputMissing):
+        pull(there, URL)
+    faulty.page = False
+    assert push(filled, URL).sent == 0
+
+
+NAMES = (
+    *("a b/ü ñ", "plus+and%20", "hash#q?x=1", "star*[1]", "日本語/語", "e\u0301"),
+    *('it\'s "q"', "&;=@,:"),
+)
+
+
+def test_names_may_have_spaces_and_letters_of_any_script(faulty, filled, tmp_path):
+    folder = filled.samples("a-star")
+    for name in NAMES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    push(filled, URL, only=["samples"])
+    assert (
+        files(pulled(tmp_path / "there").root).items()
+        >= {f"samples/a-star/{name}": name.encode() for name in NAMES}.items()
+    )
+    (folder / NAMES[0]).unlink()
+    push(filled, URL, only=["samples"])
+    assert f"samples/a-star/{NAMES[0]}" not in Store(URL).sizes("")
+
+
+@pytest.mark.slow
+def test_a_listing_of_several_pages_is_read_whole(faulty):
+    import s3fs
+
+    names = {f"birds/many/{number:04}": b"x" for number in range(1100)}
+    s3fs.S3FileSystem().pipe(names)
+    faulty.every = 2
+    assert len(Store("s3://birds/many").sizes("")) == len(names)
+    assert faulty.refused
+
+
 def test_a_killed_push_sends_no_finished_shard_again(faulty, filled, tmp_path):
     enough = threading.Event()
     faulty.gate = lambda: (enough.set() if len(faulty.puts) >= 12 else None, time.sleep(0.05))
