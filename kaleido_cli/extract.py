@@ -150,7 +150,7 @@ COMMANDS = {
     ),
     "tokens": Extraction(
         ("tokens",),
-        "Write each image as ids of a visual tokenizer.",
+        "Write each image as ids of a visual tokenizer: for trials, they have not helped yet.",
         "tokens --model ./titok-l-32",
         ("tokens_*",),
         "tokens_",

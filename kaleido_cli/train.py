@@ -58,7 +58,7 @@ def tokenizer(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the visual tokenizer, which encodes pictures as grids of tokens and decodes them."""
+    """Train the visual tokenizer, which encodes pictures as grids of tokens, a kind for trials."""
     opened = open_workspace(context, workspace)
     require_data(opened)
     if dry_run:
@@ -126,7 +126,9 @@ def diffusion(
     """Train the denoiser p(x|z,c), which draws pictures for a caption and latents."""
     name = "baseline" if baseline else "diffusion"
     opened = open_workspace(context, workspace, under=_preset(preset))
-    known = read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
+    known = {}
+    if not dry_run:
+        known = read_metadata(opened.models("prior"), "prior", "Run `kaleido train prior` first.")
     training_kinds(opened, opened.settings.diffusion.z_kinds, known.get("z_kinds") or ())
     if dry_run:
         from pipelines.train.footprint import diffusion_footprint

@@ -137,10 +137,18 @@ def _image_latents(context: StageContext) -> StageGroup:
 
 
 def _caption_states(context: StageContext) -> StageGroup:
+    from pipelines.models.prior_metadata import read_prior_metadata
+
+    workspace = context.workspace
+    if not workspace.settings.prior.pretrained:  # said before the imports below, which take seconds
+        read_prior_metadata(
+            workspace.models("prior"),
+            "Name the T5 whose encoder is meant with --pretrained, or run `kaleido train prior` "
+            "first.",
+        )
     from pipelines.extract.caption_states import CaptionStatesStage
     from pipelines.models.caption_encoder import chosen_encoder
 
-    workspace = context.workspace
     return CaptionStatesStage(chosen_encoder(workspace.settings.prior, workspace.models("prior")))
 
 

@@ -34,14 +34,20 @@ _DEFAULTS = {
 identity."""
 
 
-def read_prior_metadata(folder: Path) -> tuple[dict[str, Any], bool | None]:
+def read_prior_metadata(
+    folder: Path, hint: str = "Run `kaleido train prior` first."
+) -> tuple[dict[str, Any], bool | None]:
     """Read the arguments of a saved `Prior`, and whether its head was tied; None if unknown.
+
+    Args:
+        folder: The prior's.
+        hint: How to get one, for the error.
 
     Raises:
         InputMissing: If the folder holds no prior.
         KaleidoError: If it is damaged, or of another version of Kaleido.
     """
-    metadata = read_metadata(folder, "trained prior", "Run `kaleido train prior` first.")
+    metadata = read_metadata(folder, "trained prior", hint)
     shape = metadata.get("token_shape")
     if shape is not None and not _is_shape(shape):
         raise bad_file(folder / METADATA, f"its 'token_shape' is {shape!r}")

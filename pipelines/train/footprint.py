@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipelines.core.files import METADATA
 from pipelines.core.progress import SILENT
 from pipelines.core.sizes import format_bytes
 from pipelines.models.caption_encoder import drop_encoder
@@ -160,7 +161,7 @@ def prior_footprint(workspace: Workspace, roughly: bool = False) -> Footprint:
 
 
 def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footprint:
-    """Estimate ``train diffusion``, from the configuration of the trained prior.
+    """Estimate ``train diffusion``, for the trained prior, or one that `train_prior` would make.
 
     Raises:
         InputMissing: If data or latents are missing.
@@ -170,7 +171,7 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
     ref = chosen_autoencoder(settings) if settings.space == "latents" else None
     check_sizes(settings, 1 if ref is None else ref.factor)
     with torch.device("meta"):
-        prior = Prior.load(workspace.models("prior"), weights=False)
+        prior = _planned_prior(workspace)
     kinds = training_kinds(workspace, settings.z_kinds, prior.z_kinds)
     stream = RecordStream(workspace, kinds, settings.seed)
     with torch.device("meta"):
@@ -183,6 +184,13 @@ def diffusion_footprint(workspace: Workspace, baseline: bool = False) -> Footpri
     frozen = VALUE * sum(value.numel() for value in prior.model.parameters())
     part = kept_part(workspace, model, shardable(model.blocks()))
     return footprint_of(name, model, options, rows, stream.size, activations, frozen, part)
+
+
+def _planned_prior(workspace: Workspace) -> Prior:
+    folder, settings = workspace.models("prior"), workspace.settings.prior
+    if (folder / METADATA).exists():
+        return Prior.load(folder, weights=False)
+    return shaped_prior(replace(settings, z_kinds=training_kinds(workspace, settings.z_kinds)))
 
 
 def tokenizer_footprint(workspace: Workspace) -> Footprint:

@@ -118,6 +118,11 @@ def test_from_the_command_line(pretrained, invoke, monkeypatch) -> None:
     assert READ in invoke("train", "prior", *shared, "--restart", "--yes").err
 
 
+def test_without_any_encoder_both_ways_to_one_are_named(workspace, invoke) -> None:
+    said = invoke("extract", KIND, "-w", str(workspace.root), code=1).err
+    assert "--pretrained" in said and "kaleido train prior" in said
+
+
 def test_bytes_that_hold_something_else_are_refused() -> None:
     with pytest.raises(LatentError):
         CaptionStates(torch.zeros(3, 2).half().numpy()).validate()

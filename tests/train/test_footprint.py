@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipelines.core.errors import KaleidoError
+from pipelines.core.files import METADATA
 from pipelines.core.sizes import bytes_in
 from pipelines.models.diffusion import Diffusion
 from pipelines.models.prior import Prior
@@ -97,3 +98,14 @@ def test_a_prior_that_does_not_fit_says_so_before_it_starts(trained, invoke, mon
     assert "Warning: prior: training needs about" in said and "--micro-batch" in said
     monkeypatch.setattr("pipelines.train.footprint.free_memory", lambda device: 2**40)
     assert "Warning" not in invoke("train", "prior").err
+
+
+def test_a_denoiser_is_planned_before_there_is_a_prior(trained, invoke) -> None:
+    there = diffusion_footprint(trained)
+    (trained.models("prior") / METADATA).unlink()
+    planned = diffusion_footprint(trained)
+    assert planned.parameters == there.parameters
+    assert planned.memory["activations"] == there.memory["activations"]
+    where = ("-w", str(trained.root))
+    assert "Checkpoint" in invoke("train", "diffusion", "--dry-run", *where).out
+    assert "kaleido train prior" in invoke("train", "diffusion", *where, code=1).err
