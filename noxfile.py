@@ -34,6 +34,7 @@ MUTATED = (
     "pipelines/bases/loop.py",
     "pipelines/train/*r.py",
     "pipelines/train/diffusion.py",
+    "pipelines/train/prior_task.py",
     "pipelines/train/joint.py",
     "pipelines/train/micro.py",
     "pipelines/train/ranks.py",

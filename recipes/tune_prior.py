@@ -28,8 +28,10 @@ from pipelines.scenes.generate import write_scenes
 from pipelines.scenes.rewordings import NAME, reword
 from pipelines.scenes.shipped_data import SCENES, SEED
 from pipelines.scenes.true_stages import KINDS, TrueStage
-from pipelines.train.prior import Reworded, train_prior, vocabulary_texts
+from pipelines.train.prior import train_prior
+from pipelines.train.prior_task import Reworded
 from pipelines.train.stream import RecordStream
+from pipelines.train.untrained_prior import vocabulary_texts
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import Settings
 from pipelines.workspace.workspace import SETTINGS_FILE, Workspace

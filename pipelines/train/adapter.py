@@ -31,10 +31,11 @@ from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.pictures import arrange, read_pictures
-from pipelines.train.prior import vocabulary_texts, z_text
+from pipelines.train.prior_task import z_text
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.stream_task import StreamTask
+from pipelines.train.untrained_prior import vocabulary_texts
 from pipelines.train.z_noise import with_noise
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import AdapterSettings

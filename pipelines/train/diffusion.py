@@ -36,7 +36,7 @@ from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.pictures import open_stream, read_pictures
-from pipelines.train.prior import z_text
+from pipelines.train.prior_task import z_text
 from pipelines.train.processes import writing
 from pipelines.train.sharding import shardable
 from pipelines.train.stream import RecordStream

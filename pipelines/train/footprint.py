@@ -31,11 +31,12 @@ from pipelines.train.ema import averaged, buffers, trainable
 from pipelines.train.micro import micro_size
 from pipelines.train.options import TrainOptions
 from pipelines.train.pictures import check_sizes
-from pipelines.train.prior import check_width, learning_blocks, new_prior, shaped_prior
+from pipelines.train.prior_task import learning_blocks
 from pipelines.train.ranks import Ranks
 from pipelines.train.sharding import shardable
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import first_task
+from pipelines.train.untrained_prior import check_width, new_prior, shaped_prior
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.workspace import CAPTION_STATES, Workspace
 

@@ -24,17 +24,18 @@ from pipelines.models.latent_space import AutoencoderRef, chosen_autoencoder
 from pipelines.models.lora import add_adapters, merge_adapters
 from pipelines.models.prior import Prior
 from pipelines.train import diffusion as drawing
-from pipelines.train import prior as planning
+from pipelines.train import prior_task as planning
 from pipelines.train.captions import without_encoder
 from pipelines.train.diffusion import DiffusionTask, fresh_model
 from pipelines.train.loop import TrainSummary, train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions, weight_settings
 from pipelines.train.pictures import open_stream
-from pipelines.train.prior import PriorTask, check_width, new_prior
+from pipelines.train.prior_task import PriorTask
 from pipelines.train.processes import writing
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
+from pipelines.train.untrained_prior import check_width, new_prior
 from pipelines.workspace.inputs import training_kinds
 from pipelines.workspace.settings import DiffusionSettings, PriorSettings
 from pipelines.workspace.workspace import Workspace

@@ -21,7 +21,7 @@ from pipelines.train.joint import JointTask, train_joint
 from pipelines.train.log import LOG_FILE
 from pipelines.train.noise import Noise
 from pipelines.train.pictures import open_stream
-from pipelines.train.prior import PriorTask
+from pipelines.train.prior_task import PriorTask
 from pipelines.workspace.settings import SampleSettings
 from pipelines.workspace.workspace import Workspace
 from tests.train.conftest import adapt

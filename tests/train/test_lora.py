@@ -15,8 +15,10 @@ from pipelines.core.progress import SILENT
 from pipelines.models.prior import Prior
 from pipelines.train.footprint import Z_TOKENS, prior_footprint, saved_bytes
 from pipelines.train.noise import Noise
-from pipelines.train.prior import Batch, PriorTask, new_prior, train_prior
+from pipelines.train.prior import train_prior
+from pipelines.train.prior_task import Batch, PriorTask
 from pipelines.train.stream import RecordStream
+from pipelines.train.untrained_prior import new_prior
 from pipelines.workspace.config import override
 from pipelines.workspace.presets import PRESETS
 from pipelines.workspace.workspace import Workspace

@@ -17,7 +17,8 @@ from pipelines.train.diffusion import DiffusionTask
 from pipelines.train.footprint import Footprint, diffusion_footprint, prior_footprint, saved_bytes
 from pipelines.train.loop import train
 from pipelines.train.noise import Noise
-from pipelines.train.prior import PriorTask, train_prior
+from pipelines.train.prior import train_prior
+from pipelines.train.prior_task import PriorTask
 from pipelines.train.stream import RecordStream
 from pipelines.train.task import Task
 from tests.train.conftest import adapt

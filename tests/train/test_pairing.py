@@ -21,8 +21,9 @@ from pipelines.models.pixels import to_tensor
 from pipelines.models.prior import Prior
 from pipelines.train.diffusion import Batch, DiffusionTask
 from pipelines.train.noise import Noise
-from pipelines.train.prior import Batch as PriorBatch
-from pipelines.train.prior import PriorTask, train_prior
+from pipelines.train.prior import train_prior
+from pipelines.train.prior_task import Batch as PriorBatch
+from pipelines.train.prior_task import PriorTask
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.config import override
 from pipelines.workspace.workspace import Workspace

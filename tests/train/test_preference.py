@@ -22,7 +22,8 @@ from pipelines.train.loop import train
 from pipelines.train.noise import Noise
 from pipelines.train.options import TrainOptions
 from pipelines.train.preference import DRAWS, EVERY, Preference
-from pipelines.train.prior import PriorTask, train_prior
+from pipelines.train.prior import train_prior
+from pipelines.train.prior_task import PriorTask
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.workspace import Workspace
 from tests.train.conftest import adapt

@@ -25,14 +25,8 @@ from pipelines.models.prior import Prior
 from pipelines.scenes.generate import write_scenes
 from pipelines.scenes.true_stages import KINDS, TrueStage
 from pipelines.train.noise import Noise
-from pipelines.train.prior import (
-    PriorTask,
-    Reworded,
-    Usual,
-    _most_tokens,
-    train_prior,
-    z_text,
-)
+from pipelines.train.prior import _most_tokens, train_prior
+from pipelines.train.prior_task import PriorTask, Reworded, Usual, z_text
 from pipelines.train.stream import RecordStream
 from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
@@ -328,7 +322,7 @@ def test_a_pretrained_name_that_does_not_exist_is_explained(fresh, tmp_path) -> 
 
 
 def test_a_label_that_few_records_have_can_be_drawn(fresh, monkeypatch) -> None:
-    monkeypatch.setattr("pipelines.train.prior.TOKENIZER_RECORDS", 1)
+    monkeypatch.setattr("pipelines.train.untrained_prior.TOKENIZER_RECORDS", 1)
     run_stages(fresh, [OwnLabel()], LocalEngine())
     train_prior(adapt(fresh, prior__z_kinds=("boxes",), prior__steps=1))
     stream = RecordStream(fresh, ("boxes",), 0)
@@ -337,7 +331,7 @@ def test_a_label_that_few_records_have_can_be_drawn(fresh, monkeypatch) -> None:
 
 
 def test_long_labels_and_descriptions_can_be_drawn(fresh, monkeypatch) -> None:
-    monkeypatch.setattr("pipelines.train.prior.MOST_LABELS", 0)
+    monkeypatch.setattr("pipelines.train.untrained_prior.MOST_LABELS", 0)
     run_stages(fresh, [LongLabel(), LongDescription()], LocalEngine())
     kinds = ("description", "boxes")
     train_prior(adapt(fresh, prior__z_kinds=kinds, prior__steps=1))

@@ -98,7 +98,7 @@ def test_two_processes_with_a_half_each_give_the_same_bits(steady, tmp_path) -> 
 def test_rows_of_different_lengths_count_by_their_tokens(steady, tmp_path) -> None:
     """z of random subsets of kinds differ in length, so a mean of means would be another loss."""
     from pipelines.models.prior import Prior
-    from pipelines.train.prior import PriorTask
+    from pipelines.train.prior_task import PriorTask
     from pipelines.train.stream import RecordStream
 
     prior = Prior.load(steady.models("prior"))

@@ -13,7 +13,8 @@ from pipelines.models.prior import Prior
 from pipelines.train.diffusion import train_diffusion
 from pipelines.train.log import LOG_FILE
 from pipelines.train.noise import Noise
-from pipelines.train.prior import PriorTask, train_prior
+from pipelines.train.prior import train_prior
+from pipelines.train.prior_task import PriorTask
 from pipelines.train.stream import RecordStream
 from pipelines.train.tokenizer import train_tokenizer
 from tests.train.conftest import adapt
