@@ -25,9 +25,10 @@ from pipelines.models.prior import Prior
 from pipelines.scenes.generate import write_scenes
 from pipelines.scenes.true_stages import KINDS, TrueStage
 from pipelines.train.noise import Noise
-from pipelines.train.prior import _most_tokens, train_prior
+from pipelines.train.prior import train_prior
 from pipelines.train.prior_task import PriorTask, Reworded, Usual, z_text
 from pipelines.train.stream import RecordStream
+from pipelines.train.untrained_prior import _most_tokens
 from pipelines.workspace.workspace import Workspace
 from tests.conftest import Told
 from tests.train.conftest import OwnLabel, adapt
