@@ -162,7 +162,8 @@ def require_local(path: Path) -> None:
         raise KaleidoError(
             str(path),
             f"{match[1]} addresses are not supported.",
-            "Name a local folder; mounted network folders work.",
+            "Name a local folder; mounted network folders work. `kaleido push` and `kaleido pull` "
+            "copy workspaces to and from stores.",
             code="bad-option",
         )
 

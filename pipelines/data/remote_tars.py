@@ -66,15 +66,19 @@ class Fetching:
         """Yield the temporary copy, of the same name, once it is there.
 
         Raises:
-            KaleidoError: If the store failed.
+            KaleidoError: If the store failed. Errors about the copy name the address instead.
         """
         self.begin()
+        path = self._folder / self._tar.name
         try:
             assert self._thread is not None
             self._thread.join()
             if self._error is not None:
                 raise self._error
-            yield self._folder / self._tar.name
+            yield path
+        except KaleidoError as error:
+            what = error.what.replace(str(path), f"{self._tar.store.url}/{self._tar.name}")
+            raise KaleidoError(what, error.why, error.hint, error.code) from error
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 

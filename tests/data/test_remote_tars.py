@@ -48,6 +48,13 @@ def test_an_address_gives_the_records_of_a_folder(tmp_path, workspace, tars, for
     assert not list((process_folder() / "tars").iterdir())
 
 
+def test_an_error_in_a_tar_names_its_address(workspace, tars):
+    (tars / "00001.tar").write_bytes(b"<html>Please log in.</html>")
+    with pytest.raises(KaleidoError) as caught:
+        write_webdataset(workspace, f"file://{tars}/00001.tar")
+    assert (caught.value.code, caught.value.what) == ("bad-data", f"file://{tars}/00001.tar")
+
+
 def test_what_has_not_changed_is_not_fetched(workspace, tars, monkeypatch):
     address = f"file://{tars}"
     write_webdataset(workspace, address)
@@ -64,8 +71,8 @@ def test_the_next_tar_is_fetched_while_one_is_read(workspace, tars, monkeypatch)
     fetch, convert = Store.fetch, module._converted
     fetched, seen, second = [], [], Event()
 
-    def noting(self, name, path):
-        fetch(self, name, path)
+    def noting(self, name, path, size):
+        fetch(self, name, path, size)
         fetched.append(name)
         if len(fetched) == 2:
             second.set()
@@ -87,10 +94,10 @@ def test_the_next_tar_is_fetched_while_one_is_read(workspace, tars, monkeypatch)
 def test_a_tar_that_cannot_be_fetched_ends_the_run_in_its_turn(workspace, tars, monkeypatch):
     fetch = Store.fetch
 
-    def failing(self, name, path):
+    def failing(self, name, path, size):
         if name == "00001.tar":
             raise KaleidoError(name, "the store refused.", code="store")
-        fetch(self, name, path)
+        fetch(self, name, path, size)
 
     monkeypatch.setattr(Store, "fetch", failing)
     with pytest.raises(KaleidoError) as error:
