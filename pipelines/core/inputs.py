@@ -18,7 +18,9 @@ def is_there(path: Path) -> bool:
     """Whether a path that somebody else wrote names anything, however odd it is."""
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long, not allowed to look, or with a NUL
+    except PermissionError:
+        return True  # whoever opens it says why it cannot be read
+    except (OSError, ValueError):  # too long, or with a NUL
         return False
 
 

@@ -98,7 +98,7 @@ def list_rows(root: Path, files: FolderFiles, given: Path | None = None) -> list
         raise KaleidoError(
             str(root),
             "it holds no images.",
-            f"Images are found by their content, or by a name in {', '.join(SUFFIXES)}.",
+            f"Images are found by content or by name ({', '.join(SUFFIXES[:8])} and more).",
             "bad-data",
         )
     keys = Keys()

@@ -90,13 +90,23 @@ def _walk(
             name = folder / entry
             if entry.startswith("."):
                 found.pass_over("hidden files or folders", name)
-            elif not (root / name).is_dir():
+            elif (is_folder := _is_folder(root / name)) is None:
+                found.pass_over("files or folders that may not be looked at", name)
+            elif not is_folder:
                 names.append(name)
             elif (root / name).is_symlink():
                 links.append(name)
             else:
                 folders.append(name)
     return names
+
+
+def _is_folder(path: Path) -> bool | None:
+    """Whether a path is a folder; None if it may not be looked at, as behind some links."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return None
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import unicodedata
@@ -228,3 +229,22 @@ def test_captions_that_git_lfs_has_not_fetched_and_cut_utf16_are_called_that(wor
     add(root / "b.png").with_suffix(".txt").write_bytes("dog".encode("utf-16")[:-1])
     _, failed, _ = read(workspace, root)
     assert "git-lfs" in failed["a"] and "UTF-16" in failed["b"]
+
+
+def test_what_may_not_be_looked_at_is_passed_over_alone(workspace, root, tmp_path, monkeypatch):
+    """A link into a folder of somebody else, or a folder that may be listed but not entered."""
+    closed = add(tmp_path / "closed" / "far.png")
+    (root / "link.png").symlink_to(closed)
+    (root / "captions.jsonl").write_text(json.dumps({"file": "link.png", "caption": "words"}))
+    real = os.stat
+
+    def denying(path, **options):
+        if os.path.realpath(path) == str(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", denying)
+    captions, failed, said = read(workspace, root)
+    assert captions == {"plain.png": ["a plain picture"]}
+    assert "link.png" in said
+    assert "Permission denied" in failed["link"]
