@@ -2,7 +2,8 @@
 
 The networks are made on the meta device, where tensors have shapes but no values, and compute there
 while the bytes of all tensors alive are counted. Attention counts no matrix of scores, which the
-kernels of a GPU do not write down either.
+kernels of a GPU do not write down either; a convolution counts a copy of what it reads or writes,
+as kernels lay both out anew, one after the other.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class PeakMemory(TorchDispatchMode):
         for value in tree_leaves(found):
             if isinstance(value, torch.Tensor):
                 self._count(value, is_new=True)
+        if function is torch.ops.aten.convolution.default and max(args[1].shape[2:]) > 1:
+            self.peak = max(self.peak, self._alive + max(args[0].nbytes, found.nbytes))
         return found
 
     def _count(self, value: torch.Tensor, is_new: bool) -> None:

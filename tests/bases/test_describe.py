@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from pipelines.bases.base import load_base
 from pipelines.bases.describe import GIB, describe
@@ -58,6 +60,40 @@ def test_the_peak_counts_what_is_alive_once():
         more = kept + 1.0, kept + 2.0
     assert memory.peak == 6000
     assert len(more) == 2
+
+
+def allocated(run: Callable[[], object]) -> int:
+    """Return the most bytes that the allocator has given out at once."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        run()
+    alive = peak = 0
+    for event in found.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            alive += event.nbytes()
+            peak = max(peak, alive)
+    return peak
+
+
+@pytest.mark.parametrize("name", ["sdxl", "flux2-klein"])
+@torch.no_grad()
+def test_the_plan_is_what_the_allocator_gives(name, base_folder):
+    base = load_base(str(base_folder(name)), "fp32")
+    # Kernels of a CPU pad channels to 16, which the tiny autoencoder has not.
+    sizes = {"block_out_channels": (32, 32), "norm_num_groups": 8, "layers_per_block": 1}
+    kinds = {
+        "down_block_types": ["DownEncoderBlock2D"] * 2,
+        "up_block_types": ["UpDecoderBlock2D"] * 2,
+    }
+    vae = type(base.pipe.vae)(latent_channels=4, **sizes, **kinds).eval()
+    base.pipe.vae, base.pipe.vae_scale_factor = vae, 2
+    planned = activation_bytes(base.folder, base.pipe, 128, 128)
+    latents = torch.zeros(1, *base.family.latent_shape(base.pipe, 128, 128))
+    condition, time = base.family.blank(base.pipe, 1, latents), torch.full((1,), 0.5)
+    measured = (
+        allocated(lambda: base.family.predict(base.pipe, latents, time, condition)),
+        allocated(lambda: base.family.to_pixels(base.pipe, latents)),
+    )
+    assert planned == pytest.approx(measured, rel=0.1)
 
 
 def test_more_pixels_need_more_memory(base_folder):
