@@ -7,9 +7,11 @@ table is a caption or a reason.
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import pickle
+import shutil
 import struct
 import tarfile
 import tempfile
@@ -68,8 +70,10 @@ def encoded(kind: str) -> bytes:
 
 @cache
 def scratch() -> Path:
-    """A folder for the files of this process."""
-    return Path(tempfile.mkdtemp(prefix="kaleido-fuzz-"))
+    """A folder for the files of this process, removed with it."""
+    folder = Path(tempfile.mkdtemp(prefix="kaleido-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def same_pixels(data: bytes, kind: str) -> None:
