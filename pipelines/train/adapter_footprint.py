@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,10 +47,9 @@ def adapter_footprint(workspace: Workspace) -> Footprint:
     options = TrainOptions.of(settings, workspace.settings.train)
     rows = rows_of(options, workspace)
     dtype = workspace.settings.base.dtype
-    if all_stored(workspace, BASE_STATES, TextEncoders(folder, dtype).options):
-        for name in folder.text_parts:
-            setattr(base.pipe, name, None)
-    return _footprint(base, settings, options, (side, side), rows, stream.size, dtype)
+    stored = all_stored(workspace, BASE_STATES, TextEncoders(folder, dtype).options)
+    absent = folder.text_parts if stored else ()
+    return _footprint(base, settings, options, (side, side), rows, stream.size, dtype, absent)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def _footprint(
     rows: int,
     records: int,
     dtype: str,
+    absent: Sequence[str] = (),
 ) -> Footprint:
+    """Estimate a training for which some components of the base are not loaded."""
     with torch.device("meta"):
         adapter, lora = _untrained(settings, base)
         base = replace(base, adapter=adapter)
@@ -110,7 +112,8 @@ def _footprint(
         with autocast_on_meta(), FusedAttention(), prepared:
             activations = saved_bytes(lambda: _predict(base, settings.width, size, rows))
         adapter.detach()
-    networks = [part for part in base.pipe.components.values() if isinstance(part, torch.nn.Module)]
+    loaded = (part for name, part in base.pipe.components.items() if name not in absent)
+    networks = [part for part in loaded if isinstance(part, torch.nn.Module)]
     count = sum(value.numel() for network in networks for value in network.parameters())
     count -= sum(value.numel() for value in lora)
     learned, frozen = Learned(adapter, lora), count * _bytes_of_weight(dtype)

@@ -251,9 +251,14 @@ class TestCommand:
 
     def test_states_of_other_encoders_are_not_used(self, small, base_folder):
         extract(small, ("base-states",))
-        told, other = Told(), str(base_folder("pixart-sigma"))
-        train_adapter(adapt(small, adapter__base=other, adapter__steps=1), progress=told)
+        told, other = Told(), adapt(small, adapter__base=str(base_folder("sdxl")), adapter__steps=1)
+        whole = adapter_footprint(other).memory["weights"]
+        train_adapter(other, progress=told)
         assert any("are not used" in each for each in told.said)
+        extract(other, ("base-states",))
+        assert adapter_footprint(other).memory["weights"] < whole
+        train_adapter(other, restart=True, progress=told)
+        assert "are read" in told.said[-1]
 
     def test_what_is_saved_says_what_it_is_and_draws_in_a_stock_pipeline(self, small, base_folder):
         train_adapter(adapt(small, adapter__lora_rank=2))
