@@ -8,21 +8,19 @@ checked, at each redirect anew, and none but public ones are asked.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
-import socket
 import ssl
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from random import SystemRandom
-from threading import Lock, local
+from threading import Lock
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from pipelines.core.backoff import jitter, retry_after
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.store import Store
+from pipelines.data.guarded import TooLong, guarded, limit
 
 STORES = ("s3", "gs", "hf")
 """Protocols that a store answers, with the credentials of the environment."""
@@ -49,18 +47,7 @@ GIVES_UP = 100
 
 _DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}")
 _HASHES = {32: "md5", 40: "sha1", 64: "sha256"}
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _RANDOM = SystemRandom()  # no result depends on it, so it needs no seed
-
-_ENDS = local()
-"""``at``: when the request of a thread has taken too long. Limits of silence alone would let a
-server send headers for ever, a byte now and then."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class _TooLong(Exception):
-    """A request has taken over `TOTAL` seconds."""
 
 
 class _Transient(Exception):
@@ -102,7 +89,7 @@ class Web:
         self._backoff = backoff
         self._pool = httpcore.ConnectionPool(
             ssl_context=ssl.create_default_context(),
-            network_backend=_guarded(private),
+            network_backend=guarded(private),
             keepalive_expiry=30.0,
         )
         self._failed, self._lock = 0, Lock()
@@ -181,13 +168,13 @@ class Web:
 
         limits = {"connect": CONNECT, "read": SILENCE, "write": SILENCE, "pool": TOTAL}
         headers = [("Accept-Encoding", "identity"), ("User-Agent", "kaleido-diffusion")]
-        _ENDS.at = time.monotonic() + TOTAL
+        limit(TOTAL)
         try:
             with self._pool.stream(
                 "GET", _ascii(address), headers=headers, extensions={"timeout": limits}
             ) as response:
                 return _read(response, shown)
-        except _TooLong as error:
+        except TooLong as error:
             raise BadRecord(shown, f"it takes over {TOTAL:.0f} seconds.") from error
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise _Transient(str(error) or type(error).__name__) from error
@@ -251,82 +238,3 @@ def _ascii(address: str) -> str:
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = f"?{quote(parts.query, safe='/?%:@!$&()*+,;=~-._[]')}" if parts.query else ""
     return f"{parts.scheme.lower()}://{host}{port}{path}{query}"
-
-
-def is_public(address: Address) -> bool:
-    """Return whether an address is of the public internet, also one that is wrapped in another."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def _guarded(private: bool) -> Any:
-    """Return a backend of httpcore that connects to checked addresses alone."""
-    import httpcore
-
-    class Limited(httpcore.NetworkStream):
-        """A connection that is read until the request's time is over."""
-
-        def __init__(self, stream: httpcore.NetworkStream) -> None:
-            self._stream = stream
-
-        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            if time.monotonic() > _ENDS.at:
-                raise _TooLong
-            return self._stream.read(max_bytes, timeout)
-
-        def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            self._stream.write(buffer, timeout)
-
-        def close(self) -> None:
-            self._stream.close()
-
-        def start_tls(
-            self,
-            ssl_context: ssl.SSLContext,
-            server_hostname: str | None = None,
-            timeout: float | None = None,
-        ) -> httpcore.NetworkStream:
-            return Limited(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-        def get_extra_info(self, info: str) -> Any:
-            return self._stream.get_extra_info(info)
-
-    class Guarded(httpcore.SyncBackend):
-        """Resolves a host once, and connects to what was checked."""
-
-        def connect_tcp(
-            self,
-            host: str,
-            port: int,
-            timeout: float | None = None,
-            local_address: str | None = None,
-            socket_options: Iterable[Any] | None = None,
-        ) -> httpcore.NetworkStream:
-            try:
-                addresses = resolve(host, port)
-            except OSError as error:
-                raise httpcore.ConnectError(f"{host} is unknown ({error})") from error
-            if not private:
-                inside = [a for a in addresses if not is_public(ipaddress.ip_address(a))]
-                if inside:
-                    raise BadRecord(
-                        host,
-                        f"{host} is {inside[0]}, in a private network; --private-addresses asks it "
-                        "nevertheless.",
-                    )
-            return Limited(
-                super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
-            )
-
-    return Guarded()

@@ -16,8 +16,10 @@ import pytest
 
 from pipelines.core.errors import BadRecord, KaleidoError
 from pipelines.core.images import encode_png
+from pipelines.data import guarded
 from pipelines.data import web as module
-from pipelines.data.web import Web, WebFile, is_public
+from pipelines.data.guarded import is_public
+from pipelines.data.web import Web, WebFile
 from pipelines.workspace.shards import read_records
 
 
@@ -235,9 +237,9 @@ def test_a_password_in_an_address_is_not_shown(web) -> None:
 def test_this_machine_is_not_asked_unless_that_is_wanted(site, host) -> None:
     site.files["/a"] = b"content"
     port = site.url.rpartition(":")[2]
-    guarded = Web()
-    assert "private" in why(guarded, f"http://{host}:{port}/a")
-    guarded.close()
+    strict = Web()
+    assert "private" in why(strict, f"http://{host}:{port}/a")
+    strict.close()
     assert not site.asked
 
 
@@ -245,7 +247,7 @@ def test_what_was_checked_is_what_is_asked(site, monkeypatch) -> None:
     """A name may have another address at each look-up."""
     found = iter([["93.184.216.34"], ["127.0.0.1"]])
     asked = []
-    monkeypatch.setattr(module, "resolve", lambda host, port: next(found))
+    monkeypatch.setattr(guarded, "resolve", lambda host, port: next(found))
 
     def connect(self, host, *rest):
         import httpcore
@@ -275,7 +277,7 @@ def test_which_addresses_are_public(address, public) -> None:
 
 def test_a_dead_network_ends_the_run(monkeypatch) -> None:
     monkeypatch.setattr(module, "GIVES_UP", 3)
-    monkeypatch.setattr(module, "resolve", lambda host, port: (_ for _ in ()).throw(OSError("no")))
+    monkeypatch.setattr(guarded, "resolve", lambda host, port: (_ for _ in ()).throw(OSError("no")))
     client = Web(backoff=0.0)
     assert "cannot be fetched" in why(client, "http://a.example/")
     assert "cannot be fetched" in why(client, "http://b.example/")
