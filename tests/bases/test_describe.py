@@ -178,6 +178,6 @@ class TestAdapters:
         assert found["adapter"]["parameters"] > 1_000_000 and not found["adapter"]["why_not"]
         assert invoke("base", sdxl, "--adapter", f"{sdxl}/unet", code=1).err.count("no adapter")
 
-    @pytest.mark.parametrize("name", ["ideogram4", "flux1"])
+    @pytest.mark.parametrize("name", ["fibo", "flux1"])
     def test_none_can_be_trained_for_some(self, name, base_folder, invoke):
         assert "none can be trained" in invoke("base", str(base_folder(name))).out

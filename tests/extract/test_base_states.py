@@ -82,8 +82,8 @@ def test_the_command_needs_a_base_with_adapters(
     write_data(records, 5)
     flags = ("--workspace", str(workspace.root))
     assert "--base" in invoke("extract", "base-states", *flags, code=1).err
-    ideogram = str(base_folder("ideogram4"))
-    invoke("extract", "base-states", "--base", ideogram, *flags, code=1)
+    fibo = str(base_folder("fibo"))
+    invoke("extract", "base-states", "--base", fibo, *flags, code=1)
     sana = str(base_folder("sana"))
     assert "10 ok" in invoke("extract", "base-states", "--base", sana, *flags).out
     assert "0 ok" in invoke("extract", "base-states", "--base", sana, *flags).out  # up to date

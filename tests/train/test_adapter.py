@@ -308,7 +308,7 @@ class TestCommand:
         ("changes", "code"),
         [
             ({"adapter__base": ""}, "bad-setting"),
-            ({"adapter__base": "ideogram4"}, "bad-model"),
+            ({"adapter__base": "fibo"}, "bad-model"),
             ({"adapter__base": "flux1"}, "bad-model"),  # its network reads the guidance scale
             ({"adapter__image_size": 100}, "bad-setting"),
             ({"adapter__inner": 30}, "bad-setting"),
