@@ -33,6 +33,14 @@ def explain(error: BaseException) -> KaleidoError | None:
                 "Free some space and run again; finished work is kept.",
                 code="no-space",
             )
+    if any(map(_lacks_threads, chain)):
+        return KaleidoError(
+            "the system",
+            "it starts no further thread or process.",
+            "Raise the limit on processes (`ulimit -u`, a container's --pids-limit), free memory, "
+            "or use fewer --workers.",
+            code="out-of-memory",
+        )
     if any(map(is_out_of_memory, chain)):
         hint = "Use a smaller --batch-size, smaller images, or fewer --workers."
         return out_of_memory("memory", hint)
@@ -69,6 +77,12 @@ def _is_full(error: BaseException) -> bool:
     return any(text in str(error).lower() for text in _FULL_TEXTS)
 
 
+def _lacks_threads(error: BaseException) -> bool:
+    if isinstance(error, BlockingIOError):  # of fork; a pipe that is full gives the same error
+        return any(name.startswith(("multiprocessing", "subprocess")) for name in _modules(error))
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+
+
 def _explain_os_error(error: OSError) -> KaleidoError:
     if _in_semaphore(error):
         return KaleidoError(
@@ -85,8 +99,13 @@ def _explain_os_error(error: OSError) -> KaleidoError:
 
 def _in_semaphore(error: OSError) -> bool:
     """Whether a semaphore could not be made; its error names no file."""
-    modules = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
-    return "multiprocessing.synchronize" in modules
+    return "multiprocessing.synchronize" in _modules(error)
+
+
+def _modules(error: BaseException) -> list[str]:
+    """Return the modules through which an error went."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return [str(frame.f_globals.get("__name__")) for frame in frames]
 
 
 def _file_of(error: BaseException) -> str | None:

@@ -20,6 +20,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
+    if isinstance(error, ImportError):
+        return "failed to map segment" in text  # of a library that has no room any more
     return isinstance(error, RuntimeError | OSError) and any(sign in text for sign in _SIGNS)
 
 

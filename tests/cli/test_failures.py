@@ -87,6 +87,30 @@ def test_the_allocator_of_torch_is_recognised():
     assert "--batch-size" in known.hint
 
 
+def test_a_library_that_has_no_room_is_recognised():
+    text = "torch/lib/libtorch_cpu.so: failed to map segment from shared object"
+    known = explain(ImportError(text))
+    assert known is not None and known.code == "out-of-memory"
+    assert explain(ImportError("no module named torch")) is None
+
+
+def test_threads_and_processes_that_cannot_start_are_explained(monkeypatch):
+    failed = RuntimeError("cannot join thread before it is started")
+    failed.__context__ = RuntimeError("can't start new thread")
+
+    def refuse(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess.Popen, "_execute_child", lambda *_, **__: refuse())
+    with pytest.raises(BlockingIOError) as caught:
+        subprocess.run(["true"])
+    for error in (failed, caught.value):
+        known = explain(error)
+        assert known is not None and "--workers" in known.hint
+    full_pipe = explain(BlockingIOError(errno.EAGAIN, "write could not complete without blocking"))
+    assert full_pipe is not None and "--workers" not in full_pipe.hint
+
+
 def test_damaged_safetensors_are_recognised(tmp_path):
     safetensors = pytest.importorskip("safetensors")
     (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
