@@ -57,3 +57,13 @@ def test_licences_are_counted_the_most_frequent_first(
     assert data_facts(workspace) == f"{stage}the first 4 records: MIT (2), CC0-1.0 (2)"
     monkeypatch.setattr(module, "LICENCES_READ", 9)
     assert data_facts(workspace) == whole
+
+
+def test_twenty_licences_are_named_at_most(workspace, write_data, records) -> None:
+    own = [
+        replace(records[number % 10], key=f"k{number}", meta={"licence": f"L{number:02d}"})
+        for number in range(22)
+    ]
+    write_data(own, 11)
+    shown = data_facts(workspace).split(": ")[1].split(", ")
+    assert shown == [f"L{number:02d} (1)" for number in range(20)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,15 @@ def test_adamw_is_that_of_the_paper_and_fused_on_gpus_of_cuda(device, fused) -> 
         patch.setattr(torch.optim, "AdamW", lambda *a, fused, **k: made.append(fused))
         build_optimizer([], options, torch.device(device))
     assert made == [fused]
+
+
+def test_moments_in_eight_bits_are_those_of_bitsandbytes(monkeypatch) -> None:
+    made: list[object] = []
+    eight = SimpleNamespace(optim=SimpleNamespace(AdamW8bit=lambda *a, **k: made.append((a, k))))
+    monkeypatch.setattr("pipelines.train.optimizer.import_extra", lambda *names: eight)
+    options = replace(OPTIONS, optimizer="adamw8bit", learning_rate=0.25, weight_decay=0.125)
+    build_optimizer([], options, torch.device("cuda"))
+    assert made == [(([], 0.25), {"betas": (0.9, 0.99), "weight_decay": 0.125})]
 
 
 class Moments(torch.optim.Optimizer):
