@@ -96,7 +96,7 @@ def test_compiled_blocks_read_the_z_of_the_moment(draw):
 
 
 def test_what_would_lose_z_is_refused(base_folder):
-    base: Base = load_base(str(base_folder(NAME)))
+    base: Base = load_base(str(base_folder("flux1")))  # whose blocks every diffusers can cache
     base.denoiser.enable_cache(FirstBlockCacheConfig(threshold=0.1))
     with pytest.raises(KaleidoError) as caught:
         opened(base).attach(base.pipe)
