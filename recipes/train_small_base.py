@@ -1,7 +1,7 @@
 """Recipe of a small Stable Diffusion of scenes: ``python -m recipes.train_small_base``.
 
 It is trained without z, as bases of others are: an AutoencoderKL, then a U-Net with its text
-encoder by the loss of diffusers' own training.
+encoder by the loss of diffusers' own training. `docs/notes/2026-12-adapter.md` has what it can do.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _kept(how: TrainOptions) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train the base and save it as a pipeline."""
-    options = recipe_options(arguments, "small-base", 102_400)
+    options = recipe_options(arguments, "small-base", 83_200)
     torch.set_num_threads(options.threads)
     scenes = list(islice(training_scenes(options.seed), SCENES))
     tokenizer = learn_words([caption for _, caption in scenes])
