@@ -179,7 +179,9 @@ def minimums(session: nox.Session) -> None:
     oldest = [re.sub(r">=([\d.]+).*", r"==\1.*", line) for line in needed()]
     constraints = Path(session.create_tmp()) / "minimums.txt"
     constraints.write_text("\n".join(oldest) + "\n")
-    session.install("-e", f".{TESTED}", "--constraint", str(constraints))
+    # Named first, s3fs decides on boto3; else pip tries hundreds of releases that moto could take.
+    limits = ("--constraint", str(constraints))
+    session.install("s3fs[boto3]", "-e", f".{TESTED}", *limits)
     session.run("python", "-m", "pytest", *parallel(), *session.posargs, env=ENVIRONMENT)
 
 
