@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from traceback import walk_tb
 
 from pipelines.core.errors import KaleidoError
-from pipelines.core.files import FULL, TEMPORARY
+from pipelines.core.files import FULL, final_name
 from pipelines.core.memory import is_out_of_memory, out_of_memory
 
 _FULL_TEXTS = ("no space left", "disk quota exceeded", "inline_container", "pytorchstreamwriter")
@@ -113,9 +113,7 @@ def _file_of(error: BaseException) -> str | None:
     name = getattr(error, "filename", None)
     if not isinstance(name, str | os.PathLike):
         return None
-    parts = os.fsdecode(name).split(os.sep)
-    matches = [(TEMPORARY.fullmatch(part), part) for part in parts]
-    return os.sep.join(match["target"] if match else part for match, part in matches)
+    return final_name(name)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.core.errors import KaleidoError
 
@@ -53,6 +53,13 @@ def temporary_path(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
     return path.with_name(f".{name}.kaleido-{kind}-{process_name()}")
 
 
+def final_name(path: str | bytes | os.PathLike[Any]) -> str:
+    """Return a path with the names that the temporary files and folders in it are to get."""
+    parts = os.fsdecode(path).split(os.sep)
+    matches = [(TEMPORARY.fullmatch(part), part) for part in parts]
+    return os.sep.join(match["target"] if match else part for match, part in matches)
+
+
 def process_name() -> str:
     """Return a new name that no other process takes, on this machine or another."""
     return f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -74,7 +81,7 @@ def no_space_errors(path: Path) -> Iterator[None]:
         if number not in FULL and not any(f"(os error {full})" in str(error) for full in FULL):
             raise
         raise KaleidoError(
-            str(path),
+            final_name(path),
             f"it cannot be written ({os.strerror(number) if number else error}).",
             "Free some space and run again; finished work is kept.",
             "no-space",

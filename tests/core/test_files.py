@@ -263,6 +263,16 @@ def test_a_full_disk_is_an_error_with_the_path(tmp_path, error):
         raise PermissionError
 
 
+def test_a_full_disk_below_an_unfinished_folder_names_what_it_was_to_become(tmp_path):
+    with (
+        pytest.raises(KaleidoError) as caught,
+        making_folder(tmp_path / "all") as fresh,
+        replacing_folder(fresh / "prior"),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert caught.value.what == str(tmp_path / "all" / "prior")
+
+
 def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("new", "empty"):
