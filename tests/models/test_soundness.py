@@ -52,6 +52,8 @@ def test_an_object_must_reach_what_the_data_do_and_what_is_asked():
     assert Soundness().shortfall(at(220), 0.5, True, True) == 0.0
     assert Soundness().shortfall(at(220), 0.95, True, True) == pytest.approx(0.95 - 180 / 220)
     assert learned.shortfall(at(900), 0.0, True, True) == 0.0  # the check is left out
+    assert Soundness({"circle": 1.0}).least("circle", 0.5) == 0.9
+    assert Soundness({"circle": 0.5}).least("circle", 0.5) == 0.5 == learned.least("star", 0.5)
 
 
 def test_described_colours_must_be_in_the_palette_if_the_data_have_them():

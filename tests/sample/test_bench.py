@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 import tomllib
 
+import numpy as np
 import pytest
 
 from pipelines.sample import bench as benches
-from pipelines.sample.bench import Timing, _fastest, bench
+from pipelines.sample.bench import Timing, _fastest, _in_turns, bench
 from pipelines.workspace.config import override
 from pipelines.workspace.settings import Settings
 
@@ -38,6 +39,58 @@ def test_a_way_that_fails_is_named_and_not_chosen(bundle, monkeypatch):
     assert "compile" in last.speed and last.failed == "no compiler is here"
     assert "compile" not in found.speed
     assert any("cannot be used here (no compiler is here)" in each for each in found.reasons)
+
+
+class Subject:
+    """Takes known times, in seconds, for 2 pictures; draws a grey that a way shifts."""
+
+    def __init__(self, **seconds: list[float]) -> None:
+        self.left = {name: list(values) for name, values in seconds.items()}
+        self.asked: list[str] = []
+
+    def draw(self, speed: tuple[str, ...], batch: int) -> np.ndarray:
+        if speed == ("broken",):
+            raise RuntimeError("no kernel.\nlong story")
+        grey = np.full((batch, 2, 2, 3), 9, np.uint8)
+        grey[0] += 3 * len(speed)  # one of two pictures
+        return grey
+
+    def seconds(self, speed: tuple[str, ...], batch: int) -> float:
+        self.asked.append(speed[0] if speed else "plain")
+        return self.left[self.asked[-1]].pop(0) * benches.PASSES * batch
+
+    def peak(self, speed: tuple[str, ...], batch: int) -> int:
+        return 7
+
+
+def test_ways_are_compared_round_by_round():
+    """Ratios of 1, 2 and 4: their median and their second least count, and times in ms."""
+    subject = Subject(plain=[0.004, 0.008, 0.002], fast=[0.004, 0.004, 0.0005])
+    plain, broken, fast = _in_turns(subject, [((), 2), (("broken",), 2), (("fast",), 2)])
+    assert plain == Timing((), 2, 4.0, 1.0, 1.0, 1.0, 0.0, 7)
+    assert broken == Timing(("broken",), 2, failed="no kernel")
+    assert fast == Timing(("fast",), 2, 4.0, 2.0, 2.0, 4.0, 1.5, 7)
+    assert subject.asked == ["plain", "fast"] * 3
+
+
+def test_what_cannot_draw_the_least_is_an_error():
+    with pytest.raises(RuntimeError):
+        _in_turns(Failing(), [((), 1), ((), 2)])
+    found = _in_turns(Failing(1), [((), 1), ((), 2)])
+    assert [each.failed for each in found] == ["", "too many"]
+
+
+class Failing(Subject):
+    """Draws no more than some pictures."""
+
+    def __init__(self, most: int = 0) -> None:
+        super().__init__(plain=[1.0] * 6)
+        self.most = most
+
+    def draw(self, speed: tuple[str, ...], batch: int) -> np.ndarray:
+        if batch > self.most:
+            raise RuntimeError("too many")
+        return super().draw(speed, batch)
 
 
 def timing(*speed: str, ratio: float, low: float = 1.01, levels: float = 0.0) -> Timing:

@@ -6,18 +6,22 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from pipelines.core.errors import KaleidoError
+from pipelines.sample import engine
 from pipelines.sample.bundle import bundle_hash, load_bundle
 from pipelines.sample.draw import draw_each
 from pipelines.sample.engine import JobProcess, SameBundle, _Order, bundles_of, running
 from pipelines.sample.jobs import DrawAgain, DrawCaptions, DrawGiven, jobs_of
+from pipelines.workspace.config import override
 from pipelines.workspace.settings import SampleSettings, Settings
 from pipelines.workspace.workspace import Workspace
 from tests.engines.namespaces import RAY, has_namespaces
@@ -76,6 +80,27 @@ def test_without_a_cluster_this_process_draws_when_it_is_asked(bundle, place) ->
     with running(place, *bundles_of([bundle])) as run:
         assert next(run(captions())).caption == "a star"
     assert asked == [("a star",)]
+
+
+@pytest.mark.parametrize("gpus", [0.0, 2.0])
+def test_a_process_takes_a_gpu_or_as_many_cpus_as_threads(place, monkeypatch, gpus) -> None:
+    made, resources = [], {"CPU": 8.0} | ({"GPU": gpus} if gpus else {})
+    ray = SimpleNamespace(cluster_resources=lambda: resources)
+    monkeypatch.setattr(engine, "import_extra", lambda *_: ray)
+    monkeypatch.setattr(engine, "connected", lambda given, address: nullcontext())
+    monkeypatch.setattr(engine, "Fleet", lambda *given: made.append(given))
+    changes = {"drawing.engine": "ray", "drawing.workers": 3, "drawing.address": "a:1"}
+    cluster = replace(place, settings=override(place.settings, changes))
+    before = torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        with running(cluster, {}, {}):
+            pass
+    finally:
+        torch.set_num_threads(before)
+    ((_, process, what, *rest),) = made
+    assert (what, rest) == ("drawing", [3, 1 if gpus else 5, 1, "a:1"])
+    assert process()._order.threads == 5
 
 
 def test_a_base_refuses_a_cluster(invoke) -> None:

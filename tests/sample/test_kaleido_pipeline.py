@@ -184,7 +184,8 @@ def test_a_callback_sees_every_step_and_can_change_the_images(pipe, call):
 
     np.testing.assert_array_equal(call(callback_on_step_end=watch).images, call().images)
     assert [step for step, _, _ in seen] == [0, 1, 2]
-    assert seen[0][1] == 1000.0 and seen[0][2] == (3, 3, 16, 16)
+    times = [time for _, time, _ in seen]
+    assert times[0] == 1000.0 > times[1] > times[2] > 0.0 and seen[0][2] == (3, 3, 16, 16)
     black = call(callback_on_step_end=lambda *_: {"latents": torch.full((3, 3, 16, 16), -1.0)})
     assert black.images.max() == 0
 
