@@ -90,7 +90,7 @@ def test_it_is_loaded_from_the_hub_without_code(bundle, tmp_path, monkeypatch):
     KaleidoPipeline.from_bundle(own).save_pretrained(tmp_path / "saved")
     asked = []
 
-    def fetch(name, allow_patterns):
+    def fetch(name, allow_patterns, ignore_patterns):
         asked.append((name, allow_patterns))
         return str(tmp_path / "saved")
 
