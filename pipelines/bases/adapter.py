@@ -14,6 +14,7 @@ from torch import nn
 
 from pipelines.bases.adapter_hooks import Attachment, is_attached
 from pipelines.bases.adapter_lora import LORA_FILE, insert_lora, remove_lora
+from pipelines.bases.conditions import join, take
 from pipelines.bases.family import Condition, Family
 from pipelines.bases.registry import FAMILIES, family_of
 from pipelines.core.errors import KaleidoError
@@ -30,6 +31,10 @@ from pipelines.models.z_tokens import ZTokens, ground
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+PARTS = ("z", "z_mask", "z_rects")
+"""What `ZRows` are called in a condition."""
 
 
 class KaleidoAdapter(ModelMixin, ConfigMixin):
@@ -160,12 +165,11 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
     def read(self, z: ZTokens, drop: torch.Tensor | None = None) -> Condition:
         """Read z as a part of a base's condition; rows of `drop` are those of null."""
         rows = self.reader(ZTokens(*(part.to(self.device) for part in z)), drop)
-        return {"z": rows.tokens, "z_mask": rows.mask}
+        return _condition(rows)
 
     def null(self) -> Condition:
         """Return the part of the null condition, one row."""
-        rows = self.reader.null(1)
-        return {"z": rows.tokens, "z_mask": rows.mask}
+        return _condition(self.reader.null(1))
 
     def attach(self, pipe: Any) -> Self:
         """Let a pipeline's denoiser call the adapter, which moves to its device.
@@ -212,12 +216,16 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
                 remove_lora(self._attachment.denoiser)
         self._attachment = None
 
-    def show_rows(self, condition: Condition) -> None:
-        """Let the next call of the denoiser read the rows of a condition; without z, nothing."""
+    def show_rows(self, condition: Condition, sides: tuple[int, int]) -> None:
+        """Let the next calls of the denoiser read the rows of a condition; without z, nothing.
+
+        Args:
+            condition: The rows.
+            sides: Height and width of the pictures, in any unit.
+        """
         assert self._attachment is not None
-        self._attachment.guided = None
-        found = condition.get("z")
-        self._attachment.rows = None if found is None else ZRows(found, condition["z_mask"])
+        rows = ZRows(*(condition[name] for name in PARTS)) if "z" in condition else None
+        self._attachment.show(rows, sides)
 
     @torch.no_grad()
     def show(self, z: Sequence[str | Document]) -> None:
@@ -236,13 +244,16 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
             hint = "Call adapter.attach(pipe) first."
             raise KaleidoError("z", "the adapter is attached to no pipeline.", hint)
         rows = self.read(self.tokenize([z_text_of(each, self.config.z_kinds) for each in z]))
-        null = self.reader.null(len(z))
-        length = rows["z"].shape[1] - 1
-        padded = ZRows(
-            nn.functional.pad(null.tokens, (0, 0, 0, length)),
-            nn.functional.pad(null.mask, (0, length)),
+        both = join([rows, *[self.null()] * len(z)])
+        z_rows, null = (
+            ZRows(*(part[name] for name in PARTS))
+            for part in (take(both, range(len(z))), take(both, range(len(z), 2 * len(z))))
         )
-        self._attachment.give(ZRows(rows["z"], rows["z_mask"]), padded)
+        self._attachment.give(z_rows, null)
+
+
+def _condition(rows: ZRows) -> Condition:
+    return dict(zip(PARTS, rows, strict=True))
 
 
 def adapter_config(name: str) -> dict[str, Any]:

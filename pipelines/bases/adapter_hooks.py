@@ -17,7 +17,8 @@ from diffusers.hooks import HookRegistry, ModelHook
 from pipelines.bases.family import Family
 from pipelines.bases.image_tokens import Block
 from pipelines.core.errors import KaleidoError
-from pipelines.models.adapter import ZBranch, ZRows
+from pipelines.models.adapter import ZBranch, ZRows, grid_of
+from pipelines.models.denoiser.attention import Grid
 
 NAME = "kaleido"
 
@@ -31,8 +32,8 @@ def is_attached(denoiser: Any) -> bool:
 class Attachment:
     """The branches of an adapter, attached to a denoiser.
 
-    What the next calls read is given either as `rows`, of exactly these calls, or as `guided`, for
-    a stock pipeline: z and null, which it reads as it guides.
+    What the next calls read is given either by `show`, the rows of exactly these calls, or by
+    `give`, for a stock pipeline: z and null, which it reads as it guides.
 
     Args:
         family: The denoiser's family.
@@ -41,16 +42,16 @@ class Attachment:
 
     Attributes:
         denoiser: The denoiser.
-        rows: See above.
-        guided: See above.
     """
 
     def __init__(self, family: Family, denoiser: Any, branches: Mapping[str, ZBranch]) -> None:
         self._family, self.denoiser = family, denoiser
-        self.rows: ZRows | None = None
-        self.guided: tuple[ZRows, ZRows] | None = None
+        self._rows: ZRows | None = None
+        self._guided: tuple[ZRows, ZRows] | None = None
         self._now: ZRows | None = None
         self._spans: list[slice] | None = None
+        self._sides: tuple[int, int] | None = None
+        self._biases: dict[tuple[Grid | None, int], torch.Tensor] = {}
         self._conditional: tuple[torch.Tensor, Any] | None = None
         self._registry = HookRegistry.check_if_exists_or_initialize(denoiser)
         self._registry.register_hook(_Call(self), NAME)
@@ -65,18 +66,25 @@ class Attachment:
         self._registry.remove_hook(NAME, recurse=True)
         self._forget_children()
 
+    def show(self, rows: ZRows | None, sides: tuple[int, int]) -> None:
+        """Let the next calls read rows, or nothing; of pictures with these sides, in any unit."""
+        self._rows, self._sides, self._guided = rows, sides, None
+
     def give(self, z: ZRows, null: ZRows) -> None:
         """Let a stock pipeline read z, one row per picture, until other z are given."""
-        self.rows, self.guided, self._conditional = None, (z, null), None
+        self._rows, self._guided, self._conditional = None, (z, null), None
 
     def before(self, called: Mapping[str, Any]) -> None:
         """Choose the rows of a call of the denoiser, and find its image tokens."""
-        self._now = self.rows if self.guided is None else self._guided_rows(called)
+        self._now = self._rows
+        if self._guided is not None:
+            self._now, self._sides = self._guided_rows(called), self._family.image_sides(called)
         self._spans = self._family.image_spans(self.denoiser, called)
+        self._biases = {}
 
     def _guided_rows(self, called: Mapping[str, Any]) -> ZRows:
-        assert self.guided is not None
-        z, null = self.guided
+        assert self._guided is not None
+        z, null = self._guided
         images = next(iter(called.values()))
         apart = self._family.null_rows == "apart"
         if len(images) == len(z.tokens):
@@ -89,7 +97,7 @@ class Attachment:
                 code="bad-data",
             )
         both = (null, z) if self._family.null_rows == "first" else (z, null)
-        return ZRows(torch.cat([p.tokens for p in both]), torch.cat([p.mask for p in both]))
+        return ZRows(*(torch.cat(parts) for parts in zip(*both, strict=True)))
 
     def _is_null_call(self, called: Mapping[str, Any]) -> bool:
         """Whether it is the second call of a step: at the same time, with another text."""
@@ -105,33 +113,38 @@ class Attachment:
             return output
         if block.place is not None:
             parts = list(output)
-            parts[block.place] = parts[block.place] + branch(parts[block.place], self._now)
+            parts[block.place] = self._added(branch, parts[block.place])
             return tuple(parts)
         if self._spans is None:
-            return output + branch(output, self._now)
-        return _added_in_spans(output, branch, self._now, self._spans)
+            return self._added(branch, output)
+        if all(span == self._spans[0] for span in self._spans):
+            return self._added_within(branch, output, self._spans[0])
+        rows = [
+            self._added_within(branch, output[at : at + 1], span, at)
+            for at, span in enumerate(self._spans)
+        ]
+        return torch.cat(rows)
+
+    def _added(self, branch: ZBranch, image: torch.Tensor, row: int | None = None) -> torch.Tensor:
+        """Return image tokens with what a branch reads; of one row, or of all."""
+        assert self._now is not None
+        key = grid_of(image.shape[1], self._sides), branch.heads
+        if key not in self._biases:  # blocks of one resolution share it
+            self._biases[key] = self._now.bias(*key)
+        z, bias = self._now, self._biases[key]
+        if row is not None:
+            z, bias = z.row(row), bias[row : row + 1]
+        return image + branch(image, z, bias)
+
+    def _added_within(
+        self, branch: ZBranch, output: torch.Tensor, span: slice, row: int | None = None
+    ) -> torch.Tensor:
+        changed = self._added(branch, output[:, span], row)
+        return torch.cat([output[:, : span.start], changed, output[:, span.stop :]], 1)
 
     def _forget_children(self) -> None:
         """Let diffusers, whose newer versions keep a list, find the changed hooks."""
         getattr(self._registry, "invalidate_child_registries_cache", lambda: None)()
-
-
-def _added_in_spans(
-    output: torch.Tensor, branch: ZBranch, z: ZRows, spans: list[slice]
-) -> torch.Tensor:
-    if all(span == spans[0] for span in spans):
-        return _added(output, branch, z, spans[0])
-    rows = [
-        _added(output[at : at + 1], branch, ZRows(z.tokens[at : at + 1], z.mask[at : at + 1]), span)
-        for at, span in enumerate(spans)
-    ]
-    return torch.cat(rows)
-
-
-def _added(output: torch.Tensor, branch: ZBranch, z: ZRows, span: slice) -> torch.Tensor:
-    image = output[:, span]
-    changed = image + branch(image, z)
-    return torch.cat([output[:, : span.start], changed, output[:, span.stop :]], 1)
 
 
 class _Call(ModelHook):

@@ -59,7 +59,7 @@ class Base:
     def predict(self, x: torch.Tensor, time: torch.Tensor, condition: Condition) -> torch.Tensor:
         """See `Family.predict`; an adapter reads the rows of z that the condition has."""
         if self.adapter is not None:
-            self.adapter.show_rows(condition)
+            self.adapter.show_rows(condition, (x.shape[-2], x.shape[-1]))
         return self.family.predict(self.pipe, x, time, condition)
 
 

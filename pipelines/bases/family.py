@@ -134,6 +134,18 @@ class Family(ABC):
         """
         return None
 
+    def image_sides(self, called: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Return height and width of the pictures of a call, in any unit.
+
+        Args:
+            called: The arguments of the denoiser's call, by name.
+
+        Returns:
+            None if they are not told.
+        """
+        images = next(iter(called.values()))
+        return (images.shape[-2], images.shape[-1]) if images.dim() == 4 else None
+
     def default_side(self, pipe: Any) -> int:
         """Return the side of a picture in pixels for which the weights were made."""
         size = getattr(pipe, self.denoiser).config.get("sample_size")
@@ -253,6 +265,16 @@ def set_shifted(pipe: Any, steps: int, tokens: int, mu: float | None = None) -> 
     even = torch.linspace(1.0, 1.0 / steps, steps, dtype=torch.float64).numpy()
     pipe.scheduler.set_timesteps(sigmas=even, mu=mu, device=pipe._execution_device)
     return pipe.scheduler.timesteps
+
+
+def sides_of(places: torch.Tensor) -> tuple[int, int]:
+    """Return the rows and columns of image tokens.
+
+    Args:
+        places: (..., tokens, 3 or 4), of which entries 1 and 2 are a token's row and column.
+    """
+    rows, columns = (int(places[..., axis].max()) + 1 for axis in (1, 2))
+    return rows, columns
 
 
 def patchify(x: torch.Tensor) -> torch.Tensor:

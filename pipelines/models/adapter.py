@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pipelines.models.conditioning import Conditioner, States
+from pipelines.models.denoiser.attention import PADDING_SCORE, Grid, local_bias
 from pipelines.models.z_tokens import ZTokens
 
 
@@ -19,10 +20,46 @@ class ZRows(NamedTuple):
     Attributes:
         tokens: (n, length, width).
         mask: bool (n, length), True where a token counts.
+        rects: (n, length, 4), see `pipelines.models.conditioning.States`.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor
+    rects: torch.Tensor
+
+    def row(self, at: int) -> ZRows:
+        """Return one row."""
+        return ZRows(*(part[at : at + 1] for part in self))
+
+    def bias(self, grid: Grid | None, heads: int) -> torch.Tensor:
+        """Compute what is added to the scores of image tokens.
+
+        Args:
+            grid: Rows and columns of the image tokens, which then attend locally; None if unknown.
+            heads: Number of attention heads.
+
+        Returns:
+            (n, heads, tokens, length), or without a grid (n, 1, 1, length).
+        """
+        if grid is not None:
+            return local_bias(self.rects, self.mask, grid, heads)
+        return (1 - self.mask.to(self.rects.dtype))[:, None, None] * PADDING_SCORE
+
+
+def grid_of(tokens: int, sides: tuple[int, int] | None) -> Grid | None:
+    """Return the rows and columns of image tokens that are listed row by row.
+
+    Args:
+        tokens: Their number.
+        sides: Height and width of the picture, in any unit.
+
+    Returns:
+        None if the sides are unknown, or do not fit the number.
+    """
+    if sides is None:
+        return None
+    rows = max(1, round((tokens * sides[0] / sides[1]) ** 0.5))
+    return (rows, tokens // rows) if tokens % rows == 0 else None
 
 
 class ZReader(nn.Module):
@@ -65,16 +102,16 @@ class ZReader(nn.Module):
         embedded = embedded + get_timestep_embedding(places, embedded.shape[-1])
         states = States(embedded, *z[1:])
         found = self.refiner(None, states, drop)
-        return ZRows(found.tokens, found.mask.bool())
+        return ZRows(found.tokens, found.mask.bool(), found.rects)
 
     def null(self, count: int) -> ZRows:
         """Return the null condition for `count` rows."""
         found = self.refiner.null(count)
-        return ZRows(found.tokens, found.mask.bool())
+        return ZRows(found.tokens, found.mask.bool(), found.rects)
 
 
 class ZBranch(nn.Module):
-    """Cross-attention of image tokens to z.
+    """Cross-attention of image tokens to z; to tokens with a rectangle it is local.
 
     Its output projection is zero at first, so an untrained branch adds nothing. In a trial a gate
     (tanh of a scalar) opened more slowly.
@@ -96,12 +133,21 @@ class ZBranch(nn.Module):
         self.out = nn.Linear(inner, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, image: torch.Tensor, z: ZRows) -> torch.Tensor:
-        """Return what is to be added to image tokens, (n, tokens, width), in their precision."""
+    def forward(self, image: torch.Tensor, z: ZRows, bias: torch.Tensor) -> torch.Tensor:
+        """Attend to z.
+
+        Args:
+            image: Image tokens, (n, tokens, width).
+            z: n rows.
+            bias: From `ZRows.bias`.
+
+        Returns:
+            What is to be added to the image tokens, in their precision.
+        """
         normed = self.norm(image.to(self.query.weight.dtype))
         tokens = z.tokens.to(normed.dtype)
         parts = (self.query(normed), self.key(tokens), self.value(tokens))
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        seen = scaled_dot_product_attention(query, key, value, z.mask[:, None, None])
+        seen = scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
         added: torch.Tensor = self.out(seen.transpose(1, 2).flatten(2))
         return added.to(image.dtype)

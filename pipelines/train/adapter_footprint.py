@@ -144,6 +144,7 @@ def _predict(base: Base, z_width: int, size: tuple[int, int], rows: int) -> torc
     condition = family.blank(base.pipe, rows, like)
     condition["z"] = torch.zeros(rows, Z_TOKENS, z_width, requires_grad=True)
     condition["z_mask"] = torch.ones(rows, Z_TOKENS, dtype=torch.bool)
+    condition["z_rects"] = torch.zeros(rows, Z_TOKENS, 4)
     time = torch.full((rows,), 0.5)
     return base.predict(noisy, time, condition).float().square().mean()
 

@@ -16,6 +16,7 @@ from pipelines.core.errors import KaleidoError
 from pipelines.documents.document import Document
 from pipelines.documents.element import Element
 from pipelines.latents.vocabulary import train_tokenizer
+from pipelines.models.adapter import ZRows
 from tests.bases.real_sizes import REAL, SDXL_UNET
 from tests.bases.test_families import PROMPTS, SEEDS, ours, stock
 
@@ -79,6 +80,28 @@ class TestAllFamilies:
             assert np.abs(by_pipe - by_us).max() < 1e-5
             adapter.show(Z[::-1])
             assert np.abs(by_pipe - stock(base, 5.0)).max() > 1e-4
+        finally:
+            adapter.detach()
+
+    def test_it_knows_where_image_tokens_are(self, name, loaded, monkeypatch):
+        grids: list[Any] = []
+        bias = ZRows.bias
+
+        def noted(self: ZRows, grid: Any, heads: int) -> torch.Tensor:
+            grids.append(grid)
+            return bias(self, grid, heads)
+
+        monkeypatch.setattr(ZRows, "bias", noted)
+        base = loaded(name)
+        adapter = opened(base).attach(base.pipe)
+        try:
+            wide = Picture(64, 128, Guidance(2, 4.0), batch_size=1)
+            list(draw(replace(base, adapter=adapter), PROMPTS[:1], SEEDS[:1], wide, Z[:1]))
+            assert grids and all(rows * 2 == columns for rows, columns in grids)
+            grids.clear()
+            adapter.show(Z)
+            stock(base, 5.0)
+            assert grids and all(rows == columns for rows, columns in grids)
         finally:
             adapter.detach()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import Condition, Family, patchify, set_shifted, unpatchify
+from pipelines.bases.family import Condition, Family, patchify, set_shifted, sides_of, unpatchify
 from pipelines.bases.image_tokens import Block, listed_blocks
 from pipelines.bases.latents import KlLatents
 
@@ -50,6 +50,10 @@ class Flux1(KlLatents, Family):
         """See `Family.blocks`."""
         places = {"transformer_blocks": 1, "single_transformer_blocks": 1}
         return listed_blocks(denoiser, places)
+
+    def image_sides(self, called: Mapping[str, Any]) -> tuple[int, int]:
+        """See `Family.image_sides`."""
+        return sides_of(called["img_ids"])
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

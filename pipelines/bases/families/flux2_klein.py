@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipelines.bases.family import Condition, Family, set_shifted
+from pipelines.bases.family import Condition, Family, set_shifted, sides_of
 from pipelines.bases.image_tokens import Block, listed_blocks
 from pipelines.bases.latents import mode_of
 
@@ -67,6 +67,10 @@ class Flux2Klein(Family):
         """See `Family.image_spans`. Text comes first."""
         text, image = (called[name].shape[1] for name in ("encoder_hidden_states", "hidden_states"))
         return [slice(text, text + image)] * len(called["hidden_states"])
+
+    def image_sides(self, called: Mapping[str, Any]) -> tuple[int, int]:
+        """See `Family.image_sides`."""
+        return sides_of(called["img_ids"])
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

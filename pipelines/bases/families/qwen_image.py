@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,11 @@ class QwenImage(FrameLatents, Family):
     def blocks(self, denoiser: Any) -> list[Block]:
         """See `Family.blocks`."""
         return listed_blocks(denoiser, {"transformer_blocks": 1})
+
+    def image_sides(self, called: Mapping[str, Any]) -> tuple[int, int]:
+        """See `Family.image_sides`."""
+        ((_, height, width),) = called["img_shapes"][0]
+        return height, width
 
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition

@@ -53,6 +53,11 @@ class ZImage(KlLatents, Family):
         sides = [(x.shape[-2] // patch, x.shape[-1] // patch) for x in called["x"]]
         return [slice(0, height * width) for height, width in sides]
 
+    def image_sides(self, called: Mapping[str, Any]) -> tuple[int, int]:
+        """See `Family.image_sides`."""
+        height, width = called["x"][0].shape[-2:]
+        return height, width
+
     def predict(
         self, pipe: Any, x: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:

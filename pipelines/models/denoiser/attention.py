@@ -6,6 +6,12 @@ import torch
 from torch import nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
+STEEPEST = 32.0
+"""Decrease of a token's score over the width of the image, in the most local head."""
+
+PADDING_SCORE = -10000.0
+"""Bias of padding; it underflows to an exact zero in softmax, so padding cannot leak."""
+
 OFFSET_OCTAVES = 3
 """Octaves of the Fourier features of a patch's position in a rectangle."""
 
@@ -116,6 +122,26 @@ class GroundedCrossAttention(nn.Module):
 
 Grid = tuple[int, int]
 """Rows and columns of patches, or of pixels."""
+
+
+def local_bias(rects: torch.Tensor, mask: torch.Tensor, grid: Grid, heads: int) -> torch.Tensor:
+    """Compute what is added to scores so that tokens with a rectangle are attended to locally.
+
+    It is 0 for a token whose rectangle contains the patch, and negative elsewhere: more in some
+    heads than in others, as in ALiBi (arXiv 2108.12409).
+
+    Args:
+        rects: (n, length, 4), as for `rect_distance`.
+        mask: (n, length), 1 or True where a token counts.
+        grid: Rows and columns of patches.
+        heads: Number of attention heads.
+
+    Returns:
+        (n, heads, rows * columns, length).
+    """
+    padding = (1 - mask.to(rects.dtype))[:, None, None] * PADDING_SCORE
+    slopes = torch.linspace(0.0, STEEPEST, heads, device=rects.device)
+    return padding - slopes[:, None, None] * rect_distance(rects, grid)[:, None]
 
 
 def rect_distance(rects: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -9,13 +9,6 @@ from diffusers import ConfigMixin, ModelMixin
 from torch import nn
 
 from pipelines.models.conditioning import Conditioning
-from pipelines.models.denoiser.attention import rect_distance
-
-STEEPEST = 32.0
-"""Decrease of a token's score over the width of the image, in the most local head."""
-
-PADDING_SCORE = -10000.0
-"""Bias of padding; it underflows to an exact zero in softmax, so padding cannot leak."""
 
 
 class Denoiser(ModelMixin, ConfigMixin):
@@ -91,14 +84,3 @@ class Denoiser(ModelMixin, ConfigMixin):
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return x̂ of each resolution, and the places' last states, (n, places, width)."""
         raise NotImplementedError
-
-    def _local_bias(self, conditioning: Conditioning, grid: tuple[int, int]) -> torch.Tensor:
-        """Return what is added to the scores of attention, (n, heads, places, length).
-
-        It is 0 for a token whose rectangle contains the place, and negative elsewhere: more in
-        some heads than in others, as in ALiBi (arXiv 2108.12409).
-        """
-        rects = conditioning.rects
-        padding = (1 - conditioning.mask.to(rects.dtype))[:, None, None] * PADDING_SCORE
-        slopes = torch.linspace(0.0, STEEPEST, self.config.num_attention_heads, device=rects.device)
-        return padding - slopes[:, None, None] * rect_distance(rects, grid)[:, None]

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, silu
 
 from pipelines.models.conditioning import Conditioning
-from pipelines.models.denoiser.attention import rect_offsets
+from pipelines.models.denoiser.attention import local_bias, rect_offsets
 from pipelines.models.denoiser.base import Denoiser
 from pipelines.models.denoiser.unet import NORM_GROUPS, Grounds, UNet, places_of
 
@@ -158,8 +158,9 @@ class NestedUNet2DModel(Denoiser):
                 continue
             tokens = project(conditioning.tokens)
             pairs = tuple(layer.attn2.keys_and_values(tokens) for layer in layers)
-            bias = self._local_bias(conditioning, grid)
-            grounds.append(Grounds(pairs, bias, rect_offsets(conditioning.rects, grid)))
+            rects, heads = conditioning.rects, self.config.num_attention_heads
+            bias = local_bias(rects, conditioning.mask, grid, heads)
+            grounds.append(Grounds(pairs, bias, rect_offsets(rects, grid)))
         return NestedConditioning(tuple(grounds), inner)
 
     def _predict(

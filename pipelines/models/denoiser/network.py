@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import layer_norm, silu
 
 from pipelines.models.conditioning import Conditioning
-from pipelines.models.denoiser.attention import rect_offsets
+from pipelines.models.denoiser.attention import local_bias, rect_offsets
 from pipelines.models.denoiser.base import Denoiser
 from pipelines.models.denoiser.blocks import (
     OverlappingPatches,
@@ -154,7 +154,7 @@ class KaleidoTransformer2DModel(Denoiser):
         states = self.config.num_attention_heads * self.config.attention_head_dim
         return PreparedConditioning(
             tuple(block.attn2.keys_and_values(tokens) for block in self.transformer_blocks),
-            self._local_bias(conditioning, grid),
+            local_bias(rects, conditioning.mask, grid, self.config.num_attention_heads),
             rect_offsets(rects, grid),
             self.layout_projection(layout),
             patch_positions(states, grid, side // patch, rects.device),
