@@ -56,7 +56,7 @@ ELSEWHERE = {
     **dict.fromkeys(("info", "list", "ls", "show"), "status"),
     **dict.fromkeys(("settings", "configure", "set"), "config"),
     **dict.fromkeys(("quickstart", "example", "tutorial"), "demo"),
-    **{name: f"train {name}" for name in ("prior", "diffusion", "tokenizer")},
+    **{name: f"train {name}" for name in ("prior", "diffusion", "tokenizer", "joint", "adapter")},
     **{
         name: f"data {name}" for name in ("folder", "scenes", "table", "hub", "webdataset", "check")
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -205,7 +206,9 @@ def adapter(
     warn(adapter_footprint(opened))
 
     summary = train_adapter(opened, restart=restart, progress=console.ConsoleProgress())
-    finish(opened, summary, as_json, lambda result: render("adapter", result))
+    base, folder = opened.settings.adapter.base, shlex.quote(str(opened.models("adapter")))
+    draw = f'kaleido sample "A CAPTION" --base {shlex.quote(base)} --adapter {folder}'
+    finish(opened, summary, as_json, lambda result: render("adapter", result), draw)
 
 
 def _preset(name: str | None) -> Mapping[str, Any]:

@@ -61,12 +61,28 @@ def warn(found: Footprint) -> None:
 
 
 def finish(
-    workspace: Workspace, summary: Any, as_json: bool, render: Callable[[Any], None]
+    workspace: Workspace,
+    summary: Any,
+    as_json: bool,
+    render: Callable[[Any], None],
+    command: str = "",
 ) -> None:
-    """Show what a training did, and what comes next."""
-    if is_first_rank():
-        console.show(summary, as_json, render)
+    """Show what a training did, and what comes next.
+
+    Args:
+        workspace: The workspace.
+        summary: Of the training.
+        as_json: Whether the output is JSON.
+        render: Shows the summary.
+        command: What comes next, where that is not the next step of our own models.
+    """
+    if not is_first_rank():
+        return
+    console.show(summary, as_json, render)
+    if not command:
         show_next_step(workspace, as_json)
+    elif not as_json:
+        console.say(f"Next: `{command}`")
 
 
 def confirm(workspace: Workspace, name: str, restart: bool, yes: bool) -> None:

@@ -130,7 +130,7 @@ class Attachment:
         assert self._now is not None
         key = grid_of(image.shape[1], self._sides), branch.heads
         if key not in self._biases:  # blocks of one resolution share it
-            self._biases[key] = self._now.bias(*key)
+            self._biases[key] = self._now.bias(*key).to(branch.query.weight.dtype)
         z, bias = self._now, self._biases[key]
         if row is not None:
             z, bias = z.row(row), bias[row : row + 1]

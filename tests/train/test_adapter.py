@@ -234,6 +234,17 @@ class TestCommand:
         lines = (small.logs / "adapter" / LOG_FILE).read_text("utf-8").splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
+    def test_the_command_says_how_to_draw_with_it(self, flat, base_folder, invoke):
+        base = str(base_folder("sana"))
+        sizes = [f"adapter.{key}={SETTINGS[key]}" for key in ("image_size", "inner", "layers")]
+        flags = [word for size in sizes for word in ("--set", size)]
+        flags += ["--steps", "1", "--batch-size", "2", "--workspace", str(flat.root)]
+        said = invoke("train", "adapter", "--base", base, *flags)
+        assert "adapter: 1 steps, 2 records seen" in said.out
+        assert f"--base {base} --adapter {flat.models('adapter')}`" in said.err
+        again = invoke("train", "adapter", "--base", base, *flags, "--json")
+        assert json.loads(again.out)["resumed_at"] == 1 and "Next" not in again.err
+
     def test_stored_states_of_captions_change_no_bit(self, small, tmp_path, monkeypatch):
         computed = replace(small, root=tmp_path / "computed")
         shutil.copytree(small.root, computed.root)
