@@ -127,7 +127,7 @@ class AdapterTask(StreamTask):
     def batch(self, start: int, count: int) -> Batch:
         """Make a batch of `count` records of the stream from `start` on."""
         pixels, records = read_pictures(self._stream, self._seed, start, count, centred=True)
-        labels = sorted(self._stream.labels)
+        labels = self._stream.labels
         noisy, noise = with_noise(records, start, self._z_noise, self._seed, labels)
         texts = [
             z_text(record, self._adapter.config.z_kinds, self._seed, start + index)
