@@ -15,7 +15,7 @@ from torch import nn
 from pipelines.bases.adapter_hooks import Attachment, is_attached
 from pipelines.bases.adapter_lora import LORA_FILE, insert_lora, remove_lora
 from pipelines.bases.conditions import join, take
-from pipelines.bases.family import Condition, Family
+from pipelines.bases.family import Condition, Family, repeat
 from pipelines.bases.registry import FAMILIES, family_of
 from pipelines.core.errors import KaleidoError
 from pipelines.documents.document import Document
@@ -224,8 +224,7 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
             sides: Height and width of the pictures, in any unit.
         """
         assert self._attachment is not None
-        rows = ZRows(*(condition[name] for name in PARTS)) if "z" in condition else None
-        self._attachment.show(rows, sides)
+        self._attachment.show(_rows(condition) if "z" in condition else None, sides)
 
     @torch.no_grad()
     def show(self, z: Sequence[str | Document]) -> None:
@@ -244,16 +243,17 @@ class KaleidoAdapter(ModelMixin, ConfigMixin):
             hint = "Call adapter.attach(pipe) first."
             raise KaleidoError("z", "the adapter is attached to no pipeline.", hint)
         rows = self.read(self.tokenize([z_text_of(each, self.config.z_kinds) for each in z]))
-        both = join([rows, *[self.null()] * len(z)])
-        z_rows, null = (
-            ZRows(*(part[name] for name in PARTS))
-            for part in (take(both, range(len(z))), take(both, range(len(z), 2 * len(z))))
-        )
-        self._attachment.give(z_rows, null)
+        both = join([rows, repeat(self.null(), len(z))])
+        of_z, of_null = range(len(z)), range(len(z), 2 * len(z))
+        self._attachment.give(_rows(take(both, of_z)), _rows(take(both, of_null)))
 
 
 def _condition(rows: ZRows) -> Condition:
     return dict(zip(PARTS, rows, strict=True))
+
+
+def _rows(condition: Condition) -> ZRows:
+    return ZRows(*(condition[name] for name in PARTS))
 
 
 def adapter_config(name: str) -> dict[str, Any]:

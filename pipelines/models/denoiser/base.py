@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from pipelines.models.conditioning import Conditioning
 
 
-class Denoiser(ModelMixin, ConfigMixin):
+class Denoiser(ModelMixin, ConfigMixin, ABC):
     """A network that predicts the clean image from a noisy one, c and z.
 
     A subclass registers ``sample_size``, ``in_channels``, ``num_attention_heads`` and
@@ -24,19 +25,20 @@ class Denoiser(ModelMixin, ConfigMixin):
     naming: nn.Module
 
     @property
+    @abstractmethod
     def stride(self) -> int:
         """Pixels along a side of one place of the innermost map."""
-        raise NotImplementedError
 
     @property
     def ratio(self) -> int:
         """Sides of the full resolution over those of the lowest that it draws; 1 if only one."""
         return 1
 
+    @abstractmethod
     def blocks(self) -> list[nn.Module]:
         """Return the modules that hold most of the activations."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, conditioning: Conditioning, shape: tuple[int, int] | None = None) -> Any:
         """Compute everything that does not depend on the noise level.
 
@@ -47,7 +49,6 @@ class Denoiser(ModelMixin, ConfigMixin):
         Returns:
             A value whose ``repeat(times)`` repeats all rows in their order.
         """
-        raise NotImplementedError
 
     def forward(self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: Any) -> torch.Tensor:
         """Predict the clean image.
@@ -79,8 +80,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         clean, states = self._predict(noisy, timestep, prepared)
         return clean, self.naming(states)
 
+    @abstractmethod
     def _predict(
         self, noisy: torch.Tensor, timestep: torch.Tensor, prepared: Any
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return x̂ of each resolution, and the places' last states, (n, places, width)."""
-        raise NotImplementedError
